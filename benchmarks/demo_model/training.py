@@ -1,0 +1,156 @@
+"""The model and its training loop."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedTokenizerFast
+
+from demo_model.tasks import Example, ExampleStream
+
+LOG = logging.getLogger(__name__)
+
+WARM_UP = 50
+MUON_LR, ADAM_LR = 0.02, 3e-3
+EMA_DECAY = 0.99
+POOLED_WEIGHT = 0.5  # loss of the type classifier on the mean-pooled last layer
+MICRO_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a run of the training depends on, besides the cells."""
+
+    steps: int = 2000
+    batch_size: int = 24
+    pooled_weight: float = POOLED_WEIGHT
+    seed: int = 0
+
+
+def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Gemma2ForCausalLM:
+    """Gemma-2 with all its traits, small, with random weights."""
+    torch.manual_seed(seed)
+    config = Gemma2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=160,
+        intermediate_size=448,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        query_pre_attn_scalar=32,
+        sliding_window=128,
+        attn_logit_softcapping=50.0,
+        final_logit_softcapping=30.0,
+        max_position_embeddings=8192,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    config._attn_implementation = "eager"  # sdpa would drop the soft-cap
+    return Gemma2ForCausalLM(config)
+
+
+class Trainee(torch.nn.Module):
+    """The model, with a linear type classifier on its mean-pooled last layer.
+
+    The classifier serves the training alone (it makes the pooled embedding tell types apart) and
+    is thrown away with it.
+    """
+
+    def __init__(self, model: Gemma2ForCausalLM, n_types: int):
+        super().__init__()
+        self.model = model
+        self.classifier = torch.nn.Linear(model.config.hidden_size, n_types)
+
+    def losses(self, batch: list[Example]) -> tuple[torch.Tensor, float, torch.Tensor]:
+        """Weighted sum of the next-token loss, the sum of weights, summed classifier loss."""
+        length = max(len(example.ids) for example in batch)
+        shape = (len(batch), length)
+        ids, mask = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
+        weights, prompt = torch.zeros(shape), torch.zeros(shape)
+        for row, example in enumerate(batch):  # padded on the right: causal, so nothing sees it
+            n = len(example.ids)
+            ids[row, :n] = torch.tensor(example.ids)
+            weights[row, :n] = torch.tensor(example.weights)
+            mask[row, :n] = 1
+            prompt[row, : example.n_prompt] = 1
+        hidden = self.model.model(ids, attention_mask=mask, use_cache=False).last_hidden_state
+        counted = weights[:, 1:] > 0
+        cap = self.model.config.final_logit_softcapping
+        logits = cap * torch.tanh(self.model.lm_head(hidden[:, :-1][counted]) / cap)
+        token_loss = cross_entropy(logits, ids[:, 1:][counted], reduction="none")
+        types = torch.tensor([example.cell_type for example in batch])
+        pooled = (hidden * prompt[..., None]).sum(1) / prompt.sum(1, keepdim=True)
+        class_loss = cross_entropy(
+            self.classifier(pooled), types, ignore_index=-1, reduction="sum", label_smoothing=0.1
+        )
+        weight = weights[:, 1:][counted]
+        return (token_loss * weight).sum(), float(weight.sum()), class_loss
+
+
+def _optimizers(trainee: Trainee) -> list[torch.optim.Optimizer]:
+    """Muon for the layers' matrices, AdamW for embeddings, norms and the classifier."""
+    matrices = [p for p in trainee.model.model.layers.parameters() if p.ndim == 2]
+    chosen = {id(p) for p in matrices}
+    others = [p for p in trainee.parameters() if id(p) not in chosen]
+    return [
+        torch.optim.Muon(matrices, lr=MUON_LR, weight_decay=0.05),
+        torch.optim.AdamW(others, lr=ADAM_LR, betas=(0.9, 0.98), weight_decay=0.01),
+    ]
+
+
+def _schedule(step: int, steps: int) -> float:
+    """Share of the learning rate: linear warm-up, cosine to 2 %."""
+    warm = min(1.0, (step + 1) / WARM_UP)
+    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+def train(model: Gemma2ForCausalLM, stream: ExampleStream, recipe: Recipe) -> dict[str, float]:
+    """Train `model` in place; it ends with the moving average of its weights.
+
+    Returns
+    -------
+    Figures of the run: steps, tokens, seconds, parameters.
+    """
+    trainee = Trainee(model.train(), len(stream.types))
+    average = AveragedModel(trainee, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY))
+    optimizers = _optimizers(trainee)
+    rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
+    started, tokens = time.perf_counter(), 0
+    for step in range(recipe.steps):
+        for optimizer, rate in zip(optimizers, rates, strict=True):
+            optimizer.param_groups[0]["lr"] = rate * _schedule(step, recipe.steps)
+        examples = sorted(
+            (stream.example() for _ in range(recipe.batch_size)), key=lambda e: len(e.ids)
+        )
+        total = sum(sum(example.weights[1:]) for example in examples)
+        typed = max(1, sum(example.cell_type >= 0 for example in examples))
+        shown = torch.zeros(2)
+        for start in range(0, len(examples), MICRO_BATCH):
+            token_loss, _, class_loss = trainee.losses(examples[start : start + MICRO_BATCH])
+            parts = torch.stack([token_loss / total, class_loss / typed])
+            (parts[0] + recipe.pooled_weight * parts[1]).backward()
+            shown += parts.detach()
+        torch.nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        average.update_parameters(trainee)
+        tokens += sum(len(example.ids) for example in examples)
+        if (step + 1) % 50 == 0:
+            seconds = time.perf_counter() - started
+            LOG.info(
+                "step %d/%d  loss %.3f  type loss %.3f  %.0f tokens/s  %.0f s",
+                *(step + 1, recipe.steps, *shown.tolist(), tokens / seconds, seconds),
+            )
+    model.load_state_dict(average.module.model.state_dict())
+    model.eval()
+    return {"steps": recipe.steps, "tokens": tokens, "seconds": time.perf_counter() - started}

@@ -1,0 +1,33 @@
+#!/usr/bin/env python3
+"""One shard of cell sentences to embeddings."""
+
+import click
+
+from c2s_model_options import embedding_options, model_options
+from c2s_script import run
+
+
+@click.command(help=__doc__)
+@click.option("--shard", required=True, type=click.Path(exists=True), help="Parquet of SENTENCES.")
+@model_options
+@embedding_options
+@click.option("--outdir", default=".", help="Gets <shard>.embedding.h5ad and <shard>.embed.json.")
+def main(shard, outdir, pooling, embedding_prompt, embedding_layer, max_batch_tokens, **options):
+    """Parse, call the library, write."""
+    from pathlib import Path
+
+    from c2sflow.shard_tasks import embed_shard
+
+    embed_shard(
+        Path(shard),
+        Path(outdir),
+        options,
+        pooling=pooling,
+        embedding_prompt=embedding_prompt,
+        layer=embedding_layer,
+        max_batch_tokens=max_batch_tokens,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,21 @@
+#!/usr/bin/env python3
+"""A model of the Hugging Face hub to a directory: safetensors, tokenizer, configuration."""
+
+import click
+
+from c2s_script import run
+
+
+@click.command(help=__doc__)
+@click.option("--model", required=True, help="Hub id, such as vandijklab/C2S-Scale-Gemma-2-2B.")
+@click.option("--model-revision", default="main", help="Branch, tag or commit.")
+@click.option("--outdir", required=True, help="Directory to make.")
+def main(model, model_revision, outdir):
+    """Parse, call the library, write."""
+    from c2sflow.model_files import fetch_model
+
+    fetch_model(model, model_revision, outdir)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+"""All samples' cells and embeddings to c2s.h5ad, all predictions to c2s_perturbed.h5ad."""
+
+import click
+
+from c2s_script import run
+
+FOLDER = click.Path(exists=True, file_okay=False)
+FILE = click.Path(exists=True, dir_okay=False)
+
+
+@click.command(help=__doc__)
+@click.option("--samples", required=True, type=FILE, help="samples.json of VALIDATE.")
+@click.option("--options", required=True, type=FILE, help="options.json of VALIDATE.")
+@click.option("--model", required=True, type=FILE, help="model.json of MODEL.")
+@click.option("--qc-dir", required=True, type=FOLDER, help="<id>.h5ad, <id>.qc.json.")
+@click.option("--sentences-dir", required=True, type=FOLDER, help="<id>.sentences.json.")
+@click.option("--embeddings-dir", required=True, type=FOLDER, help="<shard>.embedding.h5ad.")
+@click.option("--perturbed-dir", type=FOLDER, help="<shard>.perturbed.parquet, if any.")
+@click.option("--provenance", default="{}", help="JSON: name, version, revision of the pipeline.")
+@click.option("--outdir", default=".")
+def main(**paths):
+    """Parse, call the library, write."""
+    import json
+    from pathlib import Path
+
+    from c2sflow.runs import merge_run
+
+    folders = {key: Path(value) for key, value in paths.items() if key != "provenance" and value}
+    merge_run(**folders, pipeline=json.loads(paths["provenance"]))
+
+
+if __name__ == "__main__":
+    run(main)

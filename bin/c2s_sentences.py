@@ -1,0 +1,45 @@
+#!/usr/bin/env python3
+"""Cells of one sample to shards of cell sentences."""
+
+import click
+
+from c2s_script import run
+
+
+@click.command(help=__doc__)
+@click.option("--h5ad", required=True, type=click.Path(exists=True), help="h5ad from QC.")
+@click.option("--id", "name", required=True, help="File-safe name of the sample.")
+@click.option("--max-genes", type=click.IntRange(1), help="Genes a sentence; default all.")
+@click.option("--tie-break", type=click.Choice(["random", "gene_order"]), default="random")
+@click.option("--seed", type=int, default=42, help="Seed of the random order of ties.")
+@click.option("--shard-size", type=click.IntRange(1), default=2000, help="Cells a shard.")
+@click.option("--outdir", default=".", help="Gets shards/, <id>.obs.parquet, <id>.sentences.json.")
+def main(h5ad, name, max_genes, tie_break, seed, shard_size, outdir):
+    """Parse, call the library, write."""
+    from pathlib import Path
+
+    from c2sflow.anndata_io import open_anndata
+    from c2sflow.provenance import write_json
+    from c2sflow.shards import write_shards
+
+    with open_anndata(h5ad) as data:
+        obs = data.obs
+        blocks = (
+            (matrix, obs.iloc[start : start + matrix.shape[0]])
+            for start, matrix in data.chunks(shard_size)
+        )
+        summary = write_shards(
+            blocks,
+            data.var_names,
+            name,
+            outdir,
+            max_genes=max_genes,
+            tie_break=tie_break,
+            seed=seed,
+        )
+        sample = str(obs["sample"].iloc[0])
+    write_json(Path(outdir) / f"{name}.sentences.json", {"id": name, "sample": sample, **summary})
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,47 @@
+"""The demo data: 700 peripheral blood mononuclear cells of 10x Genomics (Zheng et al., 2017).
+
+They come with scanpy (`pbmc68k_reduced`), log-normalised, so the demo needs no download. The two
+halves of the file stand for two donors.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import scanpy as sc
+from anndata import AnnData
+from scipy import sparse
+
+from c2sflow.provenance import write_beside
+
+SAMPLES = ("donor_1", "donor_2")
+
+
+def demo_samples() -> dict[str, AnnData]:
+    """The demo's samples by name: X the log-normalised values (natural log), obs as published."""
+    with_raw = sc.datasets.pbmc68k_reduced()
+    matrix = sparse.csr_matrix(with_raw.raw.X, dtype="float32")
+    matrix.sort_indices()
+    size = -(-with_raw.n_obs // len(SAMPLES))
+    samples = {}
+    for number, name in enumerate(SAMPLES):
+        rows = slice(number * size, (number + 1) * size)
+        obs = with_raw.obs.iloc[rows].rename_axis(None)
+        var = pd.DataFrame(index=with_raw.raw.var_names.rename(None))
+        samples[name] = AnnData(matrix[rows], obs=obs, var=var)
+    return samples
+
+
+def write_demo(outdir: str | Path) -> Path:
+    """Write ``<sample>.h5ad`` and ``samplesheet.csv`` to `outdir`; give the samplesheet."""
+    outdir = Path(outdir)
+    rows = []
+    for name, sample in demo_samples().items():
+        with write_beside(outdir / f"{name}.h5ad") as partial:
+            sample.write_h5ad(partial, compression="gzip")
+        rows.append({"sample": name, "path": f"{name}.h5ad", "organism": "human"})
+    sheet = outdir / "samplesheet.csv"
+    with write_beside(sheet) as partial:
+        pd.DataFrame(rows).to_csv(partial, index=False)
+    return sheet

@@ -1,0 +1,279 @@
+"""One AnnData file from the samples' QC files and the shards' embeddings.
+
+Arrays are copied from file to file in blocks of rows: memory holds obs, the index and one block,
+never a matrix. Every embedding finds its cell by id.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+from anndata.io import read_elem, sparse_dataset, write_elem
+from pandas.api.types import is_bool_dtype, is_integer_dtype, union_categoricals
+from scipy import sparse
+
+from c2sflow.errors import UserError
+from c2sflow.provenance import write_beside
+
+LOGGER = logging.getLogger(__name__)
+BLOCK = 4096  # rows copied at a time
+
+
+@dataclass
+class Sample:
+    """One sample to merge.
+
+    Attributes
+    ----------
+    id
+        File-safe name.
+    name
+        The sample's name as the user gave it.
+    path
+        h5ad from QC: X log-normalised, obs, var, layers, obsm.
+    embeddings
+        The h5ad files of its shards, in the order of the cells.
+    """
+
+    id: str
+    name: str
+    path: Path
+    embeddings: list[Path]
+
+
+# ------------------------------------------------------------------ obs and var
+
+
+def concat_obs(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Rows of all frames; a column that a frame lacks is missing there, in a type that has that.
+
+    Categories are united, integers and booleans with gaps become pandas' nullable types, so that
+    anndata can write them.
+    """
+    columns = list(dict.fromkeys(name for frame in frames for name in frame.columns))
+    index = pd.Index(np.concatenate([frame.index.to_numpy(dtype=object) for frame in frames]))
+    return pd.DataFrame({name: _concat_column(name, frames) for name in columns}, columns).set_axis(
+        index.astype(str)
+    )
+
+
+def _concat_column(name: str, frames: Sequence[pd.DataFrame]) -> pd.Series:
+    parts = [
+        frame[name] if name in frame else pd.Series(pd.NA, frame.index, dtype=object)
+        for frame in frames
+    ]
+    present = [frame[name] for frame in frames if name in frame]
+    if all(isinstance(part.dtype, pd.CategoricalDtype) for part in present):
+        ordered = present[0].cat.ordered and all(p.dtype == present[0].dtype for p in present)
+        plain = [part.cat.as_unordered() for part in present]
+        categories = union_categoricals(plain).categories
+        dtype = pd.CategoricalDtype(categories, ordered=ordered)
+        return pd.Series(np.concatenate([p.to_numpy(dtype=object) for p in parts]), dtype=dtype)
+    if len(present) < len(frames):
+        if all(is_bool_dtype(part) for part in present):
+            parts = [part.astype("boolean") for part in parts]
+        elif all(is_integer_dtype(part) for part in present):
+            parts = [part.astype("Int64") for part in parts]
+        elif all(pd.api.types.is_numeric_dtype(part) for part in present):
+            parts = [part.astype("Float64").astype(float) for part in parts]
+    joined = pd.concat(parts, ignore_index=True)
+    if joined.dtype == object:  # text, or a mixture: text is what can be written
+        joined = joined.map(str, na_action="ignore").astype("category")
+    return joined
+
+
+def unique_names(names: Sequence[pd.Index], samples: Sequence[str]) -> pd.Index:
+    """Names of all cells: as they are if no two samples share one, else with "-<sample>"."""
+    together = pd.Index(np.concatenate([index.to_numpy(dtype=object) for index in names]))
+    if together.is_unique:
+        return together.astype(str)
+    LOGGER.warning("samples share cell names: '-<sample>' is appended to each")
+    suffixed = [
+        index.astype(str) + f"-{sample}" for index, sample in zip(names, samples, strict=True)
+    ]
+    return pd.Index(np.concatenate([index.to_numpy(dtype=object) for index in suffixed]))
+
+
+def outer_genes(names: Sequence[pd.Index]) -> tuple[pd.Index, list[np.ndarray]]:
+    """Union of the samples' genes in order of appearance, and each sample's columns in it."""
+    genes = pd.Index(list(dict.fromkeys(gene for index in names for gene in index)), dtype=object)
+    return genes, [genes.get_indexer(index).astype(np.int32) for index in names]
+
+
+# ------------------------------------------------------------------ embeddings to cells
+
+
+def read_embeddings(
+    sample: Sample, cell_ids: pd.Index
+) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
+    """obs and X_c2s of each shard; together they must be exactly `cell_ids`, in order.
+
+    Raises
+    ------
+    UserError
+        If a shard is missing or unreadable, or its cells are missing, doubled or foreign.
+    """
+    start = 0
+    for path in sample.embeddings:
+        try:
+            with h5py.File(path) as file:
+                obs = read_elem(file["obs"])
+                vectors = read_elem(file["obsm/X_c2s"])
+        except (OSError, KeyError) as error:
+            raise UserError(
+                f"sample {sample.id}: shard {path.name} is missing or broken ({error}); "
+                "run again with -resume"
+            ) from None
+        expected = cell_ids[start : start + len(obs)]
+        if not obs.index.equals(expected):
+            raise UserError(
+                f"sample {sample.id}: shard {path.name} {_difference(obs.index, cell_ids)}"
+            )
+        start += len(obs)
+        yield obs, vectors
+    if start != len(cell_ids):
+        raise UserError(
+            f"sample {sample.id}: {len(cell_ids) - start} cells have no embedding, the first "
+            f"is {cell_ids[start]!r}"
+        )
+
+
+def _difference(found: pd.Index, cell_ids: pd.Index) -> str:
+    foreign = found.difference(cell_ids)
+    if len(foreign):
+        return f"holds cells of another sample, such as {foreign[0]!r}"
+    if not found.is_unique:
+        return f"holds cells twice, such as {found[found.duplicated()][0]!r}"
+    return "does not hold the cells that come next: a shard is missing, doubled or out of order"
+
+
+# ------------------------------------------------------------------ writing by blocks
+
+
+def append_csr(group: h5py.Group, key: str, block: sparse.csr_matrix) -> None:
+    """Append rows to the CSR matrix `key` of an h5ad, making it first if need be."""
+    if key in group:
+        sparse_dataset(group[key]).append(block)
+        return
+    block = block.copy()
+    block.indptr = block.indptr.astype(np.int64)  # the matrix may grow beyond 2**31 values
+    write_elem(group, key, block)
+
+
+def append_dense(group: h5py.Group, key: str, block: np.ndarray) -> None:
+    """Append rows to the dense array `key` of an h5ad, making it first if need be."""
+    if key not in group:
+        chunks = (max(1, min(BLOCK, 2**20 // max(1, block[0].nbytes))), *block.shape[1:])
+        data = group.create_dataset(
+            key, shape=(0, *block.shape[1:]), maxshape=(None, *block.shape[1:]),
+            dtype=block.dtype, chunks=chunks,
+        )  # fmt: skip
+        data.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    data = group[key]
+    data.resize(data.shape[0] + len(block), axis=0)
+    data[-len(block) :] = block
+
+
+def _new_columns(block: sparse.csr_matrix, columns: np.ndarray, n_vars: int) -> sparse.csr_matrix:
+    indices = columns[block.indices]
+    moved = sparse.csr_matrix((block.data, indices, block.indptr), shape=(block.shape[0], n_vars))
+    moved.sort_indices()
+    return moved
+
+
+def _shared(files: Sequence[h5py.File], group: str) -> list[str]:
+    """Keys that `group` has in every file; the others are left out, and said."""
+    keys = [set(file.get(group, ())) for file in files]
+    shared = sorted(set.intersection(*keys))
+    if group == "obsm":
+        shared = [key for key in shared if _same_width([file[group][key] for file in files])]
+    left_out = sorted(set.union(*keys) - set(shared))
+    if left_out:
+        LOGGER.warning("%s %s: not the same in every sample, left out", group, ", ".join(left_out))
+    return shared
+
+
+def _same_width(items: Sequence[h5py.Dataset | h5py.Group]) -> bool:
+    return all(isinstance(item, h5py.Dataset) for item in items) and (
+        len({(item.shape[1:], item.dtype) for item in items}) == 1
+    )
+
+
+def _copy_rows(
+    source: h5py.File, target: h5py.File, keys: Mapping[str, list[str]], columns: np.ndarray, n: int
+) -> None:
+    """Append X, layers and obsm of one sample, block by block."""
+    matrices = ["X", *(f"layers/{key}" for key in keys["layers"])]
+    n_obs = source["X"].attrs["shape"][0]
+    for start in range(0, n_obs, BLOCK):
+        rows = slice(start, min(start + BLOCK, n_obs))
+        for key in matrices:
+            item = source[key]
+            block = sparse_dataset(item)[rows] if isinstance(item, h5py.Group) else item[rows]
+            append_csr(target, key, _new_columns(sparse.csr_matrix(block), columns, n))
+        for key in keys["obsm"]:
+            append_dense(target, f"obsm/{key}", source["obsm"][key][rows])
+
+
+def merge_samples(samples: Sequence[Sample], target: str | Path, uns: Mapping) -> pd.DataFrame:
+    """Write c2s.h5ad: every cell of every sample, in order, with ``obsm["X_c2s"]``.
+
+    Parameters
+    ----------
+    samples
+        In the order of the samplesheet.
+    target
+        Written whole or not at all.
+    uns
+        Provenance, stored as ``uns["c2s"]``.
+
+    Returns
+    -------
+    obs of the merged file.
+
+    Raises
+    ------
+    UserError
+        If the embeddings are not exactly those of the samples' cells.
+    """
+    with ExitStack() as stack:
+        files = [stack.enter_context(h5py.File(sample.path)) for sample in samples]
+        frames = [read_elem(file["obs"]) for file in files]
+        variables = [read_elem(file["var"]) for file in files]
+        genes, columns = outer_genes([var.index for var in variables])
+        keys = {group: _shared(files, group) for group in ("layers", "obsm")}
+        out = h5py.File(stack.enter_context(write_beside(target)), "w")
+        with out:
+            write_elem(out, "/", ad.AnnData(shape=(0, len(genes))))
+            for n, (sample, file) in enumerate(zip(samples, files, strict=True)):
+                _copy_rows(file, out, keys, columns[n], len(genes))
+                made = []
+                for obs, vectors in read_embeddings(sample, frames[n].index):
+                    append_dense(out, "obsm/X_c2s", vectors.astype(np.float32, copy=False))
+                    made.append(obs)
+                frames[n] = frames[n].join(pd.concat(made))
+            names = unique_names([frame.index for frame in frames], [s.name for s in samples])
+            obs = concat_obs(frames).set_axis(names)
+            write_elem(out, "obs", obs)
+            write_elem(out, "var", _merge_var(variables, genes))
+            write_elem(out, "uns", {"log1p": {"base": 10.0}, "c2s": dict(uns)})
+    return obs
+
+
+def _merge_var(variables: Sequence[pd.DataFrame], genes: pd.Index) -> pd.DataFrame:
+    """Columns that say the same of a gene in every sample; QC's own counts are per sample."""
+    if len(variables) == 1:
+        return variables[0]
+    shared = [c for c in variables[0] if all(c in var for var in variables)]
+    merged = pd.concat([var[shared] for var in variables])
+    first = merged[~merged.index.duplicated()].reindex(genes)
+    agree = [c for c in shared if merged[c].astype(str).groupby(level=0).nunique().max() == 1]
+    return first[agree]

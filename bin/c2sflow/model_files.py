@@ -1,0 +1,171 @@
+"""A model as a directory of files: checking, describing and fetching it. No torch here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+
+from c2sflow.errors import UserError
+from c2sflow.provenance import file_digest
+
+# What a model needs to run, and nothing that can execute code: no pickle, no Python.
+PATTERNS = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "README.md")
+SOURCE = "c2s_source.json"
+
+
+def read_config(directory: str | Path) -> dict:
+    """config.json of a model directory.
+
+    Raises
+    ------
+    UserError
+        If the directory lacks a readable config, safetensors weights (all shards of them) or a
+        fast tokenizer.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise UserError(f"model {directory}: no such directory")
+    try:
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"model {directory}: no config.json; give a Hugging Face model directory"
+        ) from None
+    except ValueError as error:
+        raise UserError(f"model {directory}: config.json cannot be read: {error}") from None
+    if not any("ForCausalLM" in name for name in config.get("architectures") or []):
+        raise UserError(
+            f"model {directory}: {config.get('architectures')} is no causal language model; "
+            "c2sflow runs Gemma-2 models such as vandijklab/C2S-Scale-Gemma-2-2B"
+        )
+    if not (directory / "tokenizer.json").is_file():
+        raise UserError(f"model {directory}: no tokenizer.json (a fast tokenizer is needed)")
+    for name in weight_files(directory):
+        if not (directory / name).is_file():
+            raise UserError(f"model {directory}: {name} is missing; fetch the model again")
+    return config
+
+
+def weight_files(directory: str | Path) -> list[str]:
+    """Names of the safetensors files that hold the weights, missing ones of an index included."""
+    directory = Path(directory)
+    index = directory / "model.safetensors.index.json"
+    if index.is_file():
+        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    names = sorted(path.name for path in directory.glob("*.safetensors"))
+    if not names:
+        raise UserError(
+            f"model {directory}: no *.safetensors weights; pickled weights (.bin, .pt) are not "
+            "loaded because they can run code. Convert with save_pretrained(), which writes "
+            "safetensors"
+        )
+    return names
+
+
+def _tensor_shapes(path: Path) -> list[list[int]]:
+    """Shapes of the tensors of a safetensors file, from its header alone."""
+    try:
+        with path.open("rb") as handle:
+            (size,) = struct.unpack("<Q", handle.read(8))
+            header = json.loads(handle.read(size))
+    except (struct.error, ValueError, MemoryError, OverflowError):
+        raise UserError(f"model: {path.name} is no safetensors file, or truncated") from None
+    header.pop("__metadata__", None)
+    end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    if path.stat().st_size != 8 + size + end:
+        raise UserError(f"model: {path.name} is truncated; fetch the model again")
+    return [entry["shape"] for entry in header.values()]
+
+
+def describe_model(directory: str | Path, source: str, revision: str | None = None) -> dict:
+    """What a run records of its model.
+
+    Parameters
+    ----------
+    directory
+        Model directory, checked by `read_config`.
+    source
+        Hub id, path or "demo", as the user gave it.
+    revision
+        Revision as the user gave it. A directory made by `fetch_model` knows the commit.
+
+    Returns
+    -------
+    id, revision, commit, digest (SHA-256 over the digests of config, tokenizer and weights),
+    model_type, hidden_size, num_layers, context (tokens), vocab_size, n_parameters.
+    """
+    directory = Path(directory)
+    config = read_config(directory)
+    names = ["config.json", "tokenizer.json", *weight_files(directory)]
+    shapes = [shape for name in names[2:] for shape in _tensor_shapes(directory / name)]
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(f"{name} {file_digest(directory / name)}\n".encode())
+    record = {"id": source, "revision": revision or "", "commit": ""}
+    if (directory / SOURCE).is_file():
+        record |= json.loads((directory / SOURCE).read_text(encoding="utf-8"))
+    return record | {
+        "digest": digest.hexdigest(),
+        "model_type": config["model_type"],
+        "hidden_size": config["hidden_size"],
+        "num_layers": config["num_hidden_layers"],
+        "context": config["max_position_embeddings"],
+        "vocab_size": config["vocab_size"],
+        "n_parameters": sum(_product(shape) for shape in shapes),
+    }
+
+
+def _product(shape: list[int]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total
+
+
+def fetch_model(model: str, revision: str, directory: str | Path) -> None:
+    """Download a model of the hub into `directory`: safetensors, tokenizer and configuration.
+
+    The commit that `revision` stands for is written to ``c2s_source.json``. An interrupted
+    download is taken up where it stopped when called again.
+
+    Raises
+    ------
+    UserError
+        If the repository or revision does not exist, is gated, or cannot be reached.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    directory = Path(directory)
+    where = f"--model {model} --model_revision {revision}"
+    try:
+        commit = HfApi().model_info(model, revision=revision).sha
+        snapshot_download(model, revision=commit, local_dir=directory, allow_patterns=PATTERNS)
+    except HFValidationError as error:
+        raise UserError(f"{where}: neither a local directory nor a hub id ({error})") from None
+    except GatedRepoError:
+        raise UserError(
+            f"{where}: access must be granted on the hub first; then set HF_TOKEN"
+        ) from None
+    except RevisionNotFoundError:
+        raise UserError(f"{where}: the repository has no such revision") from None
+    except RepositoryNotFoundError:
+        raise UserError(
+            f"{where}: no such repository (or a private one: set HF_TOKEN), and no local directory"
+        ) from None
+    except (HfHubHTTPError, OSError) as error:
+        raise UserError(
+            f"{where}: download failed: {type(error).__name__}: {str(error).splitlines()[0]}. "
+            "Run again with -resume, or give the path of a downloaded model"
+        ) from None
+    source = {"id": model, "revision": revision, "commit": commit}
+    (directory / SOURCE).write_text(json.dumps(source), encoding="utf-8")
+    read_config(directory)

@@ -1,0 +1,141 @@
+"""Predicted perturbed cells: prompts, generation, genes, and the embedding of what was said."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from c2sflow.embedding import embed_tokens
+from c2sflow.generation import GenerationStats, end_tokens, generate_tokens
+from c2sflow.genes import parse_answer
+from c2sflow.tokenization import tokenize_prompts
+
+
+def predict(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    cells: pd.DataFrame,
+    genes: Collection[str],
+    template: str,
+    *,
+    max_new_tokens: int = 200,
+    temperature: float = 0.0,
+    num_samples: int = 1,
+    seed: int = 42,
+    max_batch_tokens: int | str | None = "auto",
+    progress: bool = True,
+) -> tuple[pd.DataFrame, GenerationStats]:
+    """Predict the perturbed sentence of each cell.
+
+    Parameters
+    ----------
+    model
+        Causal language model with its head.
+    cells
+        A row a prediction: cell_id, sample, organism, cell_sentence, n_genes, perturbation, and
+        the obs columns the template names.
+    genes
+        Words of the data set's genes; what else is said counts as invalid.
+    template
+        Perturbation prompt.
+    num_samples
+        Answers a row; more than one needs a temperature above 0.
+
+    Returns
+    -------
+    Predictions, row by row (num_samples times): source_cell, sample, organism, perturbation,
+    sample_index, c2s_sentence (valid genes, each once), c2s_n_predicted_genes, c2s_invalid_genes,
+    c2s_duplicate_genes, c2s_finish_reason, c2s_log_likelihood; and the figures of the run.
+    """
+    records = [record for record in cells.to_dict("records") for _ in range(num_samples)]
+    number = np.tile(np.arange(num_samples), len(cells))
+    keys = [
+        f"{record['sample']}|{record['cell_id']}|{record['perturbation']}|{n}"
+        for record, n in zip(records, number, strict=True)
+    ]
+    # The answer needs its place in the context too.
+    context = model.config.max_position_embeddings - max_new_tokens
+    prompts = tokenize_prompts(tokenizer, template, records, context)
+    answers, stats = generate_tokens(
+        model,
+        prompts.input_ids,
+        tokenizer.pad_token_id,
+        end_tokens(model, tokenizer.eos_token_id),
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        keys=keys,
+        seed=seed,
+        max_batch_tokens=max_batch_tokens,
+        progress=progress,
+    )
+    texts = tokenizer.batch_decode([a.token_ids for a in answers], skip_special_tokens=True)
+    known = frozenset(genes)
+    parsed = [
+        parse_answer(text, known, cut=answer.finish_reason == "length")
+        for text, answer in zip(texts, answers, strict=True)
+    ]
+    frame = pd.DataFrame(
+        {
+            "source_cell": [record["cell_id"] for record in records],
+            "sample": [record["sample"] for record in records],
+            "organism": [record["organism"] for record in records],
+            "perturbation": [record["perturbation"] for record in records],
+            "sample_index": number.astype(np.int32),
+            "c2s_sentence": [" ".join(answer.genes) for answer in parsed],
+            "c2s_n_predicted_genes": [len(answer.genes) for answer in parsed],
+            "c2s_invalid_genes": [answer.n_invalid for answer in parsed],
+            "c2s_duplicate_genes": [answer.n_duplicate for answer in parsed],
+            "c2s_finish_reason": [answer.finish_reason for answer in answers],
+            "c2s_log_likelihood": [answer.log_likelihood for answer in answers],
+        }
+    )
+    return frame, stats
+
+
+def embed_predictions(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    cells: pd.DataFrame,
+    predictions: pd.DataFrame,
+    template: str,
+    *,
+    pooling: Literal["mean", "last"] = "mean",
+    layer: int = -1,
+    max_batch_tokens: int | str | None = "auto",
+    progress: bool = True,
+) -> np.ndarray:
+    """Embed the predicted sentences as the cells they come from are embedded.
+
+    Parameters
+    ----------
+    cells, predictions
+        Input and output of `predict`.
+    template
+        Embedding prompt.
+
+    Returns
+    -------
+    float32 (n_predictions, hidden_size); NaN where no valid gene was predicted.
+    """
+    repeats = len(predictions) // max(1, len(cells))
+    sources = [record for record in cells.to_dict("records") for _ in range(repeats)]
+    columns = predictions[["c2s_sentence", "c2s_n_predicted_genes"]].itertuples(index=False)
+    records = [
+        {**source, "cell_sentence": sentence, "n_genes": n_genes}
+        for source, (sentence, n_genes) in zip(sources, columns, strict=True)
+    ]
+    prompts = tokenize_prompts(tokenizer, template, records, model.config.max_position_embeddings)
+    vectors, _ = embed_tokens(
+        model.get_decoder(),
+        prompts.input_ids,
+        tokenizer.pad_token_id,
+        pooling=pooling,
+        layer=layer,
+        max_batch_tokens=max_batch_tokens,
+        progress=progress,
+    )
+    return vectors

@@ -1,0 +1,162 @@
+"""Which perturbations are predicted, and from which cells."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import re
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from c2sflow.errors import UserError
+
+# What a query may be made of: nothing that calls, reaches into an object or indexes.
+ALLOWED_NODES = (
+    ast.Expression,
+    ast.BoolOp,
+    ast.BinOp,
+    ast.UnaryOp,
+    ast.Compare,
+    ast.boolop,
+    ast.operator,
+    ast.unaryop,
+    ast.cmpop,
+    ast.Name,
+    ast.Load,
+    ast.Constant,
+    ast.List,
+    ast.Tuple,
+)
+QUOTED_OR_BACKTICKED = re.compile(r"""'[^'\\]*'|"[^"\\]*"|`([^`]*)`""")
+
+
+def parse_perturbations(value: str | None, file: str | Path | None = None) -> list[str]:
+    """Names of the perturbations, in order and without repeats.
+
+    Parameters
+    ----------
+    value
+        Names with commas between; a name that holds a comma stands in double quotes.
+    file
+        Text file with a name per line, or CSV or TSV with a column ``perturbation``; taken
+        instead of `value`.
+
+    Raises
+    ------
+    UserError
+        If a file or a list is given and holds no name.
+    """
+    if file is not None:
+        names = _read_file(Path(file))
+        where = f"--perturbations {Path(file).name}"
+    elif value is None:
+        return []
+    else:
+        names = next(csv.reader([value.replace("\n", ",")], skipinitialspace=True), [])
+        where = f"--perturbations {value!r}"
+    names = list(dict.fromkeys(name.strip() for name in names if name.strip()))
+    if not names:
+        raise UserError(
+            f"{where}: holds no perturbation; give names with commas between, or a file"
+        )
+    return names
+
+
+def _read_file(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--perturbations {path.name}: cannot be read as text: {error}") from None
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".tsv"):
+        return lines
+    rows = csv.DictReader(lines, delimiter="\t" if suffix == ".tsv" else ",")
+    if "perturbation" not in (rows.fieldnames or []):
+        found = ", ".join(rows.fieldnames or []) or "nothing"
+        raise UserError(
+            f"--perturbations {path.name}: no column 'perturbation' (found: {found}); "
+            "name the column so, or give a .txt file with one name per line"
+        )
+    return [row["perturbation"] or "" for row in rows]
+
+
+def select_controls(obs: pd.DataFrame, control: str | None) -> np.ndarray:
+    """Which cells a query selects, evaluated without running any code of the user's.
+
+    Parameters
+    ----------
+    obs
+        Annotation of the cells.
+    control
+        Comparisons of columns as in `pandas.DataFrame.query`, such as
+        ``perturbation == "control" and `cell type` in ["B", "T"]``; None selects all cells.
+
+    Returns
+    -------
+    bool (n_obs,)
+
+    Raises
+    ------
+    UserError
+        If the query is malformed, names no column of obs, or gives no yes or no per cell.
+    """
+    if control is None:
+        return np.ones(len(obs), dtype=bool)
+    where = f"--control {control!r}"
+    query, names = _rewrite(control, where)
+    for name in names.values():
+        if name not in obs:
+            close = get_close_matches(name, map(str, obs.columns), n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"it has {_listed(obs.columns)}"
+            raise UserError(f"{where}: obs has no column {name!r}; {hint}")
+    # Each column gets a plain name, and only those the query uses are within its reach.
+    frame = pd.DataFrame({key: obs[name] for key, name in names.items()}, index=obs.index)
+    try:
+        chosen = frame.eval(query, engine="python", local_dict={}, global_dict={})
+    except Exception as error:  # whatever a comparison of the user's columns can raise
+        raise UserError(f"{where}: {type(error).__name__}: {error}") from None
+    if not isinstance(chosen, pd.Series) or not pd.api.types.is_bool_dtype(chosen.dtype):
+        raise UserError(f"{where}: gives no yes or no per cell; compare a column with a value")
+    return chosen.fillna(False).to_numpy(dtype=bool)
+
+
+def _listed(names: object, most: int = 12) -> str:
+    names = [str(name) for name in names]
+    return (", ".join(names[:most]) + (", …" if len(names) > most else "")) or "no column"
+
+
+def _rewrite(control: str, where: str) -> tuple[str, dict[str, str]]:
+    """The query with plain names for columns, and which column each name stands for."""
+    columns: dict[str, str] = {}
+
+    def plain(name: str) -> str:
+        return next(
+            (key for key, value in columns.items() if value == name),
+            columns.setdefault(f"column_{len(columns)}", name) and f"column_{len(columns) - 1}",
+        )
+
+    text = QUOTED_OR_BACKTICKED.sub(
+        lambda match: match[0] if match[1] is None else plain(match[1]), control.strip()
+    )
+    backticked = set(columns)
+    try:
+        tree = ast.parse(text, mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        hint = (
+            "compare with =="
+            if re.search(r"[^=<>!]=[^=]", text)
+            else ("put text in quotes and column names with spaces in `backticks`")
+        )
+        raise UserError(f"{where}: not a query; {hint}") from None
+    for node in ast.walk(tree):
+        if not isinstance(node, ALLOWED_NODES):
+            raise UserError(
+                f"{where}: {type(node).__name__.lower()} is not allowed in a query; use "
+                "comparisons, in, not in, and, or, not"
+            )
+        if isinstance(node, ast.Name) and node.id not in backticked:
+            node.id = plain(node.id)
+    return ast.unparse(tree), columns

@@ -1,0 +1,135 @@
+"""Predicted cells: shards of answers to one AnnData file and a summary by perturbation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from anndata.io import write_elem
+
+from c2sflow.errors import UserError
+from c2sflow.merging import append_csr, append_dense
+from c2sflow.provenance import write_beside
+from c2sflow.reconstruction import expression_from_ranks
+
+OBS_COLUMNS = (
+    "source_cell",
+    "perturbation",
+    "sample",
+    "organism",
+    "c2s_n_predicted_genes",
+    "c2s_invalid_genes",
+    "c2s_duplicate_genes",
+    "c2s_finish_reason",
+    "c2s_log_likelihood",
+    "c2s_sentence",
+)
+
+
+def read_predictions(path: str | Path) -> tuple[pd.DataFrame, np.ndarray]:
+    """obs (`OBS_COLUMNS`) and X_c2s, float32 (n_predictions, hidden_size), of one shard.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or broken.
+    """
+    try:
+        table = pq.read_table(path)
+        vectors = table["X_c2s"].combine_chunks()
+        width = table.schema.field("X_c2s").type.list_size
+        obs = table.select(list(OBS_COLUMNS)).to_pandas()
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(
+            f"{Path(path).name} is missing or broken ({error}); run again with -resume"
+        ) from None
+    return obs, vectors.flatten().to_numpy().reshape(-1, width).astype(np.float32)
+
+
+def prediction_names(obs: pd.DataFrame) -> pd.Index:
+    """Names of predicted cells: "<source cell>|<perturbation>", numbered where that repeats."""
+    names = obs["source_cell"].astype(str) + "|" + obs["perturbation"].astype(str)
+    number = names.groupby(names).cumcount()
+    return pd.Index(names.where(number == 0, names + "|" + number.astype(str)), name=None)
+
+
+def merge_predictions(
+    shards: Sequence[tuple[Path, Mapping[str, int]]],
+    var: pd.DataFrame,
+    rank_fit: Mapping[str, float],
+    target: str | Path,
+    uns: Mapping,
+    renamed: Mapping[tuple[str, str], str] | None = None,
+) -> pd.DataFrame:
+    """Write c2s_perturbed.h5ad.
+
+    Parameters
+    ----------
+    shards
+        Parquet file of each shard, with the column of each gene word of its sample.
+    var
+        Genes of the merged data set.
+    rank_fit
+        slope and intercept of `c2sflow.reconstruction.RankFit.solve`, for X.
+    target
+        Written whole or not at all.
+    uns
+        Provenance, stored as ``uns["c2s"]``.
+    renamed
+        Merged name of a (sample, cell), where it differs from the cell's own.
+
+    Returns
+    -------
+    obs of the file, with a row for each prediction.
+    """
+    frames = []
+    with write_beside(target) as partial, h5py.File(partial, "w") as out:
+        write_elem(out, "/", ad.AnnData(shape=(0, len(var))))
+        for path, columns in shards:
+            obs, vectors = read_predictions(path)
+            sentences = [[columns[word] for word in text.split()] for text in obs["c2s_sentence"]]
+            block = expression_from_ranks(
+                sentences, len(var), rank_fit["slope"], rank_fit["intercept"]
+            )
+            append_csr(out, "X", block)
+            append_dense(out, "obsm/X_c2s", vectors)
+            frames.append(obs)
+        obs = pd.concat(frames, ignore_index=True)
+        if renamed:
+            cells = zip(obs["sample"], obs["source_cell"], strict=True)
+            obs["source_cell"] = [renamed.get(cell, cell[1]) for cell in cells]
+        obs = obs.set_axis(prediction_names(obs))
+        for name in ("perturbation", "sample", "organism", "c2s_finish_reason"):
+            obs[name] = obs[name].astype("category")
+        write_elem(out, "obs", obs)
+        write_elem(out, "var", var)
+        write_elem(out, "uns", {"log1p": {"base": 10.0}, "c2s": dict(uns)})
+    return obs
+
+
+def summarise(obs: pd.DataFrame) -> pd.DataFrame:
+    """Figures of each perturbation and sample: how many cells, and how far to trust the answers.
+
+    Fractions are of the words said (valid, invalid and repeated genes together) and of the
+    answers (truncated).
+    """
+    said = obs["c2s_n_predicted_genes"] + obs["c2s_invalid_genes"] + obs["c2s_duplicate_genes"]
+    groups = obs.assign(said=said, cut=obs["c2s_finish_reason"] == "length").groupby(
+        ["perturbation", "sample"], observed=True, sort=True
+    )
+    words = groups["said"].sum().clip(lower=1)
+    return pd.DataFrame(
+        {
+            "n_predictions": groups.size(),
+            "n_genes_mean": groups["c2s_n_predicted_genes"].mean(),
+            "invalid_fraction": groups["c2s_invalid_genes"].sum() / words,
+            "duplicate_fraction": groups["c2s_duplicate_genes"].sum() / words,
+            "truncated_fraction": groups["cut"].mean(),
+            "log_likelihood_mean": groups["c2s_log_likelihood"].mean(),
+        }
+    ).reset_index()

@@ -1,0 +1,58 @@
+"""What made a result, and writing results whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+# Packages whose version can change a number in the result.
+SOFTWARE = ("anndata", "numpy", "pandas", "scanpy", "scipy", "torch", "transformers", "tokenizers")
+
+
+@contextmanager
+def write_beside(target: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `target`; rename it to `target` if the block succeeds.
+
+    A reader sees the whole file or none, and a block that fails leaves nothing.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(
+        prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent
+    )
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        # mkstemp makes 0600 files; results are read by others too.
+        umask = os.umask(0)
+        os.umask(umask)
+        partial.chmod(0o666 & ~umask)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(target: str | Path, content: object) -> None:
+    """Write JSON (UTF-8, indented), whole or not at all."""
+    with write_beside(target) as partial:
+        partial.write_text(
+            json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+
+
+def file_digest(path: str | Path) -> str:
+    """Hex SHA-256 of a file."""
+    with Path(path).open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def software_versions(packages: tuple[str, ...] = SOFTWARE) -> dict[str, str]:
+    """Installed version of each package, without importing any of them."""
+    return {package: version(package) for package in packages}

@@ -1,0 +1,165 @@
+"""A run's files to its results: what MERGE does with what the steps before it wrote."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import h5py
+import pandas as pd
+from anndata.io import read_elem
+
+from c2sflow import __version__
+from c2sflow.errors import UserError
+from c2sflow.merging import Sample, merge_samples
+from c2sflow.predictions import merge_predictions, summarise
+from c2sflow.prompts import EMBEDDING_PROMPT, PERTURBATION_PROMPT, load_template
+from c2sflow.provenance import software_versions, write_beside
+from c2sflow.reconstruction import RankFit
+
+LOGGER = logging.getLogger(__name__)
+
+# Where a run puts its files says nothing of its result: two runs of one input are identical.
+NOT_OF_THE_RESULT = ("input_output", "resources", "report", "generic")
+
+
+def _read_json(path: Path) -> dict | list:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path.name} is missing or broken ({error}); run with -resume") from None
+
+
+def provenance(
+    options: Mapping[str, Mapping],
+    model: Mapping,
+    samples: list[Mapping],
+    reports: Mapping[str, Mapping],
+    rank_fit: Mapping[str, float],
+    pipeline: Mapping[str, str],
+) -> dict:
+    """``uns["c2s"]``: everything that made the result, and nothing that differs between runs."""
+    parameters = {
+        name: "" if value is None else value
+        for group, values in options.items()
+        if group not in NOT_OF_THE_RESULT
+        for name, value in values.items()
+        if name != "model_cache"
+    }
+    kept = ("organism", "input_state", "log_base", "n_cells_in", "n_cells_kept")
+    return {
+        "version": __version__,
+        "pipeline": dict(pipeline),
+        "model": dict(model),
+        "parameters": parameters,
+        "prompts": {
+            "embedding": load_template(
+                parameters.get("embedding_prompt") or None, EMBEDDING_PROMPT, ()
+            ),
+            "perturbation": load_template(
+                parameters.get("perturbation_prompt") or None, PERTURBATION_PROMPT, ()
+            ),
+        },
+        "software": software_versions(),
+        "rank_fit": dict(rank_fit),
+        "samples": {
+            s["id"]: {k: "" if reports[s["id"]][k] is None else reports[s["id"]][k] for k in kept}
+            for s in samples
+        },
+        "seed": parameters.get("seed", 42),
+    }
+
+
+def merge_run(
+    samples: Path,
+    options: Path,
+    model: Path,
+    qc_dir: Path,
+    sentences_dir: Path,
+    embeddings_dir: Path,
+    outdir: Path,
+    perturbed_dir: Path | None = None,
+    pipeline: Mapping[str, str] | None = None,
+) -> None:
+    """Write c2s.h5ad and, if there are predictions, c2s_perturbed.h5ad and their summary.
+
+    Parameters
+    ----------
+    samples, options, model
+        samples.json and options.json of VALIDATE, model.json of MODEL.
+    qc_dir, sentences_dir, embeddings_dir, perturbed_dir
+        Where the steps' files lie, named by sample and shard.
+    outdir
+        Gets the results.
+    pipeline
+        Name, version and revision of the workflow.
+
+    Raises
+    ------
+    UserError
+        If a file is missing, broken or not of this run.
+    """
+    sheet = _read_json(samples)
+    ids = [sample["id"] for sample in sheet]
+    sentences = {i: _read_json(sentences_dir / f"{i}.sentences.json") for i in ids}
+    reports = {i: _read_json(qc_dir / f"{i}.qc.json") for i in ids}
+    rank_fit = sum((RankFit(*sentences[i]["rank_fit_sums"]) for i in ids), RankFit()).solve()
+    uns = provenance(
+        _read_json(options), _read_json(model), sheet, reports, rank_fit, pipeline or {}
+    )
+    parts = [
+        Sample(
+            id=sample["id"],
+            name=str(sample["sample"]),
+            path=qc_dir / f"{sample['id']}.h5ad",
+            embeddings=[
+                embeddings_dir / f"{shard['name']}.embedding.h5ad"
+                for shard in sentences[sample["id"]]["shards"]
+            ],
+        )
+        for sample in sheet
+    ]
+    target = outdir / "c2s.h5ad"
+    obs = merge_samples(parts, target, uns)
+    LOGGER.info("%s: %d cells of %d samples", target.name, len(obs), len(parts))
+    if perturbed_dir is not None:
+        _merge_perturbed(parts, sentences, perturbed_dir, target, uns, obs)
+
+
+def _merge_perturbed(
+    parts: list[Sample],
+    sentences: Mapping[str, Mapping],
+    perturbed_dir: Path,
+    merged: Path,
+    uns: Mapping,
+    obs: pd.DataFrame,
+) -> None:
+    with h5py.File(merged) as file:
+        var = read_elem(file["var"])
+    shards, renamed, start = [], {}, 0
+    for part in parts:
+        with h5py.File(part.path) as file:
+            symbols = read_elem(file["var"]).index
+            cells = read_elem(file["obs"]).index
+        columns = dict(
+            zip(sentences[part.id]["genes"], var.index.get_indexer(symbols), strict=True)
+        )
+        paths = [
+            perturbed_dir / f"{shard['name']}.perturbed.parquet"
+            for shard in sentences[part.id]["shards"]
+        ]
+        # PERTURB runs on the shards that hold control cells only.
+        shards += [(path, columns) for path in paths if path.exists()]
+        names = obs.index[start : start + len(cells)]
+        start += len(cells)
+        renamed |= {
+            (part.name, old): new for old, new in zip(cells, names, strict=True) if old != new
+        }
+    plan = pd.DataFrame(index=var.index)
+    target = merged.with_name("c2s_perturbed.h5ad")
+    predicted = merge_predictions(shards, plan, uns["rank_fit"], target, uns, renamed)
+    LOGGER.info("%s: %d predicted cells", target.name, len(predicted))
+    with write_beside(merged.parent / "perturbation" / "summary.tsv") as partial:
+        summarise(predicted).to_csv(partial, sep="\t", index=False, float_format="%.6g")

@@ -1,0 +1,61 @@
+// What processes share: safe command lines, and the digest of the code a step runs.
+
+// A value as one word of bash. Line ends are spelled out: Nextflow re-indents scripts.
+def quote(value) {
+    "'" + "${value}".replace("'", "'\\''").replace('\n', "'\$'\\n''") + "'"
+}
+
+// [max_genes: 50, skip_qc: false, seed: null] → --max-genes='50' --no-skip-qc
+def cli(Map options) {
+    options
+        .findAll { _name, value -> value != null }
+        .sort { entry -> entry.key }
+        .collect { name, value ->
+            def flag = name.replace('_', '-')
+            value instanceof Boolean
+                ? (value ? "--${flag}" : "--no-${flag}")
+                : "--${flag}=${quote(value)}"
+        }
+        .join(' ')
+}
+
+// A command that prints the versions of Python and of these packages as lines of YAML.
+def versions(String packages) {
+    "python3 -c 'import platform, sys; from importlib.metadata import version; " +
+        "print(f\"python: {platform.python_version()}\"); " +
+        "[print(f\"{name}: {version(name)}\") for name in sys.argv[1:]]' ${packages}"
+}
+
+// The Python files of ours that a file imports (the package's own __init__.py is followed no
+// further: it imports lazily).
+def importsOf(Path source) {
+    def bin = source.parent.name == 'c2sflow' ? source.parent.parent : source.parent
+    def text = source.name == '__init__.py' ? '' : source.text
+    def scripts = text.findAll(/(?m)^\s*(?:from|import) +(c2s_\w+)/) { _all, name -> "${name}.py" }
+    def modules = text.findAll(/(?m)^\s*(?:from|import) +c2sflow\.(\w+)/) { _all, name -> name }
+    def members = text
+        .findAll(/(?m)^\s*from +c2sflow +import +(?:\(([^)]*)\)|(.+))/) { _all, many, one -> many ?: one }
+        .collectMany { names -> names.replaceAll(/#.*/, '').tokenize(',') }
+        .findResults { name -> name.tokenize() ? name.tokenize().first() : null }
+    def found = scripts + (modules + members).collect { name -> "c2sflow/${name}.py" }
+    found
+        .collect { name -> bin.resolve(name) }
+        .collect { path -> path.exists() ? path : bin.resolve('c2sflow/__init__.py') }
+        .findAll { path -> path.exists() }
+}
+
+// These files and all they import, directly or not.
+def closureOf(List<Path> sources) {
+    def all = (sources + sources.collectMany { source -> importsOf(source) }).unique().sort()
+    all.size() == sources.size() ? all : closureOf(all)
+}
+
+// Digest of the code of a step: its script and every module of ours that it imports. Nextflow's
+// own hash of a task sees the script's name only, so a process takes this as an input, and
+// -resume runs again what an edit touches, and nothing else.
+def code(String step) {
+    closureOf([file("${projectDir}/bin/c2s_${step}.py")])
+        .collect { source -> "${source.name}\n${source.text}" }
+        .join('\n')
+        .md5()
+}
