@@ -3,40 +3,62 @@
 
 python benchmarks/train_demo_model.py --outdir assets/demo_model
 """
-import logging, sys
-from pathlib import Path
-import click
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "bin")]
 
-@click.command()
-@click.option("--outdir", type=click.Path(path_type=Path))
-@click.option("--steps", default=2000)
-@click.option("--fold", type=int)
-@click.option("--threads", default=2)
-@click.option("--pooled-weight", default=0.5)
-@click.option("--seed", default=0)
-@click.option("--batch", default=24)
-def main(outdir, steps, fold, threads, pooled_weight, seed, batch):
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "bin")]
+
+
+@click.command(help=__doc__)
+@click.option("--outdir", type=click.Path(file_okay=False, path_type=Path), required=True)
+@click.option("--steps", default=2000, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--threads", default=2, show_default=True)
+@click.option("--pooled-weight", default=0.3, show_default=True, help="0: no type classifier.")
+@click.option(
+    "--fold",
+    type=click.IntRange(0, 4),
+    help="Cross-validate within the training cells, to choose a recipe.",
+)
+def main(
+    outdir: Path, steps: int, seed: int, threads: int, pooled_weight: float, fold: int | None
+) -> None:
+    """Train, save, evaluate, write the model card."""
     import torch
-    from demo_model import cells as C, tokenizer as T, tasks, training, evaluation as E
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    from demo_model.card import evaluate_and_write_card
+    from demo_model.cells import demo_cells, split
+    from demo_model.saving import save
+    from demo_model.tasks import ExampleStream
+    from demo_model.tokenizer import make_tokenizer
+    from demo_model.training import Recipe, make_model, train
+
+    from c2sflow.provenance import software_versions, write_json
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     torch.set_num_threads(threads)
-    cells = C.demo_cells(); tr, he = C.split(cells.labels, fold)
-    tok = T.make_tokenizer(cells.words, cells.types); tok.model_max_length = 8192
-    model = training.make_model(tok, seed)
-    print(model.num_parameters())
-    info = training.train(model, tasks.ExampleStream(cells, tr, tok, seed), training.Recipe(steps, batch, pooled_weight, seed))
-    print(info)
-    model.to(torch.bfloat16)
-    if outdir:
-        model.save_pretrained(outdir); tok.save_pretrained(outdir)
-        p = outdir/"tokenizer_config.json"; p.write_text(p.read_text().replace("TokenizersBackend", "PreTrainedTokenizerFast"))
-        (outdir/"heldout_cells.txt").write_text("\n".join(cells.ids[he])+"\n")
-        for f in outdir.iterdir(): f.chmod(0o644)
-    model.float()
-    for s in range(42, 45):
-        se = cells.sentences(s)
-        print(s, "knn", E.neighbour_scores(E.embed(model, tok, E.filled(E.EMBEDDING_PROMPT, se)), cells.labels, tr, he), "type", E.type_scores(model, tok, [se[i] for i in he], cells.labels[he]), flush=True)
-    for nr in (False, True): print(E.conversion_scores(model, tok, cells, tr, he, 42, nr), flush=True)
-    print(E.baselines(cells, tr, he))
-main()
+    cells = demo_cells()
+    trained_on, heldout = split(cells.labels, fold)
+    recipe = Recipe(steps=steps, seed=seed, pooled_weight=pooled_weight)
+    tokenizer = make_tokenizer(cells.words, cells.types)
+    model = make_model(tokenizer, seed)
+    figures = train(model, ExampleStream(cells, trained_on, tokenizer, seed), recipe)
+    save(model, tokenizer, cells.ids[heldout], outdir)
+    command = shlex.join(["python", "benchmarks/train_demo_model.py", *sys.argv[1:]])
+    record = {"command": command, "fold": fold, "threads": threads, **asdict(recipe), **figures}
+    write_json(outdir / "training.json", {**record, "software": software_versions()})
+    evaluate_and_write_card(outdir)
+    print(json.dumps(record))
+
+
+if __name__ == "__main__":
+    main()

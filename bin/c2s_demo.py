@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Write the demo data: two samples of 350 blood cells, and their samplesheet."""
-
-import warnings
+"""Write the demo data: two samples of 350 blood cells each, and their samplesheet."""
 
 import click
 
-import c2s_script
+from c2s_script import run
 
 
-@click.command()
-@click.option("--outdir", default=".", show_default=True, help="Where to write.")
-def main(outdir: str) -> None:
-    """Write the demo's h5ad files and samplesheet.csv."""
+@click.command(help=__doc__)
+@click.option("--outdir", default=".", help="Gets donor_1.h5ad, donor_2.h5ad, samplesheet.csv.")
+def main(outdir):
+    """Parse, call the library, write."""
+    import warnings
+
     warnings.filterwarnings("ignore", category=FutureWarning)
     from c2sflow.demo import write_demo
 
@@ -19,4 +19,4 @@ def main(outdir: str) -> None:
 
 
 if __name__ == "__main__":
-    c2s_script.run(main)
+    run(main)

@@ -43,9 +43,12 @@ def sheetRows(Path input) {
         if (!header.containsAll(['sample', 'path'])) {
             return null
         }
-        return input.readLines('UTF-8').tail().findAll { line -> line.trim() }.collect { line ->
-            [header, fields(line, separator)].transpose().collectEntries()
-        }
+        return input
+            .readLines('UTF-8')
+            .tail()
+            .collect { line -> fields(line, separator) }
+            .findAll { row -> row.any() }
+            .collect { row -> [header, row].transpose().collectEntries() }
     }
     return null
 }
@@ -70,12 +73,13 @@ def findInput(input) {
 def modelFiles(Path folder) {
     folder
         .listFiles()
-        .findAll { path -> path.name ==~ /[^.].*\.(safetensors|json|jinja|model|txt)/ && path.isFile() }
+        .findAll { path -> path.name ==~ /[^.].*\.(safetensors|json|jinja|model)/ && path.isFile() }
         .sort { path -> path.name }
 }
 
-// The files of a model folder, or an empty list if --model names none (a Hugging Face id).
+// The files of the model folder that --model names, or an empty list if it names none (but a
+// Hugging Face id). A folder that holds no model is handed on as it is, for VALIDATE to report.
 def findModel(model) {
     def folder = findFile(model == 'demo' ? "${projectDir}/assets/demo_model" : model)
-    folder && folder.isDirectory() ? modelFiles(folder) : []
+    folder && folder.isDirectory() ? (modelFiles(folder) ?: [folder]) : []
 }

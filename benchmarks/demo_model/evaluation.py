@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -121,41 +123,85 @@ def rank_vectors(sentences: Sequence[str], words: np.ndarray) -> np.ndarray:
     return vectors
 
 
-def conversion_scores(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
-    cells: Cells,
-    train: np.ndarray,
-    heldout: np.ndarray,
-    seed: int,
-    no_repeat: bool,
-) -> dict[str, float]:
-    """Convert each held-out cell to another cell type; judge by a classifier of real cells."""
-    rng = np.random.default_rng(seed)
-    sentences = np.array(cells.sentences(seed), dtype=object)
-    targets = np.array([rng.choice([t for t in cells.types if t != own])
-                        for own in cells.labels[heldout]], dtype=object)
-    conditions = [f"conversion to {target}" for target in targets]
-    prompts = filled(PERTURBATION_PROMPT, sentences[heldout], perturbation=conditions)
-    texts, ended = answer(model, tokenizer, prompts, 200, no_repeat)
-    judge = LogisticRegression(C=1.0, max_iter=2000)
-    judge.fit(rank_vectors(sentences[train], cells.words), cells.labels[train])
-    said = [text.split() for text in texts]
-    valid = set(cells.words)
-    n_words = sum(map(len, said))
-    return {
-        "label right": (judge.predict(rank_vectors(texts, cells.words)) == targets).mean(),
-        "label right, real cells": judge.score(
-            rank_vectors(sentences[heldout], cells.words), cells.labels[heldout]
-        ),
-        "valid words": sum(word in valid for words in said for word in words) / n_words,
-        "repeated words": 1 - sum(len(set(words)) for words in said) / n_words,
-        "ended": ended.mean(),
-        "words": n_words / len(said),
-    }
+@dataclass(frozen=True)
+class Predictor:
+    """Perturbs the held-out cells, always from the same sentences (of one tie seed)."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    cells: Cells
+    train: np.ndarray
+    heldout: np.ndarray
+    seed: int
+
+    @cached_property
+    def sentences(self) -> np.ndarray:
+        """All cells' sentences."""
+        return np.array(self.cells.sentences(self.seed), dtype=object)
+
+    def predict(
+        self, conditions: Sequence[str], no_repeat: bool = True
+    ) -> tuple[list[str], np.ndarray]:
+        """The answer for each held-out cell under its condition, and whether it ended."""
+        controls = self.sentences[self.heldout]
+        prompts = filled(PERTURBATION_PROMPT, controls, perturbation=conditions)
+        return answer(self.model, self.tokenizer, prompts, 200, no_repeat)
+
+    def conversion(self, no_repeat: bool) -> dict[str, float]:
+        """Convert each cell to another type; a classifier of real cells judges the answer."""
+        cells, train, heldout = self.cells, self.train, self.heldout
+        rng = np.random.default_rng(self.seed)
+        targets = np.array(
+            [rng.choice([t for t in cells.types if t != own]) for own in cells.labels[heldout]],
+            dtype=object,
+        )
+        texts, ended = self.predict([f"conversion to {target}" for target in targets], no_repeat)
+        ranks = rank_vectors(self.sentences, cells.words)
+        judge = LogisticRegression(max_iter=2000).fit(ranks[train], cells.labels[train])
+        said = [text.split() for text in texts]
+        n_words = sum(map(len, said))
+        own, other = self._overlaps(texts)
+        return {
+            "label right": (judge.predict(rank_vectors(texts, cells.words)) == targets).mean(),
+            "label right, real cells": judge.score(ranks[heldout], cells.labels[heldout]),
+            "valid words": sum(np.isin(words, cells.words).sum() for words in said) / n_words,
+            "repeated words": 1 - sum(len(set(words)) for words in said) / n_words,
+            "ended": ended.mean(),
+            "words": n_words / len(said),
+            "overlap with own control": own,
+            "overlap with another control": other,
+        }
+
+    def no_change(self) -> dict[str, float]:
+        """Ask for no change: is the answer nearer its own control than another of the type?"""
+        own, other = self._overlaps(self.predict(["no change"] * len(self.heldout))[0])
+        return {"overlap with own control": own, "overlap with another control": other}
+
+    def deletion(self) -> dict[str, float]:
+        """Delete a random gene of the first 100: how often is it in the answer still?"""
+        rng = np.random.default_rng(self.seed)
+        genes = [rng.choice(s.split()[:ANSWER_GENES]) for s in self.sentences[self.heldout]]
+        texts, _ = self.predict([f"deletion of {gene}" for gene in genes])
+        kept = [gene in text.split() for gene, text in zip(genes, texts, strict=True)]
+        return {"gene still there": float(np.mean(kept))}
+
+    def _overlaps(self, texts: Sequence[str]) -> tuple[float, float]:
+        """Share of genes in common with the own control, and with the type's next control."""
+        labels = self.cells.labels[self.heldout]
+        controls = [set(s.split()[:ANSWER_GENES]) for s in self.sentences[self.heldout]]
+        own, other = [], []
+        for name in np.unique(labels):
+            rows = np.flatnonzero(labels == name)
+            for row, neighbour in zip(rows, np.roll(rows, 1), strict=True):
+                genes = set(texts[row].split()[:ANSWER_GENES])
+                own.append(len(genes & controls[row]) / ANSWER_GENES)
+                other.append(len(genes & controls[neighbour]) / ANSWER_GENES)
+        return float(np.mean(own)), float(np.mean(other))
 
 
-def baselines(cells: Cells, train: np.ndarray, heldout: np.ndarray) -> dict[str, tuple]:
+def baselines(
+    cells: Cells, train: np.ndarray, heldout: np.ndarray
+) -> dict[str, tuple[float, float]]:
     """Accuracy and balanced accuracy of methods that need no language model."""
     values, labels = cells.values.toarray(), cells.labels
     components = PCA(50, random_state=0).fit(values[train]).transform(values)
@@ -165,7 +211,8 @@ def baselines(cells: Cells, train: np.ndarray, heldout: np.ndarray) -> dict[str,
     return {
         "pca": neighbour_scores(components, labels, train, heldout),
         "logistic": (
-            (said == labels[heldout]).mean(), balanced_accuracy_score(labels[heldout], said)
+            (said == labels[heldout]).mean(),
+            balanced_accuracy_score(labels[heldout], said),
         ),
         "majority": ((labels[heldout] == names[sizes.argmax()]).mean(), 1 / len(names)),
     }

@@ -19,7 +19,7 @@ LOG = logging.getLogger(__name__)
 WARM_UP = 50
 MUON_LR, ADAM_LR = 0.02, 3e-3
 EMA_DECAY = 0.99
-POOLED_WEIGHT = 0.5  # loss of the type classifier on the mean-pooled last layer
+POOLED_WEIGHT = 0.3  # loss of the type classifier on the mean-pooled last layer
 MICRO_BATCH = 8
 
 
@@ -28,7 +28,7 @@ class Recipe:
     """What a run of the training depends on, besides the cells."""
 
     steps: int = 2000
-    batch_size: int = 24
+    batch_size: int = 16
     pooled_weight: float = POOLED_WEIGHT
     seed: int = 0
 
@@ -70,8 +70,8 @@ class Trainee(torch.nn.Module):
         self.model = model
         self.classifier = torch.nn.Linear(model.config.hidden_size, n_types)
 
-    def losses(self, batch: list[Example]) -> tuple[torch.Tensor, float, torch.Tensor]:
-        """Weighted sum of the next-token loss, the sum of weights, summed classifier loss."""
+    def losses(self, batch: list[Example]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sums over the batch: of the weighted next-token loss, and of the classifier's."""
         length = max(len(example.ids) for example in batch)
         shape = (len(batch), length)
         ids, mask = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
@@ -92,8 +92,7 @@ class Trainee(torch.nn.Module):
         class_loss = cross_entropy(
             self.classifier(pooled), types, ignore_index=-1, reduction="sum", label_smoothing=0.1
         )
-        weight = weights[:, 1:][counted]
-        return (token_loss * weight).sum(), float(weight.sum()), class_loss
+        return (token_loss * weights[:, 1:][counted]).sum(), class_loss
 
 
 def _optimizers(trainee: Trainee) -> list[torch.optim.Optimizer]:
@@ -118,7 +117,7 @@ def train(model: Gemma2ForCausalLM, stream: ExampleStream, recipe: Recipe) -> di
 
     Returns
     -------
-    Figures of the run: steps, tokens, seconds, parameters.
+    Tokens seen and seconds taken.
     """
     trainee = Trainee(model.train(), len(stream.types))
     average = AveragedModel(trainee, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY))
@@ -128,17 +127,8 @@ def train(model: Gemma2ForCausalLM, stream: ExampleStream, recipe: Recipe) -> di
     for step in range(recipe.steps):
         for optimizer, rate in zip(optimizers, rates, strict=True):
             optimizer.param_groups[0]["lr"] = rate * _schedule(step, recipe.steps)
-        examples = sorted(
-            (stream.example() for _ in range(recipe.batch_size)), key=lambda e: len(e.ids)
-        )
-        total = sum(sum(example.weights[1:]) for example in examples)
-        typed = max(1, sum(example.cell_type >= 0 for example in examples))
-        shown = torch.zeros(2)
-        for start in range(0, len(examples), MICRO_BATCH):
-            token_loss, _, class_loss = trainee.losses(examples[start : start + MICRO_BATCH])
-            parts = torch.stack([token_loss / total, class_loss / typed])
-            (parts[0] + recipe.pooled_weight * parts[1]).backward()
-            shown += parts.detach()
+        examples = [stream.example() for _ in range(recipe.batch_size)]
+        losses = _backward(trainee, examples, recipe.pooled_weight)
         torch.nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
@@ -148,9 +138,23 @@ def train(model: Gemma2ForCausalLM, stream: ExampleStream, recipe: Recipe) -> di
         if (step + 1) % 50 == 0:
             seconds = time.perf_counter() - started
             LOG.info(
-                "step %d/%d  loss %.3f  type loss %.3f  %.0f tokens/s  %.0f s",
-                *(step + 1, recipe.steps, *shown.tolist(), tokens / seconds, seconds),
+                "step %d/%d  loss %.3f  pooled loss %.3f  %.0f tokens/s  %.0f s",
+                *(step + 1, recipe.steps, *losses, tokens / seconds, seconds),
             )
     model.load_state_dict(average.module.model.state_dict())
     model.eval()
-    return {"steps": recipe.steps, "tokens": tokens, "seconds": time.perf_counter() - started}
+    return {"tokens": tokens, "seconds": round(time.perf_counter() - started)}
+
+
+def _backward(trainee: Trainee, examples: list[Example], pooled_weight: float) -> list[float]:
+    """Gradients of a batch, in micro-batches of like length; the two mean losses."""
+    examples = sorted(examples, key=lambda example: len(example.ids))
+    total = sum(sum(example.weights[1:]) for example in examples)
+    typed = max(1, sum(example.cell_type >= 0 for example in examples))
+    shown = torch.zeros(2)
+    for start in range(0, len(examples), MICRO_BATCH):
+        token_loss, class_loss = trainee.losses(examples[start : start + MICRO_BATCH])
+        parts = torch.stack([token_loss / total, class_loss / typed])
+        (parts[0] + pooled_weight * parts[1]).backward()
+        shown += parts.detach()
+    return shown.tolist()

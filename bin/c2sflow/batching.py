@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import resource
+import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 LOGGER = logging.getLogger(__name__)
 
@@ -115,6 +117,12 @@ def pad_left(
         ids[row, longest - tokens.size :] = tokens
         mask[row, longest - tokens.size :] = 1
     return tuple(_to_device(array, device) for array in (ids, mask))
+
+
+def progress_bar(total: int, unit: str, show: bool) -> tqdm:
+    """A bar on a terminal; in a log file a line every half a minute."""
+    interval = 0.1 if sys.stderr.isatty() else 30
+    return tqdm(total=total, unit=unit, disable=not show, mininterval=interval)
 
 
 def peak_memory(device: torch.device) -> int:

@@ -9,12 +9,12 @@ from typing import Literal
 
 import numpy as np
 import torch
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from c2sflow.batching import (
     pad_left,
     peak_memory,
+    progress_bar,
     resolve_max_batch_tokens,
     run_batches,
     token_batches,
@@ -153,7 +153,7 @@ def embed_tokens(
         result[batch] = vectors
 
     batches = token_batches(lengths, stats.max_batch_tokens)
-    with tqdm(total=int((lengths > 0).sum()), unit="cell", disable=not progress) as bar:
+    with progress_bar(int((lengths > 0).sum()), "cell", progress) as bar:
         run_batches(batches, run, bar.update)
     stats.seconds = time.perf_counter() - started
     stats.peak_memory_bytes = peak_memory(device)

@@ -15,10 +15,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from tqdm import tqdm
 from transformers import DynamicCache, PreTrainedModel
 
-from c2sflow.batching import pad_left, resolve_max_batch_tokens, run_batches, token_batches
+from c2sflow.batching import (
+    pad_left,
+    progress_bar,
+    resolve_max_batch_tokens,
+    run_batches,
+    token_batches,
+)
 
 
 @dataclass
@@ -183,7 +188,7 @@ def generate_tokens(
             answers[row] = answer
 
     batches = token_batches(lengths, stats.max_batch_tokens, extra=max_new_tokens)
-    with tqdm(total=int((lengths > 0).sum()), unit="answer", disable=not progress) as bar:
+    with progress_bar(int((lengths > 0).sum()), "answer", progress) as bar:
         run_batches(batches, run, bar.update)
     stats.seconds = time.perf_counter() - started
     stats.n_new_tokens = sum(len(answer.token_ids) for answer in answers)

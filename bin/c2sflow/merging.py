@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ from anndata.io import read_elem, sparse_dataset, write_elem
 from pandas.api.types import is_bool_dtype, is_integer_dtype, union_categoricals
 from scipy import sparse
 
+from c2sflow.cells import RowWriter, create_h5ad
 from c2sflow.errors import UserError
 from c2sflow.provenance import write_beside
 
@@ -60,9 +60,8 @@ def concat_obs(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """
     columns = list(dict.fromkeys(name for frame in frames for name in frame.columns))
     index = pd.Index(np.concatenate([frame.index.to_numpy(dtype=object) for frame in frames]))
-    return pd.DataFrame({name: _concat_column(name, frames) for name in columns}, columns).set_axis(
-        index.astype(str)
-    )
+    joined = {name: _concat_column(name, frames) for name in columns}
+    return pd.DataFrame(joined, index=range(len(index))).set_axis(index.astype(str))
 
 
 def _concat_column(name: str, frames: Sequence[pd.DataFrame]) -> pd.Series:
@@ -158,16 +157,6 @@ def _difference(found: pd.Index, cell_ids: pd.Index) -> str:
 # ------------------------------------------------------------------ writing by blocks
 
 
-def append_csr(group: h5py.Group, key: str, block: sparse.csr_matrix) -> None:
-    """Append rows to the CSR matrix `key` of an h5ad, making it first if need be."""
-    if key in group:
-        sparse_dataset(group[key]).append(block)
-        return
-    block = block.copy()
-    block.indptr = block.indptr.astype(np.int64)  # the matrix may grow beyond 2**31 values
-    write_elem(group, key, block)
-
-
 def append_dense(group: h5py.Group, key: str, block: np.ndarray) -> None:
     """Append rows to the dense array `key` of an h5ad, making it first if need be."""
     if key not in group:
@@ -190,7 +179,7 @@ def _new_columns(block: sparse.csr_matrix, columns: np.ndarray, n_vars: int) -> 
 
 
 def _shared(files: Sequence[h5py.File], group: str) -> list[str]:
-    """Keys that `group` has in every file; the others are left out, and said."""
+    """Paths of what `group` has in every file; the rest is left out, and said."""
     keys = [set(file.get(group, ())) for file in files]
     shared = sorted(set.intersection(*keys))
     if group == "obsm":
@@ -198,7 +187,7 @@ def _shared(files: Sequence[h5py.File], group: str) -> list[str]:
     left_out = sorted(set.union(*keys) - set(shared))
     if left_out:
         LOGGER.warning("%s %s: not the same in every sample, left out", group, ", ".join(left_out))
-    return shared
+    return [f"{group}/{key}" for key in shared]
 
 
 def _same_width(items: Sequence[h5py.Dataset | h5py.Group]) -> bool:
@@ -208,19 +197,21 @@ def _same_width(items: Sequence[h5py.Dataset | h5py.Group]) -> bool:
 
 
 def _copy_rows(
-    source: h5py.File, target: h5py.File, keys: Mapping[str, list[str]], columns: np.ndarray, n: int
+    source: h5py.File, writers: Mapping[str, RowWriter], columns: np.ndarray, n_vars: int
 ) -> None:
-    """Append X, layers and obsm of one sample, block by block."""
-    matrices = ["X", *(f"layers/{key}" for key in keys["layers"])]
-    n_obs = source["X"].attrs["shape"][0]
-    for start in range(0, n_obs, BLOCK):
-        rows = slice(start, min(start + BLOCK, n_obs))
-        for key in matrices:
-            item = source[key]
-            block = sparse_dataset(item)[rows] if isinstance(item, h5py.Group) else item[rows]
-            append_csr(target, key, _new_columns(sparse.csr_matrix(block), columns, n))
-        for key in keys["obsm"]:
-            append_dense(target, f"obsm/{key}", source["obsm"][key][rows])
+    """Append X and layers of one sample, block by block, its genes moved to their new columns."""
+    for key, writer in writers.items():
+        item = source[key]
+        matrix = sparse_dataset(item) if isinstance(item, h5py.Group) else item
+        for start in range(0, matrix.shape[0], BLOCK):
+            block = sparse.csr_matrix(matrix[start : start + BLOCK])
+            writer.append(_new_columns(block, columns, n_vars))
+
+
+def _copy_dense(source: h5py.File, target: h5py.File, keys: Sequence[str]) -> None:
+    for key in keys:
+        for start in range(0, source[key].shape[0], BLOCK):
+            append_dense(target, key, source[key][start : start + BLOCK])
 
 
 def merge_samples(samples: Sequence[Sample], target: str | Path, uns: Mapping) -> pd.DataFrame:
@@ -249,22 +240,24 @@ def merge_samples(samples: Sequence[Sample], target: str | Path, uns: Mapping) -
         frames = [read_elem(file["obs"]) for file in files]
         variables = [read_elem(file["var"]) for file in files]
         genes, columns = outer_genes([var.index for var in variables])
-        keys = {group: _shared(files, group) for group in ("layers", "obsm")}
-        out = h5py.File(stack.enter_context(write_beside(target)), "w")
-        with out:
-            write_elem(out, "/", ad.AnnData(shape=(0, len(genes))))
-            for n, (sample, file) in enumerate(zip(samples, files, strict=True)):
-                _copy_rows(file, out, keys, columns[n], len(genes))
-                made = []
-                for obs, vectors in read_embeddings(sample, frames[n].index):
-                    append_dense(out, "obsm/X_c2s", vectors.astype(np.float32, copy=False))
-                    made.append(obs)
-                frames[n] = frames[n].join(pd.concat(made))
-            names = unique_names([frame.index for frame in frames], [s.name for s in samples])
-            obs = concat_obs(frames).set_axis(names)
-            write_elem(out, "obs", obs)
-            write_elem(out, "var", _merge_var(variables, genes))
-            write_elem(out, "uns", {"log1p": {"base": 10.0}, "c2s": dict(uns)})
+        partial = stack.enter_context(write_beside(target))
+        out = stack.enter_context(
+            create_h5ad(partial, pd.DataFrame(), _merge_var(variables, genes))
+        )
+        keys, obsm = ["X", *_shared(files, "layers")], _shared(files, "obsm")
+        writers = {key: RowWriter(out, key, len(genes)) for key in keys}
+        for n, (sample, file) in enumerate(zip(samples, files, strict=True)):
+            _copy_rows(file, writers, columns[n], len(genes))
+            _copy_dense(file, out, obsm)
+            made = []
+            for obs, vectors in read_embeddings(sample, frames[n].index):
+                append_dense(out, "obsm/X_c2s", vectors.astype(np.float32, copy=False))
+                made.append(obs)
+            frames[n] = frames[n].join(pd.concat(made))
+        names = unique_names([frame.index for frame in frames], [s.name for s in samples])
+        obs = concat_obs(frames).set_axis(names)
+        write_elem(out, "obs", obs)
+        write_elem(out, "uns", {"log1p": {"base": 10.0}, "c2s": dict(uns)})
     return obs
 
 

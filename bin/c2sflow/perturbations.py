@@ -21,9 +21,15 @@ ALLOWED_NODES = (
     ast.UnaryOp,
     ast.Compare,
     ast.boolop,
-    ast.operator,
     ast.unaryop,
     ast.cmpop,
+    ast.BitAnd,
+    ast.BitOr,
+    ast.Add,
+    ast.Sub,
+    ast.Mult,
+    ast.Div,
+    ast.Mod,
     ast.Name,
     ast.Load,
     ast.Constant,
@@ -129,34 +135,31 @@ def _listed(names: object, most: int = 12) -> str:
 
 
 def _rewrite(control: str, where: str) -> tuple[str, dict[str, str]]:
-    """The query with plain names for columns, and which column each name stands for."""
-    columns: dict[str, str] = {}
+    """The query with plain names for columns, and which column each plain name stands for."""
+    plain: dict[str, str] = {}
 
-    def plain(name: str) -> str:
-        return next(
-            (key for key, value in columns.items() if value == name),
-            columns.setdefault(f"column_{len(columns)}", name) and f"column_{len(columns) - 1}",
-        )
+    def replace(match: re.Match) -> str:
+        if match[1] is None:  # quoted text
+            return match[0]
+        return plain.setdefault(match[1], f"column_{len(plain)}")
 
-    text = QUOTED_OR_BACKTICKED.sub(
-        lambda match: match[0] if match[1] is None else plain(match[1]), control.strip()
-    )
-    backticked = set(columns)
+    text = QUOTED_OR_BACKTICKED.sub(replace, control.strip())
+    backticked = set(plain.values())
     try:
         tree = ast.parse(text, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         hint = (
             "compare with =="
             if re.search(r"[^=<>!]=[^=]", text)
-            else ("put text in quotes and column names with spaces in `backticks`")
+            else "put text in quotes, and column names with spaces in `backticks`"
         )
         raise UserError(f"{where}: not a query; {hint}") from None
     for node in ast.walk(tree):
         if not isinstance(node, ALLOWED_NODES):
             raise UserError(
-                f"{where}: {type(node).__name__.lower()} is not allowed in a query; use "
-                "comparisons, in, not in, and, or, not"
+                f"{where}: a query may not hold this ({type(node).__name__}); use comparisons, "
+                "in, not in, and, or, not"
             )
         if isinstance(node, ast.Name) and node.id not in backticked:
-            node.id = plain(node.id)
-    return ast.unparse(tree), columns
+            node.id = plain.setdefault(node.id, f"column_{len(plain)}")
+    return ast.unparse(tree), {key: name for name, key in plain.items()}

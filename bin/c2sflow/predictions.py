@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import anndata as ad
-import h5py
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 from anndata.io import write_elem
 
+from c2sflow.cells import RowWriter, create_h5ad
 from c2sflow.errors import UserError
-from c2sflow.merging import append_csr, append_dense
+from c2sflow.merging import append_dense
 from c2sflow.provenance import write_beside
 from c2sflow.reconstruction import expression_from_ranks
 
@@ -88,15 +87,15 @@ def merge_predictions(
     obs of the file, with a row for each prediction.
     """
     frames = []
-    with write_beside(target) as partial, h5py.File(partial, "w") as out:
-        write_elem(out, "/", ad.AnnData(shape=(0, len(var))))
+    with write_beside(target) as partial, create_h5ad(partial, pd.DataFrame(), var) as out:
+        matrix = RowWriter(out, "X", len(var))
         for path, columns in shards:
             obs, vectors = read_predictions(path)
             sentences = [[columns[word] for word in text.split()] for text in obs["c2s_sentence"]]
             block = expression_from_ranks(
                 sentences, len(var), rank_fit["slope"], rank_fit["intercept"]
             )
-            append_csr(out, "X", block)
+            matrix.append(block)
             append_dense(out, "obsm/X_c2s", vectors)
             frames.append(obs)
         obs = pd.concat(frames, ignore_index=True)
@@ -107,7 +106,6 @@ def merge_predictions(
         for name in ("perturbation", "sample", "organism", "c2s_finish_reason"):
             obs[name] = obs[name].astype("category")
         write_elem(out, "obs", obs)
-        write_elem(out, "var", var)
         write_elem(out, "uns", {"log1p": {"base": 10.0}, "c2s": dict(uns)})
     return obs
 

@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""Quality control of one sample: filter, normalise, log; by chunks of rows."""
+
+import click
+
+from c2s_script import run
+
+BASES = {"e": "e", "2": 2, "10": 10}
+
+
+@click.command(help=__doc__)
+@click.option("--h5ad", required=True, type=click.Path(exists=True), help="Input, any format.")
+@click.option("--id", "name", required=True, help="File-safe name of the sample.")
+@click.option("--sample", required=True, help="Name of the sample as given.")
+@click.option("--organism", required=True, help="human, mouse, another, or obs (told per cell).")
+@click.option(
+    "--input-state", required=True, type=click.Choice(["counts", "normalized", "lognormalized"])
+)
+@click.option("--log-base", type=click.Choice(list(BASES)), help="Of log-normalised values.")
+@click.option("--gene-symbols", help="Column of var with the symbols; default: names of genes.")
+@click.option("--obs", "extra", multiple=True, metavar="K=V", help="One more column of obs.")
+@click.option("--min-genes", type=click.IntRange(0), default=200, help="Genes a cell, at least.")
+@click.option("--min-cells", type=click.IntRange(0), default=3, help="Cells a gene, at least.")
+@click.option("--max-pct-mt", type=click.FloatRange(0, 100), default=20.0, help="At most.")
+@click.option("--skip-qc/--no-skip-qc", default=False, help="Drop nothing.")
+@click.option("--outdir", default=".", help="Gets <id>.h5ad and <id>.qc.json.")
+def main(
+    h5ad, name, sample, organism, input_state, log_base, gene_symbols, extra, outdir, **limits
+):
+    """Parse, call the library, write."""
+    import warnings
+    from pathlib import Path
+
+    if input_state == "lognormalized" and log_base is None:
+        raise click.UsageError("--input-state lognormalized needs --log-base")
+    if any("=" not in pair for pair in extra):
+        raise click.UsageError("--obs takes COLUMN=VALUE")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    from c2sflow.provenance import write_json
+    from c2sflow.qc import Filters, run_qc
+    from c2sflow.states import State
+
+    summary = run_qc(
+        h5ad,
+        Path(outdir) / f"{name}.h5ad",
+        sample=sample,
+        organism=organism,
+        state=State(input_state, BASES[log_base] if input_state == "lognormalized" else None),
+        symbols_column=gene_symbols,
+        extra=dict(pair.split("=", 1) for pair in extra),
+        filters=Filters(
+            limits["min_genes"], limits["min_cells"], limits["max_pct_mt"], limits["skip_qc"]
+        ),
+    )
+    write_json(Path(outdir) / f"{name}.qc.json", {"id": name, **summary})
+
+
+if __name__ == "__main__":
+    run(main)

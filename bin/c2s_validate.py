@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""Check parameters, samplesheet, data, model and prompts; tell every fault at once."""
+
+import click
+
+from c2s_script import run
+
+EXISTING = click.Path(exists=True)
+
+
+@click.command(help=__doc__)
+@click.option("--params", required=True, help="The parameters, as JSON.")
+@click.option("--staged", required=True, help="JSON list: path of each row's file, or null.")
+@click.option("--schema", required=True, type=EXISTING, help="nextflow_schema.json.")
+@click.option("--input-schema", required=True, type=EXISTING, help="Schema of the samplesheet.")
+@click.option("--sheet", type=EXISTING, help="The samplesheet, if the input is one.")
+@click.option("--model-dir", type=EXISTING, help="The model, if it is local.")
+@click.option("--perturbations-file", type=EXISTING, help="If --perturbations names a file.")
+@click.option("--embedding-prompt-file", type=EXISTING, help="If --embedding_prompt names a file.")
+@click.option("--perturbation-prompt-file", type=EXISTING, help="Likewise.")
+@click.option("--outdir", default=".", help="Gets options.json and samples.json.")
+def main(params, staged, schema, input_schema, outdir, **files):
+    """Parse, call the library, write."""
+    import json
+    import warnings
+    from pathlib import Path
+
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    from c2sflow.provenance import write_json
+    from c2sflow.validation import Staged, validate_run
+
+    options, samples = validate_run(
+        json.loads(params),
+        Staged(json.loads(staged), **{key: path and Path(path) for key, path in files.items()}),
+        json.loads(Path(schema).read_text(encoding="utf-8")),
+        json.loads(Path(input_schema).read_text(encoding="utf-8")),
+    )
+    write_json(Path(outdir) / "options.json", options)
+    write_json(Path(outdir) / "samples.json", samples)
+
+
+if __name__ == "__main__":
+    run(main)

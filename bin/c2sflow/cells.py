@@ -1,0 +1,181 @@
+"""Cells × genes on disk: read by chunks of rows, and written the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from anndata.io import read_elem, sparse_dataset, write_elem
+from anndata.utils import make_index_unique
+from scipy import sparse
+
+from c2sflow.errors import UserError
+
+# Elements of a dense block of the default chunk: 128 MiB of float32.
+CHUNK_ELEMENTS = 2**25
+
+
+class CellData(AbstractContextManager):
+    """Cells × genes, read by chunks of rows.
+
+    Parameters
+    ----------
+    elements
+        An open h5ad or zarr group or an AnnData: holds X and layers by path ("layers/counts").
+    obs, var
+        Annotations. Names of cells that occur twice are made unique, as scanpy does it.
+    label
+        What messages call the data.
+    """
+
+    def __init__(self, elements: object, obs: pd.DataFrame, var: pd.DataFrame, label: str):
+        self._elements = elements
+        self._matrices: dict[str, object] = {}
+        self.label = label
+        self.duplicate_names = int(obs.index.duplicated().sum())
+        self.obs = obs.set_axis(_unique_names(obs.index), axis=0)
+        self.var = var.set_axis(var.index.astype(str).rename(None), axis=0)
+        if not self.n_obs or not self.n_vars:
+            raise UserError(f"{label}: no data ({self.n_obs} cells × {self.n_vars} genes)")
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        store = getattr(self._elements, "file", None)
+        if isinstance(store, h5py.File):
+            store.close()
+
+    @property
+    def n_obs(self) -> int:
+        """Number of cells."""
+        return len(self.obs)
+
+    @property
+    def n_vars(self) -> int:
+        """Number of genes."""
+        return len(self.var)
+
+    @property
+    def var_names(self) -> pd.Index:
+        """Names of the genes."""
+        return self.var.index
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the layers."""
+        return list(self._group("layers"))
+
+    def recorded(self, name: str) -> object:
+        """An entry of uns, or None."""
+        uns = self._group("uns")
+        if name not in uns:
+            return None
+        return uns[name] if isinstance(self._elements, AnnData) else read_elem(uns[name])
+
+    def obsm(self) -> dict[str, np.ndarray | pd.DataFrame]:
+        """Arrays with a row per cell, such as a PCA."""
+        return dict(self._group("obsm", read=True))
+
+    def _group(self, name: str, *, read: bool = False) -> Mapping:
+        if isinstance(self._elements, AnnData):
+            return getattr(self._elements, name)
+        if name not in self._elements:
+            return {}
+        return read_elem(self._elements[name]) if read else self._elements[name]
+
+    def _matrix(self, layer: str | None) -> object:
+        """X or a layer, on disk or in memory, to be sliced by rows."""
+        key = "X" if layer is None else f"layers/{layer}"
+        if key not in self._matrices:
+            if isinstance(self._elements, AnnData):
+                matrix = self._elements.X if layer is None else self._elements.layers[layer]
+            else:
+                matrix = self._elements[key]
+            if hasattr(matrix, "attrs") and hasattr(matrix, "keys"):
+                matrix = sparse_dataset(matrix)
+                if matrix.format == "csc":
+                    matrix = matrix.to_memory()
+            if sparse.issparse(matrix):
+                matrix = matrix.tocsr()
+            self._matrices[key] = matrix
+        return self._matrices[key]
+
+    def rows(self, start: int, stop: int, layer: str | None = None) -> sparse.csr_matrix:
+        """Cells `start` to `stop` as CSR: indices sorted, no duplicates, no explicit zeros."""
+        matrix = self._matrix(layer)
+        # A slice of a matrix in memory shares its values, which are not ours to change.
+        try:
+            block = matrix[start:stop]
+        except (OSError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"{self.label}: cells {start} to {stop - 1} cannot be read; is the file damaged? "
+                f"({error})"
+            ) from None
+        if block.dtype == np.float16:  # which scipy's sparse matrices do not hold
+            block = block.astype(np.float32)
+        block = sparse.csr_matrix(block, copy=sparse.issparse(matrix))
+        block.sum_duplicates()
+        block.eliminate_zeros()
+        return block
+
+    def chunks(
+        self, size: int | None = None, layer: str | None = None
+    ) -> Iterator[tuple[int, sparse.csr_matrix]]:
+        """Blocks of at most `size` cells in order: the first cell's position, and the block.
+
+        Parameters
+        ----------
+        size
+            Cells in a block; None for a size that bounds memory whatever the number of genes.
+        layer
+            Name of a layer; None for X.
+        """
+        size = size or max(1, CHUNK_ELEMENTS // self.n_vars)
+        for start in range(0, self.n_obs, size):
+            yield start, self.rows(start, min(start + size, self.n_obs), layer)
+
+    def sample_rows(self, n_rows: int = 512, n_blocks: int = 8) -> sparse.csr_matrix:
+        """About `n_rows` cells in `n_blocks` blocks spread evenly over the file."""
+        size = -(-n_rows // n_blocks)
+        if self.n_obs <= n_rows:
+            return self.rows(0, self.n_obs)
+        starts = np.linspace(0, self.n_obs - size, n_blocks).astype(int)
+        return sparse.vstack([self.rows(start, start + size) for start in starts], "csr")
+
+
+def _unique_names(index: pd.Index) -> pd.Index:
+    names = index.astype(str).rename(None)
+    return names if names.is_unique else make_index_unique(names)
+
+
+class RowWriter:
+    """Append blocks of rows to a CSR matrix in an open HDF5 file."""
+
+    def __init__(self, file: h5py.File, key: str, n_columns: int):
+        empty = sparse.csr_matrix((0, n_columns), dtype=np.float32)
+        # 64-bit row pointers: a matrix of many cells has more than 2^31 entries.
+        empty.indptr = empty.indptr.astype(np.int64)
+        options = {"compression": "lzf", "chunks": (2**16,)}
+        write_elem(file, key, empty, dataset_kwargs=options)
+        self._dataset = sparse_dataset(file[key])
+
+    def append(self, block: sparse.csr_matrix) -> None:
+        """Append rows; written as float32."""
+        if block.shape[0]:
+            self._dataset.append(block.astype(np.float32, copy=False))
+
+
+@contextmanager
+def create_h5ad(path: str | Path, obs: pd.DataFrame, var: pd.DataFrame) -> Iterator[h5py.File]:
+    """Make an h5ad file with these annotations, to be filled by `RowWriter`s."""
+    with h5py.File(path, "w") as file:
+        file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        write_elem(file, "obs", obs)
+        write_elem(file, "var", var)
+        for name in ("uns", "obsm", "layers", "varm", "obsp", "varp"):
+            write_elem(file, name, {})
+        yield file

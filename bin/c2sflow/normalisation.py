@@ -1,0 +1,47 @@
+"""Normalising as Cell2Sentence does: 10,000 a cell, log base 10 of 1 + x; and its inverse."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from c2sflow.states import LOG_BASES, State
+
+TARGET_SUM = 1e4
+LOG_BASE = 10
+
+
+def linear_values(block: sparse.csr_matrix, state: State) -> sparse.csr_matrix:
+    """Values before the logarithm: what the metrics are computed from."""
+    if state.log_base is None:
+        return block
+    linear = block.astype(np.float64)
+    linear.data = np.expm1(linear.data * np.log(LOG_BASES[state.log_base]))
+    return linear
+
+
+def normalise(block: sparse.csr_matrix, state: State) -> sparse.csr_matrix:
+    """To log base 10 of 1 + values per 10,000; what is done already is not done again.
+
+    Parameters
+    ----------
+    block
+        Cells × kept genes.
+    state
+        Of the values: counts are normalised and logged, normalised values logged, logged ones
+        only brought to base 10.
+
+    Returns
+    -------
+    float32 CSR.
+    """
+    values = block.astype(np.float64)
+    if state.name == "counts":
+        totals = np.asarray(values.sum(axis=1)).ravel()
+        factors = np.divide(TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
+        values.data *= np.repeat(factors, np.diff(values.indptr))
+    if state.log_base is None:
+        values.data = np.log1p(values.data) / np.log(LOG_BASE)
+    else:
+        values.data *= np.log(LOG_BASES[state.log_base]) / np.log(LOG_BASE)
+    return values.astype(np.float32)

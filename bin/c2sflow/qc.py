@@ -1,0 +1,316 @@
+"""Quality control of one sample: metrics, filters, symbols, normalisation. Streaming.
+
+Two passes over the rows. The first computes scanpy's metrics of each cell, which depend on its
+row alone, and counts in how many of the kept cells each gene is expressed; the second writes the
+kept cells and genes. The result is that of scanpy in memory, whatever the size of the chunks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scanpy as sc
+from anndata import AnnData
+from anndata.io import write_elem
+from scipy import sparse
+
+from c2sflow.anndata_io import open_anndata
+from c2sflow.cells import CellData, RowWriter, create_h5ad
+from c2sflow.errors import UserError
+from c2sflow.normalisation import LOG_BASE, linear_values, normalise
+from c2sflow.provenance import write_beside
+from c2sflow.states import State, are_counts, check_values
+from c2sflow.symbols import PER_CELL, cell_organisms, gene_symbols, is_mitochondrial
+
+LOGGER = logging.getLogger(__name__)
+
+HISTOGRAM_BINS = 40
+# Reasons to drop a cell, in order: the first that holds is counted.
+REASONS = ("no_genes", "min_genes", "max_pct_mt")
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which cells and genes are kept."""
+
+    min_genes: int = 200
+    min_cells: int = 3
+    max_pct_mt: float = 20.0
+    skip: bool = False
+
+    def reason(self, metrics: pd.DataFrame) -> np.ndarray:
+        """Position in `REASONS` of why each cell is dropped; -1 for kept cells."""
+        reason = np.full(len(metrics), -1)
+        if self.skip:
+            return reason
+        n_genes = metrics["n_genes_by_counts"].to_numpy()
+        # Later assignments win: the first reason comes last.
+        if "pct_counts_mt" in metrics:
+            reason[metrics["pct_counts_mt"].to_numpy() > self.max_pct_mt] = 2
+        reason[n_genes < self.min_genes] = 1
+        reason[n_genes == 0] = 0
+        return reason
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the first pass finds: metrics and fate of each cell, and which genes are kept."""
+
+    metrics: pd.DataFrame
+    reason: np.ndarray
+    genes: np.ndarray
+
+    @property
+    def cells(self) -> np.ndarray:
+        """bool (n_obs,): the kept cells."""
+        return self.reason < 0
+
+
+def _check(block: sparse.csr_matrix, state: State, where: str) -> None:
+    check_values(block.data, where)
+    if state.name == "counts" and not are_counts(block.data):
+        raise UserError(
+            f"{where}: taken as raw counts, but X holds values that are no integers; "
+            "say what they are with --input_state"
+        )
+
+
+def cell_metrics(block: sparse.csr_matrix, mitochondrial: np.ndarray, state: State) -> pd.DataFrame:
+    """scanpy's metrics of each cell that mean something for values in this state.
+
+    ``n_genes_by_counts``; ``total_counts`` and ``total_counts_mt`` of raw counts only;
+    ``pct_counts_mt`` if the data has mitochondrial genes.
+    """
+    names = np.arange(mitochondrial.size).astype(str)
+    var = pd.DataFrame({"mt": mitochondrial}, index=names)
+    data = AnnData(linear_values(block, state), var=var)
+    metrics, _ = sc.pp.calculate_qc_metrics(
+        data, qc_vars=["mt"], percent_top=None, log1p=False, inplace=False
+    )
+    columns = ["n_genes_by_counts"]
+    if state.name == "counts":
+        columns += ["total_counts"] + ["total_counts_mt"] * bool(mitochondrial.any())
+    if mitochondrial.any():
+        columns.append("pct_counts_mt")
+    return metrics[columns].reset_index(drop=True)
+
+
+def survey(
+    data: CellData, symbols: pd.Index, state: State, filters: Filters, chunk_size: int | None = None
+) -> Survey:
+    """First pass: what is to be kept.
+
+    Parameters
+    ----------
+    data
+        The open input.
+    symbols
+        Of its genes.
+    state
+        Of its values; every value is checked against it.
+    filters
+        Thresholds.
+    chunk_size
+        Rows read at once; None bounds memory.
+
+    Raises
+    ------
+    UserError
+        If a value is impossible, or nothing is kept.
+    """
+    mitochondrial = np.asarray(is_mitochondrial(symbols), dtype=bool)
+    n_cells = np.zeros(data.n_vars, dtype=np.int64)
+    metrics, reasons = [], []
+    for start, block in data.chunks(chunk_size):
+        _check(block, state, f"{data.label}, cells {start} to {start + block.shape[0] - 1}")
+        metrics.append(cell_metrics(block, mitochondrial, state))
+        reasons.append(filters.reason(metrics[-1]))
+        n_cells += block[reasons[-1] < 0].getnnz(axis=0)
+    reason = np.concatenate(reasons)
+    genes = n_cells >= (0 if filters.skip else filters.min_cells)
+    found = Survey(pd.concat(metrics, ignore_index=True), reason, genes)
+    _check_kept(found, filters, data.label)
+    return found
+
+
+def _check_kept(found: Survey, filters: Filters, label: str) -> None:
+    if not found.cells.any():
+        n_genes = found.metrics["n_genes_by_counts"]
+        dropped = _dropped(found.reason)
+        raise UserError(
+            f"{label}: no cell passes: {dropped['no_genes']} have no genes, {dropped['min_genes']} "
+            f"fewer than --min_genes {filters.min_genes}, {dropped['max_pct_mt']} more than "
+            f"--max_pct_mt {filters.max_pct_mt:g}; the median cell has {n_genes.median():.0f} "
+            "genes: lower the threshold, or --skip_qc"
+        )
+    if not found.genes.any():
+        raise UserError(
+            f"{label}: no gene is in --min_cells {filters.min_cells} of the {found.cells.sum()} "
+            "kept cells; lower it, or --skip_qc"
+        )
+
+
+def _dropped(reason: np.ndarray) -> dict[str, int]:
+    return {name: int((reason == number).sum()) for number, name in enumerate(REASONS)}
+
+
+def _annotate(
+    data: CellData, found: Survey, sample: str, organism: str, extra: Mapping[str, str]
+) -> tuple[pd.DataFrame, list[str]]:
+    """obs of the kept cells, and warnings about columns that had to give way."""
+    obs, said = data.obs.copy(), []
+    for name in ("sample", *extra):
+        if name in obs and not (obs[name].astype(str) == {**extra, "sample": sample}[name]).all():
+            said.append(f"obs[{name!r}] of the input is kept as obs['input_{name}']")
+            obs[f"input_{name}"] = obs[name]
+    names = cell_organisms(obs) if organism == PER_CELL else [organism] * len(obs)
+    for name, column in found.metrics.items():
+        obs[name] = column.to_numpy()
+    for name, value in {**extra, "sample": sample}.items():
+        obs[name] = pd.Categorical([value] * len(obs))
+    obs["organism"] = pd.Categorical(names)
+    return obs[found.cells], said
+
+
+def _write(
+    target: Path,
+    data: CellData,
+    found: Survey,
+    obs: pd.DataFrame,
+    var: pd.DataFrame,
+    state: State,
+    chunk_size: int | None,
+) -> None:
+    """Second pass: kept cells and genes to `target`."""
+    with write_beside(target) as partial, create_h5ad(partial, obs, var) as file:
+        write_elem(file, "uns", {"log1p": {"base": LOG_BASE}})
+        for name, array in data.obsm().items():
+            write_elem(file, f"obsm/{name}", array[found.cells])
+        matrix = RowWriter(file, "X", len(var))
+        with_counts = state.name == "counts"
+        counts = RowWriter(file, "layers/counts", len(var)) if with_counts else None
+        for start, block in data.chunks(chunk_size):
+            kept = _kept(block, start, found)
+            matrix.append(normalise(kept, state))
+            if counts is not None:
+                counts.append(kept)
+        for name in data.layers:
+            if name == "counts" and with_counts:
+                continue
+            layer = RowWriter(file, f"layers/{name}", len(var))
+            for start, block in data.chunks(chunk_size, name):
+                layer.append(_kept(block, start, found))
+
+
+def _kept(block: sparse.csr_matrix, start: int, found: Survey) -> sparse.csr_matrix:
+    return block[found.cells[start : start + block.shape[0]]][:, found.genes]
+
+
+def _histograms(found: Survey) -> dict[str, dict[str, list[float]]]:
+    """Distribution of each metric before and after the filters, over the same bins."""
+    histograms = {}
+    for name in ("n_genes_by_counts", "total_counts", "pct_counts_mt"):
+        if name not in found.metrics:
+            continue
+        # A cell without genes has no percentage.
+        values = found.metrics[name].fillna(0).to_numpy(dtype=float)
+        before, edges = np.histogram(values, bins=HISTOGRAM_BINS)
+        after, _ = np.histogram(values[found.cells], bins=edges)
+        histograms[name] = {
+            "edges": edges.tolist(),
+            "before": before.tolist(),
+            "after": after.tolist(),
+        }
+    return histograms
+
+
+def _summary(found: Survey, state: State) -> dict:
+    """Figures of the sample for qc.json."""
+    kept = found.metrics[found.cells]
+    median = kept.median()
+    return {
+        "input_state": state.name,
+        "log_base": state.log_base,
+        "n_cells_in": len(found.metrics),
+        "n_cells_kept": int(found.cells.sum()),
+        "dropped": _dropped(found.reason),
+        "n_genes_in": found.genes.size,
+        "n_genes_kept": int(found.genes.sum()),
+        "dropped_genes": {"min_cells": int((~found.genes).sum())},
+        "median_genes": float(median["n_genes_by_counts"]),
+        "median_counts": float(median["total_counts"]) if "total_counts" in kept else None,
+        "histograms": _histograms(found),
+    }
+
+
+def run_qc(
+    source: str | Path | AnnData,
+    target: str | Path,
+    *,
+    sample: str,
+    organism: str,
+    state: State,
+    symbols_column: str | None = None,
+    extra: Mapping[str, str] | None = None,
+    filters: Filters | None = None,
+    chunk_size: int | None = None,
+) -> dict:
+    """Quality control of one sample, from a file in any input format to an h5ad file.
+
+    Parameters
+    ----------
+    source
+        Input file, or AnnData.
+    target
+        h5ad to write: X log-normalised to base 10 (float32 CSR), ``layers["counts"]`` if the
+        input is counts; the input's obs, obsm and layers of the kept cells; var_names symbols.
+    sample
+        Name of the sample.
+    organism
+        "human", "mouse", another name, or "obs" if obs tells it per cell.
+    state
+        Of the values of X.
+    symbols_column
+        Column of var with the gene symbols; None for the names of the genes.
+    extra
+        More columns of obs, the same value for all cells.
+    filters
+        Thresholds; None for the defaults.
+    chunk_size
+        Rows read at once; None bounds memory.
+
+    Returns
+    -------
+    Figures for ``qc.json``: what came in, what was kept, what was dropped and why.
+    """
+    filters = filters or Filters()
+    with open_anndata(source) as data:
+        symbols, symbol_counts = gene_symbols(data.var, symbols_column)
+        found = survey(data, symbols, state, filters, chunk_size)
+        obs, said = _annotate(data, found, sample, organism, extra or {})
+        var = data.var.set_axis(symbols, axis=0).loc[found.genes]
+        if symbols_column is not None:
+            var["input_id"] = data.var_names[found.genes].to_numpy()
+        _write(Path(target), data, found, obs, var, state, chunk_size)
+        said += _warnings(data, symbols, symbol_counts)
+    for line in said:
+        LOGGER.warning("%s: %s", sample, line)
+    return {"sample": sample, "organism": organism, **_summary(found, state), "warnings": said}
+
+
+def _warnings(data: CellData, symbols: pd.Index, counts: Mapping[str, int]) -> list[str]:
+    said = []
+    if data.duplicate_names:
+        said.append(f"{data.duplicate_names} cells had the name of another; made unique")
+    if counts["duplicates"]:
+        said.append(f"{counts['duplicates']} genes had the symbol of another; made unique")
+    if counts["missing"]:
+        said.append(f"{counts['missing']} of {len(symbols)} genes without a symbol keep their id")
+    if not is_mitochondrial(symbols).any():
+        said.append("no mitochondrial genes: --max_pct_mt drops nothing")
+    return said

@@ -1,0 +1,121 @@
+#!/usr/bin/env nextflow
+// c2sflow: Cell2Sentence-Scale on any AnnData file, embeddings and perturbation prediction.
+
+include { DEMO      } from './modules/demo'
+include { EMBED     } from './modules/embed'
+include { FETCH     } from './modules/fetch'
+include { MERGE     } from './modules/merge'
+include { MODEL     } from './modules/model'
+include { PERTURB   } from './modules/perturb'
+include { PLAN      } from './modules/plan'
+include { QC        } from './modules/qc'
+include { REPORT    } from './modules/report'
+include { SENTENCES } from './modules/sentences'
+include { VALIDATE  } from './modules/validate'
+
+include { code                                                            } from './modules/code'
+include { findInput; findModel; modelFiles; optionalFile                  } from './modules/inputs'
+include { announce; byName; helpText; readJson; revision; stepOptions; toJson; toYaml } from './modules/run'
+
+workflow {
+    if ("${params.help}" == 'true') {
+        println(helpText())
+        return
+    }
+    record = "${params.outdir}/pipeline_info"
+    channel.of(groovy.json.JsonOutput.prettyPrint(toJson(params))).collectFile(name: 'params.json', storeDir: record)
+
+    // source: [samplesheet or [], [data file], [for each row the index of its file, or null]]
+    source = (params.input == 'demo' ? DEMO(code('demo')).sheet : channel.value("${params.input}"))
+        .map { input -> findInput(input) }
+
+    // [perturbations, embedding prompt, perturbation prompt]: [file], or [] if no file is named
+    texts = [params.perturbations, params.embedding_prompt, params.perturbation_prompt]
+        .collect { value -> optionalFile(value) }
+
+    // [file of the model folder], or [] for a Hugging Face id
+    local_model = findModel(params.model)
+
+    schemas = files("${projectDir}/{nextflow_schema.json,assets/schema_input.json}")
+    VALIDATE(source, texts, local_model, toJson(params), schemas, code('validate'))
+    VALIDATE.out.report.subscribe { report -> announce(report) }
+
+    // options: [step: [option: checked value]]; everything below waits for it
+    options = VALIDATE.out.options.map { file -> stepOptions(readJson(file)) }
+
+    // model: [file of the model]
+    origin = options.map { steps -> steps.model }
+    model = local_model
+        ? channel.value(local_model)
+        : FETCH(origin).folder.map { folder -> modelFiles(folder) }
+    MODEL(model, origin, code('model'))
+
+    // [meta of samples.json, data file]
+    samples = VALIDATE.out.samples
+        .combine(source)
+        .flatMap { list, _sheet, data, rows ->
+            readJson(list).collect { meta -> [meta.findAll { key, _value -> key != 'input' }, data[rows[meta.input]]] }
+        }
+    // QC.out.cells: [meta, h5ad]
+    QC(samples, options.map { steps -> steps.qc }, code('qc'))
+
+    // SENTENCES.out.shards: [meta, [shard], sentences.json]
+    SENTENCES(QC.out.cells, options.map { steps -> steps.sentences }, code('sentences'))
+
+    // [[id: name of the shard, sample: id of its sample], shard, sentences.json]
+    shards = SENTENCES.out.shards
+        .transpose(by: 1)
+        .map { meta, shard, genes -> [[id: shard.baseName, sample: meta.id], shard, genes] }
+    EMBED(shards.map { meta, shard, _genes -> [meta, shard] }, model, options.map { steps -> steps.embed }, code('embed'))
+
+    // predictions, prediction_stats: a file for each shard that holds cells to perturb
+    predictions = channel.empty()
+    prediction_stats = channel.empty()
+    prediction_versions = channel.empty()
+    if (params.perturbations || params.perturbation_column) {
+        PLAN(byName(SENTENCES.out.obs), texts[0], options.map { steps -> steps.plan }, code('plan'))
+
+        // [name of the shard, the cells of it to perturb]
+        plans = PLAN.out.plans.flatten().map { plan -> [plan.name - '.plan.parquet', plan] }
+
+        // [meta of the shard, shard, sentences.json, plan]
+        planned = shards.map { meta, shard, genes -> [meta.id, meta, shard, genes] }.join(plans).map { row -> row.tail() }
+        PERTURB(planned, model, options.map { steps -> steps.perturb }, code('perturb'))
+        predictions = PERTURB.out.predictions
+        prediction_stats = PERTURB.out.stats
+        prediction_versions = PLAN.out.versions.mix(PERTURB.out.versions)
+    }
+
+    provenance = [name: workflow.manifest.name, version: workflow.manifest.version, revision: workflow.commitId ?: revision()]
+    MERGE(
+        VALIDATE.out.samples, VALIDATE.out.options, MODEL.out.description,
+        byName(QC.out.cells.map { _meta, h5ad -> h5ad }.mix(QC.out.summary)),
+        byName(SENTENCES.out.summary), byName(EMBED.out.embeddings), byName(predictions),
+        toJson(provenance), code('merge'),
+    )
+    // MERGE.out.results: [c2s.h5ad, [c2s_perturbed.h5ad] or [], [table of the predictions] or []]
+    REPORT(
+        MERGE.out.results, byName(QC.out.summary), byName(SENTENCES.out.summary),
+        byName(EMBED.out.stats.mix(prediction_stats)),
+        file("${projectDir}/assets/multiqc_config.yml"), options.map { steps -> steps.report }, code('report'),
+    )
+
+    // [process, versions of its software]
+    versions = VALIDATE.out.versions.mix(
+        MODEL.out.versions, QC.out.versions, SENTENCES.out.versions, EMBED.out.versions,
+        prediction_versions, MERGE.out.versions, REPORT.out.versions,
+    )
+    toYaml(versions).collectFile(name: 'software_versions.yml', storeDir: record, sort: true)
+
+    workflow.onComplete = {
+        if (workflow.success) {
+            def found = ['c2s.h5ad', 'c2s_perturbed.h5ad', 'report.html']
+                .collect { name -> file("${params.outdir}/${name}") }
+                .findAll { result -> result.exists() }
+            log.info("\nDone in ${workflow.duration}:\n" + found.collect { result -> "  ${result}" }.join('\n'))
+        }
+        else {
+            log.info('\nNot finished. With -resume, the next run starts from what was done.')
+        }
+    }
+}

@@ -1,0 +1,29 @@
+include { cli; versions } from '../code'
+
+// One shard's cell sentences to vectors.
+process EMBED {
+    tag "${meta.id}"
+    label 'process_gpu'
+
+    input:
+    tuple val(meta), path(shard)
+    path model, stageAs: 'model/*'
+    val options
+    val code
+
+    output:
+    path "${meta.id}.embedding.h5ad", emit: embeddings
+    path "${meta.id}.embed.json", emit: stats
+    tuple val(task.process), eval("${versions('torch transformers tokenizers')}"), emit: versions
+
+    script:
+    """
+    export OMP_NUM_THREADS=${task.cpus}
+    c2s_embed.py --shard=${shard} --model=model ${cli(options)}
+    """
+
+    stub:
+    """
+    touch ${meta.id}.embedding.h5ad ${meta.id}.embed.json
+    """
+}

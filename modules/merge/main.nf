@@ -1,0 +1,35 @@
+include { quote; versions } from '../code'
+
+// All samples and shards to the results.
+process MERGE {
+    label 'process_medium'
+
+    input:
+    path samples
+    path options
+    path model
+    path qc, stageAs: 'qc/*'
+    path sentences, stageAs: 'sentences/*'
+    path embeddings, stageAs: 'embeddings/*'
+    path predictions, stageAs: 'perturbed/*'
+    val provenance // JSON: name, version and revision of the pipeline
+    val code
+
+    output:
+    tuple path('c2s.h5ad'), path('c2s_perturbed.h5ad', arity: '0..*'), path('perturbation/*.tsv', arity: '0..*'), emit: results
+    tuple val(task.process), eval("${versions('anndata h5py pandas pyarrow')}"), emit: versions
+
+    script:
+    """
+    export OMP_NUM_THREADS=${task.cpus}
+    c2s_merge.py --samples=${samples} --options=${options} --model=${model} \\
+        --qc-dir=qc --sentences-dir=sentences --embeddings-dir=embeddings \\
+        ${predictions ? '--perturbed-dir=perturbed' : ''} --provenance=${quote(provenance)}
+    """
+
+    stub:
+    """
+    touch c2s.h5ad
+    ${predictions ? 'mkdir perturbation; touch c2s_perturbed.h5ad perturbation/summary.tsv' : ''}
+    """
+}

@@ -1,0 +1,26 @@
+include { cli; versions } from '../code'
+
+// What the run records of the model: id, revision, digest of the weights, shape.
+process MODEL {
+    tag "${origin.model}"
+    label 'process_single'
+
+    input:
+    path model, stageAs: 'model/*'
+    val origin // [model: as given, model_revision: revision]
+    val code
+
+    output:
+    path 'model.json', emit: description
+    tuple val(task.process), eval("${versions('huggingface-hub')}"), emit: versions
+
+    script:
+    """
+    c2s_model.py --model-dir=model ${cli([source: origin.model, model_revision: origin.model_revision])}
+    """
+
+    stub:
+    """
+    echo '{}' > model.json
+    """
+}

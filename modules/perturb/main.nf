@@ -1,0 +1,29 @@
+include { cli; versions } from '../code'
+
+// One shard's planned perturbations to predicted cell sentences.
+process PERTURB {
+    tag "${meta.id}"
+    label 'process_gpu'
+
+    input:
+    tuple val(meta), path(shard), path(genes), path(plan)
+    path model, stageAs: 'model/*'
+    val options
+    val code
+
+    output:
+    path "${meta.id}.perturbed.parquet", emit: predictions
+    path "${meta.id}.perturb.json", emit: stats
+    tuple val(task.process), eval("${versions('torch transformers tokenizers')}"), emit: versions
+
+    script:
+    """
+    export OMP_NUM_THREADS=${task.cpus}
+    c2s_perturb.py --shard=${shard} --genes=${genes} --plan=${plan} --model=model ${cli(options)}
+    """
+
+    stub:
+    """
+    touch ${meta.id}.perturbed.parquet ${meta.id}.perturb.json
+    """
+}

@@ -1,0 +1,30 @@
+include { cli; quote; versions } from '../code'
+
+// One sample: metrics, filters, gene symbols, normalised and logged.
+process QC {
+    tag "${meta.id}"
+    label 'process_low'
+
+    input:
+    tuple val(meta), path(data, stageAs: 'input/*')
+    val options
+    val code
+
+    output:
+    tuple val(meta), path("${meta.id}.h5ad"), emit: cells
+    path "${meta.id}.qc.json", emit: summary
+    tuple val(task.process), eval("${versions('anndata scanpy scipy')}"), emit: versions
+
+    script:
+    def sample = meta.subMap('id', 'sample', 'organism', 'input_state', 'log_base', 'gene_symbols')
+    def obs = meta.obs.collect { column, value -> "--obs=${quote("${column}=${value}")}" }.join(' ')
+    """
+    export OMP_NUM_THREADS=${task.cpus}
+    c2s_qc.py --h5ad=${quote(data.name)} ${cli(options + sample)} ${obs}
+    """
+
+    stub:
+    """
+    touch ${meta.id}.h5ad ${meta.id}.qc.json
+    """
+}

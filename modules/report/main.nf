@@ -1,0 +1,34 @@
+include { cli; versions } from '../code'
+
+// What the run found, as one page.
+process REPORT {
+    label 'process_medium'
+
+    input:
+    tuple path(cells), path(perturbed), path(tables)
+    path qc, stageAs: 'qc/*'
+    path sentences, stageAs: 'sentences/*'
+    path stats, stageAs: 'stats/*'
+    path multiqc_config
+    val options
+    val code
+
+    output:
+    path 'report.html', emit: report
+    tuple val(task.process), eval("${versions('multiqc scanpy scikit-learn')}"), emit: versions
+
+    script:
+    def predicted = perturbed
+        ? '--perturbed=c2s_perturbed.h5ad --perturbation-summary=summary.tsv'
+        : ''
+    """
+    export OMP_NUM_THREADS=${task.cpus}
+    c2s_report.py --h5ad=c2s.h5ad ${predicted} --qc-dir=qc --sentences-dir=sentences \\
+        --stats-dir=stats --multiqc-config=${multiqc_config} ${cli(options)}
+    """
+
+    stub:
+    """
+    touch report.html
+    """
+}

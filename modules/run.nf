@@ -1,0 +1,81 @@
+// What concerns the run as a whole: its parameters, its record, its messages.
+
+// JSON with the keys of the map in order: the same content is the same text.
+def toJson(Map content) {
+    groovy.json.JsonOutput.toJson(content.sort { entry -> entry.key })
+}
+
+def readJson(Path file) {
+    new groovy.json.JsonSlurperClassic().parseText(file.text)
+}
+
+// Shows what VALIDATE found; its faults end the run. Deleting them keeps the failure out of the
+// cache: what was wrong may lie outside of the task's inputs.
+def announce(Path report) {
+    def text = report.text.trim()
+    if (report.name == 'faults.txt') {
+        report.delete()
+        error(text - ~/^error: /)
+    }
+    log.info(text)
+}
+
+// From the checked parameters by group of the schema, the options of each step: a step's task
+// depends on its own options only.
+def stepOptions(Map groups) {
+    def drawing = ['perturbations', 'perturbation_column', 'control', 'max_cells_per_perturbation']
+    def origin = ['model', 'model_revision']
+    def per_sample = ['organism', 'input_state', 'gene_symbols']
+    def seed = groups.sentences.subMap(['seed'])
+    def engine = groups.model.findAll { name, _value -> !(name in origin + ['model_cache']) }
+    [
+        model: groups.model.subMap(origin),
+        qc: groups.qc.findAll { name, _value -> !(name in per_sample) },
+        sentences: groups.sentences,
+        embed: groups.embedding + engine,
+        plan: groups.perturbation.subMap(drawing) + seed,
+        perturb: groups.perturbation.findAll { name, _value -> !(name in drawing) } + groups.embedding + engine + seed,
+        report: groups.report,
+    ]
+}
+
+// All files of a channel as one list, in an order that is the same in every run.
+def byName(files) {
+    files.toSortedList { one, other -> one.name <=> other.name }
+}
+
+// [process, lines of YAML] of every task to the text of software_versions.yml.
+def toYaml(versions) {
+    versions
+        .unique()
+        .map { process, lines -> "${process}:\n" + lines.readLines().collect { line -> "  ${line.trim()}\n" }.join() }
+}
+
+// The commit of the pipeline, "-dirty" if its files were edited since; null where git knows none.
+def revision() {
+    def git = "git --git-dir=${projectDir}/.git --work-tree=${projectDir}"
+    def command = git.tokenize() + ['describe', '--always', '--dirty', '--abbrev=40', '--exclude=*']
+    try {
+        def process = command.execute()
+        def text = process.text.trim()
+        return process.waitFor() == 0 ? text : null
+    }
+    catch (IOException _error) {
+        return null
+    }
+}
+
+// Every parameter of the schema: name, type, default, description.
+def helpText() {
+    def schema = new groovy.json.JsonSlurper().parse(file("${projectDir}/nextflow_schema.json").toFile())
+    def groups = schema['$defs'].values().collect { group ->
+        def width = group.properties.keySet()*.length().max()
+        def lines = group.properties.collect { name, entry ->
+            def preset = entry.containsKey('default') ? " [${entry['default']}]" : ''
+            def choice = entry['enum'] ? " (${entry['enum'].join(', ')})" : ''
+            "  --${name.padRight(width)}  ${entry.description}${choice}${preset}"
+        }
+        "${group.title}\n${lines.join('\n')}"
+    }
+    "${schema.description}\n\n  nextflow run . --input cells.h5ad --model demo\n\n${groups.join('\n\n')}"
+}

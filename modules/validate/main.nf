@@ -1,0 +1,55 @@
+include { cli; quote; versions } from '../code'
+
+// Finds every fault a user can make before anything else starts. Its report is either the log of
+// what was found (validation.log) or the list of faults (faults.txt, shown by main.nf).
+process VALIDATE {
+    label 'process_single'
+
+    input:
+    tuple path(sheet, stageAs: 'sheet/*'), path(data, stageAs: 'inputs/?/*', arity: '0..*'), val(rows)
+    tuple path(perturbations, stageAs: 'perturbations/*'), path(embedding_prompt, stageAs: 'embedding_prompt/*'), path(perturbation_prompt, stageAs: 'perturbation_prompt/*')
+    path model, stageAs: 'model/*'
+    val params_json
+    path schemas
+    val code
+
+    output:
+    path '{validation.log,faults.txt}', emit: report
+    path 'samples.json', optional: true, emit: samples
+    path 'options.json', optional: true, emit: options
+    tuple val(task.process), eval("${versions('anndata pandas jsonschema')}"), emit: versions
+
+    script:
+    def staged = rows.collect { row -> row == null ? null : data[row].name }
+    def files = [
+        sheet: sheet, perturbations_file: perturbations, embedding_prompt_file: embedding_prompt,
+        perturbation_prompt_file: perturbation_prompt,
+    ]
+    def given = files.findAll { _name, file -> file }.collectEntries { name, file -> [name, file.name] }
+    """
+    status=0
+    c2s_validate.py \\
+        --params=${quote(params_json)} \\
+        --staged=${quote(groovy.json.JsonOutput.toJson(staged))} \\
+        --schema=nextflow_schema.json \\
+        --input-schema=schema_input.json \\
+        ${cli(given + (model ? [model_dir: 'model'] : [:]))} \\
+        2> messages || status=\$?
+    cat messages >&2
+    case \$status in
+        0) mv messages validation.log ;;
+        1) mv messages faults.txt ;;
+        *) exit \$status ;;
+    esac
+    """
+
+    stub:
+    def samples = rows.withIndex().collect { _row, i -> [id: "sample_${i}", sample: "sample ${i}", input: i, obs: [:]] }
+    def options = new groovy.json.JsonSlurperClassic().parseText(params_json)
+    def groups = ['qc', 'sentences', 'model', 'embedding', 'perturbation', 'report'].collectEntries { group -> [group, options] }
+    """
+    echo ${quote(groovy.json.JsonOutput.toJson(samples))} > samples.json
+    echo ${quote(groovy.json.JsonOutput.toJson(groups))} > options.json
+    echo 'stub: nothing was checked' > validation.log
+    """
+}

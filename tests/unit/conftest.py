@@ -1,0 +1,98 @@
+"""What the unit tests share: real cells, the bundled model, and one with random weights."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scanpy as sc
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "bin"))
+DEMO_MODEL = ROOT / "assets" / "demo_model"
+
+# Machines are shared and slow: bound the number of examples, never their time.
+settings.register_profile("c2sflow", max_examples=25, deadline=None)
+settings.load_profile("c2sflow")
+
+
+@pytest.fixture(scope="session")
+def pbmc():
+    """700 real cells: log-normalised values (natural log), 765 genes, labels in bulk_labels."""
+    return sc.datasets.pbmc68k_reduced().raw.to_adata()
+
+
+@pytest.fixture(scope="session")
+def records(pbmc):
+    """24 cells as prompts need them; one has no genes, the others 3 to 120."""
+    from c2sflow.sentences import cell_sentences, gene_words
+
+    words = gene_words(pbmc.var_names)
+    cells = pbmc[:24]
+    lengths = np.random.default_rng(0).integers(3, 120, 24)
+    lengths[5] = 0
+    made = []
+    sentences = cell_sentences(cells.X, cells.obs_names, words)
+    for cell_id, (sentence, _), n in zip(cells.obs_names, sentences, lengths, strict=True):
+        genes = sentence.split()[:n]
+        made.append(
+            {
+                "cell_id": cell_id,
+                "sample": "s",
+                "organism": "human",
+                "cell_sentence": " ".join(genes),
+                "n_genes": len(genes),
+            }
+        )
+    return made
+
+
+@pytest.fixture(scope="session")
+def demo_model():
+    """Directory of the bundled model."""
+    return DEMO_MODEL
+
+
+@pytest.fixture(scope="session")
+def random_model(tmp_path_factory):
+    """Directory of a Gemma-2 with random weights and the bundled model's tokenizer."""
+    import torch
+    from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM
+
+    directory = tmp_path_factory.mktemp("random_model")
+    tokenizer = AutoTokenizer.from_pretrained(DEMO_MODEL)
+    tokenizer.save_pretrained(directory)
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        query_pre_attn_scalar=16,
+        sliding_window=48,
+        max_position_embeddings=512,
+        attn_implementation="eager",
+    )
+    model = Gemma2ForCausalLM(config)
+    with torch.no_grad():  # logits large enough that the soft-caps matter
+        for layer in model.model.layers:
+            layer.self_attn.q_proj.weight.mul_(40)
+            layer.self_attn.k_proj.weight.mul_(40)
+        model.model.embed_tokens.weight.mul_(10)
+    model.save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def reference(random_model):
+    """The same model as transformers loads it: eager, float32, with its head."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(
+        random_model, dtype=torch.float32, attn_implementation="eager"
+    ).eval()

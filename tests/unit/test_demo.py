@@ -1,0 +1,20 @@
+"""The demo's data: two samples that together are the published cells."""
+
+import anndata as ad
+import numpy as np
+
+from c2sflow.demo import write_demo
+
+
+def test_demo_is_the_published_data(tmp_path, pbmc):
+    sheet = write_demo(tmp_path)
+    assert sheet.read_text().splitlines() == [
+        "sample,path,organism",
+        "donor_1,donor_1.h5ad,human",
+        "donor_2,donor_2.h5ad,human",
+    ]
+    donors = [ad.read_h5ad(tmp_path / f"donor_{number}.h5ad") for number in (1, 2)]
+    assert [donor.n_obs for donor in donors] == [350, 350]
+    assert np.array_equal(np.vstack([donor.X.toarray() for donor in donors]), pbmc.X.toarray())
+    assert [*donors[0].obs_names, *donors[1].obs_names] == list(pbmc.obs_names)
+    assert set(donors[0].obs["bulk_labels"]) == set(donors[1].obs["bulk_labels"])

@@ -1,0 +1,251 @@
+"""Validation: what a run is given is understood, and every fault is told at once."""
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+import scanpy as sc
+from click.testing import CliRunner
+from making import cells
+
+import c2s_validate
+from c2sflow.demo import write_demo
+from c2sflow.errors import UserError
+from c2sflow.validation import Staged, validate_run
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = json.loads((ROOT / "nextflow_schema.json").read_text())
+INPUT_SCHEMA = json.loads((ROOT / "assets" / "schema_input.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """The demo's samples, one good file, and files that are each bad in one way."""
+    folder = tmp_path_factory.mktemp("inputs")
+    write_demo(folder)
+    made = {"good": cells(), "odd": cells(), "ensembl": cells(), "unknown": cells()}
+    made["nan"], made["scaled"] = cells(), sc.datasets.pbmc68k_reduced()
+    made["odd"].X = made["odd"].X.sqrt()
+    made["nan"].X[0, 0] = np.nan
+    made["ensembl"].var_names = [f"ENSG{n:011}" for n in range(34)]
+    made["unknown"].var_names = [f"q{n}" for n in range(34)]
+    for name, data in made.items():
+        data.write_h5ad(folder / f"{name}.h5ad")
+    (folder / "broken.h5ad").write_bytes(b"no HDF5")
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text('{"architectures": ["Gemma2ForCausalLM"]}')
+    return folder
+
+
+def validate(inputs, name="good", sheet=None, **params):
+    """Validate a run on one file, or on a samplesheet with these lines."""
+    if sheet is not None:
+        path = inputs / "sheet.csv"
+        path.write_text(sheet)
+        files = [line.split(",")[1] for line in sheet.splitlines()[1:]]
+        staged = [
+            str(inputs / file) if file and (inputs / file).exists() else None for file in files
+        ]
+        params["input"] = "sheet.csv"
+        return validate_run(params, Staged(staged, path), SCHEMA, INPUT_SCHEMA)
+    model_dir = inputs / params["model"] if params.get("model") == "model" else None
+    path = inputs / f"{name}.h5ad"
+    staged = Staged([str(path) if path.exists() else None], model_dir=model_dir)
+    return validate_run({"input": f"{name}.h5ad", **params}, staged, SCHEMA, INPUT_SCHEMA)
+
+
+def test_demo(inputs, caplog):
+    params = {
+        "input": "demo",
+        "label_column": "bulk_labels",
+        "perturbations": "IFN-beta, TNF",
+        "control": "bulk_labels == 'CD14+ Monocyte'",
+        "max_cells_per_perturbation": "100",
+        "shard_size": 200,
+    }
+    staged = [str(inputs / f"donor_{number}.h5ad") for number in (1, 2)]
+    with caplog.at_level(logging.INFO):
+        options, samples = validate_run(
+            params, Staged(staged, inputs / "samplesheet.csv"), SCHEMA, INPUT_SCHEMA
+        )
+    assert options["perturbation"]["max_cells_per_perturbation"] == 100
+    assert samples[1] == {
+        "id": "donor_2",
+        "sample": "donor_2",
+        "input": 1,
+        "organism": "human",
+        "input_state": "lognormalized",
+        "log_base": "e",
+        "gene_symbols": None,
+        "n_obs": 350,
+        "n_vars": 765,
+        "obs": {},
+    }
+    assert caplog.messages == [
+        "donor_1: 350 cells x 765 genes, human, already log-normalised (natural log): "
+        "not normalised again",
+        "donor_2: 350 cells x 765 genes, human, already log-normalised (natural log): "
+        "not normalised again",
+        "plan: 2 samples, 700 cells, 4 shards of at most 200 cells",
+        "plan: at most 200 perturbed cells to predict",
+    ]
+
+
+def test_samplesheet_settings_win_over_parameters(inputs):
+    _, samples = validate(
+        inputs,
+        sheet="sample,path,organism,input_state,donor\n"
+        "a,good.h5ad,mouse,,d1\nb,odd.h5ad,,normalized,d2\n",
+        organism="zebrafish",
+    )
+    assert [sample["organism"] for sample in samples] == ["mouse", "zebrafish"]
+    assert [sample["input_state"] for sample in samples] == ["counts", "normalized"]
+    assert [sample["obs"] for sample in samples] == [{"donor": "d1"}, {"donor": "d2"}]
+
+
+@pytest.mark.parametrize(
+    ("params", "n"),
+    [
+        ({"perturbations": "A,B"}, 80),
+        ({"perturbations": "A,B", "control": "condition == 'control'"}, 40),
+        ({"perturbation_column": "condition"}, 20),
+        ({"perturbation_column": "condition", "control": "condition == 'control'"}, 20),
+        ({"perturbation_column": "condition", "max_cells_per_perturbation": 3}, 3),
+    ],
+)
+def test_planned_predictions(inputs, caplog, params, n):
+    with caplog.at_level(logging.INFO):
+        validate(inputs, **params)
+    assert caplog.messages[-1] == f"plan: at most {n} perturbed cells to predict"
+
+
+def test_prompts_may_use_columns_of_obs_and_qc(inputs):
+    validate(inputs, embedding_prompt="{cell_sentence} {condition} {organism} {total_counts}")
+
+
+FAULTS = [
+    ("none", {}, "none (none.h5ad): no such file"),
+    ("broken", {}, "broken (broken.h5ad): cannot be read as h5ad"),
+    ("scaled", {}, "scaled (scaled.h5ad): X holds negative values"),
+    ("nan", {}, "nan (nan.h5ad): X holds NaN"),
+    ("odd", {}, "odd (odd.h5ad): the values of X are ambiguous"),
+    ("odd", {"input_state": "counts"}, "odd (odd.h5ad): --input_state counts, but"),
+    (
+        "good",
+        {"input_state": "lognormalized"},
+        "good (good.h5ad): --input_state lognormalized, but",
+    ),
+    ("ensembl", {}, "ensembl (ensembl.h5ad): gene names are identifiers"),
+    ("good", {"gene_symbols": "x"}, "good (good.h5ad): --gene_symbols x: var has no such column"),
+    ("unknown", {}, "unknown (unknown.h5ad): the organism is not told"),
+    ("good", {"label_column": "x"}, "good (good.h5ad): --label_column x: obs has no such column"),
+    (
+        "good",
+        {"perturbation_column": "x"},
+        "good (good.h5ad): --perturbation_column x: obs has no such column",
+    ),
+    (
+        "good",
+        {"control": "conditon == 'a'"},
+        "good (good.h5ad): --control \"conditon == 'a'\": obs",
+    ),
+    ("good", {"control": "exit()"}, "good (good.h5ad): --control 'exit()': a query may not hold"),
+    (
+        "good",
+        {"control": "condition == 'x'", "perturbations": "A"},
+        "--control \"condition == 'x'\": selects no cell of any sample",
+    ),
+    ("good", {"perturbations": ","}, "--perturbations ',': holds no perturbation"),
+    ("good", {"embedding_prompt": "{cell_sentence} {x}"}, "good (good.h5ad): the prompt uses {x}"),
+    ("good", {"embedding_prompt": "no.txt"}, "--embedding_prompt: prompt 'no.txt' is neither"),
+    ("good", {"embedding_prompt": "{organism}"}, "--embedding_prompt: prompt template lacks {cell"),
+    (
+        "good",
+        {"perturbation_prompt": "{cell_sentence}", "perturbations": "A"},
+        "--perturbation_prompt: prompt template lacks {perturbation}",
+    ),
+    ("good", {"model": "./no/such"}, "--model ./no/such: no such directory, and no Hugging Face"),
+    ("good", {"model": "model"}, "--model model: no tokenizer.json"),
+    ("good", {"seed": "x"}, "--seed x: must be a whole number"),
+    ("good", {"min_genez": 3}, "--min_genez: no such parameter; did you mean --min_genes?"),
+]
+
+
+@pytest.mark.parametrize(("name", "params", "message"), FAULTS)
+def test_one_fault_gives_one_line(inputs, name, params, message):
+    with pytest.raises(UserError) as error:
+        validate(inputs, name, **params)
+    first, *faults = str(error.value).splitlines()
+    assert first == "1 fault in the input; nothing was run"
+    assert len(faults) == 1
+    assert faults[0].removeprefix("  1. ").startswith(message)
+
+
+def test_all_faults_are_told_together(inputs):
+    with pytest.raises(UserError) as error:
+        validate(
+            inputs,
+            sheet="sample,path,input_state\na,good.h5ad,\na,none.h5ad,\n,odd.h5ad,\nb,nan.h5ad,raw\n",
+            seed=-1,
+            label_column="labels",
+        )
+    text = str(error.value)
+    assert text.startswith("10 faults in the input; nothing was run\n  1. --seed -1")
+    for fault in (
+        "line 3: sample a is in line 2 already",
+        "line 4: sample is empty",
+        "line 5: input_state raw: must be one of",
+        "a (none.h5ad): no such file; relative paths start from the samplesheet",
+        "X are ambiguous",
+        "b (nan.h5ad): X holds NaN",
+        "a (good.h5ad): --label_column labels",
+    ):
+        assert fault in text
+
+
+@pytest.fixture
+def arguments(inputs, tmp_path):
+    """Command line of the script for a run on a good file with this seed."""
+
+    def made(seed):
+        options = {
+            "--params": json.dumps({"input": "good.h5ad", "seed": seed}),
+            "--staged": json.dumps([str(inputs / "good.h5ad")]),
+            "--schema": ROOT / "nextflow_schema.json",
+            "--input-schema": ROOT / "assets" / "schema_input.json",
+            "--outdir": tmp_path / "out",
+        }
+        return [str(word) for option in options.items() for word in option]
+
+    return made
+
+
+def test_script_writes_options_and_samples(arguments, tmp_path):
+    assert CliRunner().invoke(c2s_validate.main, arguments(1)).exit_code == 0
+    assert json.loads((tmp_path / "out" / "options.json").read_text())["sentences"]["seed"] == 1
+    assert json.loads((tmp_path / "out" / "samples.json").read_text())[0]["n_obs"] == 40
+
+
+def test_script_tells_faults_without_traceback_and_writes_nothing(arguments, tmp_path):
+    command = [sys.executable, str(ROOT / "bin" / "c2s_validate.py"), *arguments(-1)]
+    failed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert failed.returncode == 1
+    assert failed.stderr == (
+        "error: 1 fault in the input; nothing was run\n  1. --seed -1: must be 0 or more\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.filterwarnings("ignore:Observation names are not unique")
+def test_repeated_cell_names_are_said(tmp_path, caplog):
+    data = ad.concat([cells(4), cells(4)])
+    data.write_h5ad(tmp_path / "twice.h5ad")
+    with caplog.at_level(logging.INFO):
+        staged = Staged([str(tmp_path / "twice.h5ad")])
+        validate_run({"input": "twice.h5ad"}, staged, SCHEMA, INPUT_SCHEMA)
+    assert "twice: 4 repeated cell names made unique" in caplog.messages
