@@ -72,9 +72,9 @@ right baseline for it is the logistic regression below, not PCA alone.
 ## Held-out figures
 
 {n_heldout} cells, mean ± standard deviation over {n_seeds} orders of ties (seeds {seeds}). With
-{n_heldout} cells, each accuracy has a standard error of about 0.03. The recipe comes from an earlier
-experiment that was judged on this very split, so a little optimism is in these figures; the
-classifier was added after one short comparison within the training cells (fold 1).
+{n_heldout} cells, each accuracy has a standard error of about 0.03. The recipe comes from an
+earlier experiment that was judged on this very split, so a little optimism is in these figures;
+the classifier was added after one short comparison within the training cells (fold 1).
 
 | Cell type | accuracy | balanced accuracy |
 |---|---|---|

@@ -7,6 +7,8 @@ CSC matrices, 10x and text files, and h5ad files of anndata before 0.7 are read 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -19,6 +21,7 @@ from scipy import sparse
 from c2sflow.cells import CellData
 from c2sflow.errors import UserError
 
+Opener = Callable[[Path, str], CellData]
 FORMATS = ".h5ad, .zarr, 10x .h5, a 10x matrix directory, .loom, or .csv/.tsv[.gz]"
 ENSEMBL = r"^ENS[A-Z]{0,6}G\d{6,}(?:\.\d+)?$"
 
@@ -52,30 +55,35 @@ def open_anndata(source: str | Path | AnnData, label: str | None = None) -> Cell
         return _in_memory(source, label or "AnnData")
     path = Path(source)
     label = label or str(path)
-    opener = _opener(path, label)
+    opener, kind = _opener(path, label)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # names that are not unique: handled here, and said
             return opener(path, label)
-    except UserError:
+    except (UserError, MemoryError):
         raise
     except Exception as error:  # anything a damaged file can cause in any of the readers
         reason = " ".join(str(error).split())[:200] or "empty file"
         raise UserError(
-            f"{label}: cannot be read as {opener.__doc__}: {type(error).__name__}: {reason}"
+            f"{label}: cannot be read as {kind}: {type(error).__name__}: {reason}"
         ) from None
 
 
-def _opener(path: Path, label: str):
-    """Function that opens a file of this name; its docstring names the format."""
+def _opener(path: Path, label: str) -> tuple[Opener, str]:
+    """Function that opens a file of this name, and what to call its format."""
     if not path.exists():
         raise UserError(f"{label}: no such file")
     name = path.name.lower()
     if path.is_dir():
         is_zarr = any((path / mark).exists() for mark in ("zarr.json", ".zgroup", ".zattrs"))
-        return _open_zarr if is_zarr or name.endswith(".zarr") else _open_10x_directory
-    openers = {".h5ad": _open_h5ad, ".h5": _open_10x_h5, ".loom": _open_loom}
-    openers |= dict.fromkeys((".csv", ".tsv", ".csv.gz", ".tsv.gz"), _open_text)
+        if is_zarr or name.endswith(".zarr"):
+            return _open_zarr, "zarr"
+        return _open_10x_directory, "a 10x matrix directory"
+    openers = {
+        ".h5ad": (_open_h5ad, "h5ad"),
+        ".h5": (_open_10x_h5, "10x HDF5"),
+        ".loom": (_open_loom, "loom"),
+    } | dict.fromkeys((".csv", ".tsv", ".csv.gz", ".tsv.gz"), (_open_text, "samples × genes"))
     for suffix, opener in openers.items():
         if name.endswith(suffix):
             return opener
@@ -91,35 +99,38 @@ def _open_group(group: object, label: str) -> CellData:
     return CellData(group, read_elem(group["obs"]), read_elem(group["var"]), label)
 
 
-def _open_h5ad(path: Path, label: str) -> CellData:
-    """h5ad"""
+@contextmanager
+def _open_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open for reading; left open unless the block fails."""
     file = h5py.File(path, "r")
     try:
-        if "obs" in file and file["obs"].attrs.get("encoding-type") != "dataframe":
-            file.close()
-            return _in_memory(read_h5ad(path), label)
-        return _open_group(file, label)
+        yield file
     except BaseException:
         file.close()
         raise
 
 
+def _open_h5ad(path: Path, label: str) -> CellData:
+    with _open_hdf5(path) as file:
+        if "obs" in file and file["obs"].attrs.get("encoding-type") != "dataframe":
+            file.close()
+            return _in_memory(read_h5ad(path), label)
+        return _open_group(file, label)
+
+
 def _open_zarr(path: Path, label: str) -> CellData:
-    """zarr"""
     import zarr
 
     return _open_group(zarr.open_group(path, mode="r"), label)
 
 
 def _open_10x_h5(path: Path, label: str) -> CellData:
-    """10x HDF5"""
     import scanpy as sc
 
     return _in_memory(sc.read_10x_h5(path), label)
 
 
 def _open_10x_directory(path: Path, label: str) -> CellData:
-    """10x matrix directory"""
     import scanpy as sc
 
     matrices = sorted(path.glob("*matrix.mtx*"))
@@ -133,24 +144,24 @@ def _open_10x_directory(path: Path, label: str) -> CellData:
 
 
 def _open_loom(path: Path, label: str) -> CellData:
-    """loom"""
-    file = h5py.File(path, "r")
+    with _open_hdf5(path) as file:
+        obs = _loom_annotation(file["col_attrs"], ("CellID", "obs_names", "Barcode"))
+        var = _loom_annotation(file["row_attrs"], ("Gene", "var_names", "Accession"))
+        if file["matrix"].shape != (len(var), len(obs)):
+            raise UserError(f"{label}: the matrix is not genes × cells as its attributes say")
+        return CellData(_LoomElements(file), obs, var, label)
 
-    def annotation(attributes: h5py.Group, names: tuple[str, ...]) -> pd.DataFrame:
-        columns = {
-            key: values.asstr()[:] if h5py.check_string_dtype(values.dtype) else values[:]
-            for key, values in attributes.items()
-            if values.ndim == 1
-        }
-        frame = pd.DataFrame(columns)
-        index = next((name for name in names if name in frame), None)
-        return frame if index is None else frame.set_index(index)
 
-    obs = annotation(file["col_attrs"], ("CellID", "obs_names", "Barcode"))
-    var = annotation(file["row_attrs"], ("Gene", "var_names", "Accession"))
-    if file["matrix"].shape != (len(var), len(obs)):
-        raise UserError(f"{label}: the matrix is not genes × cells as its attributes say")
-    return CellData(_LoomElements(file), obs, var, label)
+def _loom_annotation(attributes: h5py.Group, index: tuple[str, ...]) -> pd.DataFrame:
+    """Columns of a loom file, by the first of `index` that it has."""
+    columns = {
+        key: values.asstr()[:] if h5py.check_string_dtype(values.dtype) else values[:]
+        for key, values in attributes.items()
+        if values.ndim == 1
+    }
+    frame = pd.DataFrame(columns)
+    name = next((name for name in index if name in frame), None)
+    return frame if name is None else frame.set_index(name)
 
 
 class _LoomElements(dict):
@@ -162,7 +173,6 @@ class _LoomElements(dict):
 
 
 def _open_text(path: Path, label: str) -> CellData:
-    """a matrix of samples × genes"""
     separator = "\t" if ".tsv" in path.name.lower() else ","
     table = pd.read_csv(path, sep=separator, index_col=0, encoding="utf-8-sig")
     words = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]

@@ -25,7 +25,11 @@ GPU_BYTES_PER_VALUE = 24  # working memory of one layer, per token and hidden or
 
 
 def token_batches(
-    lengths: Sequence[int], max_tokens: int, extra: int = 0, max_square: int | None = None
+    lengths: Sequence[int],
+    max_tokens: int,
+    extra: int = 0,
+    max_square: int | None = None,
+    max_rows: int | None = None,
 ) -> list[np.ndarray]:
     """Cut prompts into batches of like length.
 
@@ -39,6 +43,8 @@ def token_batches(
         Tokens each prompt will still generate; they count.
     max_square
         Most rows x length² of a batch, for attention that keeps its matrix.
+    max_rows
+        Most prompts of a batch.
 
     Returns
     -------
@@ -52,7 +58,8 @@ def token_batches(
     batches, start = [], 0
     while start < order.size:
         longest = int(lengths[order[start]]) + extra
-        rows = max(1, min(max_tokens // longest, max_square // longest**2))
+        rows = min(max_tokens // longest, max_square // longest**2, max_rows or order.size)
+        rows = max(1, rows)
         batches.append(order[start : start + rows])
         start += rows
     return batches

@@ -112,6 +112,7 @@ def embed_tokens(
     pooling: Pooling = "mean",
     layer: int = -1,
     max_batch_tokens: int | str | None = "auto",
+    max_rows: int | None = None,
     progress: bool = True,
 ) -> tuple[np.ndarray, EmbeddingStats]:
     """Embed prompts.
@@ -130,6 +131,8 @@ def embed_tokens(
         Hidden state to pool: -1 the last, after the final norm; 0 the token embeddings.
     max_batch_tokens
         Most tokens a batch, padding included; "auto" finds it from free memory.
+    max_rows
+        Most prompts a batch; None for no other limit than tokens.
 
     Returns
     -------
@@ -152,7 +155,7 @@ def embed_tokens(
         stats.n_padding += ids.numel() - int(lengths[batch].sum())
         result[batch] = vectors
 
-    batches = token_batches(lengths, stats.max_batch_tokens)
+    batches = token_batches(lengths, stats.max_batch_tokens, max_rows=max_rows)
     with progress_bar(int((lengths > 0).sum()), "cell", progress) as bar:
         run_batches(batches, run, bar.update)
     stats.seconds = time.perf_counter() - started

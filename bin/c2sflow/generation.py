@@ -147,6 +147,7 @@ def generate_tokens(
     keys: Sequence[str] | None = None,
     seed: int = 42,
     max_batch_tokens: int | str | None = "auto",
+    max_rows: int | None = None,
     progress: bool = True,
 ) -> tuple[list[Answer], GenerationStats]:
     """Generate the answer of each prompt.
@@ -165,6 +166,8 @@ def generate_tokens(
         0 is greedy; above 0 answers are sampled, each by `seed` and its entry in `keys`.
     max_batch_tokens
         Most tokens a batch, the tokens to come included; "auto" finds it from free memory.
+    max_rows
+        Most prompts a batch; None for no other limit than tokens.
 
     Returns
     -------
@@ -187,7 +190,8 @@ def generate_tokens(
         for row, answer in zip(batch, decoded, strict=True):
             answers[row] = answer
 
-    batches = token_batches(lengths, stats.max_batch_tokens, extra=max_new_tokens)
+    limits = {"extra": max_new_tokens, "max_rows": max_rows}
+    batches = token_batches(lengths, stats.max_batch_tokens, **limits)
     with progress_bar(int((lengths > 0).sum()), "answer", progress) as bar:
         run_batches(batches, run, bar.update)
     stats.seconds = time.perf_counter() - started

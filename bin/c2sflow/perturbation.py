@@ -27,6 +27,7 @@ def predict(
     num_samples: int = 1,
     seed: int = 42,
     max_batch_tokens: int | str | None = "auto",
+    max_rows: int | None = None,
     progress: bool = True,
 ) -> tuple[pd.DataFrame, GenerationStats]:
     """Predict the perturbed sentence of each cell.
@@ -70,6 +71,7 @@ def predict(
         keys=keys,
         seed=seed,
         max_batch_tokens=max_batch_tokens,
+        max_rows=max_rows,
         progress=progress,
     )
     texts = tokenizer.batch_decode([a.token_ids for a in answers], skip_special_tokens=True)

@@ -24,7 +24,7 @@ process PLAN {
     """
     mkdir plans
     for cells in cells/*.obs.parquet; do
-        touch plans/\$(basename \$cells .obs.parquet).0000{0,3}.plan.parquet
+        touch plans/\$(basename \$cells .obs.parquet).0000{0,2}.plan.parquet
     done
     """
 }

@@ -25,6 +25,6 @@ process SENTENCES {
     stub:
     """
     mkdir shards
-    touch shards/${meta.id}.0000{0..4}.parquet ${meta.id}.sentences.json ${meta.id}.obs.parquet
+    touch shards/${meta.id}.0000{0..2}.parquet ${meta.id}.sentences.json ${meta.id}.obs.parquet
     """
 }

@@ -162,7 +162,7 @@ def _not_10x(path):
         (_directory, "10x matrix directory holds one matrix.mtx"),
         (_not_10x, "cannot be read as 10x HDF5"),
         (_text("x.loom", ""), "cannot be read as loom"),
-        (_text("x.csv", ""), "cannot be read as a matrix"),
+        (_text("x.csv", ""), "cannot be read as samples × genes"),
         (_text("x.csv", "sample,file\na,b.h5ad\n"), "samplesheet has columns sample and path"),
         (_text("x.tsv", "gene\ts1\ts2\nACTB\t5\t6\nXYZ\t1\t0\n"), "transpose it"),
     ],

@@ -52,7 +52,10 @@ def test_order_of_genes_cells_and_blocks_changes_nothing(pbmc, seed, data):
     ids = cells.obs_names.to_numpy()
     whole = dict(zip(ids, sentences(cells.X, ids, cells.var_names, seed=seed), strict=True))
     rng = np.random.default_rng(seed)
-    genes, rows = rng.permutation(cells.n_vars), rng.permutation(20)[: data.draw(st.integers(1, 20))]
+    genes, rows = (
+        rng.permutation(cells.n_vars),
+        rng.permutation(20)[: data.draw(st.integers(1, 20))],
+    )
     moved = cells.X[rows][:, genes]
     assert sentences(moved, ids[rows], cells.var_names[genes], seed=seed) == [
         whole[name] for name in ids[rows]
@@ -61,9 +64,7 @@ def test_order_of_genes_cells_and_blocks_changes_nothing(pbmc, seed, data):
 
 def test_another_seed_is_another_order_of_ties(pbmc):
     cells = pbmc[:20]
-    one, two = (
-        sentences(cells.X, cells.obs_names, cells.var_names, seed=seed) for seed in (1, 2)
-    )
+    one, two = (sentences(cells.X, cells.obs_names, cells.var_names, seed=seed) for seed in (1, 2))
     assert not any(a == b for a, b in zip(one, two, strict=True))
 
 

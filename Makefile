@@ -1,0 +1,41 @@
+# What a person types. Everything runs in .venv/, which `make setup` makes.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup engines demo test lint bench lock clean
+
+ACTIVATE := source .venv/bin/activate
+
+help: ## these lines
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: ## .venv/ with the locked packages and Nextflow; nothing to do the second time
+	@setup/environment.sh
+	@setup/nextflow.sh
+
+demo: setup ## two samples from raw file to report, with the bundled model: results/demo/
+	@$(ACTIVATE); nextflow run . -profile demo
+	@echo "make demo: $$SECONDS s"
+
+engines: setup
+	@if command -v mvn >/dev/null; then setup/nextflow.sh 24.10.5 25.04.4; \
+	else echo 'test: no Maven, so only the installed Nextflow is tested'; fi
+
+lint: setup ## style of the Python code
+	@$(ACTIVATE); ruff format --check .; ruff check .
+
+test: lint engines ## all tests
+	@$(ACTIVATE); pytest
+
+bench: setup ## measure speed and memory: benchmarks/
+	@$(ACTIVATE); for script in $(wildcard benchmarks/bench_*.py); do echo "$$script"; python "$$script"; done
+
+lock: setup ## requirements.lock anew from pyproject.toml
+	@$(ACTIVATE); uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+		--generate-hashes --extra test --custom-compile-command 'make lock' \
+		pyproject.toml --output-file requirements.lock
+
+clean: ## what runs and tests leave behind, but neither .venv/ nor results/
+	rm -rf work .nextflow .nextflow.log* .pytest_cache .ruff_cache .nf-test
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

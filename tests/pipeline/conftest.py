@@ -1,0 +1,24 @@
+"""Fixtures of the tests that drive the real Nextflow."""
+
+from pathlib import Path
+
+import pytest
+from driving import Nextflow, copy_project
+
+
+@pytest.fixture(scope="session")
+def nextflow_home(tmp_path_factory) -> Path:
+    """NXF_HOME of all runs."""
+    return tmp_path_factory.mktemp("nextflow_home")
+
+
+@pytest.fixture
+def nextflow(tmp_path, nextflow_home) -> Nextflow:
+    """The project's Nextflow, in the test's own folder."""
+    return Nextflow(tmp_path, nextflow_home)
+
+
+@pytest.fixture
+def project(tmp_path) -> Path:
+    """A copy of the pipeline that a test may edit."""
+    return copy_project(tmp_path / "project")

@@ -1,0 +1,90 @@
+"""Driving the real Nextflow: every run in a folder of its own, as a person would start it."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = ("main.nf", "nextflow.config", "nextflow_schema.json", "modules", "conf", "assets", "bin")
+ENGINES = {
+    "24.10": (ROOT / ".nextflow-engine/24.10.5/nextflow", {}),
+    "25.04": (ROOT / ".nextflow-engine/25.04.4/nextflow", {}),
+    "25.04-strict": (
+        ROOT / ".nextflow-engine/25.04.4/nextflow",
+        {"NXF_SYNTAX_PARSER": "v2"},
+    ),
+    "installed": (ROOT / ".venv/bin/nextflow", {}),
+}
+
+
+@dataclass
+class Run:
+    """A finished run: its exit status and all it printed."""
+
+    status: int
+    output: str
+
+    def _processes(self, verb: str) -> Counter:
+        return Counter(re.findall(rf"{verb} process > (\w+)", self.output))
+
+    @cached_property
+    def submitted(self) -> Counter:
+        """Tasks that ran, by process."""
+        return self._processes("Submitted")
+
+    @cached_property
+    def cached(self) -> Counter:
+        """Tasks whose results -resume took from an earlier run, by process."""
+        return self._processes("Cached")
+
+
+class Nextflow:
+    """Nextflow started in `folder`, which gets its work and log files too."""
+
+    def __init__(self, folder: Path, home: Path, engine: str = "installed"):
+        self.folder = folder
+        self.launcher, extra = ENGINES[engine]
+        if not self.launcher.exists():
+            pytest.skip(f"Nextflow {engine} is not assembled: make engines")
+        path = f"{ROOT / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"
+        self.env = {**os.environ, "PATH": path, "NXF_HOME": str(home), **extra}
+
+    def __call__(self, *arguments: object) -> Run:
+        """Any command of Nextflow."""
+        done = subprocess.run(
+            [str(argument) for argument in (self.launcher, *arguments)],
+            cwd=self.folder,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+        return Run(done.returncode, done.stdout)
+
+    def run(self, *arguments: object, script: Path = ROOT, status: int | None = 0) -> Run:
+        """`nextflow run`; fails the test unless it ends with `status`."""
+        run = self("run", script, "-ansi-log", "false", *arguments)
+        assert status is None or run.status == status, run.output
+        return run
+
+
+def copy_project(folder: Path) -> Path:
+    """A copy of the pipeline."""
+    folder.mkdir()
+    for name in PROJECT:
+        if (ROOT / name).is_dir():
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+        else:
+            shutil.copy2(ROOT / name, folder / name)
+    return folder

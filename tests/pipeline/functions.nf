@@ -1,0 +1,41 @@
+// Prints what functions of the modules return, for test_functions.py to judge.
+
+include { cli; closureOf; quote } from '../../modules/code'
+include { findInput; findModel  } from '../../modules/inputs'
+
+process ECHO {
+    input:
+    val options
+
+    output:
+    path 'arguments.json'
+
+    script:
+    """
+    #!/bin/bash
+    python3 -c 'import json, sys; json.dump(sys.argv[1:], open("arguments.json", "w"))' ${cli(options)}
+    """
+}
+
+workflow {
+    def root = file("${projectDir}/../..").toRealPath()
+    def scripts = files("${root}/bin/c2s_*.py").findAll { script -> script.canExecute() }
+    def closures = scripts.collectEntries { script ->
+        [script.name, closureOf([script]).collect { source -> "${root.resolve('bin').relativize(source)}" }]
+    }
+    def cases = new groovy.json.JsonSlurperClassic().parseText(file(params.cases).text)
+    def inputs = cases.inputs.collectEntries { name ->
+        def (sheet, data, rows) = findInput(name)
+        [name, [sheet ? "${sheet.name}" : null, data.collect { path -> "${path.name}" }, rows]]
+    }
+    def models = cases.models.collectEntries { name -> [name, findModel(name).collect { path -> "${path.name}" }] }
+    ECHO(cases.options)
+    ECHO.out.map { arguments ->
+        println(groovy.json.JsonOutput.toJson([
+            closures: closures,
+            inputs: inputs,
+            models: models,
+            arguments: new groovy.json.JsonSlurperClassic().parseText(arguments.text),
+        ]))
+    }
+}

@@ -1,0 +1,117 @@
+"""The flow itself, with the stubs of the processes: which tasks run, on every engine."""
+
+import json
+
+import pytest
+from driving import ROOT, Nextflow
+
+pytestmark = pytest.mark.pipeline
+
+STUB_DEMO = ("-profile", "demo", "-stub-run", "--outdir", "out put")
+TASKS = {
+    "DEMO": 1,
+    "VALIDATE": 1,
+    "MODEL": 1,
+    "QC": 2,
+    "SENTENCES": 2,
+    "EMBED": 6,
+    "PLAN": 1,
+    "PERTURB": 4,
+    "MERGE": 1,
+    "REPORT": 1,
+}
+RECORD = {
+    "dag.html",
+    "execution_report.html",
+    "execution_timeline.html",
+    "execution_trace.tsv",
+    "params.json",
+    "software_versions.yml",
+}
+
+
+def parameters() -> dict:
+    schema = json.loads((ROOT / "nextflow_schema.json").read_text(encoding="utf-8"))
+    groups = schema["$defs"].values()
+    return {name: entry for group in groups for name, entry in group["properties"].items()}
+
+
+@pytest.mark.parametrize("engine", ["24.10", "25.04", "25.04-strict"])
+def test_every_engine_runs_the_flow(engine, tmp_path, nextflow_home):
+    run = Nextflow(tmp_path, nextflow_home, engine).run(*STUB_DEMO)
+    assert run.submitted == TASKS
+    outdir = tmp_path / "out put"
+    results = ["c2s.h5ad", "c2s_perturbed.h5ad", "report.html"]
+    assert all(str(outdir / name) in run.output for name in results)
+    files = {str(path.relative_to(outdir)) for path in outdir.rglob("*") if path.is_file()}
+    assert files == {
+        *results,
+        "perturbation/summary.tsv",
+        "qc/sample_0.json",
+        "qc/sample_1.json",
+        *(f"pipeline_info/{name}" for name in RECORD),
+    }
+    assert json.loads((outdir / "pipeline_info/params.json").read_text())["outdir"] == "out put"
+
+
+def test_help_tells_every_parameter_and_writes_nothing(nextflow):
+    run = nextflow.run("--help")
+    for name, entry in parameters().items():
+        assert f"--{name} " in run.output
+        assert entry["description"] in run.output
+    assert not (nextflow.folder / "results").exists()
+
+
+def test_schema_and_config_agree_on_defaults(nextflow):
+    lines = nextflow("config", ROOT, "-flat").output.splitlines()
+    config = dict(line.split(" = ", 1) for line in lines if line.startswith("params."))
+    defaults = {name: entry.get("default") for name, entry in parameters().items()}
+    assert {name.removeprefix("params.") for name in config} == set(defaults)
+    for name, value in defaults.items():
+        text = {None: "null", True: "true", False: "false"}.get(value, f"{value}")
+        assert config[f"params.{name}"].strip("'") == text
+
+
+def test_no_predictions_unless_asked_for_and_shards_published(nextflow):
+    cells = nextflow.folder / "cells.h5ad"
+    cells.touch()
+    run = nextflow.run(
+        "-stub-run", "--input", cells, "--model", "demo", "--publish_shards", "--outdir", "o"
+    )
+    assert not run.submitted.keys() & {"DEMO", "PLAN", "PERTURB"}
+    assert not (nextflow.folder / "o/c2s_perturbed.h5ad").exists()
+    assert len(list((nextflow.folder / "o/shards").glob("*.parquet"))) == 3
+    assert len(list((nextflow.folder / "o/shards").glob("*.embedding.h5ad"))) == 3
+
+
+def test_hub_model_is_fetched_once(nextflow):
+    (nextflow.folder / "cells.h5ad").touch()
+    arguments = ("-stub-run", "--input", "cells.h5ad", "--model", "someone/some-model")
+    assert nextflow.run(*arguments).submitted["FETCH"] == 1
+    again = nextflow.run(*arguments)
+    assert again.submitted["FETCH"] == 0
+    assert again.submitted["EMBED"] == 3
+    assert (nextflow.folder / "model_cache/someone--some-model@main/config.json").exists()
+
+
+def test_resume_runs_what_a_change_touches_and_nothing_else(nextflow, project):
+    def run(*arguments):
+        return nextflow.run(*STUB_DEMO, "-resume", *arguments, script=project)
+
+    def edit(name):
+        with (project / "bin" / name).open("a", encoding="utf-8") as file:
+            file.write("\n# edited\n")
+
+    run()
+    assert not run().submitted
+
+    edit("c2sflow/embedding.py")
+    after = run().submitted
+    assert after.keys() >= {"EMBED", "MERGE", "REPORT"}
+    assert not after.keys() & {"DEMO", "VALIDATE", "MODEL", "QC", "SENTENCES", "PLAN"}
+
+    edit("c2s_report.py")
+    assert run().submitted == {"REPORT": 1}
+
+    after = run("--max_new_tokens", "9").submitted
+    assert after == {"VALIDATE": 1, "PERTURB": 4, "MERGE": 1, "REPORT": 1}

@@ -1,0 +1,139 @@
+"""The Groovy functions of the modules, called once by functions.nf."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+from driving import ROOT, Nextflow
+
+pytestmark = pytest.mark.pipeline
+
+NASTY = 'it\'s "a" $HOME `id` \\ \\n ; & | > é 日本 \t* # {x}'
+OPTIONS = {
+    "plain": "text",
+    "number": -1,
+    "fraction": 0.5,
+    "yes_flag": True,
+    "no_flag": False,
+    "absent": None,
+    "empty": "",
+    "nasty": NASTY,
+    "lines": f"one\n    two {NASTY}\n\nthree'\n",
+}
+INPUTS = {
+    # name: (is a samplesheet, staged files, for each row the index of its file)
+    "sheet.csv": (True, ["a.h5ad", "b, 'c'.h5ad", "g[1]*.h5ad"], [0, 1, None, 2, 0]),
+    "sheet.tsv": (True, ["a.h5ad"], [0]),
+    "sheet.yaml": (True, ["a.h5ad"], [0, None]),
+    "sheet.json": (True, ["a.h5ad"], [0, None]),
+    "broken.json": (True, [], []),
+    "bulk.csv": (False, ["bulk.csv"], [0]),
+    "empty.csv": (False, ["empty.csv"], [0]),
+    "folder.zarr": (False, ["folder.zarr"], [0]),
+    "g[1]*.h5ad": (False, ["g[1]*.h5ad"], [0]),
+    "missing.h5ad": (False, [], [None]),
+    "": (False, [], [None]),
+    "s3://bucket/without-plugin.h5ad": (False, [], [None]),
+}
+MODELS = {
+    "model": ["config.json", "model.safetensors", "tokenizer.json"],
+    "folder.zarr": ["folder.zarr"],  # no model: VALIDATE says so
+    "someone/some-model": [],
+}
+
+
+def write_inputs(folder: Path) -> None:
+    for name in ("a.h5ad", "b, 'c'.h5ad", "g[1]*.h5ad", "empty.csv"):
+        (folder / name).touch()
+    (folder / "folder.zarr").mkdir()
+    rows = [
+        "sample , path,x",
+        "s1,a.h5ad,1",
+        "",
+        '"s ""2""","b, \'c\'.h5ad",',
+        "s3,none.h5ad",
+        ",,",
+    ]
+    rows += ["s4,g[1]*.h5ad,3", f"s5,{folder}/a.h5ad,"]
+    (folder / "sheet.csv").write_text("\ufeff" + "\r\n".join(rows) + "\r\n", encoding="utf-8")
+    (folder / "sheet.tsv").write_text("path\tsample\na.h5ad\ts1\n", encoding="utf-8")
+    (folder / "sheet.yaml").write_text("- {sample: s1, path: a.h5ad}\n- sample: 5\n")
+    (folder / "sheet.json").write_text('[{"sample": "s1", "path": "a.h5ad"}, 3]')
+    (folder / "broken.json").write_text('[{"sample": "s1", "pa')
+    (folder / "bulk.csv").write_text("gene,s1\nA,2\n")
+    (folder / "model").mkdir()
+    for name in (*MODELS["model"], "README.md", "pytorch_model.bin", ".hidden.json"):
+        (folder / "model" / name).touch()
+
+
+@pytest.fixture(scope="module", params=["24.10", "25.04-strict"])
+def answers(request, tmp_path_factory, nextflow_home) -> dict:
+    folder = tmp_path_factory.mktemp("functions")
+    write_inputs(folder)
+    cases = {"options": OPTIONS, "inputs": list(INPUTS), "models": list(MODELS)}
+    (folder / "cases.json").write_text(json.dumps(cases), encoding="utf-8")
+    nextflow = Nextflow(folder, nextflow_home, request.param)
+    run = nextflow.run(
+        "--cases", folder / "cases.json", script=ROOT / "tests/pipeline/functions.nf"
+    )
+    return json.loads(re.search(r"^\{.*\}$", run.output, re.MULTILINE)[0])
+
+
+def test_options_reach_a_script_as_they_are(answers):
+    assert answers["arguments"] == [
+        "--empty=",
+        "--fraction=0.5",
+        f"--lines={OPTIONS['lines']}",
+        f"--nasty={NASTY}",
+        "--no-no-flag",
+        "--number=-1",
+        "--plain=text",
+        "--yes-flag",
+    ]
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_input_is_found(answers, name):
+    is_sheet, files, rows = INPUTS[name]
+    assert answers["inputs"][name] == [name if is_sheet else None, files, rows]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_model_is_found(answers, name):
+    assert answers["models"][name] == MODELS[name]
+
+
+def imported(source: Path) -> set[Path]:
+    """Our files that a file imports, by Python's own grammar."""
+    found = set()
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    paths = {ROOT / "bin" / f"{name.replace('.', '/')}.py" for name in found}
+    if "c2sflow.__version__" in found:
+        paths.add(ROOT / "bin/c2sflow/__init__.py")
+    return {path for path in paths if path.exists()}
+
+
+def closure(source: Path) -> set[Path]:
+    seen, todo = {source}, [source]
+    while todo:
+        current = todo.pop()
+        new = imported(current) - seen if current.name != "__init__.py" else set()
+        seen |= new
+        todo += new
+    return seen
+
+
+def test_code_of_a_step_is_all_it_imports(answers):
+    steps = {path.stem.removeprefix("c2s_") for path in (ROOT / "modules").glob("*/")}
+    assert {f"c2s_{step}.py" for step in steps if step not in ("code", "inputs", "run")} == set(
+        answers["closures"]
+    )
+    for script, files in answers["closures"].items():
+        expected = {str(path.relative_to(ROOT / "bin")) for path in closure(ROOT / "bin" / script)}
+        assert set(files) == expected, script
