@@ -15,7 +15,7 @@ include { VALIDATE  } from './modules/validate'
 
 include { code                                                            } from './modules/code'
 include { findInput; findModel; modelFiles; optionalFile                  } from './modules/inputs'
-include { announce; byName; helpText; readJson; revision; stepOptions; toJson; toYaml } from './modules/run'
+include { byName; faultsIn; helpText; readJson; revision; stepOptions; toJson; toYaml } from './modules/run'
 
 workflow {
     if ("${params.help}" == 'true') {
@@ -38,7 +38,12 @@ workflow {
 
     schemas = files("${projectDir}/{nextflow_schema.json,assets/schema_input.json}")
     VALIDATE(source, texts, local_model, toJson(params), schemas, code('validate'))
-    VALIDATE.out.report.subscribe { report -> announce(report) }
+    VALIDATE.out.report.subscribe { report ->
+        def faults = faultsIn(report)
+        if (faults) {
+            error(faults)
+        }
+    }
 
     // options: [step: [option: checked value]]; everything below waits for it
     options = VALIDATE.out.options.map { file -> stepOptions(readJson(file)) }

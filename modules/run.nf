@@ -9,15 +9,16 @@ def readJson(Path file) {
     new groovy.json.JsonSlurperClassic().parseText(file.text)
 }
 
-// Shows what VALIDATE found; its faults end the run. Deleting them keeps the failure out of the
-// cache: what was wrong may lie outside of the task's inputs.
-def announce(Path report) {
+// The faults that VALIDATE found, or null: then what it says of the input is shown. Deleting the
+// faults keeps the failure out of the cache: what was wrong may lie outside of the task's inputs.
+def faultsIn(Path report) {
     def text = report.text.trim()
     if (report.name == 'faults.txt') {
         report.delete()
-        error(text - ~/^error: /)
+        return text - ~/^error: /
     }
     log.info(text)
+    return null
 }
 
 // From the checked parameters by group of the schema, the options of each step: a step's task

@@ -45,6 +45,7 @@ def read_config(directory: str | Path) -> dict:
     for name in weight_files(directory):
         if not (directory / name).is_file():
             raise UserError(f"model {directory}: {name} is missing; fetch the model again")
+        _tensor_shapes(directory / name)
     return config
 
 
@@ -71,11 +72,14 @@ def _tensor_shapes(path: Path) -> list[list[int]]:
             (size,) = struct.unpack("<Q", handle.read(8))
             header = json.loads(handle.read(size))
     except (struct.error, ValueError, MemoryError, OverflowError):
-        raise UserError(f"model: {path.name} is no safetensors file, or truncated") from None
+        raise UserError(
+            f"model {path.parent}: {path.name} is no safetensors file, or truncated (a Git LFS "
+            "pointer?); fetch the model again"
+        ) from None
     header.pop("__metadata__", None)
     end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
     if path.stat().st_size != 8 + size + end:
-        raise UserError(f"model: {path.name} is truncated; fetch the model again")
+        raise UserError(f"model {path.parent}: {path.name} is truncated; fetch the model again")
     return [entry["shape"] for entry in header.values()]
 
 

@@ -155,6 +155,8 @@ def validate_run(
     options, wrong = check_parameters(params, schema)
     faults += wrong
     flat = {name: value for group in options.values() for name, value in group.items()}
+    if flat["num_samples"] != 1 and not flat["temperature"]:
+        faults.append("--num_samples: greedy answers are all the same; give --temperature above 0")
     targets = _targets(flat, staged, faults)
     log = _check_model(str(flat["model"]), staged.model_dir, faults)
     samples = []
@@ -166,6 +168,8 @@ def validate_run(
     if targets.sound and len(samples) == len(staged.rows):
         targets.check(faults)
     faults.stop_if_any()
+    for group in options.values():  # a prompt's file becomes its text: later steps need no file
+        group |= {name: text for name, text in targets.prompts.items() if group.get(name)}
     for line in [*log, *_plan(samples, targets, flat)]:
         LOGGER.info(line)
     return options, samples

@@ -44,12 +44,13 @@ process VALIDATE {
     """
 
     stub:
-    def samples = rows.withIndex().collect { _row, i -> [id: "sample_${i}", sample: "sample ${i}", input: i, obs: [:]] }
-    def options = new groovy.json.JsonSlurperClassic().parseText(params_json)
-    def groups = ['qc', 'sentences', 'model', 'embedding', 'perturbation', 'report'].collectEntries { group -> [group, options] }
+    def samples = rows.indices.collect { row -> [id: "sample_${row}", sample: "sample ${row}", input: row, obs: [:]] }
+    def given = new groovy.json.JsonSlurperClassic().parseText(params_json)
+    def schema = new groovy.json.JsonSlurperClassic().parseText(file("${projectDir}/nextflow_schema.json").text)
+    def options = schema['$defs'].collectEntries { name, group -> [name, given.subMap(group.properties.keySet())] }
     """
     echo ${quote(groovy.json.JsonOutput.toJson(samples))} > samples.json
-    echo ${quote(groovy.json.JsonOutput.toJson(groups))} > options.json
+    echo ${quote(groovy.json.JsonOutput.toJson(options))} > options.json
     echo 'stub: nothing was checked' > validation.log
     """
 }

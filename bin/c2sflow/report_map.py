@@ -1,0 +1,140 @@
+"""The map of the report: cells placed by their embeddings, and how well it parts them."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+import pandas as pd
+from anndata.io import read_elem
+
+from c2sflow.errors import UserError
+
+MAX_CELLS = 20_000  # more points than that say no more, and slow the page down
+MIN_CELLS = 10
+N_NEIGHBOURS = 15
+SEED = 0
+BLOCK_BYTES = 2**26
+
+
+@dataclass
+class CellMap:
+    """A sample of the cells: where they lie, what they are, who their neighbours are.
+
+    Parameters
+    ----------
+    n_cells
+        Cells in the file.
+    obs
+        A column for each grouping (label column, sample), a row for each cell shown.
+    coordinates
+        float (n_shown, 2), None if there is nothing to draw.
+    neighbours
+        int (n_shown, k): nearest other cells by cosine distance of the embeddings.
+    missing
+        Why there is nothing to draw.
+    """
+
+    n_cells: int
+    obs: pd.DataFrame
+    coordinates: np.ndarray | None = None
+    neighbours: np.ndarray | None = None
+    missing: str = ""
+
+    def agreement(self, column: str) -> tuple[float, float]:
+        """Share of neighbours of the same group: as found, and expected if cells were shuffled."""
+        codes = pd.factorize(self.obs[column])[0]
+        found = (codes[self.neighbours] == codes[:, None]).mean()
+        sizes, n = np.bincount(codes).astype(float), len(codes)
+        return float(found), float((sizes * (sizes - 1)).sum() / (n * (n - 1)))
+
+
+def read_rows(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
+    """Rows (ascending) of a matrix on disk, read block by block."""
+    step = max(1, BLOCK_BYTES // max(1, dataset.dtype.itemsize * dataset.shape[1]))
+    out = np.empty((len(rows), dataset.shape[1]), dtype=np.float32)
+    for start in range(0, dataset.shape[0], step):
+        first, last = np.searchsorted(rows, [start, start + step])
+        if first < last:
+            out[first:last] = dataset[start : start + step][rows[first:last] - start]
+    return out
+
+
+def nearest(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and cosine distances of each row's nearest other rows, nearest first."""
+    from sklearn.neighbors import NearestNeighbors
+
+    # On the unit sphere the Euclidean order is the cosine order, and much faster to find.
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = vectors / np.where(norms > 0, norms, 1)
+    search = NearestNeighbors(n_neighbors=min(N_NEIGHBOURS, len(unit) - 1), algorithm="brute")
+    distances, indices = search.fit(unit).kneighbors()
+    return indices, distances**2 / 2
+
+
+def umap_coordinates(
+    vectors: np.ndarray, indices: np.ndarray, distances: np.ndarray
+) -> np.ndarray:
+    """UMAP of the vectors, float (n, 2): the same input gives the same picture.
+
+    umap-learn wants each cell to lead the list of its neighbours.
+    """
+    from umap import UMAP
+
+    own = np.arange(len(vectors))[:, None]
+    known = (
+        np.hstack([own, indices]).astype(np.int32),
+        np.hstack([np.zeros(own.shape), distances]).astype(np.float32),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that new cells cannot be added later
+        return UMAP(
+            n_neighbors=known[0].shape[1],
+            min_dist=0.3,
+            metric="cosine",
+            init="pca",
+            random_state=SEED,
+            n_jobs=1,
+            precomputed_knn=(*known, None),
+        ).fit_transform(vectors)
+
+
+def read_map(file: h5py.File, columns: list[str]) -> CellMap:
+    """Draw the map of ``obsm["X_c2s"]``.
+
+    Parameters
+    ----------
+    file
+        c2s.h5ad, open. Only these columns, X_c2s and no matrix of it are read.
+    columns
+        Columns of obs to colour by.
+
+    Raises
+    ------
+    UserError
+        If a column is not in obs.
+    """
+    present = list(file["obs"].attrs["column-order"])
+    if unknown := [name for name in columns if name not in present]:
+        raise UserError(
+            f"label_column: obs of c2s.h5ad has no column {unknown[0]!r}; it has: "
+            + ", ".join(map(str, present))
+        )
+    obs = pd.DataFrame({name: pd.Series(read_elem(file["obs"][name])) for name in columns})
+    dataset = file["obsm/X_c2s"]
+    n_cells = dataset.shape[0]
+    rows = np.arange(n_cells)
+    if n_cells > MAX_CELLS:
+        rows = np.sort(np.random.default_rng(SEED).choice(n_cells, MAX_CELLS, replace=False))
+    vectors = read_rows(dataset, rows)
+    whole = np.isfinite(vectors).all(axis=1)
+    vectors, obs = vectors[whole], obs.iloc[rows[whole]].reset_index(drop=True)
+    if len(vectors) < MIN_CELLS:
+        missing = f"{len(vectors)} cells have an embedding; a map needs at least {MIN_CELLS}."
+        return CellMap(n_cells, obs, missing=missing)
+    if not np.ptp(vectors, axis=0).any():
+        return CellMap(n_cells, obs, missing="All cells have the same embedding.")
+    indices, distances = nearest(vectors)
+    return CellMap(n_cells, obs, umap_coordinates(vectors, indices, distances), indices)

@@ -1,0 +1,162 @@
+"""Merging: every cell once, in order, with its own embedding; anything else is an error."""
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from c2sflow import merging
+from c2sflow.errors import UserError
+from c2sflow.merging import Sample, concat_obs, merge_samples, unique_names
+
+
+def make_sample(folder, name, n_obs, genes, sizes, seed=0, prefix="", **obs):
+    """QC's file of a sample and its shards; an embedding holds its cell's number."""
+    rng = np.random.default_rng(seed)
+    matrix = sparse.random(n_obs, len(genes), 0.3, "csr", np.float32, rng=rng)
+    cells = pd.Index([f"{prefix}cell{n}" for n in range(n_obs)])
+    frame = pd.DataFrame({"sample": pd.Categorical([name] * n_obs), **obs}, index=cells)
+    counts = matrix.copy()
+    counts.data = np.ceil(counts.data * 10)
+    adata = ad.AnnData(
+        matrix, obs=frame, var=pd.DataFrame(index=genes), layers={"counts": counts},
+        obsm={"X_pca": rng.normal(size=(n_obs, 3))},
+    )  # fmt: skip
+    adata.write_h5ad(folder / f"{name}.h5ad")
+    paths, start = [], 0
+    for number, size in enumerate(sizes):
+        rows = np.arange(start, start + size)
+        shard = pd.DataFrame({"c2s_n_genes": rows.astype(np.int32)}, index=cells[rows])
+        vectors = np.stack([rows, rows + seed], axis=1).astype(np.float32)
+        paths.append(folder / f"{name}.{number:05d}.embedding.h5ad")
+        ad.AnnData(obs=shard, obsm={"X_c2s": vectors}).write_h5ad(paths[-1])
+        start += size
+    return Sample(name, name, folder / f"{name}.h5ad", paths), adata
+
+
+@settings(max_examples=10)
+@given(
+    cuts=st.lists(st.integers(1, 30), min_size=1, max_size=4),
+    block=st.integers(1, 70),
+)
+def test_equals_anndata_concat(tmp_path_factory, cuts, block):
+    folder = tmp_path_factory.mktemp("merge")
+    one, a = make_sample(folder, "a", sum(cuts), ["G1", "G2", "G3"], cuts, seed=1, prefix="a_")
+    two, b = make_sample(folder, "b", 20, ["G4", "G2"], [20], seed=2, prefix="b_")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merging, "BLOCK", block)
+        merge_samples([one, two], folder / "c2s.h5ad", {"version": "x"})
+    merged = ad.read_h5ad(folder / "c2s.h5ad")
+    expected = ad.concat([a, b], join="outer", fill_value=0)[:, merged.var_names]
+    assert list(merged.var_names) == ["G1", "G2", "G3", "G4"]
+    assert list(merged.obs_names) == list(expected.obs_names)
+    for found, wanted in [
+        (merged.X, expected.X),
+        (merged.layers["counts"], expected.layers["counts"]),
+    ]:
+        assert np.array_equal(found.toarray(), sparse.csr_matrix(wanted).toarray())
+    assert np.array_equal(merged.obsm["X_pca"], expected.obsm["X_pca"])
+    numbers = [*range(sum(cuts)), *range(20)]
+    assert merged.obsm["X_c2s"][:, 0].tolist() == numbers
+    assert merged.obs["c2s_n_genes"].tolist() == numbers
+    assert merged.uns["log1p"]["base"] == 10
+    assert merged.uns["c2s"]["version"] == "x"
+
+
+def test_names_shared_by_samples_get_the_sample(tmp_path):
+    samples = [make_sample(tmp_path, name, 5, ["G"], [5])[0] for name in ("a", "b")]
+    merge_samples(samples, tmp_path / "c2s.h5ad", {})
+    merged = ad.read_h5ad(tmp_path / "c2s.h5ad")
+    assert list(merged.obs_names[:2]) == ["cell0-a", "cell1-a"]
+    assert merged.obs_names.is_unique
+
+
+def rewrite(path, index):
+    shard = ad.read_h5ad(path)
+    shard.obs_names = index
+    shard.write_h5ad(path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda paths: paths[1].unlink(), "missing or broken"),
+        (lambda paths: paths[1].write_bytes(paths[1].read_bytes()[:900]), "missing or broken"),
+        (lambda paths: paths.pop(), "3 cells have no embedding, the first is 'cell6'"),
+        (lambda paths: paths.append(paths[-1]), "doubled or out of order"),
+        (lambda paths: paths.reverse(), "out of order"),
+        (lambda paths: rewrite(paths[0], ["cell0", "cell1", "x"]), "another sample, such as 'x'"),
+        (lambda paths: rewrite(paths[0], ["cell0", "cell0", "cell1"]), "twice, such as 'cell0'"),
+    ],
+)
+def test_shards_that_do_not_fit_leave_nothing(tmp_path, spoil, message):
+    sample, _ = make_sample(tmp_path, "a", 9, ["G1", "G2"], [3, 3, 3])
+    spoil(sample.embeddings)
+    with pytest.raises(UserError, match=message):
+        merge_samples([sample], tmp_path / "out" / "c2s.h5ad", {})
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_not_every_sample_has_is_left_out_and_said(tmp_path, caplog):
+    one, _ = make_sample(tmp_path, "a", 4, ["G"], [4])
+    two, _ = make_sample(tmp_path, "b", 4, ["G"], [4], prefix="b")
+    with h5py.File(two.path, "a") as file:
+        del file["layers/counts"], file["obsm/X_pca"]
+    merge_samples([one, two], tmp_path / "c2s.h5ad", {})
+    merged = ad.read_h5ad(tmp_path / "c2s.h5ad")
+    assert not merged.layers
+    assert list(merged.obsm) == ["X_c2s"]
+    assert "counts" in caplog.text
+    assert "X_pca" in caplog.text
+
+
+def test_columns_of_every_type_survive(tmp_path):
+    frames = {
+        "a": {
+            "label": pd.Categorical(["x", "y"], ["y", "x"]),
+            "text": ["p", "q"],
+            "number": [1.5, np.nan],
+            "whole": [1, 2],
+            "flag": [True, False],
+            "nullable": pd.array([1, None], dtype="Int64"),
+            "ünï code": ["ä", "ö"],
+        },
+        "b": {"label": pd.Categorical(["z", None]), "whole": [3, 4]},
+    }
+    samples = [
+        make_sample(tmp_path, name, 2, ["G"], [2], prefix=name, **obs)[0]
+        for name, obs in frames.items()
+    ]
+    merge_samples(samples, tmp_path / "c2s.h5ad", {})
+    obs = ad.read_h5ad(tmp_path / "c2s.h5ad").obs
+    assert obs["label"].astype(object).where(obs["label"].notna(), None).tolist() == [
+        "x",
+        "y",
+        "z",
+        None,
+    ]
+    assert obs["text"].astype(object).tolist()[:2] == ["p", "q"]
+    assert obs["text"].isna().tolist() == [False, False, True, True]
+    assert obs["number"].tolist()[0] == 1.5
+    assert obs["whole"].tolist() == [1, 2, 3, 4]
+    assert obs["flag"].tolist()[:2] == [True, False]
+    assert obs["flag"].isna().sum() == 2
+    assert obs["nullable"].tolist()[0] == 1
+    assert obs["ünï code"].astype(object).tolist()[:2] == ["ä", "ö"]
+
+
+def test_ordered_categories_stay_ordered():
+    frames = [
+        pd.DataFrame({"c": pd.Categorical(["lo"], ["lo", "hi"], ordered=True)}, index=[name])
+        for name in ("a", "b")
+    ]
+    assert concat_obs(frames)["c"].cat.ordered
+
+
+def test_names_as_they_are_when_unique():
+    names = unique_names([pd.Index(["a"]), pd.Index(["b"])], ["s", "t"])
+    assert list(names) == ["a", "b"]

@@ -1,0 +1,82 @@
+"""Predicted cells: sentences back to expression, names, and figures by perturbation."""
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from c2sflow.errors import UserError
+from c2sflow.predictions import merge_predictions, prediction_names, summarise
+
+FIT = {"slope": -0.5, "intercept": 2.0}
+
+
+def write_shard(path, rows):
+    frame = pd.DataFrame(
+        {
+            "source_cell": [r[0] for r in rows],
+            "perturbation": [r[1] for r in rows],
+            "sample": "s 1",
+            "organism": "human",
+            "sample_index": np.int32(0),
+            "c2s_sentence": [r[2] for r in rows],
+            "c2s_n_predicted_genes": [len(r[2].split()) for r in rows],
+            "c2s_invalid_genes": [r[3] for r in rows],
+            "c2s_duplicate_genes": 1,
+            "c2s_finish_reason": ["length" if r[3] else "eos" for r in rows],
+            "c2s_log_likelihood": -1.5,
+        }
+    )
+    vectors = np.arange(2 * len(rows), dtype=np.float32)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors), 2)
+    table = pa.Table.from_pandas(frame, preserve_index=False).append_column("X_c2s", column)
+    pq.write_table(table, path)
+
+
+@pytest.fixture
+def merged(tmp_path):
+    write_shard(tmp_path / "0.parquet", [("c1", "IFN 'β'", "B A", 0), ("c1", "KO", "", 2)])
+    write_shard(tmp_path / "1.parquet", [("c2", "KO", "A", 0), ("c2", "KO", "A B", 0)])
+    columns = {"A": 2, "B": 0}
+    shards = [(tmp_path / f"{n}.parquet", columns) for n in (0, 1)]
+    var = pd.DataFrame(index=["b", "x", "a"])
+    renamed = {("s 1", "c1"): "c1-s 1"}
+    target = tmp_path / "c2s_perturbed.h5ad"
+    obs = merge_predictions(shards, var, FIT, target, {"seed": 1}, renamed)
+    return obs, ad.read_h5ad(target)
+
+
+def test_expression_and_embedding(merged):
+    _, adata = merged
+    second = 2.0 - 0.5 * np.log10(2)
+    expected = [[2.0, 0, second], [0, 0, 0], [0, 0, 2.0], [second, 0, 2.0]]
+    np.testing.assert_allclose(adata.X.toarray(), expected, rtol=1e-6)
+    assert adata.obsm["X_c2s"].tolist() == [[0, 1], [2, 3], [0, 1], [2, 3]]
+    assert adata.uns["c2s"]["seed"] == 1
+
+
+def test_names_are_unique_and_sources_those_of_the_merged_file(merged):
+    obs, adata = merged
+    assert list(adata.obs_names) == ["c1-s 1|IFN 'β'", "c1-s 1|KO", "c2|KO", "c2|KO|1"]
+    assert obs["source_cell"].tolist() == ["c1-s 1", "c1-s 1", "c2", "c2"]
+    assert prediction_names(obs).is_unique
+
+
+def test_summary(merged):
+    table = summarise(merged[0]).set_index("perturbation")
+    assert table.loc["KO", "n_predictions"] == 3
+    assert table.loc["KO", "n_genes_mean"] == 1
+    assert table.loc["KO", "invalid_fraction"] == pytest.approx(2 / 8)
+    assert table.loc["KO", "duplicate_fraction"] == pytest.approx(3 / 8)
+    assert table.loc["KO", "truncated_fraction"] == pytest.approx(1 / 3)
+
+
+def test_broken_shard(tmp_path):
+    (tmp_path / "0.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match="missing or broken"):
+        merge_predictions(
+            [(tmp_path / "0.parquet", {})], pd.DataFrame(index=["a"]), FIT, tmp_path / "p.h5ad", {}
+        )
+    assert not (tmp_path / "p.h5ad").exists()
