@@ -105,8 +105,9 @@ workflow {
         file("${projectDir}/assets/multiqc_config.yml"), options.map { steps -> steps.report }, code('report'),
     )
 
-    // [process, versions of its software]
-    versions = VALIDATE.out.versions.mix(
+    // [process, versions of its software]; VALIDATE's only when it passed: a file half written when
+    // its faults stop the run would be one more error
+    versions = VALIDATE.out.versions.combine(options).map { process, lines, _options -> [process, lines] }.mix(
         MODEL.out.versions, QC.out.versions, SENTENCES.out.versions, EMBED.out.versions,
         prediction_versions, MERGE.out.versions, REPORT.out.versions,
     )

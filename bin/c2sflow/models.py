@@ -134,6 +134,8 @@ def load_model(
         raise UserError(
             f"model {directory} cannot be loaded ({chosen}, {precision}): {reason}"
         ) from error
+    if quantization == "nf4" and where.type == "cpu":
+        _leave_odd_widths_unpacked(model)
     LOGGER.info(
         "model on %s (%s), attention %s, weights %s%s, %.0f MiB",
         where,
@@ -144,6 +146,16 @@ def load_model(
         model.get_memory_footprint() / 2**20,
     )
     return model.eval()
+
+
+def _leave_odd_widths_unpacked(model: PreTrainedModel) -> None:
+    """Keep bitsandbytes from repacking nf4 weights whose rows are not whole blocks of 64.
+
+    Its AVX-512 path (0.50) fails on them; the plain path computes the same.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu") and module.in_features % 64:
+            module.support_avx512bf16_for_cpu = False
 
 
 def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerBase:

@@ -32,7 +32,7 @@ class CellMap:
     coordinates
         float (n_shown, 2), None if there is nothing to draw.
     neighbours
-        int (n_shown, k): nearest other cells by cosine distance of the embeddings.
+        int (n_shown, k): nearest other cells by their embeddings.
     missing
         Why there is nothing to draw.
     """
@@ -63,15 +63,12 @@ def read_rows(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
 
 
 def nearest(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices and cosine distances of each row's nearest other rows, nearest first."""
+    """Indices and distances of each row's nearest other rows, nearest first."""
     from sklearn.neighbors import NearestNeighbors
 
-    # On the unit sphere the Euclidean order is the cosine order, and much faster to find.
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = vectors / np.where(norms > 0, norms, 1)
-    search = NearestNeighbors(n_neighbors=min(N_NEIGHBOURS, len(unit) - 1), algorithm="brute")
-    distances, indices = search.fit(unit).kneighbors()
-    return indices, distances**2 / 2
+    search = NearestNeighbors(n_neighbors=min(N_NEIGHBOURS, len(vectors) - 1), algorithm="brute")
+    distances, indices = search.fit(vectors).kneighbors()
+    return indices, distances
 
 
 def umap_coordinates(
@@ -92,8 +89,7 @@ def umap_coordinates(
         warnings.simplefilter("ignore")  # that new cells cannot be added later
         return UMAP(
             n_neighbors=known[0].shape[1],
-            min_dist=0.3,
-            metric="cosine",
+            min_dist=0.5,
             init="pca",
             random_state=SEED,
             n_jobs=1,

@@ -1,5 +1,3 @@
-include { versions } from '../code'
-
 // The demo's data: two samples and their samplesheet.
 process DEMO {
     label 'process_single'
@@ -10,7 +8,6 @@ process DEMO {
     output:
     path 'samplesheet.csv', emit: sheet
     path '*.h5ad', emit: data
-    tuple val(task.process), eval("${versions('scanpy')}"), emit: versions
 
     script:
     """

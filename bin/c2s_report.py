@@ -1,0 +1,33 @@
+#!/usr/bin/env python3
+"""What the run found, as one page that opens anywhere: report.html, made by MultiQC."""
+
+import click
+
+from c2s_script import run
+
+FOLDER = click.Path(exists=True, file_okay=False)
+FILE = click.Path(exists=True, dir_okay=False)
+
+
+@click.command(help=__doc__)
+@click.option("--h5ad", required=True, type=FILE, help="c2s.h5ad of MERGE.")
+@click.option("--perturbed", type=FILE, help="c2s_perturbed.h5ad of MERGE, if any.")
+@click.option("--perturbation-summary", type=FILE, help="summary.tsv of MERGE, if any.")
+@click.option("--qc-dir", required=True, type=FOLDER, help="<id>.qc.json.")
+@click.option("--sentences-dir", required=True, type=FOLDER, help="<id>.sentences.json.")
+@click.option("--stats-dir", required=True, type=FOLDER, help="<shard>.{embed,perturb}.json.")
+@click.option("--multiqc-config", required=True, type=FILE, help="Configuration of MultiQC.")
+@click.option("--label-column", help="Column of obs to colour the map of the cells by.")
+@click.option("--outdir", default=".")
+def main(label_column, **paths):
+    """Parse, call the library, write."""
+    from pathlib import Path
+
+    from c2sflow.report import write_report
+
+    places = {key: Path(value) for key, value in paths.items() if value}
+    write_report(**places, label_column=label_column)
+
+
+if __name__ == "__main__":
+    run(main)

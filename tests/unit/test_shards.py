@@ -1,0 +1,85 @@
+"""Shards: together they hold every cell once; their size changes nothing but the files."""
+
+import anndata as ad
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from c2sflow.anndata_io import open_anndata
+from c2sflow.shards import write_shards
+
+
+@pytest.fixture(scope="module")
+def cells(pbmc):
+    chosen = pbmc[:60].copy()
+    chosen.obs = chosen.obs.assign(
+        sample="s 1", organism="human", tissue=pd.Categorical(["blood"] * 59 + [None]), flag=True
+    )
+    return chosen
+
+
+def shards_of(adata, folder, size, **options):
+    with open_anndata(adata) as data:
+        blocks = (
+            (block, data.obs.iloc[start : start + block.shape[0]])
+            for start, block in data.chunks(size)
+        )
+        summary = write_shards(blocks, data.var_names, "s", folder, **options)
+    tables = [
+        pd.read_parquet(folder / "shards" / f"{shard['name']}.parquet")
+        for shard in summary["shards"]
+    ]
+    return summary, tables
+
+
+@settings(max_examples=10)
+@given(size=st.integers(1, 80))
+def test_size_changes_nothing(cells, tmp_path_factory, size):
+    folder = tmp_path_factory.mktemp("shards")
+    whole, (one,) = shards_of(cells, folder / "one", 60)
+    cut, tables = shards_of(cells, folder / "cut", size)
+    assert [len(table) for table in tables[:-1]] == [size] * (len(tables) - 1)
+    pd.testing.assert_frame_equal(
+        pd.concat(tables, ignore_index=True), one, check_categorical=False
+    )
+    assert cut["rank_fit"] == pytest.approx(whole["rank_fit"])
+    assert cut["sentence_lengths"] == whole["sentence_lengths"]
+    assert sum(shard["n_genes"] for shard in cut["shards"]) == one["n_genes"].sum()
+
+
+def test_columns(cells, tmp_path):
+    summary, (first, _) = shards_of(cells, tmp_path, 30, max_genes=50)
+    assert first["cell_id"].tolist() == list(cells.obs_names[:30])
+    assert first["n_genes"].max() == 50
+    assert set(first["sample"]) == {"s 1"}
+    assert {"tissue", "flag", "bulk_labels", "percent_mito"} < set(first)
+    assert (first["cell_sentence"].str.split().str.len() == first["n_genes"]).all()
+    assert summary["genes"] == [name.upper() for name in cells.var_names]
+    obs = pd.read_parquet(tmp_path / "s.obs.parquet")
+    assert obs["cell_id"].tolist() == list(cells.obs_names)
+    assert obs["shard"].tolist() == ["s.00000"] * 30 + ["s.00001"] * 30
+    assert "cell_sentence" not in obs
+
+
+def test_an_input_column_of_our_name_gives_way(cells, tmp_path):
+    other = cells.copy()
+    other.obs["cell_sentence"] = "mine"
+    _, (table,) = shards_of(other, tmp_path, 100)
+    assert (table["cell_sentence"] != "mine").all()
+
+
+def test_bytes_are_the_same_in_every_run(cells, tmp_path):
+    for name in ("one", "two"):
+        shards_of(cells, tmp_path / name, 60)
+    files = [tmp_path / name / "shards" / "s.00000.parquet" for name in ("one", "two")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert pq.read_schema(files[0]).field("n_genes").type == "int32"
+
+
+def test_a_cell_without_genes_has_an_empty_sentence(tmp_path):
+    obs = pd.DataFrame({"sample": "s", "organism": "human"}, index=["full", "empty"])
+    adata = ad.AnnData(pd.DataFrame([[1.0, 2.0], [0.0, 0.0]], index=obs.index), obs=obs)
+    _, (table,) = shards_of(adata, tmp_path, 10)
+    assert table["cell_sentence"].tolist() == ["1 0", ""]
