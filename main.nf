@@ -13,8 +13,8 @@ include { REPORT    } from './modules/report'
 include { SENTENCES } from './modules/sentences'
 include { VALIDATE  } from './modules/validate'
 
-include { code                                                            } from './modules/code'
-include { findInput; findModel; modelFiles; optionalFile                  } from './modules/inputs'
+include { code } from './modules/code'
+include { findInput; findModel; modelFiles; optionalFile } from './modules/inputs'
 include { byName; faultsIn; helpText; readJson; revision; stepOptions; toJson; toYaml } from './modules/run'
 
 workflow {
@@ -26,7 +26,7 @@ workflow {
     channel.of(groovy.json.JsonOutput.prettyPrint(toJson(params))).collectFile(name: 'params.json', storeDir: record)
 
     // source: [samplesheet or [], [data file], [for each row the index of its file, or null]]
-    source = (params.input == 'demo' ? DEMO(code('demo')).sheet : channel.value("${params.input}"))
+    source = (params.input == 'demo' ? DEMO(code('demo')).sheet : channel.value("${params.input ?: ''}"))
         .map { input -> findInput(input) }
 
     // [perturbations, embedding prompt, perturbation prompt]: [file], or [] if no file is named

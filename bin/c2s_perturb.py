@@ -14,6 +14,10 @@ from c2s_script import run
 @model_options
 @embedding_options
 @click.option("--perturbation-prompt", help="Prompt template, or a file that holds it.")
+@click.option(
+    "--valid-genes-only/--no-valid-genes-only", default=True, help="Answers hold genes only."
+)
+@click.option("--no-repeats/--no-no-repeats", default=True, help="Each gene at most once.")
 @click.option("--max-new-tokens", type=click.IntRange(1), default=200, help="Longest answer.")
 @click.option("--temperature", type=click.FloatRange(0), default=0.0, help="0 is greedy.")
 @click.option("--num-samples", type=click.IntRange(1), default=1, help="Answers a prediction.")

@@ -17,10 +17,32 @@ def findFile(name, Path folder = null) {
     }
 }
 
+// The file by a path that Nextflow can stage. Its scripts leave some characters to the shell ($x,
+// globs, braces): a path with such gets a twin in the work folder, a hard link where that can be.
+def stageable(Path path) {
+    def special = /[\$*?\[\]{}~#!\p{Cntrl}]/
+    if (!path || path.fileSystem != workDir.fileSystem || !(path.toRealPath().toString() =~ special)) {
+        return path
+    }
+    def state = "${path} ${path.size()} ${path.lastModified()}".md5()
+    def twin = workDir.resolve("inputs/${state}/${path.name.replaceAll(special, '_')}")
+    if (!twin.exists()) {
+        twin.parent.mkdirs()
+        try {
+            java.nio.file.Files.createLink(twin, path.toRealPath())
+        }
+        catch (Exception _error) {
+            path.copyTo("${twin}.part")
+            file("${twin}.part").moveTo(twin)
+        }
+    }
+    return twin
+}
+
 // The file as a list of one, or an empty list: what a `path` input takes for an optional file.
 def optionalFile(name) {
     def found = findFile(name)
-    found && !found.isDirectory() ? [found] : []
+    found && !found.isDirectory() ? [stageable(found)] : []
 }
 
 // The fields of a line of CSV or TSV: separators between quotes separate nothing.
@@ -66,7 +88,7 @@ def findInput(input) {
     }
     def found = rows == null ? [source] : rows.collect { row -> findFile(row.path, source.parent) }
     def files = found.findAll { path -> path != null }.unique()
-    [rows == null ? [] : source, files, found.collect { path -> path ? files.indexOf(path) : null }]
+    [rows == null ? [] : stageable(source), files.collect { path -> stageable(path) }, found.collect { path -> path ? files.indexOf(path) : null }]
 }
 
 // The files of a model folder that are staged: weights, configuration, tokenizer.
@@ -75,11 +97,12 @@ def modelFiles(Path folder) {
         .listFiles()
         .findAll { path -> path.name ==~ /[^.].*\.(safetensors|json|jinja|model)/ && path.isFile() }
         .sort { path -> path.name }
+        .collect { path -> stageable(path) }
 }
 
 // The files of the model folder that --model names, or an empty list if it names none (but a
 // Hugging Face id). A folder that holds no model is handed on as it is, for VALIDATE to report.
 def findModel(model) {
     def folder = findFile(model == 'demo' ? "${projectDir}/assets/demo_model" : model)
-    folder && folder.isDirectory() ? (modelFiles(folder) ?: [folder]) : []
+    folder && folder.isDirectory() ? (modelFiles(folder) ?: [stageable(folder)]) : []
 }

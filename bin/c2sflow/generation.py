@@ -24,6 +24,7 @@ from c2sflow.batching import (
     run_batches,
     token_batches,
 )
+from c2sflow.gene_trie import GeneTrie
 
 
 @dataclass
@@ -96,6 +97,7 @@ def _decode_batch(
     eos: torch.Tensor,
     max_new_tokens: int,
     sampler: _Sampler,
+    trie: GeneTrie | None,
 ) -> list[Answer]:
     """Answers of the prompts of one batch; `rows` are their positions in the whole run."""
     device = model.device
@@ -104,7 +106,8 @@ def _decode_batch(
     cache = DynamicCache(config=model.config)
     answers = [Answer() for _ in rows]
     alive = np.arange(rows.size)
-    for _ in range(max_new_tokens):
+    state = trie.start(rows.size) if trie else None
+    for step in range(max_new_tokens):
         output = model(
             input_ids=ids,
             attention_mask=mask,
@@ -114,7 +117,8 @@ def _decode_batch(
             logits_to_keep=1,
         )
         log_probs = output.logits[:, -1].float().log_softmax(dim=-1)
-        chosen = sampler(log_probs, rows[alive])
+        allowed = trie.constrain(log_probs, state) if trie else log_probs
+        chosen = sampler(allowed, rows[alive])
         scores = log_probs.gather(1, chosen[:, None])[:, 0]
         ended = torch.isin(chosen, eos)
         tokens, scores, stop = chosen.tolist(), scores.tolist(), ended.cpu().numpy()
@@ -124,15 +128,23 @@ def _decode_batch(
                 answers[row].finish_reason = "eos"
             else:
                 answers[row].token_ids.append(token)
+        if trie:
+            trie.advance(state, chosen, step)
         ids, positions = chosen[:, None], positions[:, -1:] + 1
         mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
         if stop.all():
-            break
+            return answers
         if stop.any():
             keep = (~ended).nonzero()[:, 0]
             ids, mask, positions = ids[keep], mask[keep], positions[keep]
             cache.batch_select_indices(keep)
             alive = alive[~stop]
+            if trie:
+                state.keep(keep)
+    if trie:  # max_new_tokens cut the last gene of some: what is left of it is no gene
+        ends = torch.where(trie.complete(state), max_new_tokens, state.begun).tolist()
+        for row, end in zip(alive, ends, strict=True):
+            del answers[row].token_ids[end:]
     return answers
 
 
@@ -144,6 +156,7 @@ def generate_tokens(
     *,
     max_new_tokens: int = 200,
     temperature: float = 0.0,
+    trie: GeneTrie | None = None,
     keys: Sequence[str] | None = None,
     seed: int = 42,
     max_batch_tokens: int | str | None = "auto",
@@ -164,6 +177,8 @@ def generate_tokens(
         Longest answer.
     temperature
         0 is greedy; above 0 answers are sampled, each by `seed` and its entry in `keys`.
+    trie
+        Lets answers hold genes only; None for whatever the model says.
     max_batch_tokens
         Most tokens a batch, the tokens to come included; "auto" finds it from free memory.
     max_rows
@@ -186,7 +201,9 @@ def generate_tokens(
         generators = {row: row_generator(seed, keys[row]) for row in batch} if temperature else None
         sampler = _Sampler(temperature, generators)
         prompts = [input_ids[row] for row in batch]
-        decoded = _decode_batch(model, prompts, batch, pad_token_id, eos, max_new_tokens, sampler)
+        decoded = _decode_batch(
+            model, prompts, batch, pad_token_id, eos, max_new_tokens, sampler, trie
+        )
         for row, answer in zip(batch, decoded, strict=True):
             answers[row] = answer
 

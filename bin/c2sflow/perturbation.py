@@ -10,6 +10,7 @@ import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from c2sflow.embedding import embed_tokens
+from c2sflow.gene_trie import GeneTrie, gene_tokens
 from c2sflow.generation import GenerationStats, end_tokens, generate_tokens
 from c2sflow.genes import parse_answer
 from c2sflow.tokenization import tokenize_prompts
@@ -22,6 +23,8 @@ def predict(
     genes: Collection[str],
     template: str,
     *,
+    valid_genes_only: bool = True,
+    no_repeats: bool = True,
     max_new_tokens: int = 200,
     temperature: float = 0.0,
     num_samples: int = 1,
@@ -43,6 +46,10 @@ def predict(
         Words of the data set's genes; what else is said counts as invalid.
     template
         Perturbation prompt.
+    valid_genes_only
+        Let answers hold genes of `genes` only; else what the model says is counted.
+    no_repeats
+        With `valid_genes_only`: each gene at most once.
     num_samples
         Answers a row; more than one needs a temperature above 0.
 
@@ -61,13 +68,19 @@ def predict(
     # The answer needs its place in the context too.
     context = model.config.max_position_embeddings - max_new_tokens
     prompts = tokenize_prompts(tokenizer, template, records, context)
+    eos = end_tokens(model, tokenizer.eos_token_id)
+    trie = None
+    if valid_genes_only:
+        paths = gene_tokens(tokenizer, list(genes)).values()
+        trie = GeneTrie(list(paths), eos, model.config.vocab_size, model.device, no_repeats)
     answers, stats = generate_tokens(
         model,
         prompts.input_ids,
         tokenizer.pad_token_id,
-        end_tokens(model, tokenizer.eos_token_id),
+        eos,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
+        trie=trie,
         keys=keys,
         seed=seed,
         max_batch_tokens=max_batch_tokens,

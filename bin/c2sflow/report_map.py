@@ -71,9 +71,7 @@ def nearest(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return indices, distances
 
 
-def umap_coordinates(
-    vectors: np.ndarray, indices: np.ndarray, distances: np.ndarray
-) -> np.ndarray:
+def umap_coordinates(vectors: np.ndarray, indices: np.ndarray, distances: np.ndarray) -> np.ndarray:
     """UMAP of the vectors, float (n, 2): the same input gives the same picture.
 
     umap-learn wants each cell to lead the list of its neighbours.

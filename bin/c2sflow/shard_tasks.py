@@ -152,8 +152,8 @@ def perturb_shard(
     genes
         ``<id>.sentences.json`` of the shard's sample.
     options
-        Those of `embed_shard`, and perturbation_prompt, max_new_tokens, temperature,
-        num_samples, seed: see `c2sflow.perturbation.predict`.
+        Those of `embed_shard`, and perturbation_prompt, valid_genes_only, no_repeats,
+        max_new_tokens, temperature, num_samples, seed: see `c2sflow.perturbation.predict`.
     """
     planned = pd.read_parquet(plan)[["cell_id", "perturbation"]]
     cells = planned.merge(
@@ -173,7 +173,8 @@ def perturb_shard(
     tokenizer = load_tokenizer(options["model"])
     model = load_model(options["model"], head=True, **_only(options, MODEL_OPTIONS))
     words = json.loads(genes.read_text(encoding="utf-8"))["genes"]
-    names = ("max_new_tokens", "temperature", "num_samples", "seed", "max_batch_tokens")
+    names = ("valid_genes_only", "no_repeats", "max_new_tokens", "temperature", "num_samples")
+    names += ("seed", "max_batch_tokens")
     predictions, stats = predict(model, tokenizer, cells, words, template, **_only(options, names))
     vectors = embed_predictions(
         model, tokenizer, cells, predictions, embedding_template,

@@ -24,7 +24,7 @@ OPTIONS = {
 }
 INPUTS = {
     # name: (is a samplesheet, staged files, for each row the index of its file)
-    "sheet.csv": (True, ["a.h5ad", "b, 'c'.h5ad", "g[1]*.h5ad"], [0, 1, None, 2, 0]),
+    "sheet.csv": (True, ["a.h5ad", "b, 'c'.h5ad", "g_1__.h5ad"], [0, 1, None, 2, 0]),
     "sheet.tsv": (True, ["a.h5ad"], [0]),
     "sheet.yaml": (True, ["a.h5ad"], [0, None]),
     "sheet.json": (True, ["a.h5ad"], [0, None]),
@@ -32,7 +32,8 @@ INPUTS = {
     "bulk.csv": (False, ["bulk.csv"], [0]),
     "empty.csv": (False, ["empty.csv"], [0]),
     "folder.zarr": (False, ["folder.zarr"], [0]),
-    "g[1]*.h5ad": (False, ["g[1]*.h5ad"], [0]),
+    "$HOME {a,b}.zarr": (False, ["_HOME _a,b_.zarr"], [0]),
+    "g[1]*.h5ad": (False, ["g_1__.h5ad"], [0]),  # Nextflow would leave it to the shell
     "missing.h5ad": (False, [], [None]),
     "": (False, [], [None]),
     "s3://bucket/without-plugin.h5ad": (False, [], [None]),
@@ -48,6 +49,7 @@ def write_inputs(folder: Path) -> None:
     for name in ("a.h5ad", "b, 'c'.h5ad", "g[1]*.h5ad", "empty.csv"):
         (folder / name).touch()
     (folder / "folder.zarr").mkdir()
+    (folder / "$HOME {a,b}.zarr/X").mkdir(parents=True)
     rows = [
         "sample , path,x",
         "s1,a.h5ad,1",

@@ -1,0 +1,200 @@
+"""The report's plots and tables, by MultiQC, in one manner."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+import pandas as pd
+from multiqc.plots import bargraph, linegraph, table
+from multiqc.types import Anchor
+
+PALETTE = (
+    "#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#b279a2", "#eeca3b", "#9d755d",
+    "#ff9da6", "#2f4b7c", "#88d27a", "#d67195", "#83bcb6", "#79706e", "#9ecae9", "#ffbf79",
+    "#b5a300", "#a05195", "#1b7837", "#a50f15", "#6baed6", "#bdbd22", "#8c564b", "#d6a5c9",
+)  # fmt: skip
+GREY = "#bab0ac"
+N_BINS = 40
+MAX_LEGEND = 40
+PADDING = "Share of the computed tokens that only fill up batches"
+
+
+@dataclass
+class Section:
+    """A part of a chapter: its name, a description (HTML), and a plot or content (HTML)."""
+
+    name: str
+    description: str = ""
+    plot: object = None
+    content: str = ""
+
+
+def safe(text: object) -> str:
+    """Text as HTML shows it; whatever a user may call a sample, it is never markup."""
+    return escape(str(text)).replace("\n", " ")
+
+
+def plain(value: object) -> object:
+    """A NumPy scalar as Python has it."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def colors(n: int) -> list[str]:
+    """A colour for each of n samples."""
+    return [PALETTE[i % len(PALETTE)] for i in range(n)]
+
+
+def common_bins(edges: Iterable[Sequence[float]]) -> np.ndarray:
+    """Edges of equal bins that span all of these."""
+    ends = [(e[0], e[-1]) for e in edges]
+    return np.linspace(min(a for a, _ in ends), max(b for _, b in ends), N_BINS + 1)
+
+
+def histogram_line(
+    name: str,
+    bins: np.ndarray,
+    edges: Sequence[float],
+    counts: Sequence[int],
+    color: str,
+    dash: str | None = None,
+) -> linegraph.Series:
+    """A histogram over common bins: samples' own bins differ in width, so heights would mislead."""
+    cumulated = np.concatenate([[0], np.cumsum(counts)])
+    heights = np.diff(np.interp(bins, edges, cumulated))
+    middles = (bins[1:] + bins[:-1]) / 2
+    pairs = [(round(x, 4), round(y, 2)) for x, y in zip(middles.tolist(), heights, strict=True)]
+    return linegraph.Series(name=name, pairs=pairs, color=color, dash=dash)
+
+
+def line_plot(anchor: str, title: str, axis: str, lines: list[linegraph.Series]) -> object:
+    """Histograms as lines; cells upward."""
+    config = linegraph.LinePlotConfig(
+        id=anchor,
+        title=title,
+        xlab=axis,
+        ylab="Cells",
+        ymin=0,
+        tt_label="%{x:.4~g}: %{y:,.0f} cells",
+        series_label=False,
+        showlegend=len(lines) <= MAX_LEGEND,
+    )
+    names = [line.name for line in lines]
+    return linegraph.LinePlot.create([lines], config, Anchor(anchor), names)
+
+
+def point_plot(
+    anchor: str, title: str, axes: tuple[str, str], points: np.ndarray, groups: pd.DataFrame
+) -> object:
+    """Points (n, 2), coloured by each column of `groups` in turn.
+
+    A group is a line plot's line without its line: MultiQC's own scatter plot makes each point a
+    trace, too slow for thousands of cells.
+    """
+    columns = [_point_groups(points, groups[column]) for column in groups]
+    config = linegraph.LinePlotConfig(
+        id=anchor,
+        title=title,
+        xlab=axes[0],
+        ylab=axes[1],
+        height=600,
+        data_labels=[{"name": safe(column)} for column in groups],
+        tt_label=" ",
+        series_label=False,
+        showlegend=True,
+    )
+    names = [group.name for group in columns[0]]
+    plot = linegraph.LinePlot.create(columns, config, Anchor(anchor), names)
+    marker = {"size": 6 if len(points) < 3000 else 4, "opacity": 0.8}
+    for dataset in plot.datasets:
+        dataset.trace_params |= {"mode": "markers", "marker": marker}
+    return plot
+
+
+def _point_groups(points: np.ndarray, group: pd.Series) -> list[linegraph.Series]:
+    """Points by group, in order of their names: the largest have a colour each, the rest one."""
+    names = group.astype(object).where(group.notna(), "unknown").astype(str)
+    largest = names.value_counts().index[: len(PALETTE)]
+    rest = ~names.isin(largest).to_numpy()
+    series = [
+        linegraph.Series(
+            name=safe(name), pairs=points[(names == name).to_numpy()].round(3).tolist(), color=color
+        )
+        for name, color in zip(sorted(largest), PALETTE, strict=False)
+    ]
+    if rest.any():
+        label = f"{names[rest].nunique()} others"
+        pairs = points[rest].round(3).tolist()
+        series.insert(0, linegraph.Series(name=label, pairs=pairs, color=GREY))
+    return series
+
+
+def bar_plot(
+    anchor: str,
+    title: str,
+    axis: str,
+    bars: Mapping[str, Mapping[str, float]],
+    parts: Mapping[str, tuple[str, str]],
+    percentages: bool = False,
+) -> object:
+    """Bars of `parts` (key to name and colour), as numbers or, to begin with, percentages."""
+    config = {
+        "id": anchor,
+        "title": title,
+        "ylab": axis,
+        "tt_decimals": 0,
+        "series_label": False,
+        "cpswitch_c_active": not percentages,
+    }
+    categories = {key: {"name": name, "color": color} for key, (name, color) in parts.items()}
+    return bargraph.plot({safe(k): dict(v) for k, v in bars.items()}, categories, config)
+
+
+def table_plot(
+    anchor: str, title: str, first: str, rows: Mapping[str, Mapping], headers: Mapping[str, Mapping]
+) -> object:
+    """A row per name, a column per header; sortable."""
+    data = {
+        safe(name): {key: _finite(values.get(key)) for key in headers}
+        for name, values in rows.items()
+    }
+    config = {"id": anchor, "title": title, "col1_header": first, "sort_rows": False}
+    return table.plot(data, {k: dict(v) for k, v in headers.items()}, config)
+
+
+def number(
+    title: str,
+    description: str,
+    suffix: str = "",
+    decimals: int = 0,
+    scale: str | bool = "Blues",
+    top: float | None = None,
+) -> dict:
+    """Header of a column of numbers; bars start at 0 and end at `top`."""
+    header = {"title": title, "description": description, "scale": scale}
+    bounds = {"min": 0, **({} if top is None else {"max": top})} if scale else {}
+    form = f"{{:,.{decimals}f}}"
+    return header | bounds | {"format": form, **({"suffix": f" {suffix}"} if suffix else {})}
+
+
+def _finite(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else plain(value)
+
+
+def total(records: Iterable[Mapping], key: str) -> float:
+    """Sum of a figure over samples or shards."""
+    return sum(record[key] for record in records)
+
+
+def ratio(part: float, whole: float) -> float:
+    """Part of the whole; NaN, an empty cell, if there is none."""
+    return part / whole if whole else math.nan
+
+
+def padding(shards: Sequence[Mapping]) -> float:
+    """Share of the computed tokens that only fill up batches (%)."""
+    idle = total(shards, "n_padding")
+    return 100 * ratio(idle, idle + total(shards, "n_tokens"))

@@ -1,0 +1,141 @@
+"""What the report says of the embeddings and the predicted cells."""
+
+from __future__ import annotations
+
+from c2sflow.report_inputs import Run
+from c2sflow.report_map import CellMap
+from c2sflow.report_plots import (
+    PADDING,
+    PALETTE,
+    Section,
+    bar_plot,
+    number,
+    padding,
+    point_plot,
+    safe,
+    table_plot,
+    total,
+)
+
+
+def embedding(run: Run) -> list[Section]:
+    """The map of the cells, and how fast their embeddings were made."""
+    return [_map(run), _throughput(run)]
+
+
+def _map(run: Run) -> Section:
+    cells, name = run.cells, "Map of the cells"
+    if cells.coordinates is None:
+        return Section(name, content=f"<p>There is no map to draw: {cells.missing}</p>")
+    shown = f"{len(cells.obs):,} of {cells.n_cells:,}"
+    text = (
+        f"Each point is a cell ({shown} shown), placed by UMAP of its embedding "
+        "<code>obsm['X_c2s']</code>: cells that the model finds alike lie together. Good "
+        "embeddings keep labels apart and mix samples, unless the samples differ in biology."
+    )
+    axes = ("UMAP 1", "UMAP 2")
+    plot = point_plot("map", name, axes, cells.coordinates, cells.obs)
+    return Section(name, text + _agreement(cells), plot=plot)
+
+
+def _agreement(cells: CellMap) -> str:
+    """What the neighbours share, in words."""
+    shares = []
+    for column in cells.obs:
+        if cells.obs[column].nunique() > 1:
+            found, chance = cells.agreement(column)
+            name = f"<code>{safe(column)}</code>"
+            shares.append(f"{found:.0%} share its {name} ({chance:.0%} by chance)")
+    if not shares:
+        return ""
+    return f" Of a cell's {cells.neighbours.shape[1]} nearest neighbours, {', '.join(shares)}."
+
+
+def _throughput(run: Run) -> Section:
+    rows = {
+        shard["shard"]: {
+            "cells": shard["n_cells"],
+            "tokens": shard["n_tokens"],
+            "padding": padding([shard]),
+            "cells_per_second": shard["cells_per_second"],
+            "tokens_per_second": shard["tokens_per_second"],
+            "memory": shard["peak_memory_bytes"] / 2**30,
+            **{key: safe(shard[key]) for key in ("device", "dtype", "attention")},
+        }
+        for shard in run.embed
+    }
+    headers = {
+        "cells": number("Cells", "Cells in the shard", scale=False),
+        "tokens": number("Tokens", "Tokens of the prompts", scale=False),
+        "padding": number("Padding", PADDING, "%", 1, top=100),
+        "cells_per_second": number("Cells / s", "Cells embedded per second", "", 1, "Greens"),
+        "tokens_per_second": number("Tokens / s", "Tokens per second", scale="Greens"),
+        "memory": number("Memory", "Peak memory of the device", "GiB", 2),
+        **{
+            key: {"title": key.capitalize(), "scale": False}
+            for key in ("device", "dtype", "attention")
+        },
+    }
+    text = (
+        "A row per shard, each a task of its own. A shard far slower than the others shared its "
+        "machine; padding of more than a few percent is computing for nothing."
+    )
+    plot = table_plot("throughput", "Throughput", "Shard", rows, headers)
+    return Section("Throughput", text, plot=plot)
+
+
+def perturbations(run: Run) -> list[Section]:
+    """Predicted answers: how many, and how far to trust them."""
+    sections = []
+    if run.summary is not None:
+        sections.append(_predictions(run))
+    if run.said is not None:
+        bars = {
+            f"{perturbation} · {sample}": counts
+            for (perturbation, sample), counts in run.said.to_dict("index").items()
+        }
+        parts = {
+            "valid": ("New genes", PALETTE[2]),
+            "repeated": ("Genes said before", PALETTE[6]),
+            "invalid": ("No genes of the data", PALETTE[3]),
+        }
+        text = (
+            "All words of the answers. Only new genes (green) become expression: a model that "
+            "repeats itself or makes up genes has not learnt this task."
+        )
+        name = "What was said"
+        plot = bar_plot("said", name, "Words", bars, parts, percentages=True)
+        sections.append(Section(name, text, plot=plot))
+    return sections
+
+
+def _predictions(run: Run) -> Section:
+    rows = {
+        f"{row['perturbation']} · {row['sample']}": {
+            key: 100 * value if key.endswith("_fraction") else value for key, value in row.items()
+        }
+        for row in run.summary.to_dict("records")
+    }
+    bad = {"scale": "Reds", "top": 100}
+    headers = {
+        "n_predictions": number("Predicted cells", "Control cells with this perturbation"),
+        "n_genes_mean": number("Genes / answer", "Mean number of new, valid genes", "", 1),
+        "invalid_fraction": number("Invalid", "Words that are no gene of the data", "%", 1, **bad),
+        "duplicate_fraction": number("Repeated", "Genes said before", "%", 1, **bad),
+        "truncated_fraction": number("Cut off", "Answers that max_new_tokens ended", "%", 1, **bad),
+        "log_likelihood_mean": number(
+            "Log-likelihood", "Mean of the answers: higher is surer", "", 1, scale=False
+        ),
+    }
+    text = (
+        "A row per perturbation and sample. Trust answers with few invalid, repeated and cut-off "
+        "words; the predicted cells lie in <code>c2s_perturbed.h5ad</code>."
+    )
+    tokens, seconds = total(run.perturb, "n_new_tokens"), total(run.perturb, "seconds")
+    if seconds:
+        devices = ", ".join(sorted({safe(r["device"]) for r in run.perturb}))
+        text += f" {tokens:,} tokens were generated, {tokens / seconds:,.0f}/s ({devices})."
+    title = "Predicted cells"
+    return Section(
+        title, text, plot=table_plot("predictions", title, "Perturbation", rows, headers)
+    )

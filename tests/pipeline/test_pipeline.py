@@ -1,0 +1,198 @@
+"""Real runs: the demo, and small inputs of every difficult kind."""
+
+import json
+import re
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from driving import Nextflow
+
+from c2sflow.demo import write_demo
+
+pytestmark = pytest.mark.pipeline
+
+DEMO = ("-profile", "demo", "--outdir", "results")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory, nextflow_home) -> Nextflow:
+    """A finished run of the demo."""
+    nextflow = Nextflow(tmp_path_factory.mktemp("demo"), nextflow_home)
+    nextflow.first = nextflow.run(*DEMO)
+    return nextflow
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory) -> ad.AnnData:
+    """150 of the demo's cells; the first 60 hold some of every kind that the tests ask for."""
+    folder = tmp_path_factory.mktemp("cells")
+    write_demo(folder)
+    donor = ad.read_h5ad(folder / "donor_1.h5ad")
+    kind = donor.obs["bulk_labels"] == "CD4+/CD25 T Reg"
+    first = np.flatnonzero(kind)[:10]
+    order = np.r_[first, np.setdiff1d(np.arange(donor.n_obs), first)]
+    return donor[order[:150]].copy()
+
+
+def test_demo_gives_every_result(demo):
+    outdir = demo.folder / "results"
+    assert "not normalised again" in demo.first.output
+    assert "Traceback" not in demo.first.output
+    embedded = ad.read_h5ad(outdir / "c2s.h5ad")
+    assert embedded.n_obs == sum(
+        json.loads(path.read_text())["n_cells_kept"] for path in (outdir / "qc").glob("*.json")
+    )
+    assert list(embedded.obs["sample"].unique()) == ["donor_1", "donor_2"]
+    vectors = embedded.obsm["X_c2s"]
+    assert vectors.dtype == np.float32
+    assert np.isfinite(vectors).all()
+    assert (vectors.std(axis=0) > 0).all()
+
+    predicted = ad.read_h5ad(outdir / "c2s_perturbed.h5ad")
+    assert set(predicted.obs["source_cell"]) <= set(embedded.obs_names)
+    assert predicted.obs["perturbation"].nunique() == 2
+    assert predicted.obsm["X_c2s"].shape == (predicted.n_obs, vectors.shape[1])
+    summary = pd.read_csv(outdir / "perturbation/summary.tsv", sep="\t")
+    assert summary["n_cells"].sum() == predicted.n_obs
+
+    assert "</html>" in (outdir / "report.html").read_text(encoding="utf-8")
+    software = (outdir / "pipeline_info/software_versions.yml").read_text()
+    assert re.search(r"^EMBED:\n(  .*\n)*?  torch: \d", software, re.MULTILINE)
+
+
+def test_resume_runs_nothing_again(demo):
+    before = (demo.folder / "results/c2s.h5ad").read_bytes()
+    assert not demo.run(*DEMO, "-resume").submitted
+    assert (demo.folder / "results/c2s.h5ad").read_bytes() == before
+
+
+def test_result_does_not_depend_on_shards(nextflow, cells):
+    cells.write_h5ad(nextflow.folder / "cells.h5ad")
+    results = {}
+    for size in (50, 137, 700):
+        arguments = ("--input", "cells.h5ad", "--shard_size", size, "--outdir", size)
+        run = nextflow.run("-profile", "test", "-resume", *arguments)
+        assert run.submitted["EMBED"] == -(-150 // size)
+        assert (run.cached if results else run.submitted)["QC"] == 1
+        outdir = nextflow.folder / str(size)
+        results[size] = [ad.read_h5ad(outdir / f"{name}.h5ad") for name in ("c2s", "c2s_perturbed")]
+    for embedded, predicted in (results[50], results[137]):
+        pd.testing.assert_frame_equal(embedded.obs, results[700][0].obs)
+        assert (embedded.X != results[700][0].X).nnz == 0
+        np.testing.assert_allclose(
+            embedded.obsm["X_c2s"], results[700][0].obsm["X_c2s"], rtol=1e-4, atol=1e-5
+        )
+        assert list(predicted.obs["source_cell"]) == list(results[700][1].obs["source_cell"])
+        assert list(predicted.obs["c2s_sentence"]) == list(results[700][1].obs["c2s_sentence"])
+
+
+def test_names_may_hold_anything(nextflow, cells):
+    folder = nextflow.folder / 'in put\'s "$HOME" é'
+    folder.mkdir()
+    names = ['it\'s "A" $HOME; é 日本', "`id` & \\ *"]
+    perturbations = ['Conversion to "B" $(id) it\'s', "a, b `c` é"]
+    rows = []
+    for name, start in zip(names, (0, 30), strict=True):
+        path = f"ce'lls $x {start} [1].h5ad"
+        cells[start : start + 30].copy().write_h5ad(folder / path)
+        rows.append({"sample": name, "path": path, "batch $x": f"k=v '{start}'"})
+    pd.DataFrame(rows).to_csv(folder / "my sheet's.csv", index=False)
+    (folder / "pert's.txt").write_text("\n".join(perturbations), encoding="utf-8")
+    prompt = 'In {batch $x} of {organism}:\n    it\'s "$1" {perturbation} {cell_sentence}.'
+    run = nextflow.run(
+        *("-profile", "test", "--outdir", "out 'put' $1", "--label_column", "batch $x"),
+        *("--input", folder / "my sheet's.csv", "--perturbations", folder / "pert's.txt"),
+        *("--control", '`batch $x` == "k=v \'0\'" and bulk_labels != "it\'s"'),
+        *("--perturbation_prompt", prompt),
+    )
+    assert run.submitted["QC"] == 2
+    embedded = ad.read_h5ad(nextflow.folder / "out 'put' $1/c2s.h5ad")
+    assert list(embedded.obs["sample"].unique()) == names
+    assert list(embedded.obs["batch $x"].unique()) == ["k=v '0'", "k=v '30'"]
+    predicted = ad.read_h5ad(nextflow.folder / "out 'put' $1/c2s_perturbed.h5ad")
+    assert set(predicted.obs["perturbation"]) == set(perturbations)
+    assert set(predicted.obs["sample"]) == {names[0]}
+    assert predicted.uns["c2s"]["prompts"]["perturbation"] == prompt
+
+
+BAD_PARAMETERS = {
+    "--max_new_tokns 5": "--max_new_tokns: no such parameter; did you mean --max_new_tokens?",
+    "--max_genes 0": "--max_genes 0: must be 1 or more",
+    "--min_genes abc": "--min_genes abc: must be a whole number",
+    "--tie_break foo": "--tie_break foo: must be one of random, gene_order",
+    "--model no/such/dir": "--model no/such/dir: no such directory",
+    "--embedding_prompt nothing": "--embedding_prompt: prompt 'nothing' is neither a file nor",
+    "--label_column nope": "--label_column nope: obs has no such column",
+}
+BAD_SAMPLES = {
+    "missing": "no such file",
+    "truncated": "cannot be read as h5ad",
+    "scaled": "X holds negative values",
+    "identifiers": "no column of var .* holds symbols",
+    "ambiguous": "the values of X are ambiguous",
+    "notes": "format not known",
+}
+
+
+def write_bad_samples(folder, cells):
+    good = cells[:60]
+    good.copy().write_h5ad(folder / "good.h5ad")
+    (folder / "truncated.h5ad").write_bytes((folder / "good.h5ad").read_bytes()[:5000])
+    scaled = good.copy()
+    scaled.X = scaled.X.toarray() - 1
+    scaled.write_h5ad(folder / "scaled.h5ad")
+    identifiers = ad.AnnData(good.X, obs=good.obs)
+    identifiers.var_names = [f"ENSG{number:011d}" for number in range(good.n_vars)]
+    identifiers.write_h5ad(folder / "identifiers.h5ad")
+    ambiguous = good.copy()
+    ambiguous.X = np.random.default_rng(0).uniform(0, 5, good.shape).astype(np.float32)
+    ambiguous.write_h5ad(folder / "ambiguous.h5ad")
+    (folder / "notes.txt").write_text("no cells")
+    rows = [f"{name},{name}.{'txt' if name == 'notes' else 'h5ad'}" for name in BAD_SAMPLES]
+    sheet = ["sample,path", "good,good.h5ad", *rows, "good,good.h5ad"]
+    (folder / "sheet.csv").write_text("\n".join(sheet))
+
+
+def refused(nextflow, *arguments) -> str:
+    """What a run says that must end before anything but VALIDATE ran."""
+    run = nextflow.run(*arguments, status=None)
+    assert run.status != 0
+    assert run.submitted == {"VALIDATE": 1}
+    for noise in ("Traceback", "Command executed", "Unexpected error", "Exception"):
+        assert noise not in run.output, run.output
+    assert {path.name for path in (nextflow.folder / "results").iterdir()} == {"pipeline_info"}
+    return run.output
+
+
+def test_all_faults_are_told_at_once_and_nothing_runs(nextflow, cells):
+    write_bad_samples(nextflow.folder, cells)
+    options = [word for option in BAD_PARAMETERS for word in option.split()]
+    said = refused(nextflow, "--input", "sheet.csv", *options)
+    for message in BAD_PARAMETERS.values():
+        assert message in said
+    for name, message in BAD_SAMPLES.items():
+        assert re.search(rf"^ *\d+\. {name} \({name}\.\w+\): .*({message})", said, re.MULTILINE), (
+            said
+        )
+    assert "sample good is in line 2 already" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--input is missing"),
+        (("--input", "nowhere.h5ad", "--model", "demo"), "nowhere.h5ad): no such file"),
+        (("--input", "empty.csv", "--model", "demo"), "empty.csv"),
+    ],
+)
+def test_unusable_input(nextflow, arguments, message):
+    (nextflow.folder / "empty.csv").touch()
+    assert message in refused(nextflow, *arguments)
+
+
+def test_a_fault_is_not_remembered(nextflow):
+    arguments = ("-profile", "test", "--input", "cells.h5ad", "--outdir", "results", "-resume")
+    assert "no such file" in refused(nextflow, *arguments)
+    assert "no such file" in refused(nextflow, *arguments)

@@ -1,0 +1,309 @@
+"""The report: every section, whatever the run holds; nothing of the user's is ever markup."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from making import cells
+
+from c2sflow.anndata_io import open_anndata
+from c2sflow.errors import UserError
+from c2sflow.merging import Sample, merge_samples
+from c2sflow.predictions import summarise
+from c2sflow.provenance import write_json
+from c2sflow.qc import Filters, run_qc
+from c2sflow.report import write_report
+from c2sflow.report_map import read_map, read_rows
+from c2sflow.shards import write_shards
+from c2sflow.states import State
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "assets" / "multiqc_config.yml"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+EVIL = "<script>alert('x')</script>"
+PROVENANCE = {
+    "version": "0.1.0",
+    "pipeline": {"name": "c2sflow", "version": "0.1.0", "revision": "abc"},
+    "model": {
+        "id": "some/model", "revision": "main", "commit": "f00d", "digest": "0123abcd",
+        "model_type": "gemma2", "hidden_size": 6, "num_layers": 2, "context": 512,
+        "vocab_size": 100, "n_parameters": 1234567,
+    },
+    "parameters": {"min_genes": 3, "max_genes": "", "embedding_prompt": EVIL},
+    "prompts": {"embedding": "Of {organism}: {cell_sentence}\nIs:", "perturbation": EVIL},
+    "software": {"anndata": "1.2.3"},
+    "rank_fit": {"slope": -0.6, "intercept": 2.1, "r_squared": 0.91, "n": 1000},
+    "seed": 42,
+}  # fmt: skip
+
+
+def embed_figures(shard, sample, n_cells, warnings):
+    return {
+        "shard": shard, "sample": sample, "device": "cpu", "dtype": "float32",
+        "attention": "eager", "n_cells": n_cells, "n_tokens": 90 * n_cells,
+        "n_padding": 10 * n_cells, "seconds": 2.0, "cells_per_second": n_cells / 2,
+        "tokens_per_second": 45.0 * n_cells, "peak_memory_bytes": 2**30, "warnings": warnings,
+    }  # fmt: skip
+
+
+def make_sample(folder, name, number, n_cells, vectors, warnings):
+    """QC's, SENTENCES' and EMBED's files of a sample in two shards."""
+    data = cells(n_cells, seed=number)
+    data.obs_names = [f"{number}_{cell}" for cell in data.obs_names]
+    data.obs["label"] = pd.Categorical([[EVIL, "T cell"][i % 2] for i in range(n_cells)])
+    id_ = f"s{number}"
+    h5ad = folder / "qc" / f"{id_}.h5ad"
+    # Of 60 cells these drop some for each reason; of few cells none.
+    filters = Filters(min_genes=15, min_cells=1, max_pct_mt=12, skip=n_cells < 60)
+    figures = run_qc(
+        data, h5ad, sample=name, organism="human", state=State("counts", None), filters=filters
+    )
+    write_json(folder / "qc" / f"{id_}.qc.json", {"id": id_, **figures})
+    with open_anndata(h5ad) as kept:
+        obs, step = kept.obs, -(-len(kept.obs) // 2)
+        blocks = ((m, obs.iloc[at : at + m.shape[0]]) for at, m in kept.chunks(step))
+        summary = write_shards(blocks, kept.var_names, id_, folder / "sentences")
+    write_json(
+        folder / "sentences" / f"{id_}.sentences.json", {"id": id_, "sample": name, **summary}
+    )
+    paths, at = [], 0
+    for shard in summary["shards"]:
+        rows = obs.iloc[at : (at := at + shard["n_cells"])]
+        frame = pd.DataFrame({"c2s_n_genes": 1}, index=rows.index)
+        paths.append(folder / f"{shard['name']}.embedding.h5ad")
+        embedding = vectors(rows).astype(np.float32)
+        ad.AnnData(obs=frame, obsm={"X_c2s": embedding}).write_h5ad(paths[-1])
+        figures = embed_figures(shard["name"], name, len(rows), warnings)
+        write_json(folder / "stats" / f"{shard['name']}.embed.json", figures)
+    return Sample(id_, name, h5ad, paths)
+
+
+def make_predictions(folder, samples):
+    rng = np.random.default_rng(0)
+    obs = pd.DataFrame(
+        {
+            "perturbation": pd.Categorical([f"IFN {EVIL}", "drug, 2 µM"] * 6),
+            "sample": pd.Categorical(np.repeat(samples, 12 // len(samples))),
+            "c2s_n_predicted_genes": rng.integers(5, 9, 12),
+            "c2s_invalid_genes": rng.integers(0, 3, 12),
+            "c2s_duplicate_genes": rng.integers(0, 3, 12),
+            "c2s_finish_reason": pd.Categorical(["eos", "length", "eos"] * 4),
+            "c2s_log_likelihood": -rng.random(12),
+        },
+        index=[f"p{n}" for n in range(12)],
+    )
+    ad.AnnData(obs=obs).write_h5ad(folder / "c2s_perturbed.h5ad")
+    summarise(obs).to_csv(folder / "summary.tsv", sep="\t", index=False)
+    figures = {
+        "shard": "s0.00000", "sample": samples[0], "device": "cpu", "n_predictions": 12,
+        "n_new_tokens": 500, "seconds": 2.0, "warnings": [],
+    }  # fmt: skip
+    write_json(folder / "stats" / "s0.00000.perturb.json", figures)
+
+
+def blobs(obs):
+    """Embeddings of two groups far apart, one for each label."""
+    rng = np.random.default_rng(len(obs))
+    return rng.normal(size=(len(obs), 6)) + 20 * obs["label"].cat.codes.to_numpy()[:, None]
+
+
+def make_run(folder, names, n_cells=60, vectors=blobs, warnings=(), predicted=False):
+    """Options of `write_report` for a run of these samples."""
+    for name in ("qc", "sentences", "stats"):
+        (folder / name).mkdir()
+    samples = [
+        make_sample(folder, name, number, n_cells, vectors, list(warnings))
+        for number, name in enumerate(names)
+    ]
+    merge_samples(samples, folder / "c2s.h5ad", PROVENANCE)
+    options = {f"{name}_dir": folder / name for name in ("qc", "sentences", "stats")}
+    if predicted:
+        make_predictions(folder, names)
+        options["perturbed"] = folder / "c2s_perturbed.h5ad"
+        options["perturbation_summary"] = folder / "summary.tsv"
+    return options | {"h5ad": folder / "c2s.h5ad", "multiqc_config": CONFIG, "outdir": folder}
+
+
+def body(folder):
+    """The report without the scripts and styles that MultiQC puts in."""
+    page = (folder / "report.html").read_text()
+    return re.sub(r"<(script|style)[^>]*>.*?</\1>", "", page, flags=re.DOTALL)
+
+
+def headings(folder):
+    page = body(folder).split('<div class="footer')[0]
+    found = re.findall(r"<h[23] [^>]*>\s*(.*?)\s*</h[23]>", page, re.DOTALL)
+    return [text for text in found if text]
+
+
+def dump(path):
+    """The page's elements once a browser has run its scripts, and what the console said."""
+    command = [
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+        "--host-resolver-rules=MAP * ~NOTFOUND", "--window-size=1400,9000",
+        "--virtual-time-budget=10000", "--dump-dom", f"file://{path}",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=80, check=True)
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """A run with all there can be: two samples, drops, warnings, labels, predictions."""
+    folder = tmp_path_factory.mktemp("full")
+    warnings = ["7 cells have more genes than fit", f"said {EVIL}"]
+    options = make_run(folder, [f"donor {EVIL}", "B"], warnings=warnings, predicted=True)
+    write_report(**options, label_column="label")
+    return folder, options
+
+
+def test_sections_in_order(full):
+    assert headings(full[0]) == [
+        "Warnings", "What was run", "Samples",
+        "Quality control", "Cells kept and dropped", "Genes per cell", "Counts per cell",
+        "Mitochondrial share",
+        "Cell sentences", "Sentence lengths", "From rank to expression",
+        "Embedding", "Map of the cells", "Throughput",
+        "Perturbations", "Predicted cells", "What was said",
+    ]  # fmt: skip
+
+
+def test_figures_of_the_run_are_told(full):
+    text = body(full[0])
+    assert "<h1>\n    c2sflow" in text
+    for fact in ("some/model", "f00d", "0123abcd", "1,234,567", "1.2.3", "{cell_sentence}"):
+        assert fact in text
+    assert re.search(r"IFN .* · donor", text)
+    assert "500 tokens were generated, 250/s (cpu)" in text
+    # Shards add up: two of a sample, each with 7 cells.
+    assert "</strong>: 14 cells have more genes than fit</li>" in text
+    shares = re.search(r"nearest neighbours, (\d+)% share its <code>label</code> \((\d+)%", text)
+    assert int(shares[1]) == 100
+    assert int(shares[2]) == pytest.approx(50, abs=3)
+
+
+def test_nothing_of_the_user_is_markup(full):
+    page = (full[0] / "report.html").read_text()
+    assert EVIL not in page
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+
+
+class Loaded(HTMLParser):
+    """What the page's elements ask a browser to fetch."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        names = ("src", "srcset", "data", "href") if tag != "a" else ()
+        self.found += [value for name, value in attrs if name in names]
+
+
+def test_nothing_is_loaded_from_elsewhere(full):
+    page = (full[0] / "report.html").read_text()
+    assert [url for url in Loaded(page).found if not url.startswith(("data:", "#"))] == []
+    assert not re.search(r"@import|url\([\"']?https?:", page)
+    assert {path.name for path in full[0].iterdir() if "report" in path.name} == {"report.html"}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
+def test_a_browser_draws_it_without_network(full):
+    dom, errors = dump(full[0] / "report.html")
+    assert errors == []
+    assert "alert('x')</script>" not in dom
+    # Bars, lines, points: 7 plots, each with its title.
+    titles = re.findall(r'class="gtitle"[^>]*>(?:<tspan[^>]*>)?([^<]+)', dom)
+    assert {"Cells kept and dropped", "Genes per cell", "Map of the cells"} <= set(titles)
+    # A marker for each cell of the map.
+    with h5py.File(full[0] / "c2s.h5ad") as file:
+        n_cells = file["obsm/X_c2s"].shape[0]
+    assert len(re.findall(r'<path class="point"', dom)) >= n_cells
+
+
+def test_a_run_without_warnings_labels_and_perturbations(tmp_path):
+    write_report(**make_run(tmp_path, ["only"]))
+    found = headings(tmp_path)
+    assert "Perturbations" not in found
+    assert "Map of the cells" in found
+    assert "every step went as expected" in body(tmp_path)
+    assert "nearest neighbours" not in body(tmp_path)  # one sample: nothing to compare
+
+
+@pytest.mark.parametrize(
+    ("n_cells", "vectors", "why"),
+    [
+        (6, blobs, "6 cells have an embedding; a map needs at least 10."),
+        (40, lambda obs: np.full((len(obs), 6), np.nan), "0 cells have an embedding"),
+        (40, lambda obs: np.ones((len(obs), 6)), "All cells have the same embedding."),
+    ],
+)
+def test_too_little_for_a_map_is_said(tmp_path, n_cells, vectors, why):
+    write_report(**make_run(tmp_path, ["one"], n_cells, vectors), label_column="label")
+    assert f"There is no map to draw: {why}" in body(tmp_path)
+
+
+def test_unknown_label_column_is_refused_and_nothing_is_left(tmp_path):
+    options = make_run(tmp_path, ["one"], n_cells=20)
+    with pytest.raises(UserError, match=r"no column 'celltype'; it has: .*label"):
+        write_report(**options, label_column="celltype")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_broken_figures_are_named(tmp_path):
+    options = make_run(tmp_path, ["one"], n_cells=20)
+    (tmp_path / "stats" / "s0.00001.embed.json").write_text("{")
+    with pytest.raises(UserError, match=r"s0\.00001\.embed\.json is broken"):
+        write_report(**options)
+
+
+def test_map_is_deterministic_and_leaves_out_cells_without_embedding(full):
+    with h5py.File(full[0] / "c2s.h5ad") as file:
+        one, two = (read_map(file, ["label", "sample"]) for _ in range(2))
+    assert np.array_equal(one.coordinates, two.coordinates)
+    with h5py.File(full[0] / "with_nan.h5ad", "w") as file, h5py.File(full[0] / "c2s.h5ad") as old:
+        for name in ("obs", "obsm"):
+            old.copy(name, file)
+        file["obsm/X_c2s"][3] = np.nan
+        less = read_map(file, ["label"])
+    assert less.n_cells == one.n_cells
+    assert len(less.obs) == len(less.coordinates) == one.n_cells - 1
+    assert less.obs["label"].tolist() == one.obs["label"].drop(3).tolist()
+
+
+def test_big_data_are_sampled_in_order(tmp_path, monkeypatch):
+    matrix = np.arange(90, dtype=np.float32).reshape(30, 3)
+    rows = np.array([0, 4, 5, 11, 29])
+    monkeypatch.setattr("c2sflow.report_map.BLOCK_BYTES", 4 * 3 * 7)
+    monkeypatch.setattr("c2sflow.report_map.MAX_CELLS", 15)
+    with h5py.File(tmp_path / "x.h5ad", "w") as file:
+        ad.io.write_elem(file, "obs", pd.DataFrame({"n": np.arange(30)}))
+        file["obsm/X_c2s"] = matrix
+        assert np.array_equal(read_rows(file["obsm/X_c2s"], rows), matrix[rows])
+        drawn = read_map(file, ["n"])
+    assert drawn.n_cells == 30
+    assert len(drawn.obs) == 15
+    assert drawn.obs["n"].is_monotonic_increasing
+
+
+def test_script(full, tmp_path):
+    _, options = full
+    arguments = [
+        f"--{name.replace('_', '-')}={value}" for name, value in options.items() if name != "outdir"
+    ]
+    command = [sys.executable, ROOT / "bin" / "c2s_report.py", *arguments, "--label-column=label"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    kept = sum(json.loads(p.read_text())["n_cells_kept"] for p in options["qc_dir"].glob("*.json"))
+    assert done.stderr.strip() == f"report.html: 2 samples, {kept} cells"
