@@ -1,4 +1,4 @@
-"""Valid-gene decoding: with any model and tokenizer, genes only, each once; and the best of them."""
+"""Valid-gene decoding: with any model and tokenizer, genes only, each once."""
 
 import itertools
 
@@ -119,7 +119,8 @@ def test_an_untrained_model_says_genes_only_and_each_once(
         parsed = [parse_answer(text, set(GENES)) for text in texts]
         assert texts == first
         assert [(a.n_invalid, a.n_duplicate) for a in parsed] == [(0, 0)] * 10, texts
-        assert all(answer.genes for answer, ids in zip(parsed, prompts, strict=True) if ids.size)
+        if n_new == 60:  # in 7 tokens not every gene can be said to its end
+            assert all(bool(a.genes) == bool(p.size) for a, p in zip(parsed, prompts, strict=True))
 
 
 def test_without_the_trie_it_does_not(random_model, tokenizer, records):
