@@ -76,6 +76,7 @@ workflow {
     // predictions, prediction_stats: a file for each shard that holds cells to perturb
     predictions = channel.empty()
     prediction_stats = channel.empty()
+    planned_counts = []
     prediction_versions = channel.empty()
     if (params.perturbations || params.perturbation_column) {
         PLAN(byName(SENTENCES.out.obs), texts[0], options.map { steps -> steps.plan }, code('plan'))
@@ -88,6 +89,7 @@ workflow {
         PERTURB(planned, model, options.map { steps -> steps.perturb }, code('perturb'))
         predictions = PERTURB.out.predictions
         prediction_stats = PERTURB.out.stats
+        planned_counts = PLAN.out.counts
         prediction_versions = PLAN.out.versions.mix(PERTURB.out.versions)
     }
 
@@ -95,7 +97,7 @@ workflow {
     MERGE(
         VALIDATE.out.samples, VALIDATE.out.options, MODEL.out.description,
         byName(QC.out.cells.map { _meta, h5ad -> h5ad }.mix(QC.out.summary)),
-        byName(SENTENCES.out.summary), byName(EMBED.out.embeddings), byName(predictions),
+        byName(SENTENCES.out.summary), byName(EMBED.out.embeddings), byName(predictions), planned_counts,
         toJson(provenance), code('merge'),
     )
     // MERGE.out.results: [c2s.h5ad, [c2s_perturbed.h5ad] or [], [table of the predictions] or []]

@@ -17,6 +17,7 @@ FILE = click.Path(exists=True, dir_okay=False)
 @click.option("--sentences-dir", required=True, type=FOLDER, help="<id>.sentences.json.")
 @click.option("--embeddings-dir", required=True, type=FOLDER, help="<shard>.embedding.h5ad.")
 @click.option("--perturbed-dir", type=FOLDER, help="<shard>.perturbed.parquet, if any.")
+@click.option("--plan", type=FILE, help="plan.json of PLAN, with --perturbed-dir.")
 @click.option("--provenance", default="{}", help="JSON: name, version, revision of the pipeline.")
 @click.option("--outdir", default=".")
 def main(**paths):

@@ -63,6 +63,7 @@ def merge_predictions(
     rank_fit: Mapping[str, float],
     target: str | Path,
     uns: Mapping,
+    expected: int,
     renamed: Mapping[tuple[str, str], str] | None = None,
 ) -> pd.DataFrame:
     """Write c2s_perturbed.h5ad.
@@ -79,12 +80,19 @@ def merge_predictions(
         Written whole or not at all.
     uns
         Provenance, stored as ``uns["c2s"]``.
+    expected
+        Number of predictions there must be.
     renamed
         Merged name of a (sample, cell), where it differs from the cell's own.
 
     Returns
     -------
     obs of the file, with a row for each prediction.
+
+    Raises
+    ------
+    UserError
+        If a shard is missing or broken, or predictions are missing.
     """
     frames = []
     with write_beside(target) as partial, create_h5ad(partial, pd.DataFrame(), var) as out:
@@ -99,6 +107,11 @@ def merge_predictions(
             append_dense(out, "obsm/X_c2s", vectors)
             frames.append(obs)
         obs = pd.concat(frames, ignore_index=True)
+        if len(obs) != expected:
+            raise UserError(
+                f"{len(obs)} predictions instead of the {expected} planned: a shard is not of this "
+                "run; run again with -resume"
+            )
         if renamed:
             cells = zip(obs["sample"], obs["source_cell"], strict=True)
             obs["source_cell"] = [renamed.get(cell, cell[1]) for cell in cells]

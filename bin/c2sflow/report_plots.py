@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from multiqc.plots import bargraph, linegraph, table
 from multiqc.types import Anchor
+from natsort import natsorted
 
 PALETTE = (
     "#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#b279a2", "#eeca3b", "#9d755d",
@@ -34,8 +35,8 @@ class Section:
 
 
 def safe(text: object) -> str:
-    """Text as HTML shows it; whatever a user may call a sample, it is never markup."""
-    return escape(str(text)).replace("\n", " ")
+    """Text as HTML and Plotly show it; whatever a user may call a sample, it is never markup."""
+    return escape(str(text)).replace("&quot;", "&#34;").replace("\n", " ")
 
 
 def plain(value: object) -> object:
@@ -48,10 +49,14 @@ def colors(n: int) -> list[str]:
     return [PALETTE[i % len(PALETTE)] for i in range(n)]
 
 
-def common_bins(edges: Iterable[Sequence[float]]) -> np.ndarray:
-    """Edges of equal bins that span all of these."""
+def common_bins(edges: Iterable[Sequence[float]], whole: bool = True) -> np.ndarray:
+    """Edges of equal bins that span all of these; of whole numbers, each bin holds as many."""
     ends = [(e[0], e[-1]) for e in edges]
-    return np.linspace(min(a for a, _ in ends), max(b for _, b in ends), N_BINS + 1)
+    low, high = min(a for a, _ in ends), max(b for _, b in ends)
+    if not whole:
+        return np.linspace(low, high, N_BINS + 1)
+    step = math.ceil((high - low + 1) / N_BINS)
+    return np.arange(math.floor(low) - 0.5, high + 0.5 + step, step)
 
 
 def histogram_line(
@@ -123,7 +128,7 @@ def _point_groups(points: np.ndarray, group: pd.Series) -> list[linegraph.Series
         linegraph.Series(
             name=safe(name), pairs=points[(names == name).to_numpy()].round(3).tolist(), color=color
         )
-        for name, color in zip(sorted(largest), PALETTE, strict=False)
+        for name, color in zip(natsorted(largest), PALETTE, strict=False)
     ]
     if rest.any():
         label = f"{names[rest].nunique()} others"

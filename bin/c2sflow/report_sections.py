@@ -162,17 +162,18 @@ def quality(run: Run) -> list[Section]:
     sections = [Section(name, text, plot=plot)]
     for metric, (name, axis, advice) in METRICS.items():
         records = {r["sample"]: r["histograms"].get(metric) for r in run.qc}
-        lines = _before_and_after({k: v for k, v in records.items() if v})
+        whole = metric != "pct_counts_mt"
+        lines = _before_and_after({k: v for k, v in records.items() if v}, whole)
         if lines:
             text = f"Solid: cells kept; dashed: all cells, where some were dropped. {advice}"
             sections.append(Section(name, text, plot=line_plot(metric, name, axis, lines)))
     return sections
 
 
-def _before_and_after(histograms: Mapping[str, Mapping]) -> list:
+def _before_and_after(histograms: Mapping[str, Mapping], whole: bool) -> list:
     if not any(h["edges"][-1] > 0 and sum(h["after"]) for h in histograms.values()):
         return []
-    bins = common_bins(h["edges"] for h in histograms.values())
+    bins = common_bins((h["edges"] for h in histograms.values()), whole)
     lines = []
     for (sample, h), color in zip(histograms.items(), colors(len(histograms)), strict=True):
         lines.append(histogram_line(safe(sample), bins, h["edges"], h["after"], color))

@@ -81,6 +81,7 @@ def merge_run(
     embeddings_dir: Path,
     outdir: Path,
     perturbed_dir: Path | None = None,
+    plan: Path | None = None,
     pipeline: Mapping[str, str] | None = None,
 ) -> None:
     """Write c2s.h5ad and, if there are predictions, c2s_perturbed.h5ad and their summary.
@@ -91,6 +92,8 @@ def merge_run(
         samples.json and options.json of VALIDATE, model.json of MODEL.
     qc_dir, sentences_dir, embeddings_dir, perturbed_dir
         Where the steps' files lie, named by sample and shard.
+    plan
+        plan.json of PLAN: how many cells of each shard are perturbed.
     outdir
         Gets the results.
     pipeline
@@ -125,13 +128,15 @@ def merge_run(
     obs = merge_samples(parts, target, uns)
     LOGGER.info("%s: %d cells of %d samples", target.name, len(obs), len(parts))
     if perturbed_dir is not None:
-        _merge_perturbed(parts, sentences, perturbed_dir, target, uns, obs)
+        planned = _read_json(plan)
+        _merge_perturbed(parts, sentences, perturbed_dir, planned, target, uns, obs)
 
 
 def _merge_perturbed(
     parts: list[Sample],
     sentences: Mapping[str, Mapping],
     perturbed_dir: Path,
+    planned: Mapping[str, int],
     merged: Path,
     uns: Mapping,
     obs: pd.DataFrame,
@@ -149,17 +154,18 @@ def _merge_perturbed(
         paths = [
             perturbed_dir / f"{shard['name']}.perturbed.parquet"
             for shard in sentences[part.id]["shards"]
+            if shard["name"] in planned
         ]
-        # PERTURB runs on the shards that hold control cells only.
-        shards += [(path, columns) for path in paths if path.exists()]
+        shards += [(path, columns) for path in paths]
         names = obs.index[start : start + len(cells)]
         start += len(cells)
         renamed |= {
             (part.name, old): new for old, new in zip(cells, names, strict=True) if old != new
         }
-    plan = pd.DataFrame(index=var.index)
+    genes = pd.DataFrame(index=var.index)
     target = merged.with_name("c2s_perturbed.h5ad")
-    predicted = merge_predictions(shards, plan, uns["rank_fit"], target, uns, renamed)
+    expected = sum(planned.values()) * uns["parameters"].get("num_samples", 1)
+    predicted = merge_predictions(shards, genes, uns["rank_fit"], target, uns, expected, renamed)
     LOGGER.info("%s: %d predicted cells", target.name, len(predicted))
     with write_beside(merged.parent / "perturbation" / "summary.tsv") as partial:
         summarise(predicted).to_csv(partial, sep="\t", index=False, float_format="%.6g")

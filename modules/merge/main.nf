@@ -12,6 +12,7 @@ process MERGE {
     path sentences, stageAs: 'sentences/*'
     path embeddings, stageAs: 'embeddings/*'
     path predictions, stageAs: 'perturbed/*'
+    path plan // plan.json, or [] if nothing is perturbed
     val provenance // JSON: name, version and revision of the pipeline
     val code
 
@@ -24,7 +25,7 @@ process MERGE {
     export OMP_NUM_THREADS=${task.cpus}
     c2s_merge.py --samples=${samples} --options=${options} --model=${model} \\
         --qc-dir=qc --sentences-dir=sentences --embeddings-dir=embeddings \\
-        ${predictions ? '--perturbed-dir=perturbed' : ''} --provenance=${quote(provenance)}
+        ${predictions ? "--perturbed-dir=perturbed --plan=${plan}" : ''} --provenance=${quote(provenance)}
     """
 
     stub:

@@ -12,6 +12,7 @@ process PLAN {
 
     output:
     path 'plans/*.plan.parquet', arity: '1..*', emit: plans
+    path 'plan.json', emit: counts
     tuple val(task.process), eval("${versions('pandas')}"), emit: versions
 
     script:
@@ -23,6 +24,7 @@ process PLAN {
     stub:
     """
     mkdir plans
+    echo '{}' > plan.json
     for cells in cells/*.obs.parquet; do
         touch plans/\$(basename \$cells .obs.parquet).0000{0,2}.plan.parquet
     done

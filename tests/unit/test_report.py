@@ -23,6 +23,7 @@ from c2sflow.provenance import write_json
 from c2sflow.qc import Filters, run_qc
 from c2sflow.report import write_report
 from c2sflow.report_map import read_map, read_rows
+from c2sflow.report_plots import common_bins, histogram_line, safe
 from c2sflow.shards import write_shards
 from c2sflow.states import State
 
@@ -192,6 +193,7 @@ def test_figures_of_the_run_are_told(full):
 
 
 def test_nothing_of_the_user_is_markup(full):
+    assert safe('<b a="1">&\n') == "&lt;b a=&#34;1&#34;&gt;&amp; "  # Plotly knows no &quot;
     page = (full[0] / "report.html").read_text()
     assert EVIL not in page
     assert "<script>alert" not in page
@@ -307,3 +309,16 @@ def test_script(full, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     kept = sum(json.loads(p.read_text())["n_cells_kept"] for p in options["qc_dir"].glob("*.json"))
     assert done.stderr.strip() == f"report.html: 2 samples, {kept} cells"
+
+
+@pytest.mark.parametrize("values", [[7], range(13, 26), range(200, 3000, 3)])
+def test_histograms_keep_every_cell_over_common_bins(values):
+    counts, edges = np.histogram(values, bins=40)
+    for whole in (True, False):
+        bins = common_bins([edges, edges + 0.4], whole)
+        line = histogram_line("s", bins, edges, counts, "#000")
+        assert sum(y for _, y in line.pairs) == pytest.approx(len(values), abs=0.2)
+    if len(values) == 13:  # one bin for each number: no comb where there is none
+        bins = common_bins([edges])
+        heights = [y for _, y in histogram_line("s", bins, edges, counts, "#000").pairs]
+        assert heights[:12] == [1] * 12
