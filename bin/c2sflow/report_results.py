@@ -86,6 +86,8 @@ def _throughput(run: Run) -> Section:
 
 def perturbations(run: Run) -> list[Section]:
     """Predicted answers: how many, and how far to trust them."""
+    if run.summary is not None and run.summary.empty:
+        return [Section("", content="<p>There are no predicted cells.</p>")]
     sections = []
     if run.summary is not None:
         sections.append(_predictions(run))

@@ -15,7 +15,7 @@ process REPORT {
 
     output:
     path 'report.html', emit: report
-    tuple val(task.process), eval("${versions('multiqc scanpy scikit-learn')}"), emit: versions
+    tuple val(task.process), eval("${versions('multiqc umap-learn scikit-learn')}"), emit: versions
 
     script:
     def predicted = perturbed

@@ -243,6 +243,16 @@ def test_a_run_without_warnings_labels_and_perturbations(tmp_path):
     assert "nearest neighbours" not in body(tmp_path)  # one sample: nothing to compare
 
 
+def test_no_predictions_are_said(tmp_path):
+    options = make_run(tmp_path, ["one"], n_cells=20, predicted=True)
+    ad.read_h5ad(options["perturbed"])[:0].copy().write_h5ad(options["perturbed"])
+    summary = pd.read_csv(options["perturbation_summary"], sep="\t")
+    summary[:0].to_csv(options["perturbation_summary"], sep="\t", index=False)
+    write_report(**options)
+    assert headings(tmp_path)[-1] == "Perturbations"
+    assert "There are no predicted cells." in body(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("n_cells", "vectors", "why"),
     [
