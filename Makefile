@@ -15,8 +15,7 @@ setup: ## .venv/ with the locked packages and Nextflow; nothing to do the second
 	@setup/nextflow.sh
 
 demo: setup ## two samples from raw file to report, with the bundled model: results/demo/
-	@$(ACTIVATE); nextflow run . -profile demo
-	@echo "make demo: $$SECONDS s"
+	@$(ACTIVATE); nextflow run . -profile demo; echo "make demo took $$SECONDS s"
 
 engines: setup
 	@if command -v mvn >/dev/null; then setup/nextflow.sh 24.10.5 25.04.4; \
@@ -26,7 +25,7 @@ lint: setup ## style of the Python code
 	@$(ACTIVATE); ruff format --check .; ruff check .
 
 test: lint engines ## all tests
-	@$(ACTIVATE); pytest
+	@$(ACTIVATE); pytest --numprocesses 2 --dist loadfile
 
 bench: setup ## measure speed and memory: benchmarks/
 	@$(ACTIVATE); for script in $(wildcard benchmarks/bench_*.py); do echo "$$script"; python "$$script"; done

@@ -28,7 +28,7 @@ installed() {
 
 assemble() { # VERSION
     local engine=.nextflow-engine/$1
-    [ -x "$engine/nextflow" ] && return
+    [ "$engine/nextflow" -nt setup/engine/launcher ] && return
     if ! command -v java >/dev/null || ! command -v mvn >/dev/null; then
         cat >&2 <<-END
 		No nextflow >= $oldest on PATH, and no Java and Maven to assemble one with. Install either
@@ -39,10 +39,9 @@ assemble() { # VERSION
         return 1
     fi
     echo "setup: assembling Nextflow $1 with Maven" >&2
-    rm -rf "$engine"
-    mvn --batch-mode --quiet -Dstyle.color=never --file setup/engine/pom.xml -Dnextflow.version="$1" \
-        dependency:copy-dependencies -DoutputDirectory="$PWD/$engine/lib" >&2
-    # Copied last and made executable by the copy: an engine with a launcher is complete.
+    mvn --batch-mode --quiet --file setup/engine/pom.xml -Dnextflow.version="$1" \
+        dependency:copy-dependencies -DoutputDirectory="$PWD/$engine/lib" <
+    # Last: an engine with a launcher is complete.
     install -m 755 setup/engine/launcher "$engine/nextflow"
 }
 
