@@ -10,7 +10,8 @@ from c2sflow.errors import UserError
 
 def run(command: click.Command) -> None:
     """Run a click command as a script; a UserError ends it with status 1 and no traceback."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("c2sflow").setLevel(logging.INFO)
     try:
         sys.exit(command.main(standalone_mode=False))
     except UserError as error:

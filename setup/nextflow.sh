@@ -27,22 +27,24 @@ installed() {
 }
 
 assemble() { # VERSION
-    local engine=.nextflow-engine/$1
-    [ "$engine/nextflow" -nt setup/engine/launcher ] && return
-    if ! command -v java >/dev/null || ! command -v mvn >/dev/null; then
-        cat >&2 <<-END
-		No nextflow >= $oldest on PATH, and no Java and Maven to assemble one with. Install either
-		  Nextflow (needs Java 17 or later):  curl -s https://get.nextflow.io | bash
-		  or Java and Maven, for example:     apt-get install openjdk-17-jre-headless maven
-		and run this again.
-		END
-        return 1
+    local engine=$PWD/.nextflow-engine/$1
+    if [ ! -d "$engine/lib" ]; then
+        if ! command -v java >/dev/null || ! command -v mvn >/dev/null; then
+            cat >&2 <<-END
+				No nextflow >= $oldest on PATH, and no Java and Maven to assemble one with. Install either
+				  Nextflow (needs Java 17 or later):  curl -s https://get.nextflow.io | bash
+				  or Java and Maven, for example:     apt-get install openjdk-17-jre-headless maven
+				and run this again.
+			END
+            return 1
+        fi
+        echo "setup: assembling Nextflow $1 with Maven" >&2
+        mvn --batch-mode --quiet --file setup/engine/pom.xml -Dnextflow.version="$1" \
+            dependency:copy-dependencies -DoutputDirectory="$engine/partial" >&2
+        mv "$engine/partial" "$engine/lib"
     fi
-    echo "setup: assembling Nextflow $1 with Maven" >&2
-    mvn --batch-mode --quiet --file setup/engine/pom.xml -Dnextflow.version="$1" \
-        dependency:copy-dependencies -DoutputDirectory="$PWD/$engine/lib" <
-    # Last: an engine with a launcher is complete.
-    install -m 755 setup/engine/launcher "$engine/nextflow"
+    cmp --silent setup/engine/launcher "$engine/nextflow" ||
+        install -m 755 setup/engine/launcher "$engine/nextflow"
 }
 
 if [ $# -gt 0 ]; then

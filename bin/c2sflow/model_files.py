@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def _tensor_shapes(path: Path) -> list[list[int]]:
     return [entry["shape"] for entry in header.values()]
 
 
-def describe_model(directory: str | Path, source: str, revision: str | None = None) -> dict:
+def describe_model(directory: str | Path, source: str) -> dict:
     """What a run records of its model.
 
     Parameters
@@ -92,13 +93,12 @@ def describe_model(directory: str | Path, source: str, revision: str | None = No
         Model directory, checked by `read_config`.
     source
         Hub id, path or "demo", as the user gave it.
-    revision
-        Revision as the user gave it. A directory made by `fetch_model` knows the commit.
 
     Returns
     -------
-    id, revision, commit, digest (SHA-256 over the digests of config, tokenizer and weights),
-    model_type, hidden_size, num_layers, context (tokens), vocab_size, n_parameters.
+    id; revision and commit, empty unless `fetch_model` made the directory; digest (SHA-256 over
+    the digests of config, tokenizer and weights); model_type, hidden_size, num_layers, context
+    (tokens), vocab_size and n_parameters.
     """
     directory = Path(directory)
     config = read_config(directory)
@@ -107,7 +107,7 @@ def describe_model(directory: str | Path, source: str, revision: str | None = No
     digest = hashlib.sha256()
     for name in names:
         digest.update(f"{name} {file_digest(directory / name)}\n".encode())
-    record = {"id": source, "revision": revision or "", "commit": ""}
+    record = {"id": source, "revision": "", "commit": ""}
     if (directory / SOURCE).is_file():
         record |= json.loads((directory / SOURCE).read_text(encoding="utf-8"))
     return record | {
@@ -117,15 +117,8 @@ def describe_model(directory: str | Path, source: str, revision: str | None = No
         "num_layers": config["num_hidden_layers"],
         "context": config["max_position_embeddings"],
         "vocab_size": config["vocab_size"],
-        "n_parameters": sum(_product(shape) for shape in shapes),
+        "n_parameters": sum(math.prod(shape) for shape in shapes),
     }
-
-
-def _product(shape: list[int]) -> int:
-    total = 1
-    for size in shape:
-        total *= size
-    return total
 
 
 def fetch_model(model: str, revision: str, directory: str | Path) -> None:
@@ -142,7 +135,6 @@ def fetch_model(model: str, revision: str, directory: str | Path) -> None:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
         HFValidationError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -165,9 +157,9 @@ def fetch_model(model: str, revision: str, directory: str | Path) -> None:
         raise UserError(
             f"{where}: no such repository (or a private one: set HF_TOKEN), and no local directory"
         ) from None
-    except (HfHubHTTPError, OSError) as error:
+    except Exception as error:  # whatever a network can cause in any of the clients below
         raise UserError(
-            f"{where}: download failed: {type(error).__name__}: {str(error).splitlines()[0]}. "
+            f"{where}: download failed: {type(error).__name__}: {str(error).strip()[:200]}. "
             "Run again with -resume, or give the path of a downloaded model"
         ) from None
     source = {"id": model, "revision": revision, "commit": commit}

@@ -16,7 +16,7 @@ process MODEL {
 
     script:
     """
-    c2s_model.py --model-dir=model ${cli([source: origin.model, model_revision: origin.model_revision])}
+    c2s_model.py --model-dir=model ${cli([source: origin.model])}
     """
 
     stub:

@@ -3,13 +3,29 @@
 from pathlib import Path
 
 import pytest
-from driving import Nextflow, copy_project
+from driving import DEMO, Nextflow, copy_project
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Tests that share a long run go to the same worker of pytest-xdist (--dist loadgroup)."""
+    for item in items:
+        for shared in {"demo", "answers"} & set(item.fixturenames):
+            item.add_marker(pytest.mark.xdist_group(shared))
 
 
 @pytest.fixture(scope="session")
 def nextflow_home(tmp_path_factory) -> Path:
     """NXF_HOME of all runs."""
     return tmp_path_factory.mktemp("nextflow_home")
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory, nextflow_home) -> Nextflow:
+    """A finished run of the demo: `demo.first`, and its files under `demo.folder`."""
+    nextflow = Nextflow(tmp_path_factory.mktemp("demo"), nextflow_home)
+    nextflow.first = nextflow.run(*DEMO)
+    return nextflow
 
 
 @pytest.fixture

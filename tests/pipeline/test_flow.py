@@ -68,7 +68,7 @@ def test_schema_and_config_agree_on_defaults(nextflow):
     defaults = {name: entry.get("default") for name, entry in parameters().items()}
     assert {name.removeprefix("params.") for name in config} == set(defaults)
     for name, value in defaults.items():
-        text = {None: "null", True: "true", False: "false"}.get(value, f"{value}")
+        text = value if isinstance(value, str) else json.dumps(value)
         assert config[f"params.{name}"].strip("'") == text
 
 

@@ -7,21 +7,11 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from driving import Nextflow
+from driving import DEMO
 
 from c2sflow.demo import write_demo
 
 pytestmark = pytest.mark.pipeline
-
-DEMO = ("-profile", "demo", "--outdir", "results")
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory, nextflow_home) -> Nextflow:
-    """A finished run of the demo."""
-    nextflow = Nextflow(tmp_path_factory.mktemp("demo"), nextflow_home)
-    nextflow.first = nextflow.run(*DEMO)
-    return nextflow
 
 
 @pytest.fixture(scope="module")
