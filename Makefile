@@ -25,7 +25,7 @@ lint: setup ## style of the Python code
 	@$(ACTIVATE); ruff format --check .; ruff check .
 
 test: lint engines ## all tests
-	@$(ACTIVATE); pytest --numprocesses 2 --dist loadgroup
+	@$(ACTIVATE); pytest --numprocesses 2 --dist loadfile
 
 bench: setup ## measure speed and memory: benchmarks/
 	@$(ACTIVATE); for script in $(wildcard benchmarks/bench_*.py); do echo "$$script"; python "$$script"; done

@@ -51,10 +51,11 @@ so that any text round-trips.
 {command}
 ```
 
-{steps:,} steps of {batch_size} examples ({tokens:.1f} million tokens) took {minutes:.0f} minutes
-on {threads} CPU threads. Seed {seed}; {software}. The random numbers are
-seeded, but a different CPU or number of threads rounds differently: the same command gives a model
-as good, not the same bytes.
+{steps:,} steps of {batch_size} examples ({tokens:.1f} million tokens) took {minutes:.0f} minutes of
+wall time on {threads} CPU threads (two idle cores do about 6,000 tokens a second; a busy machine
+does less). Seed {seed}. The random numbers are seeded, but another CPU or number of threads rounds
+differently: the same command gives a similar model, not the same bytes. Software:
+{software}.
 
 Data: `scanpy.datasets.pbmc68k_reduced().raw` (peripheral blood; Zheng et al., 2017), labels
 `bulk_labels`, {n_train} cells for training and {n_heldout} held out, stratified by label. The
@@ -92,9 +93,9 @@ cells it is right in {judge}.
 - The embedding does not clearly beat a logistic regression on the expression values, nor 50
   principal components.
 - Free greedy answers repeat genes; forbid repeats (valid-gene decoding does).
-- A conversion ignores its control cell: it says a typical cell of the target. Its answers share
-  {conversion_own} of their genes with their own control and {conversion_other} with another control
-  of the same type. For "no change" these are {same_own} and {same_other}.
+- The control cell is hardly used. The answers to a conversion share {conversion_own} of their genes
+  with their own control and {conversion_other} with another control of the same type; for "no
+  change" these are {same_own} and {same_other}. The answer is a typical cell of the type.
 - Deletion of a gene is not learned: the gene is still there in {deletion} of the answers.
 - Examples had at most {max_genes} genes and human cells only; other genes, organisms and longer
   sentences run, but mean nothing.

@@ -14,7 +14,7 @@ from demo_model.cells import Cells
 ORGANISM = "human"
 ANSWER_GENES = 100
 TASKS = {"type": 0.40, "generate": 0.25, "perturb": 0.35}
-# Deletion is there because without it the model never learns to copy its control.
+# Deletion practises copying the control; neither is learned well enough to be claimed.
 CONDITIONS = {"conversion": 0.60, "no change": 0.15, "deletion": 0.25}
 TYPE_WEIGHT = 8.0  # loss on the words of a cell type
 PROMPT_GENE_WEIGHT = 0.2  # loss on the genes of a prompt: next-gene modelling

@@ -6,14 +6,6 @@ import pytest
 from driving import DEMO, Nextflow, copy_project
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Tests that share a long run go to the same worker of pytest-xdist (--dist loadgroup)."""
-    for item in items:
-        for shared in {"demo", "answers"} & set(item.fixturenames):
-            item.add_marker(pytest.mark.xdist_group(shared))
-
-
 @pytest.fixture(scope="session")
 def nextflow_home(tmp_path_factory) -> Path:
     """NXF_HOME of all runs."""
