@@ -224,6 +224,12 @@ def _rows(
     else:
         rows, wrong = read_samplesheet(staged.sheet, input_schema)
     faults += wrong
+    if not wrong and len(rows) != len(staged.rows):
+        faults.append(
+            f"{flat['input']}: {len(rows)} samples here and {len(staged.rows)} for Nextflow; a field "
+            "must not span lines"
+        )
+        return
     names = sample_ids([row.sample for row in rows])
     paths = [*staged.rows, *[None] * len(rows)]
     for number, (row, name) in enumerate(zip(rows, names, strict=True)):

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = ("main.nf", "nextflow.config", "nextflow_schema.json", "modules", "conf", "assets", "bin")
-DEMO = ("-profile", "demo", "--outdir", "results")
+DEMO = ("-profile", "demo", "--outdir", "results", "--publish_shards")
 ENGINES = {
     "24.10": (ROOT / ".nextflow-engine/24.10.5/nextflow", {}),
     "25.04": (ROOT / ".nextflow-engine/25.04.4/nextflow", {}),

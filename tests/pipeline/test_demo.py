@@ -1,18 +1,151 @@
-"""The demo, run once: what it gives, and that -resume runs nothing again.
+"""The demo, run once: what it gives, its numbers against computations written anew here from the
+cells and the model files, and that -resume runs nothing again.
 
 All tests of that run are in this file: pytest-xdist gives a file to one worker (--dist loadfile).
 """
 
 import json
 import re
+from hashlib import blake2b
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from driving import DEMO
+import scanpy as sc
+from driving import DEMO, ROOT, Nextflow
+from scipy.stats import linregress
+from sklearn.neighbors import KNeighborsClassifier
 
 pytestmark = pytest.mark.pipeline
+
+MODEL = ROOT / "assets" / "demo_model"
+
+
+@pytest.fixture(scope="module")
+def outdir(demo):
+    return demo.folder / "results"
+
+
+@pytest.fixture(scope="module")
+def embedded(outdir):
+    return ad.read_h5ad(outdir / "c2s.h5ad")
+
+
+@pytest.fixture(scope="module")
+def cells():
+    """The cells as scanpy ships them, genes in at least 3 cells of either donor."""
+    raw = sc.datasets.pbmc68k_reduced().raw.to_adata()
+    dense = raw.X.toarray()
+    kept = [(dense[rows] > 0).sum(axis=0) >= 3 for rows in (slice(0, 350), slice(350, 700))]
+    return raw, dense, kept
+
+
+def reference_sentence(values, genes, cell, seed=42):
+    """Genes above 0 by value, ties by splitmix64 of a hash of seed and cell and one of the gene."""
+
+    def number(text):
+        return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+
+    def mix(x):
+        x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        x = (x ^ (x >> 27)) * 0x94D049BB133111EB % 2**64
+        return x ^ (x >> 31)
+
+    said = [
+        (-value, mix(number(gene) ^ number(f"{seed}:{cell}")), gene)
+        for value, gene in zip(values, genes, strict=True)
+        if value > 0
+    ]
+    return " ".join(gene for _, _, gene in sorted(said))
+
+
+@pytest.fixture(scope="module")
+def sentences(cells):
+    raw, dense, kept = cells
+    genes = raw.var_names.str.upper().to_numpy()
+    return [
+        reference_sentence(dense[n, kept[n // 350]], genes[kept[n // 350]], raw.obs_names[n])
+        for n in range(raw.n_obs)
+    ]
+
+
+def test_cells_are_all_there_in_order(embedded, cells):
+    raw, dense, kept = cells
+    assert list(embedded.obs_names) == list(raw.obs_names)
+    assert list(embedded.obs["bulk_labels"]) == list(raw.obs["bulk_labels"])
+    assert set(embedded.var_names) == set(raw.var_names[kept[0] | kept[1]])
+    for rows, mask in zip((slice(0, 350), slice(350, 700)), kept, strict=True):
+        found = embedded[rows, raw.var_names[mask]].X.toarray()
+        np.testing.assert_allclose(found, dense[rows][:, mask] / np.log(10), rtol=1e-6)
+
+
+def test_sentences(outdir, sentences):
+    shards = sorted((outdir / "shards").glob("donor_?.?????.parquet"))
+    written = pd.concat([pd.read_parquet(path) for path in shards])
+    assert written["cell_sentence"].tolist() == sentences
+
+
+def test_embeddings_equal_plain_transformers(embedded, sentences):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    model = AutoModelForCausalLM.from_pretrained(
+        MODEL, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+    cosines = []
+    for sentence, vector in zip(sentences, embedded.obsm["X_c2s"], strict=True):
+        prompt = (
+            f"The following is a list of {len(sentence.split())} gene names ordered by descending "
+            "expression level in a human cell. Your task is to give the cell type which this cell "
+            f"belongs to based on its gene expression.\nCell sentence: {sentence}.\n"
+            "The cell type corresponding to these genes is:"
+        )
+        with torch.no_grad():
+            output = model(**tokenizer(prompt, return_tensors="pt"), output_hidden_states=True)
+        plain = output.hidden_states[-1][0].mean(dim=0).numpy()
+        cosines.append(plain @ vector / np.linalg.norm(plain) / np.linalg.norm(vector))
+    assert min(cosines) >= 0.9999
+
+
+def test_cell_types_of_held_out_cells(embedded):
+    heldout = embedded.obs_names.isin((MODEL / "heldout_cells.txt").read_text().split())
+    assert heldout.sum() == 140
+    vectors, labels = embedded.obsm["X_c2s"], embedded.obs["bulk_labels"].astype(str)
+    model = KNeighborsClassifier(5).fit(vectors[~heldout], labels[~heldout])
+    assert model.score(vectors[heldout], labels[heldout]) >= 0.80
+
+
+def test_rank_fit(embedded, cells, sentences):
+    raw, dense, _ = cells
+    column = {name.upper(): n for n, name in enumerate(raw.var_names)}
+    ranks, values = [], []
+    for row, sentence in zip(dense, sentences, strict=True):
+        genes = [column[word] for word in sentence.split()]
+        ranks.extend(np.log10(np.arange(1, len(genes) + 1)))
+        values.extend(row[genes] / np.log(10))
+    expected = linregress(ranks, values)
+    fit = embedded.uns["c2s"]["rank_fit"]
+    assert fit["slope"] == pytest.approx(expected.slope, rel=1e-4)
+    assert fit["intercept"] == pytest.approx(expected.intercept, rel=1e-4)
+    assert fit["r_squared"] == pytest.approx(expected.rvalue**2, rel=1e-4)
+
+
+def test_predictions_are_genes_and_their_expression_the_fit(outdir, embedded):
+    predicted = ad.read_h5ad(outdir / "c2s_perturbed.h5ad")
+    fit = predicted.uns["c2s"]["rank_fit"]
+    upper = {name.upper(): n for n, name in enumerate(predicted.var_names)}
+    controls = embedded.obs_names[embedded.obs["bulk_labels"] == "CD4+/CD25 T Reg"]
+    assert set(predicted.obs["source_cell"]) <= set(controls)
+    assert (predicted.obs["perturbation"].value_counts() == 16).all()
+    for sentence, row in zip(predicted.obs["c2s_sentence"], predicted.X.toarray(), strict=True):
+        genes = [upper[word] for word in sentence.split()]
+        assert len(set(genes)) == len(genes) > 0
+        value = fit["intercept"] + fit["slope"] * np.log10(np.arange(1, len(genes) + 1))
+        np.testing.assert_allclose(row[genes], np.maximum(value, 0), rtol=1e-5)
+        assert np.count_nonzero(row) == (value > 0).sum()
+    assert not predicted.obs[["c2s_invalid_genes", "c2s_duplicate_genes"]].to_numpy().any()
 
 
 def test_demo_gives_every_result(demo):
@@ -45,3 +178,15 @@ def test_resume_runs_nothing_again(demo):
     before = (demo.folder / "results/c2s.h5ad").read_bytes()
     assert not demo.run(*DEMO, "-resume").submitted
     assert (demo.folder / "results/c2s.h5ad").read_bytes() == before
+
+
+@pytest.mark.parametrize("engine", ["24.10", "25.04-strict"])
+def test_other_engines_give_the_same(engine, demo, tmp_path, nextflow_home):
+    Nextflow(tmp_path, nextflow_home, engine).run(*DEMO)
+    for name in ("c2s.h5ad", "c2s_perturbed.h5ad"):
+        found, expected = (
+            ad.read_h5ad(folder / "results" / name) for folder in (tmp_path, demo.folder)
+        )
+        pd.testing.assert_frame_equal(found.obs, expected.obs)
+        assert (found.X != expected.X).nnz == 0
+        np.testing.assert_allclose(found.obsm["X_c2s"], expected.obsm["X_c2s"], atol=1e-5)
