@@ -226,8 +226,8 @@ def _rows(
     faults += wrong
     if not wrong and len(rows) != len(staged.rows):
         faults.append(
-            f"{flat['input']}: {len(rows)} samples here and {len(staged.rows)} for Nextflow; a field "
-            "must not span lines"
+            f"{flat['input']}: {len(rows)} samples here and {len(staged.rows)} for Nextflow; "
+            "a field must not span lines"
         )
         return
     names = sample_ids([row.sample for row in rows])
