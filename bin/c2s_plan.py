@@ -20,8 +20,8 @@ def main(cells_dir, perturbations, perturbations_file, outdir, **options):
     from pathlib import Path
 
     import pandas as pd
-    from c2sflow.perturbations import parse_perturbations
 
+    from c2sflow.perturbations import parse_perturbations
     from c2sflow.planning import plan_predictions
     from c2sflow.provenance import write_beside, write_json
 

@@ -25,15 +25,22 @@ def cells(tmp_path_factory) -> ad.AnnData:
 
 
 def test_result_does_not_depend_on_shards(nextflow, cells):
-    cells.write_h5ad(nextflow.folder / "cells.h5ad")
+    counts = cells.copy()
+    linear = np.expm1(counts.X.toarray())
+    counts.X = np.round(linear / np.where(linear > 0, linear, np.inf).min(axis=1, keepdims=True))
+    counts.write_h5ad(nextflow.folder / "cells.h5ad")
     results = {}
     for size in (50, 137, 700):
         arguments = ("--input", "cells.h5ad", "--shard_size", size, "--outdir", size)
         run = nextflow.run("-profile", "test", "-resume", *arguments)
+        assert "raw counts" in run.output
         assert run.submitted["EMBED"] == -(-150 // size)
         assert (run.cached if results else run.submitted)["QC"] == 1
         outdir = nextflow.folder / str(size)
         results[size] = [ad.read_h5ad(outdir / f"{name}.h5ad") for name in ("c2s", "c2s_perturbed")]
+    raw = results[700][0].layers["counts"].toarray()
+    assert np.array_equal(raw, counts[:, results[700][0].var_names].X)
+    assert np.array_equal(results[700][0].obs["total_counts"], counts.X.sum(axis=1))
     for embedded, predicted in (results[50], results[137]):
         pd.testing.assert_frame_equal(embedded.obs, results[700][0].obs)
         assert (embedded.X != results[700][0].X).nnz == 0
