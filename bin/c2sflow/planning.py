@@ -22,6 +22,11 @@ CONTROL_LABELS = frozenset(
 PLAN_COLUMNS = ["shard", "cell_id", "perturbation"]
 
 
+def is_perturbed(labels: pd.Series) -> pd.Series:
+    """Which cells have a label, and not one of the `CONTROL_LABELS`."""
+    return labels.notna() & ~labels.astype(str).str.lower().isin(CONTROL_LABELS)
+
+
 def plan_predictions(
     cells: pd.DataFrame,
     *,
@@ -59,7 +64,7 @@ def plan_predictions(
     controls = select_controls(cells, control)
     if perturbation_column and not perturbations:
         labels = cells[perturbation_column]
-        labelled = labels.notna() & ~labels.astype(str).str.lower().isin(CONTROL_LABELS)
+        labelled = is_perturbed(labels)
         if control is None:
             LOGGER.info("%d cells without a perturbation are skipped", (~labelled).sum())
             plan = cells.loc[labelled, PLAN_COLUMNS[:2]].assign(perturbation=labels[labelled])

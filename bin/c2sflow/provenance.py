@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+from c2sflow.errors import UserError
+
 # Packages whose version can change a number in the result.
 SOFTWARE = ("anndata", "numpy", "pandas", "scanpy", "scipy", "torch", "transformers", "tokenizers")
 
@@ -45,6 +47,23 @@ def write_json(target: str | Path, content: object) -> None:
         partial.write_text(
             json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
+
+
+def read_json(path: str | Path) -> dict | list:
+    """Content of a JSON file that an earlier step wrote.
+
+    Raises
+    ------
+    UserError
+        If it is missing or broken.
+    """
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path.name} is missing ({error}); run with -resume") from None
+    except ValueError as error:
+        raise UserError(f"{path.name} is broken ({error}); run with -resume") from None
 
 
 def file_digest(path: str | Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import h5py
 import pandas as pd
 from anndata.io import read_elem
 
-from c2sflow.errors import UserError
+from c2sflow.provenance import read_json
 from c2sflow.report_map import CellMap, read_map
 
 
@@ -70,13 +69,7 @@ def read_run(
 
 
 def _read_all(folder: Path, pattern: str) -> list[dict]:
-    records = []
-    for path in sorted(folder.glob(pattern)):
-        try:
-            records.append(json.loads(path.read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise UserError(f"{path.name} is broken ({error}); run with -resume") from None
-    return records
+    return [read_json(path) for path in sorted(folder.glob(pattern))]
 
 
 def _words_said(perturbed: Path) -> pd.DataFrame:

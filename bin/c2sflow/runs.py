@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,24 +11,16 @@ import pandas as pd
 from anndata.io import read_elem
 
 from c2sflow import __version__
-from c2sflow.errors import UserError
 from c2sflow.merging import Sample, merge_samples
 from c2sflow.predictions import merge_predictions, summarise
 from c2sflow.prompts import EMBEDDING_PROMPT, PERTURBATION_PROMPT, load_template
-from c2sflow.provenance import software_versions, write_beside
+from c2sflow.provenance import read_json, software_versions, write_beside
 from c2sflow.reconstruction import RankFit
 
 LOGGER = logging.getLogger(__name__)
 
 # Where a run puts its files says nothing of its result: two runs of one input are identical.
 NOT_OF_THE_RESULT = ("input_output", "resources", "report", "generic")
-
-
-def _read_json(path: Path) -> dict | list:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path.name} is missing or broken ({error}); run with -resume") from None
 
 
 def provenance(
@@ -104,14 +95,12 @@ def merge_run(
     UserError
         If a file is missing, broken or not of this run.
     """
-    sheet = _read_json(samples)
+    sheet = read_json(samples)
     ids = [sample["id"] for sample in sheet]
-    sentences = {i: _read_json(sentences_dir / f"{i}.sentences.json") for i in ids}
-    reports = {i: _read_json(qc_dir / f"{i}.qc.json") for i in ids}
+    sentences = {i: read_json(sentences_dir / f"{i}.sentences.json") for i in ids}
+    reports = {i: read_json(qc_dir / f"{i}.qc.json") for i in ids}
     rank_fit = sum((RankFit(*sentences[i]["rank_fit_sums"]) for i in ids), RankFit()).solve()
-    uns = provenance(
-        _read_json(options), _read_json(model), sheet, reports, rank_fit, pipeline or {}
-    )
+    uns = provenance(read_json(options), read_json(model), sheet, reports, rank_fit, pipeline or {})
     parts = [
         Sample(
             id=sample["id"],
@@ -128,7 +117,7 @@ def merge_run(
     obs = merge_samples(parts, target, uns)
     LOGGER.info("%s: %d cells of %d samples", target.name, len(obs), len(parts))
     if perturbed_dir is not None:
-        planned = _read_json(plan)
+        planned = read_json(plan)
         _merge_perturbed(parts, sentences, perturbed_dir, planned, target, uns, obs)
 
 

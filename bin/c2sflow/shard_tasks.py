@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from c2sflow.errors import UserError
 from c2sflow.models import load_model, load_tokenizer
 from c2sflow.perturbation import embed_predictions, predict
 from c2sflow.prompts import EMBEDDING_PROMPT, PERTURBATION_PROMPT, check_fields, load_template
-from c2sflow.provenance import write_beside, write_json
+from c2sflow.provenance import read_json, write_beside, write_json
 from c2sflow.tokenization import tokenize_prompts
 
 LOGGER = logging.getLogger(__name__)
@@ -172,7 +171,7 @@ def perturb_shard(
     check_fields(embedding_template, cells.columns, shard.name)
     tokenizer = load_tokenizer(options["model"])
     model = load_model(options["model"], head=True, **_only(options, MODEL_OPTIONS))
-    words = json.loads(genes.read_text(encoding="utf-8"))["genes"]
+    words = read_json(genes)["genes"]
     names = ("valid_genes_only", "no_repeats", "max_new_tokens", "temperature", "num_samples")
     names += ("seed", "max_batch_tokens")
     predictions, stats = predict(model, tokenizer, cells, words, template, **_only(options, names))

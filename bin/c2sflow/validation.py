@@ -19,7 +19,7 @@ from c2sflow.errors import UserError
 from c2sflow.model_files import read_config
 from c2sflow.parameters import check_parameters
 from c2sflow.perturbations import parse_perturbations, select_controls
-from c2sflow.planning import CONTROL_LABELS
+from c2sflow.planning import is_perturbed
 from c2sflow.prompts import EMBEDDING_PROMPT, PERTURBATION_PROMPT, check_fields, load_template
 from c2sflow.samplesheet import Row, read_samplesheet, sample_ids, single_row
 from c2sflow.states import STATES, State, declared_state, detect_state
@@ -94,7 +94,7 @@ class Targets:
         self.n_controls += int(controls.sum())
         if self.perturbation_column in obs:
             labels = obs[self.perturbation_column]
-            labelled = labels.notna() & ~labels.astype(str).str.lower().isin(CONTROL_LABELS)
+            labelled = is_perturbed(labels)
             self.labelled.update(labels[labelled].astype(str))
             self.labelled_controls.update(labels[labelled & ~controls].astype(str))
 
