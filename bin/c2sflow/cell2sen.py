@@ -253,13 +253,14 @@ class Cell2Sen:
         return vectors, self._attention_maps(records, emb_layer)
 
     def _attention_maps(self, records: list[dict], layer: int) -> list[np.ndarray]:
-        from c2sflow.attention import attention_maps
+        from c2sflow.attention_maps import attention_maps
 
         eager = self.model.config._attn_implementation == "eager"
         model = self.model if eager else self._load("eager")
-        return attention_maps(
+        maps = attention_maps(
             model.get_decoder(), self.tokenizer, self.embedding_prompt, records, layer
         )
+        return list(maps)
 
     def get_perturbations(
         self, dataset: pd.DataFrame, perturbations_list: list[str | None] | None = None

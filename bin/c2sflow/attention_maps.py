@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -62,7 +62,7 @@ def attention_maps(
     template: str,
     records: Sequence[Mapping[str, object]],
     layer: int = -1,
-) -> list[np.ndarray]:
+) -> Iterator[np.ndarray]:
     """Attention between the genes of each cell, in one layer.
 
     Cells go one by one, and one layer's weights are held at a time: memory grows with the square
@@ -79,21 +79,19 @@ def attention_maps(
     layer
         Layer to look at; -1 is the last.
 
-    Returns
-    -------
-    float32 (n_heads, n_genes, n_genes) for each cell, query × key.
+    Yields
+    ------
+    float32 (n_heads, n_genes, n_genes) of each cell, query × key.
     """
     seen: list[torch.Tensor] = []
     attention = model.layers[layer].self_attn
     handle = attention.register_forward_hook(lambda _m, _args, output: seen.append(output[1]))
-    maps = []
     try:
         for record in records:
             input_ids, genes = gene_of_token(tokenizer, template, record)
             ids, mask = pad_left([input_ids], tokenizer.pad_token_id, model.device)
             model(input_ids=ids, attention_mask=mask, use_cache=False)
             n_genes = len(str(record["cell_sentence"]).split())
-            maps.append(aggregate(seen.pop()[0], genes, n_genes).cpu().numpy())
+            yield aggregate(seen.pop()[0], genes, n_genes).cpu().numpy()
     finally:
         handle.remove()
-    return maps

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from c2sflow.attention import attention_maps, gene_of_token
+from c2sflow.attention_maps import attention_maps, gene_of_token
 from c2sflow.models import load_model, load_tokenizer
 from c2sflow.prompts import EMBEDDING_PROMPT, fill
 
