@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from c2sflow.batching import pad_left
+from c2sflow.attention import BLOCKWISE, using
+from c2sflow.embedding import LayerReached
 from c2sflow.prompts import fill
 
 
@@ -34,25 +35,31 @@ def gene_of_token(
     return np.asarray(encoded["input_ids"], dtype=np.int32), genes
 
 
-def aggregate(weights: torch.Tensor, genes: np.ndarray, n_genes: int) -> torch.Tensor:
+class _Aggregate:
     """Attention between tokens to attention between genes: mean over queries, sum over keys.
 
-    Parameters
-    ----------
-    weights
-        (n_heads, n_tokens, n_tokens), query × key.
-    genes
-        (n_tokens,) from `gene_of_token`.
-
-    Returns
-    -------
-    (n_heads, n_genes, n_genes) float32, query × key.
+    Blocks of weights are added as the layer computes them; its whole matrix never exists.
     """
-    member = torch.zeros(len(genes), n_genes, device=weights.device)
-    tokens = np.flatnonzero(genes >= 0)
-    member[torch.from_numpy(tokens), torch.from_numpy(genes[tokens])] = 1
-    per_query = (member / member.sum(dim=0).clamp_min(1)).T
-    return per_query @ weights.float() @ member
+
+    def __init__(self, genes: np.ndarray, n_genes: int, layer: int, device: torch.device):
+        self.layer = layer
+        tokens = np.flatnonzero(genes >= 0)
+        self.member = torch.zeros(len(genes), n_genes, device=device)
+        self.member[torch.from_numpy(tokens), torch.from_numpy(genes[tokens])] = 1
+        self.mean = self.member / self.member.sum(dim=0).clamp_min(1)
+        self.maps: torch.Tensor | float = 0.0
+
+    def __call__(
+        self, module: torch.nn.Module, weights: torch.Tensor, query: int, key: int
+    ) -> None:
+        """Add weights (1, n_heads, n_queries, n_keys) of queries and keys from these on."""
+        if module.layer_idx != self.layer:
+            return
+        n_queries, n_keys = weights.shape[2:]
+        by_gene = weights[0] @ self.member[key : key + n_keys]
+        self.maps = self.maps + self.mean[query : query + n_queries].T @ by_gene
+        if query + n_queries == len(self.member):
+            raise LayerReached(self.maps)
 
 
 @torch.inference_mode()
@@ -65,13 +72,13 @@ def attention_maps(
 ) -> Iterator[np.ndarray]:
     """Attention between the genes of each cell, in one layer.
 
-    Cells go one by one, and one layer's weights are held at a time: memory grows with the square
-    of the longest prompt, not with the number of cells.
+    Cells go one by one, no further than that layer: memory grows with the length of a prompt and
+    the square of its genes, not with the number of cells.
 
     Parameters
     ----------
     model
-        A backbone loaded with ``attention="eager"``: the others never form the weights.
+        A backbone, with any attention.
     template
         Embedding prompt.
     records
@@ -83,15 +90,17 @@ def attention_maps(
     ------
     float32 (n_heads, n_genes, n_genes) of each cell, query × key.
     """
-    seen: list[torch.Tensor] = []
-    attention = model.layers[layer].self_attn
-    handle = attention.register_forward_hook(lambda _m, _args, output: seen.append(output[1]))
-    try:
-        for record in records:
-            input_ids, genes = gene_of_token(tokenizer, template, record)
-            ids, mask = pad_left([input_ids], tokenizer.pad_token_id, model.device)
-            model(input_ids=ids, attention_mask=mask, use_cache=False)
-            n_genes = len(str(record["cell_sentence"]).split())
-            yield aggregate(seen.pop()[0], genes, n_genes).cpu().numpy()
-    finally:
-        handle.remove()
+    layer %= model.config.num_hidden_layers
+    device = next(model.parameters()).device
+    for record in records:
+        input_ids, genes = gene_of_token(tokenizer, template, record)
+        n_genes = len(str(record["cell_sentence"]).split())
+        where = model.layers[layer].input_layernorm.weight.device
+        aggregate = _Aggregate(genes, n_genes, layer, where)
+        ids = torch.from_numpy(input_ids[None].astype(np.int64)).to(device)
+        with using(model, BLOCKWISE):
+            try:
+                model(input_ids=ids, use_cache=False, attention_observer=aggregate)
+            except LayerReached as reached:
+                made = reached.hidden.cpu().numpy()
+        yield made

@@ -21,7 +21,13 @@ from c2sflow.anndata_io import open_anndata
 from c2sflow.errors import UserError
 from c2sflow.model_files import fetch_model
 from c2sflow.normalisation import normalise
-from c2sflow.prompts import EMBEDDING_PROMPT, PERTURBATION_PROMPT, check_fields, load_template
+from c2sflow.prompts import (
+    EMBEDDING_PROMPT,
+    PERTURBATION_PROMPT,
+    check_fields,
+    first_genes,
+    load_template,
+)
 from c2sflow.reconstruction import RankFit
 from c2sflow.sentences import cell_sentences, gene_words
 from c2sflow.states import detect_state
@@ -34,7 +40,7 @@ HUB_MODELS = {
     "27B": "vandijklab/C2S-Scale-Gemma-2-27B",
 }
 MODEL_CACHE = Path.home() / ".cache" / "c2sflow"
-POOLING = {"mean_pool": "mean", "last_token": "last"}
+POOLING = {"mean_pool": "mean", "last_token": "last", "gene_pool": "genes"}
 
 
 @dataclass
@@ -54,7 +60,8 @@ class Cell2SenConfig:
     max_genes
         Genes in a sentence; None for all that are expressed.
     aggregation_type
-        "mean_pool" over the prompt's tokens, or the "last_token".
+        "mean_pool" over the prompt's tokens, "gene_pool" over those of the genes, or the
+        "last_token".
     embedding_prompt_template
         Prompt with ``{cell_sentence}`` and, if wanted, ``{organism}``, ``{num_genes}`` or any
         column of obs; None for the built-in one.
@@ -81,7 +88,7 @@ class Cell2SenConfig:
     perturbation_column: str | None = None
     max_new_tokens: int = 200
     max_genes: int | None = None
-    aggregation_type: Literal["mean_pool", "last_token"] = "mean_pool"
+    aggregation_type: Literal["mean_pool", "gene_pool", "last_token"] = "mean_pool"
     embedding_prompt_template: str | None = None
     return_fit: bool = False
     dtype: str = "auto"
@@ -97,7 +104,7 @@ class Cell2SenConfig:
             raise UserError(f"model_size {self.model_size!r}: choose 2B or 27B, or a model_path")
         if self.aggregation_type not in POOLING:
             raise UserError(
-                f"aggregation_type {self.aggregation_type!r}: choose mean_pool or last_token"
+                f"aggregation_type {self.aggregation_type!r}: choose {', '.join(POOLING)}"
             )
 
 
@@ -146,9 +153,6 @@ class Cell2Sen:
     @cached_property
     def model(self):
         """The causal language model; its backbone embeds, its head generates."""
-        return self._load("flash_attention_2" if self.config.use_flash_attn else "auto")
-
-    def _load(self, attention: str):
         from c2sflow.models import load_model
 
         return load_model(
@@ -156,7 +160,7 @@ class Cell2Sen:
             head=True,
             device=self.config.device,
             dtype=self.config.dtype,
-            attention=attention,
+            attention="flash_attention_2" if self.config.use_flash_attn else "auto",
             quantization="nf4" if self.config.use_quantization else "none",
         )
 
@@ -234,33 +238,27 @@ class Cell2Sen:
         float32 (n_cells, hidden_size), NaN for a cell without genes; and, with
         `output_attentions`, float32 (n_heads, n_genes, n_genes) of each cell, query × key.
         """
-        from c2sflow.embedding import embed_tokens
-        from c2sflow.tokenization import tokenize_prompts
+        from c2sflow.attention_maps import attention_maps
+        from c2sflow.embedding import embed_cells
 
         check_fields(self.embedding_prompt, dataset.columns, "embedding_prompt_template")
         records = dataset.to_dict("records")
-        context = self.model.config.max_position_embeddings
-        prompts = tokenize_prompts(self.tokenizer, self.embedding_prompt, records, context)
-        vectors, _ = embed_tokens(
-            self.model.get_decoder(),
-            prompts.input_ids,
-            self.tokenizer.pad_token_id,
+        backbone = self.model.get_decoder()
+        made = embed_cells(
+            backbone,
+            self.tokenizer,
+            self.embedding_prompt,
+            records,
             pooling=POOLING[self.config.aggregation_type],
             max_rows=self.config.batch_size,
         )
         if not output_attentions:
-            return vectors
-        return vectors, self._attention_maps(records, emb_layer)
-
-    def _attention_maps(self, records: list[dict], layer: int) -> list[np.ndarray]:
-        from c2sflow.attention_maps import attention_maps
-
-        eager = self.model.config._attn_implementation == "eager"
-        model = self.model if eager else self._load("eager")
-        maps = attention_maps(
-            model.get_decoder(), self.tokenizer, self.embedding_prompt, records, layer
-        )
-        return list(maps)
+            return made.vectors
+        used = [
+            first_genes(record, n) for record, n in zip(records, made.n_genes.tolist(), strict=True)
+        ]
+        maps = attention_maps(backbone, self.tokenizer, self.embedding_prompt, used, emb_layer)
+        return made.vectors, list(maps)
 
     def get_perturbations(
         self, dataset: pd.DataFrame, perturbations_list: list[str | None] | None = None

@@ -84,6 +84,12 @@ def _tensor_shapes(path: Path) -> list[list[int]]:
     return [entry["shape"] for entry in header.values()]
 
 
+def weight_shapes(directory: str | Path) -> list[list[int]]:
+    """Shapes of all tensors of a model directory, checked by `read_config`."""
+    directory = Path(directory)
+    return [shape for name in weight_files(directory) for shape in _tensor_shapes(directory / name)]
+
+
 def describe_model(directory: str | Path, source: str) -> dict:
     """What a run records of its model.
 
@@ -103,7 +109,6 @@ def describe_model(directory: str | Path, source: str) -> dict:
     directory = Path(directory)
     config = read_config(directory)
     names = ["config.json", "tokenizer.json", *weight_files(directory)]
-    shapes = [shape for name in names[2:] for shape in _tensor_shapes(directory / name)]
     digest = hashlib.sha256()
     for name in names:
         digest.update(f"{name} {file_digest(directory / name)}\n".encode())
@@ -117,7 +122,7 @@ def describe_model(directory: str | Path, source: str) -> dict:
         "num_layers": config["num_hidden_layers"],
         "context": config["max_position_embeddings"],
         "vocab_size": config["vocab_size"],
-        "n_parameters": sum(math.prod(shape) for shape in shapes),
+        "n_parameters": sum(math.prod(shape) for shape in weight_shapes(directory)),
     }
 
 

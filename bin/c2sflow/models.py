@@ -1,4 +1,4 @@
-"""Loading a language model: device, dtype, attention and quantisation."""
+"""Loading a language model."""
 
 from __future__ import annotations
 
@@ -15,56 +15,14 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import is_flash_attn_2_available
 
+from c2sflow.attention_choice import choose_attention
+from c2sflow.batching import devices_of
 from c2sflow.errors import UserError
 from c2sflow.model_files import read_config
+from c2sflow.placement import free_memory, place, resolve_device, resolve_dtype, weight_bytes
 
 LOGGER = logging.getLogger(__name__)
-
-
-def resolve_device(device: str = "auto") -> torch.device:
-    """`auto` is the GPU where there is one.
-
-    Raises
-    ------
-    UserError
-        If cuda is asked for and torch sees no GPU: never falls back to the CPU in silence.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(
-            "--device cuda: torch sees no GPU here. Check nvidia-smi, CUDA_VISIBLE_DEVICES and "
-            "that the container was started with GPU access, or use --device cpu"
-        )
-    return torch.device(device)
-
-
-def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 on a GPU that has it, else float32.
-
-    On CPU float32 is 1.5 times as fast as bfloat16 (measured, AVX-512), and exact.
-    """
-    if dtype != "auto":
-        return getattr(torch, dtype)
-    if device.type == "cuda" and torch.cuda.is_bf16_supported():
-        return torch.bfloat16
-    return torch.float32
-
-
-def resolve_attention(attention: str, device: torch.device, dtype: torch.dtype) -> str:
-    """`auto` is the fastest implementation that honours Gemma-2's soft-capped logits.
-
-    That is flash_attention_2 where it is installed (GPU, half precision), else eager. sdpa has no
-    soft-cap, and transformers refuses it for Gemma-2.
-    """
-    if attention != "auto":
-        return attention
-    half = dtype in (torch.bfloat16, torch.float16)
-    if device.type == "cuda" and half and is_flash_attn_2_available():
-        return "flash_attention_2"
-    return "eager"
 
 
 def _quantization_config(quantization: str, dtype: torch.dtype) -> BitsAndBytesConfig | None:
@@ -101,7 +59,8 @@ def load_model(
     dtype
         auto, bfloat16, float16 or float32.
     attention
-        auto, eager, sdpa, flex_attention or flash_attention_2.
+        auto, blockwise, eager, sdpa, flex_attention or flash_attention_2; see
+        `c2sflow.attention_choice`.
     quantization
         none, nf4 or int8 (bitsandbytes).
 
@@ -112,40 +71,54 @@ def load_model(
     """
     directory = Path(directory)
     read_config(directory)
+    config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
     where = resolve_device(device)
-    precision = resolve_dtype(dtype, where)
-    chosen = resolve_attention(attention, where, precision)
+    precision = resolve_dtype(dtype, where, config)
+    needed = weight_bytes(directory, precision, quantization, head)
+    device_map = place(needed, where, free_memory(where))
+    chosen = choose_attention(attention, config, where, precision, head)
     try:
         model = (AutoModelForCausalLM if head else AutoModel).from_pretrained(
             directory,
-            config=AutoConfig.from_pretrained(directory, trust_remote_code=False),
+            config=config,
             dtype=precision,
             attn_implementation=chosen,
             quantization_config=_quantization_config(quantization, precision),
-            device_map={"": str(where)},
+            device_map=device_map,
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
         )
+    except torch.OutOfMemoryError:
+        raise
     except (ValueError, ImportError, OSError, RuntimeError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
         reason = str(error).strip().splitlines()[0]
         raise UserError(
             f"model {directory} cannot be loaded ({chosen}, {precision}): {reason}"
         ) from error
+    if {"cpu", "disk"} & set(map(str, getattr(model, "hf_device_map", {}).values())) - {where.type}:
+        raise UserError(
+            f"model {directory} does not fit into the memory of the GPUs as it is cut between "
+            "them; use --quantization nf4, or more GPUs (--gpus_per_task)"
+        )
     if quantization == "nf4" and where.type == "cpu":
         _leave_odd_widths_unpacked(model)
     LOGGER.info(
-        "model on %s (%s), attention %s, weights %s%s, %.0f MiB",
-        where,
-        torch.cuda.get_device_name(where) if where.type == "cuda" else "CPU",
-        chosen,
+        "model on %s, attention %s, weights %s%s, %.0f MiB",
+        " and ".join(map(_describe, devices_of(model))),
+        model.config._attn_implementation,
         str(precision).removeprefix("torch."),
         "" if quantization == "none" else f", {quantization}",
         model.get_memory_footprint() / 2**20,
     )
     return model.eval()
+
+
+def _describe(device: torch.device) -> str:
+    if device.type != "cuda":
+        return f"{device} ({torch.get_num_threads()} threads)"
+    properties = torch.cuda.get_device_properties(device)
+    return f"{device} ({properties.name}, {properties.total_memory / 2**30:.0f} GiB)"
 
 
 def _leave_odd_widths_unpacked(model: PreTrainedModel) -> None:

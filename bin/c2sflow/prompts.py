@@ -99,3 +99,9 @@ def check_fields(template: str, columns: Iterable[str], where: str) -> None:
 def fill(template: str, record: Mapping[str, object]) -> str:
     """One prompt. `record` holds cell_sentence, n_genes, organism and any obs column."""
     return template.format_map({**record, "num_genes": record["n_genes"]})
+
+
+def first_genes(record: Mapping[str, object], n_genes: int) -> dict[str, object]:
+    """The record with the first `n_genes` genes of its sentence."""
+    words = str(record["cell_sentence"]).split(" ")[:n_genes]
+    return {**record, "cell_sentence": " ".join(words), "n_genes": n_genes}

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from tokenizers import Encoding
 from transformers import PreTrainedTokenizerBase
 
 from c2sflow.errors import UserError
-from c2sflow.prompts import fill
+from c2sflow.prompts import fill, first_genes
 
-CHUNK = 1024  # prompts handed to the tokenizer's threads at a time
+CHUNK = 512  # prompts handed to the tokenizer's threads at a time
+AHEAD = 3  # chunks tokenised before they are needed
 
 
 @dataclass
@@ -26,11 +30,14 @@ class TokenizedPrompts:
         int32 (n_cells,): genes of the sentence as used.
     truncated
         bool (n_cells,): genes were left out because the context is full.
+    sentences
+        int32 (n_cells, 2): the first token of the cell sentence, and the first after it.
     """
 
     input_ids: list[np.ndarray]
     n_genes: np.ndarray
     truncated: np.ndarray
+    sentences: np.ndarray
 
     @property
     def n_tokens(self) -> np.ndarray:
@@ -38,34 +45,72 @@ class TokenizedPrompts:
         return np.array([ids.size for ids in self.input_ids], dtype=np.int64)
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[np.ndarray]:
-    return [np.asarray(ids, dtype=np.int32) for ids in tokenizer(list(prompts))["input_ids"]]
+@dataclass
+class _Prompt:
+    """A cell's prompt: its text, where the sentence begins in it, and its tokens."""
+
+    text: str
+    begin: int
+    end: int
+    encoding: Encoding | None = None
+
+    @classmethod
+    def of(cls, template: str, record: Mapping[str, object]) -> _Prompt:
+        begin = len(fill(template.partition("{cell_sentence}")[0], record))
+        return cls(fill(template, record), begin, begin + len(str(record["cell_sentence"])))
+
+    @property
+    def ids(self) -> np.ndarray:
+        return np.asarray(self.encoding.ids, dtype=np.int32)
+
+    def sentence(self) -> tuple[int, int]:
+        """First token of the sentence, and the first after it."""
+        if self.begin == self.end:
+            return 0, 0
+        first = self._token_at(range(self.begin, self.end))
+        return first, self._token_at(range(self.end - 1, self.begin - 1, -1)) + 1
+
+    def _token_at(self, characters: range) -> int:
+        tokens = map(self.encoding.char_to_token, characters)  # None where one was normalised away
+        return next((token for token in tokens if token is not None), 0)
 
 
-def _first_genes(record: Mapping[str, object], n_genes: int) -> dict[str, object]:
-    words = str(record["cell_sentence"]).split(" ")[:n_genes]
-    return {**record, "cell_sentence": " ".join(words), "n_genes": n_genes}
+def _encode(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[_Prompt]) -> None:
+    texts = [prompt.text for prompt in prompts]
+    for prompt, encoding in zip(prompts, tokenizer(texts).encodings, strict=True):
+        prompt.encoding = encoding
 
 
 def _fit_to_context(
-    tokenizer: PreTrainedTokenizerBase, template: str, record: Mapping[str, object], context: int
-) -> tuple[np.ndarray, int]:
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    record: Mapping[str, object],
+    context: int,
+    whole: _Prompt,
+) -> tuple[_Prompt, int]:
     """Longest prompt of whole genes, from the first on, that has at most `context` tokens."""
-    fits, too_many = 0, int(record["n_genes"])
-    best = _encode(tokenizer, [fill(template, _first_genes(record, 0))])[0]
-    if best.size > context:
-        raise UserError(
-            f"the prompt without a gene has {best.size} tokens, and the model takes {context}; "
-            "shorten the prompt template"
-        )
-    while too_many - fits > 1:
-        n_genes = (fits + too_many) // 2
-        ids = _encode(tokenizer, [fill(template, _first_genes(record, n_genes))])[0]
-        if ids.size <= context:
-            fits, best = n_genes, ids
-        else:
-            too_many = n_genes
-    return best, fits
+
+    def with_genes(n_genes: int) -> _Prompt:
+        prompt = _Prompt.of(template, first_genes(record, n_genes))
+        _encode(tokenizer, [prompt])
+        return prompt
+
+    # The tokens of the whole prompt tell nearly how many genes fit; the numbers in the prompt's
+    # own words can make it one more or less.
+    last = max(0, whole.sentence()[1] - (len(whole.encoding) - context) - 1)
+    n_genes = whole.text[whole.begin : whole.encoding.offsets[last][1]].count(" ")
+    prompt = with_genes(n_genes)
+    while len(prompt.encoding) > context:
+        if n_genes == 0:
+            raise UserError(
+                f"the prompt without a gene has {len(prompt.encoding)} tokens, and the model takes "
+                f"{context}; shorten the prompt template"
+            )
+        n_genes -= 1
+        prompt = with_genes(n_genes)
+    while len((longer := with_genes(n_genes + 1)).encoding) <= context:
+        prompt, n_genes = longer, n_genes + 1
+    return prompt, n_genes
 
 
 def tokenize_prompts(
@@ -82,18 +127,67 @@ def tokenize_prompts(
         cell_sentence, n_genes, organism and whatever else the template names.
     context
         Most tokens a prompt may have.
+
+    Raises
+    ------
+    UserError
+        If a prompt is too long without any gene.
     """
     input_ids: list[np.ndarray] = []
     n_genes = np.array([record["n_genes"] for record in records], dtype=np.int32)
     truncated = np.zeros(len(records), dtype=bool)
+    sentences = np.zeros((len(records), 2), dtype=np.int32)
     for start in range(0, len(records), CHUNK):
-        chunk = records[start : start + CHUNK]
-        encoded = _encode(tokenizer, [fill(template, record) for record in chunk])
-        for row, (record, ids) in enumerate(zip(chunk, encoded, strict=True), start):
+        prompts = [_Prompt.of(template, record) for record in records[start : start + CHUNK]]
+        _encode(tokenizer, prompts)
+        for row, prompt in enumerate(prompts, start):
             if n_genes[row] == 0:
-                ids = ids[:0]
-            elif ids.size > context:
-                ids, n_genes[row] = _fit_to_context(tokenizer, template, record, context)
+                input_ids.append(np.empty(0, dtype=np.int32))
+                continue
+            if len(prompt.encoding) > context:
+                record = records[row]
+                prompt, n_genes[row] = _fit_to_context(tokenizer, template, record, context, prompt)
                 truncated[row] = True
-            input_ids.append(ids)
-    return TokenizedPrompts(input_ids, n_genes, truncated)
+            input_ids.append(prompt.ids)
+            sentences[row] = prompt.sentence()
+    return TokenizedPrompts(input_ids, n_genes, truncated, sentences)
+
+
+def tokenize_ahead(
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    records: Sequence[Mapping[str, object]],
+    context: int,
+    mixed: bool = False,
+) -> Iterator[tuple[np.ndarray, TokenizedPrompts]]:
+    """`tokenize_prompts` in chunks, by a thread that works while the model does.
+
+    Parameters
+    ----------
+    mixed
+        Give each chunk sentences of every length (for packing); else the longest come first
+        (for padding). The longest of all is in the first chunk in either case.
+
+    Yields
+    ------
+    Positions in `records`, and their prompts.
+    """
+    order = np.argsort([-len(str(record["cell_sentence"])) for record in records], kind="stable")
+    n_chunks = -(-len(records) // CHUNK)
+    if mixed:
+        chunks = [order[n::n_chunks] for n in range(n_chunks)]
+    else:
+        chunks = [order[n * CHUNK : (n + 1) * CHUNK] for n in range(n_chunks)]
+
+    def tokenize(rows: np.ndarray) -> TokenizedPrompts:
+        return tokenize_prompts(tokenizer, template, [records[row] for row in rows], context)
+
+    with ThreadPoolExecutor(1) as thread:
+        waiting: deque = deque()
+        for rows in chunks:
+            waiting.append((rows, thread.submit(tokenize, rows)))
+            if len(waiting) > AHEAD:
+                rows, tokenized = waiting.popleft()
+                yield rows, tokenized.result()
+        for rows, tokenized in waiting:
+            yield rows, tokenized.result()

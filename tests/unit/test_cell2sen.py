@@ -93,7 +93,7 @@ def test_prompt_with_a_column_of_obs(adata, settings):
     ("wrong", "message"),
     [
         ({"model_size": "3B"}, "choose 2B or 27B"),
-        ({"aggregation_type": "max"}, "choose mean_pool or last_token"),
+        ({"aggregation_type": "max"}, "choose mean_pool, last_token, gene_pool"),
     ],
 )
 def test_wrong_settings(wrong, message):
