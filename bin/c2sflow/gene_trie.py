@@ -119,6 +119,10 @@ class GeneTrie:
             begun=torch.zeros(n_rows, dtype=torch.int64, device=self.below.device),
         )
 
+    def restart(self, state: TrieState, rows: torch.Tensor) -> None:
+        """Let some rows begin anew, in place."""
+        state.put(rows, self.start(len(rows)))
+
     def complete(self, state: TrieState) -> torch.Tensor:
         """bool (n_rows,): the row stands at the end of a gene that it has not said before."""
         below = state.left.gather(1, self.inner_children[state.node]).sum(dim=1)
@@ -159,26 +163,31 @@ class GeneTrie:
         result[:, self.eos] = scores[:, self.eos].masked_fill(~complete, -torch.inf)
         return result[:, : self.vocab_size]
 
-    def advance(self, state: TrieState, tokens: torch.Tensor, step: int) -> None:
-        """Move each row along its token, in place.
+    def advance(
+        self, state: TrieState, tokens: torch.Tensor, steps: torch.Tensor, active: torch.Tensor
+    ) -> None:
+        """Move rows along their tokens, in place.
 
         Parameters
         ----------
         tokens
             int64 (n_rows,), allowed by `constrain`.
-        step
-            Number of tokens said before.
+        steps
+            int64 (n_rows,): number of tokens said before.
+        active
+            bool (n_rows,): the others stay where they are.
         """
         child, inside = self._child(state.node, tokens)
         fresh, _ = self._child(torch.zeros_like(state.node), tokens)
         if self.no_repeats:
             # Who begins anew has said the gene it stood at: one gene fewer on the way to it.
-            leaving = (~inside & (state.node > 0)).to(state.left.dtype)
+            leaving = (~inside & (state.node > 0) & active).to(state.left.dtype)
             ways = self.ways[state.node]
             state.left.scatter_add_(1, ways, -leaving[:, None].expand(ways.shape).contiguous())
             state.left[:, -1] = 0
-        state.begun = torch.where(inside & (state.node > 0), state.begun, step)
-        state.node = torch.where(inside, child, fresh)
+        goes_on = inside & (state.node > 0) | ~active
+        state.begun.copy_(torch.where(goes_on, state.begun, steps))
+        state.node.copy_(torch.where(active, torch.where(inside, child, fresh), state.node))
 
     def _child(self, node: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Child along the token, and whether there is one."""
@@ -206,6 +215,11 @@ class TrieState:
     left: torch.Tensor
     begun: torch.Tensor
 
-    def keep(self, rows: torch.Tensor) -> None:
-        """Keep some rows only, in place."""
-        self.node, self.left, self.begun = self.node[rows], self.left[rows], self.begun[rows]
+    def of(self, rows: torch.Tensor | slice) -> TrieState:
+        """State of some rows: a copy, or for a slice a view."""
+        return TrieState(self.node[rows], self.left[rows], self.begun[rows])
+
+    def put(self, rows: torch.Tensor | slice, state: TrieState) -> None:
+        """Take over the state of some rows."""
+        if not isinstance(rows, slice):  # else `state` is a view of this one
+            self.node[rows], self.left[rows], self.begun[rows] = state.node, state.left, state.begun

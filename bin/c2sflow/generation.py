@@ -1,30 +1,42 @@
-"""Generation of cell sentences: batched decoding in which finished rows leave.
+"""Generation of cell sentences: rows are decoded together, leave when done, and make room for more.
 
 The loop is ours because of what transformers' own cannot give: its continuous batching drops
 Gemma-2's soft-cap, and `generate` carries finished rows to the end and keeps every step's logits
 to give a likelihood. Rows are independent: prompts are padded on the left, positions count real
-tokens, and samples are drawn from a generator of the row's own.
+tokens, and samples are drawn by numbers of the row's own.
 """
 
 from __future__ import annotations
 
-import hashlib
+import logging
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from tqdm import tqdm
+from transformers import PreTrainedModel
 
 from c2sflow.batching import (
-    pad_left,
+    free_bytes,
     progress_bar,
+    resolve_cache_tokens,
     resolve_max_batch_tokens,
-    run_batches,
-    token_batches,
 )
+from c2sflow.decode_cache import DecodeCache
+from c2sflow.errors import UserError
 from c2sflow.gene_trie import GeneTrie
+from c2sflow.sampling import next_tokens, row_numbers
+
+LOGGER = logging.getLogger(__name__)
+
+# Slots beyond what a row needs: how many steps rows can be exchanged before all are moved.
+SPARE_SLOTS = 64
+# Steps between looks at which rows are done: a look waits for the GPU, and costs a CPU nothing.
+STEPS = {"cpu": 1}
+STEPS_OTHERWISE = 8
 
 
 @dataclass
@@ -53,8 +65,22 @@ class GenerationStats:
 
     n_prompt_tokens: int = 0
     n_new_tokens: int = 0
+    n_steps: int = 0
     seconds: float = 0.0
     max_batch_tokens: int = 0
+
+
+@dataclass
+class Decoding:
+    """How answers are made: see `generate_tokens`."""
+
+    pad_token_id: int
+    eos_token_ids: Sequence[int]
+    max_new_tokens: int = 200
+    temperature: float = 0.0
+    top_p: float = 1.0
+    trie: GeneTrie | None = None
+    seed: int = 42
 
 
 def end_tokens(model: PreTrainedModel, tokenizer_eos: int | None) -> list[int]:
@@ -64,101 +90,13 @@ def end_tokens(model: PreTrainedModel, tokenizer_eos: int | None) -> list[int]:
     return sorted({token for token in [*configured, tokenizer_eos] if token is not None})
 
 
-def row_generator(seed: int, key: str) -> torch.Generator:
-    """Random numbers of one answer: by seed and key (cell, perturbation, sample), not by batch."""
-    digest = hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
-
-
-class _Sampler:
-    """Next tokens of a batch: the likeliest, or drawn at a temperature by each row's generator."""
-
-    def __init__(self, temperature: float, generators: Sequence[torch.Generator] | None):
-        self.temperature = temperature
-        self.generators = generators
-
-    def __call__(self, log_probs: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
-        if not self.temperature:
-            return log_probs.argmax(dim=-1)
-        # Gumbel's trick: the largest of log p / T + Gumbel noise is a draw from the softmax. The
-        # noise is made on the CPU so that a GPU gives the same sample.
-        size = log_probs.shape[-1]
-        noise = torch.stack([torch.rand(size, generator=self.generators[row]) for row in rows])
-        gumbel = -(-noise.clamp_min(1e-20).log()).log()
-        return (log_probs / self.temperature + gumbel.to(log_probs.device)).argmax(dim=-1)
-
-
 @torch.inference_mode()
-def _decode_batch(
-    model: PreTrainedModel,
-    input_ids: Sequence[np.ndarray],
-    rows: np.ndarray,
-    pad_token_id: int,
-    eos: torch.Tensor,
-    max_new_tokens: int,
-    sampler: _Sampler,
-    trie: GeneTrie | None,
-) -> list[Answer]:
-    """Answers of the prompts of one batch; `rows` are their positions in the whole run."""
-    device = model.device
-    ids, mask = pad_left(input_ids, pad_token_id, device)
-    positions = (mask.cumsum(dim=1) - 1).clamp_min(0)
-    cache = DynamicCache(config=model.config)
-    answers = [Answer() for _ in rows]
-    alive = np.arange(rows.size)
-    state = trie.start(rows.size) if trie else None
-    for step in range(max_new_tokens):
-        output = model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        log_probs = output.logits[:, -1].float().log_softmax(dim=-1)
-        allowed = trie.constrain(log_probs, state) if trie else log_probs
-        chosen = sampler(allowed, rows[alive])
-        scores = log_probs.gather(1, chosen[:, None])[:, 0]
-        ended = torch.isin(chosen, eos)
-        tokens, scores, stop = chosen.tolist(), scores.tolist(), ended.cpu().numpy()
-        for row, token, score, done in zip(alive, tokens, scores, stop, strict=True):
-            answers[row].log_likelihood += score
-            if done:
-                answers[row].finish_reason = "eos"
-            else:
-                answers[row].token_ids.append(token)
-        if trie:
-            trie.advance(state, chosen, step)
-        ids, positions = chosen[:, None], positions[:, -1:] + 1
-        mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
-        if stop.all():
-            return answers
-        if stop.any():
-            keep = (~ended).nonzero()[:, 0]
-            ids, mask, positions = ids[keep], mask[keep], positions[keep]
-            cache.batch_select_indices(keep)
-            alive = alive[~stop]
-            if trie:
-                state.keep(keep)
-    if trie:  # max_new_tokens cut the last gene of some: what is left of it is no gene
-        ends = torch.where(trie.complete(state), max_new_tokens, state.begun).tolist()
-        for row, end in zip(alive, ends, strict=True):
-            del answers[row].token_ids[end:]
-    return answers
-
-
 def generate_tokens(
     model: PreTrainedModel,
     input_ids: Sequence[np.ndarray],
-    pad_token_id: int,
-    eos_token_ids: Sequence[int],
+    decoding: Decoding,
     *,
-    max_new_tokens: int = 200,
-    temperature: float = 0.0,
-    trie: GeneTrie | None = None,
     keys: Sequence[str] | None = None,
-    seed: int = 42,
     max_batch_tokens: int | str | None = "auto",
     max_rows: int | None = None,
     progress: bool = True,
@@ -171,46 +109,244 @@ def generate_tokens(
         A causal language model, from `c2sflow.models.load_model` with `head=True`.
     input_ids
         Token ids of each prompt; an empty prompt gets an empty answer.
-    pad_token_id, eos_token_ids
-        See `end_tokens`.
-    max_new_tokens
-        Longest answer.
-    temperature
-        0 is greedy; above 0 answers are sampled, each by `seed` and its entry in `keys`.
-    trie
-        Lets answers hold genes only; None for whatever the model says.
+    decoding
+        Temperature 0 is greedy; above 0 answers are sampled, each by the seed and its entry in
+        `keys`. With a trie, answers hold genes only.
     max_batch_tokens
-        Most tokens a batch, the tokens to come included; "auto" finds it from free memory.
+        Most tokens decoded together, those to come included; "auto" finds it from free memory.
+        Halved when memory runs out.
     max_rows
-        Most prompts a batch; None for no other limit than tokens.
+        Most prompts decoded together; None for no other limit than tokens.
 
     Returns
     -------
     Answers in the order of `input_ids`, and the figures of the run.
+
+    Raises
+    ------
+    UserError
+        If a single prompt does not fit into memory.
     """
     lengths = np.array([ids.size for ids in input_ids], dtype=np.int64)
-    stats = GenerationStats(n_prompt_tokens=int(lengths.sum()))
-    stats.max_batch_tokens = resolve_max_batch_tokens(max_batch_tokens, model)
-    eos = torch.tensor(list(eos_token_ids), device=model.device)
     answers = [Answer() for _ in input_ids]
+    order = np.argsort(-lengths, kind="stable")
+    waiting = deque(order[lengths[order] > 0].tolist())
+    stats = GenerationStats(n_prompt_tokens=int(lengths.sum()))
+    budget = resolve_cache_tokens(max_batch_tokens, model)
+    LOGGER.info(
+        "%d answers to generate: %.1f GiB free, up to %d tokens decoded together",
+        len(waiting), free_bytes(model.device) / 2**30, budget,
+    )  # fmt: skip
     started = time.perf_counter()
-
-    def run(batch: np.ndarray) -> None:
-        # Generators are made anew, so that a batch halved after running out of memory draws
-        # the same numbers again.
-        generators = {row: row_generator(seed, keys[row]) for row in batch} if temperature else None
-        sampler = _Sampler(temperature, generators)
-        prompts = [input_ids[row] for row in batch]
-        decoded = _decode_batch(
-            model, prompts, batch, pad_token_id, eos, max_new_tokens, sampler, trie
-        )
-        for row, answer in zip(batch, decoded, strict=True):
-            answers[row] = answer
-
-    limits = {"extra": max_new_tokens, "max_rows": max_rows}
-    batches = token_batches(lengths, stats.max_batch_tokens, **limits)
-    with progress_bar(int((lengths > 0).sum()), "answer", progress) as bar:
-        run_batches(batches, run, bar.update)
+    with progress_bar(len(waiting), "answer", progress) as bar:
+        while waiting:
+            slots = int(lengths[waiting[0]]) + decoding.max_new_tokens + SPARE_SLOTS
+            n_rows = max(1, min(budget // slots, len(waiting), max_rows or len(waiting)))
+            batch = _Batch(model, input_ids, keys, decoding, n_rows, slots, answers, stats, bar)
+            try:
+                batch.run(waiting)
+            except torch.OutOfMemoryError:
+                if n_rows == 1:
+                    raise UserError(
+                        f"a prompt of {lengths[waiting[0]]} tokens alone does not fit into the "
+                        f"memory of {model.device}; use --quantization nf4, fewer genes "
+                        "(--max_genes) or a larger GPU"
+                    ) from None
+                # Whose answers are begun anew, the longest first again.
+                waiting.extendleft(sorted(batch.under_way(), key=lambda n: (lengths[n], -n)))
+                budget = n_rows // 2 * slots
+                torch.cuda.empty_cache()
+                LOGGER.warning("out of memory: up to %d tokens decoded together now", budget)
     stats.seconds = time.perf_counter() - started
-    stats.n_new_tokens = sum(len(answer.token_ids) for answer in answers)
+    stats.max_batch_tokens = budget
     return answers, stats
+
+
+class _Batch:
+    """Rows that are decoded together."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        input_ids: Sequence[np.ndarray],
+        keys: Sequence[str] | None,
+        decoding: Decoding,
+        n_rows: int,
+        n_slots: int,
+        answers: list[Answer],
+        stats: GenerationStats,
+        bar: tqdm,
+    ):
+        self.model, self.input_ids, self.keys, self.decoding = model, input_ids, keys, decoding
+        self.answers, self.stats, self.bar = answers, stats, bar
+        self.device = model.device
+        self.prompts = np.full(n_rows, -1)  # which prompt a row answers, -1 for none
+        self.sizes = np.zeros(n_rows, dtype=np.int64)  # tokens of its prompt
+        self.steps = np.zeros(n_rows, dtype=np.int64)  # and those said, unless the row is done
+        self.cache = DecodeCache(model.config, n_rows, n_slots, self.device)
+        self.eos = torch.tensor(list(decoding.eos_token_ids), device=self.device)
+        self.state = decoding.trie.start(n_rows) if decoding.trie else None
+        new = decoding.max_new_tokens
+
+        def zeros(*shape: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
+            return torch.zeros(n_rows, *shape, dtype=dtype, device=self.device)
+
+        self.tokens, self.last, self.position = zeros(new + 1), zeros(), zeros()
+        self.n_said, self.score = zeros(), zeros(dtype=torch.float64)
+        self.done, self.ended = zeros(dtype=torch.bool) | True, zeros(dtype=torch.bool)
+        self.numbers = zeros(new, dtype=torch.float64) if decoding.temperature else None
+
+    def under_way(self) -> list[int]:
+        """Prompts that are not answered yet."""
+        return self.prompts[self.prompts >= 0].tolist()
+
+    def run(self, waiting: deque[int]) -> None:
+        """Answer all that wait."""
+        between = STEPS.get(self.device.type, STEPS_OTHERWISE)
+        while True:
+            self._admit(waiting)
+            live = self.prompts >= 0
+            if not live.any():
+                return
+            left = self.decoding.max_new_tokens - self.steps[live].max()
+            for _ in range(min(between, int(left))):
+                self._step()
+            self._collect()
+            self._shrink(waiting)
+
+    def _admit(self, waiting: deque[int]) -> None:
+        """Let prompts take the free rows, once a quarter of them is free."""
+        free = np.flatnonzero(self.prompts < 0)
+        if not waiting or 4 * free.size < self.prompts.size:
+            return
+        if free.size == self.prompts.size:
+            self.cache.clear()
+        n_rows = min(free.size, len(waiting))
+        rows, prompts = free[:n_rows], [waiting[n] for n in range(n_rows)]
+        limit = resolve_max_batch_tokens(None, self.model)
+        start = 0
+        while start < n_rows:
+            longest = self.input_ids[prompts[start]].size
+            stop = min(n_rows, start + max(1, limit // longest))
+            self.prompts[rows[start:stop]] = [waiting.popleft() for _ in range(start, stop)]
+            self._prefill(rows[start:stop])
+            start = stop
+
+    def _prefill(self, rows: np.ndarray) -> None:
+        """The prompts of new rows, and their first token."""
+        prompts = self.prompts[rows]
+        ids, mask = pad_left([self.input_ids[n] for n in prompts], self.decoding.pad_token_id)
+        ids, mask = ids.to(self.device), mask.to(self.device)
+        positions = (mask.cumsum(dim=1) - 1).clamp_min(0)
+        fresh = DecodeCache(self.model.config, len(rows), ids.shape[1], self.device)
+        fresh.mask[:] = mask
+        logits = self.model(
+            input_ids=ids, attention_mask=mask, position_ids=positions,
+            past_key_values=fresh, use_cache=True, logits_to_keep=1,
+        ).logits[:, -1]  # fmt: skip
+        place = torch.from_numpy(rows).to(self.device)
+        self.cache.take_in(place, fresh)
+        self.sizes[rows] = [self.input_ids[n].size for n in prompts]
+        self.position[place] = mask.sum(dim=1)
+        for tensor in (self.n_said, self.score, self.done, self.ended):
+            tensor[place] = 0
+        if self.numbers is not None:
+            new = self.decoding.max_new_tokens
+            numbers = [row_numbers(self.decoding.seed, self.keys[n], new) for n in prompts]
+            self.numbers[place] = torch.from_numpy(np.stack(numbers)).to(self.device)
+        if self.state:
+            self.decoding.trie.restart(self.state, place)
+        self._choose(logits, place)
+        self.steps[rows] = 1
+
+    def _step(self) -> None:
+        """One more token of every row."""
+        live = self.prompts >= 0
+        self.cache.make_room(int((self.sizes + self.steps)[live].max()) - 1)
+        logits = self.model(
+            input_ids=self.last[:, None],
+            attention_mask=self.cache.next_mask(),
+            position_ids=self.position[:, None],
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        self.position += 1
+        self._choose(logits, slice(None))
+        self.steps += 1
+        self.stats.n_steps += 1
+
+    def _choose(self, logits: torch.Tensor, rows: torch.Tensor | slice) -> None:
+        """Say the next token of these rows; those that are done say no more."""
+        trie, limit = self.decoding.trie, self.decoding.max_new_tokens
+        log_probs = logits.float().log_softmax(dim=-1)
+        state = self.state.of(rows) if trie else None
+        allowed = trie.constrain(log_probs, state) if trie else log_probs
+        said, done, tokens = self.n_said[rows], self.done[rows], self.tokens[rows]
+        numbers = None
+        if self.numbers is not None:
+            numbers = self.numbers[rows].gather(1, said.clamp_max(limit - 1)[:, None])[:, 0]
+        chosen = next_tokens(allowed, numbers, self.decoding.temperature, self.decoding.top_p)
+        ended = torch.isin(chosen, self.eos) & ~done
+        says = ~done & ~ended
+        if trie:
+            trie.advance(state, chosen, said, says)
+            self.state.put(rows, state)
+        scores = log_probs.gather(1, chosen[:, None])[:, 0].double()
+        self.score[rows] += torch.where(done, 0.0, scores)
+        # What a row that is done says goes into the column behind the last.
+        self.tokens[rows] = tokens.scatter(
+            1, torch.where(says, said, limit)[:, None], chosen[:, None]
+        )
+        self.n_said[rows] = said + says
+        self.last[rows] = chosen
+        self.ended[rows] |= ended
+        self.done[rows] |= ended | (self.n_said[rows] >= limit)
+
+    def _collect(self) -> None:
+        """Answers of the rows that are done; their rows are free."""
+        done = self.done.cpu().numpy() & (self.prompts >= 0)
+        if not done.any():
+            return
+        rows = torch.from_numpy(np.flatnonzero(done)).to(self.device)
+        n_said = self.n_said[rows]
+        if self.state:  # the limit cut the last gene of some: what is left of it is no gene
+            state = self.state.of(rows)
+            whole = self.ended[rows] | self.decoding.trie.complete(state)
+            n_said = torch.where(whole, n_said, state.begun)
+        columns = (self.tokens[rows], n_said, self.ended[rows], self.score[rows])
+        for prompt, tokens, end, ended, score in zip(
+            self.prompts[done], *(column.tolist() for column in columns), strict=True
+        ):
+            self.answers[prompt] = Answer(tokens[:end], "eos" if ended else "length", score)
+            self.stats.n_new_tokens += end
+        self.prompts[done] = -1
+        self.bar.update(int(done.sum()))
+
+    def _shrink(self, waiting: deque[int]) -> None:
+        """When nobody waits, rows that are free are computed no longer."""
+        live = np.flatnonzero(self.prompts >= 0)
+        if waiting or not live.size or 2 * live.size > self.prompts.size:
+            return
+        rows = torch.from_numpy(live).to(self.device)
+        self.cache.keep(rows)
+        for name in ("prompts", "sizes", "steps"):
+            setattr(self, name, getattr(self, name)[live])
+        names = ["tokens", "last", "position", "n_said", "score", "done", "ended", "numbers"]
+        for name in names[: None if self.numbers is not None else -1]:
+            setattr(self, name, getattr(self, name)[rows])
+        if self.state:
+            self.state = self.state.of(rows)
+
+
+def pad_left(
+    input_ids: Sequence[np.ndarray], pad_token_id: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """input_ids int64 and attention_mask bool, (n_rows, longest), padded on the left."""
+    longest = max(ids.size for ids in input_ids)
+    ids = np.full((len(input_ids), longest), pad_token_id, dtype=np.int64)
+    mask = np.zeros(ids.shape, dtype=bool)
+    for row, tokens in enumerate(input_ids):
+        ids[row, longest - tokens.size :] = tokens
+        mask[row, longest - tokens.size :] = True
+    return torch.from_numpy(ids), torch.from_numpy(mask)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from c2sflow.embedding import embed_tokens
+from c2sflow.embedding import Pooling, embed_cells
 from c2sflow.gene_trie import GeneTrie, gene_tokens
-from c2sflow.generation import GenerationStats, end_tokens, generate_tokens
+from c2sflow.generation import Decoding, GenerationStats, end_tokens, generate_tokens
 from c2sflow.genes import parse_answer
 from c2sflow.tokenization import tokenize_prompts
 
@@ -27,6 +26,7 @@ def predict(
     no_repeats: bool = True,
     max_new_tokens: int = 200,
     temperature: float = 0.0,
+    top_p: float = 1.0,
     num_samples: int = 1,
     seed: int = 42,
     max_batch_tokens: int | str | None = "auto",
@@ -40,8 +40,8 @@ def predict(
     model
         Causal language model with its head.
     cells
-        A row a prediction: cell_id, sample, organism, cell_sentence, n_genes, perturbation, and
-        the obs columns the template names.
+        A row a prediction: cell_id, sample, organism, cell_sentence, n_genes, perturbation (and
+        c2s_condition, where that tells more apart), and the obs columns the template names.
     genes
         Words of the data set's genes; what else is said counts as invalid.
     template
@@ -50,6 +50,9 @@ def predict(
         Let answers hold genes of `genes` only; else what the model says is counted.
     no_repeats
         With `valid_genes_only`: each gene at most once.
+    temperature, top_p
+        0 is greedy; else answers are sampled, from the likeliest tokens that together have the
+        probability `top_p`.
     num_samples
         Answers a row; more than one needs a temperature above 0.
 
@@ -57,12 +60,21 @@ def predict(
     -------
     Predictions, row by row (num_samples times): source_cell, sample, organism, perturbation,
     sample_index, c2s_sentence (valid genes, each once), c2s_n_predicted_genes, c2s_invalid_genes,
-    c2s_duplicate_genes, c2s_finish_reason, c2s_log_likelihood; and the figures of the run.
+    c2s_duplicate_genes, c2s_finish_reason, c2s_log_likelihood, c2s_truncated (genes of the control
+    cell were left out of the prompt); and the figures of the run.
     """
     records = [record for record in cells.to_dict("records") for _ in range(num_samples)]
     number = np.tile(np.arange(num_samples), len(cells))
     keys = [
-        f"{record['sample']}|{record['cell_id']}|{record['perturbation']}|{n}"
+        "|".join(
+            str(part)
+            for part in (
+                record["sample"],
+                record["cell_id"],
+                record.get("c2s_condition", record["perturbation"]),
+                n,
+            )
+        )
         for record, n in zip(records, number, strict=True)
     ]
     # The answer needs its place in the context too.
@@ -76,13 +88,16 @@ def predict(
     answers, stats = generate_tokens(
         model,
         prompts.input_ids,
-        tokenizer.pad_token_id,
-        eos,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        trie=trie,
+        Decoding(
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_ids=eos,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            trie=trie,
+            seed=seed,
+        ),
         keys=keys,
-        seed=seed,
         max_batch_tokens=max_batch_tokens,
         max_rows=max_rows,
         progress=progress,
@@ -106,6 +121,7 @@ def predict(
             "c2s_duplicate_genes": [answer.n_duplicate for answer in parsed],
             "c2s_finish_reason": [answer.finish_reason for answer in answers],
             "c2s_log_likelihood": [answer.log_likelihood for answer in answers],
+            "c2s_truncated": prompts.truncated,
         }
     )
     return frame, stats
@@ -118,7 +134,7 @@ def embed_predictions(
     predictions: pd.DataFrame,
     template: str,
     *,
-    pooling: Literal["mean", "last"] = "mean",
+    pooling: Pooling = "mean",
     layer: int = -1,
     max_batch_tokens: int | str | None = "auto",
     progress: bool = True,
@@ -143,14 +159,14 @@ def embed_predictions(
         {**source, "cell_sentence": sentence, "n_genes": n_genes}
         for source, (sentence, n_genes) in zip(sources, columns, strict=True)
     ]
-    prompts = tokenize_prompts(tokenizer, template, records, model.config.max_position_embeddings)
-    vectors, _ = embed_tokens(
+    made = embed_cells(
         model.get_decoder(),
-        prompts.input_ids,
-        tokenizer.pad_token_id,
+        tokenizer,
+        template,
+        records,
         pooling=pooling,
         layer=layer,
         max_batch_tokens=max_batch_tokens,
         progress=progress,
     )
-    return vectors
+    return made.vectors

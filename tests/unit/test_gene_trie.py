@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from c2sflow.gene_trie import GeneTrie, gene_tokens
-from c2sflow.generation import generate_tokens
+from c2sflow.generation import Decoding, generate_tokens
 from c2sflow.genes import parse_answer
 from c2sflow.models import load_model, load_tokenizer
 from c2sflow.prompts import PERTURBATION_PROMPT
@@ -61,9 +61,9 @@ def test_allows_exactly_what_leads_to_a_gene(paths, seed, no_repeats):
         kept = torch.isfinite(constrained)
         assert torch.equal(constrained[kept], scores[kept])
         chosen = constrained.argmax(dim=1)
-        trie.advance(state, chosen, step)
+        trie.advance(state, chosen, torch.full_like(chosen, step), chosen != EOS)
         alive = [row for row, token in enumerate(chosen.tolist()) if token != EOS]
-        state.keep(torch.tensor(alive, dtype=torch.int64))
+        state = state.of(torch.tensor(alive, dtype=torch.int64))
         said = [[*said[row], int(chosen[row])] for row in alive]
         if not said:
             break
@@ -107,11 +107,11 @@ def test_an_untrained_model_says_genes_only_and_each_once(
     cells = [{**record, "perturbation": "x"} for record in records[:10]]
     prompts = tokenize_prompts(tokenizer, PERTURBATION_PROMPT, cells, 400).input_ids
     trie = GeneTrie(list(gene_tokens(tokenizer, GENES).values()), [1], model.config.vocab_size)
-    options = {"max_new_tokens": n_new, "temperature": temperature, "progress": False}
+    decoding = Decoding(0, [1], n_new, temperature, trie=trie)
     keys = [str(n) for n in range(10)]
     for budget in (20_000, 600):
         answers, _ = generate_tokens(
-            model, prompts, 0, [1], trie=trie, keys=keys, max_batch_tokens=budget, **options
+            model, prompts, decoding, keys=keys, max_batch_tokens=budget, progress=False
         )
         texts = [tokenizer.decode(answer.token_ids) for answer in answers]
         if budget == 20_000:
@@ -127,7 +127,7 @@ def test_without_the_trie_it_does_not(random_model, tokenizer, records):
     model = load_model(random_model, head=True, device="cpu")
     cells = [{**record, "perturbation": "x"} for record in records[:5]]
     prompts = tokenize_prompts(tokenizer, PERTURBATION_PROMPT, cells, 400).input_ids
-    answers, _ = generate_tokens(model, prompts, 0, [1], max_new_tokens=20, progress=False)
+    answers, _ = generate_tokens(model, prompts, Decoding(0, [1], 20), progress=False)
     parsed = [parse_answer(tokenizer.decode(a.token_ids), set(GENES)) for a in answers]
     assert sum(answer.n_invalid + answer.n_duplicate for answer in parsed) > 0
 

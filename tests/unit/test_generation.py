@@ -6,7 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from c2sflow.generation import end_tokens, generate_tokens
+from c2sflow import generation
+from c2sflow.errors import UserError
+from c2sflow.generation import Decoding, end_tokens, generate_tokens
 from c2sflow.models import load_model, load_tokenizer
 from c2sflow.prompts import EMBEDDING_PROMPT
 from c2sflow.tokenization import tokenize_prompts
@@ -36,8 +38,10 @@ def eos(model, prompts):
     return sorted(firsts, key=lambda token: len(firsts[token]))[-2:]
 
 
-def generate(model, prompts, eos, **options):
-    return generate_tokens(model, prompts, 0, eos, max_new_tokens=NEW, progress=False, **options)[0]
+def generate(model, prompts, eos, keys=None, max_batch_tokens="auto", max_rows=None, **options):
+    decoding = Decoding(0, eos, **{"max_new_tokens": NEW, **options})
+    limits = {"max_batch_tokens": max_batch_tokens, "max_rows": max_rows}
+    return generate_tokens(model, prompts, decoding, keys=keys, progress=False, **limits)[0]
 
 
 def test_equals_transformers_one_by_one(model, reference, prompts, eos):
@@ -70,21 +74,57 @@ def test_log_likelihood_is_that_of_a_forward_pass(model, reference, prompts, eos
     pytest.fail(f"{answer.log_likelihood} is the likelihood of neither end")
 
 
-@settings(max_examples=8)
+@settings(max_examples=12)
 @given(
     seed=st.integers(0, 1000),
-    budget=st.integers(100, 4000),
-    temperature=st.sampled_from([0.0, 0.7]),
+    max_rows=st.integers(1, 9),
+    spare=st.sampled_from([1, 64]),
+    steps=st.sampled_from([1, 8]),
+    how=st.sampled_from([{}, {"temperature": 0.7}, {"temperature": 1.0, "top_p": 0.8}]),
 )
-def test_batch_and_order_change_nothing(model, prompts, eos, seed, budget, temperature):
+def test_batch_order_and_exchange_of_rows_change_nothing(
+    model, prompts, eos, seed, max_rows, spare, steps, how
+):
     keys = [f"cell{n}" for n in range(len(prompts))]
-    straight = generate(model, prompts, eos, keys=keys, temperature=temperature)
-    order = np.random.default_rng(seed).permutation(len(prompts))[:8]
-    moved = generate(
-        model, [prompts[n] for n in order], eos, keys=[keys[n] for n in order],
-        temperature=temperature, max_batch_tokens=budget,
-    )  # fmt: skip
+    straight = generate(model, prompts, eos, keys=keys, **how)
+    order = np.random.default_rng(seed).permutation(len(prompts))[:12]
+    with pytest.MonkeyPatch.context() as patch:
+        # Slots used up often, and rows looked at as seldom as on a GPU.
+        patch.setattr(generation, "SPARE_SLOTS", spare)
+        patch.setattr(generation, "STEPS", {"cpu": steps})
+        moved = generate(
+            model, [prompts[n] for n in order], eos, keys=[keys[n] for n in order],
+            max_rows=max_rows, **how,
+        )  # fmt: skip
     assert [answer.token_ids for answer in moved] == [straight[n].token_ids for n in order]
+    likelihoods = [answer.log_likelihood for answer in moved]
+    assert likelihoods == pytest.approx([straight[n].log_likelihood for n in order], abs=1e-3)
+
+
+def test_rows_that_are_done_make_room(model, prompts, eos):
+    real = [ids for ids in prompts if ids.size]
+    decoding = Decoding(0, eos, NEW)
+    answers, stats = generate_tokens(model, real, decoding, max_rows=6, progress=False)
+    lengths = [len(answer.token_ids) + 1 for answer in answers]
+    # Six at a time to the end of the longest would be more steps than with rows exchanged.
+    longest_first = sorted(range(len(real)), key=lambda n: -real[n].size)
+    batches = [longest_first[n : n + 6] for n in range(0, len(real), 6)]
+    assert stats.n_steps < sum(max(lengths[n] for n in batch) for batch in batches)
+    assert stats.n_new_tokens == sum(len(answer.token_ids) for answer in answers)
+
+
+def test_top_p_draws_from_the_likeliest(model, reference, prompts):
+    ids = prompts[0]
+    keys = [str(n) for n in range(300)]
+    answers = generate(
+        model, [ids] * 300, [-1], keys=keys, max_new_tokens=1, temperature=1.0, top_p=0.5
+    )
+    with torch.no_grad():
+        logits = reference(torch.from_numpy(ids[None].astype(np.int64))).logits[0, -1]
+    ordered, tokens = logits.softmax(dim=-1).sort(descending=True)
+    nucleus = set(tokens[: int((ordered.cumsum(0) < 0.5).sum()) + 1].tolist())
+    assert {answer.token_ids[0] for answer in answers} <= nucleus
+    assert len(nucleus) == 1 or len({answer.token_ids[0] for answer in answers}) > 1
 
 
 def test_samples_differ_by_seed_and_key(model, prompts):
@@ -100,17 +140,7 @@ def test_samples_differ_by_seed_and_key(model, prompts):
 def test_samples_follow_the_models_probabilities(model, reference, prompts):
     ids = prompts[0]
     keys = [str(n) for n in range(600)]
-    answers = generate_tokens(
-        model,
-        [ids] * 600,
-        0,
-        [-1],
-        max_new_tokens=1,
-        max_batch_tokens=20000,
-        temperature=1.0,
-        keys=keys,
-        progress=False,
-    )[0]
+    answers = generate(model, [ids] * 600, [-1], keys=keys, max_new_tokens=1, temperature=1.0)
     with torch.no_grad():
         logits = reference(torch.from_numpy(ids[None].astype(np.int64))).logits[0, -1]
     probabilities = logits.softmax(dim=-1).numpy()
@@ -133,6 +163,15 @@ def test_out_of_memory_gives_the_same(model, prompts, eos, monkeypatch):
     monkeypatch.setattr(type(model), "forward", forward_in_little_memory)
     small = generate(model, prompts, eos)
     assert [a.token_ids for a in small] == [a.token_ids for a in straight]
+
+
+def test_a_prompt_that_does_not_fit_alone(model, prompts, eos, monkeypatch):
+    def forward(*_args, **_inputs):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(type(model), "forward", forward)
+    with pytest.raises(UserError, match="alone does not fit"):
+        generate(model, prompts, eos)
 
 
 def test_end_tokens(model):

@@ -1,0 +1,130 @@
+"""Keys and values of rows that are decoded together: rows leave, and others take their place.
+
+Memory is taken once. All rows write into the same slot, so a row's tokens always end at the newest
+slot and may begin at any: what stands before is hidden by the mask, as padding on the left is.
+"""
+
+from __future__ import annotations
+
+import torch
+from transformers import Cache, PreTrainedConfig
+from transformers.cache_utils import CacheLayerMixin
+
+
+class _Layer(CacheLayerMixin):
+    """One layer's keys and values, (n_rows, n_key_value_heads, n_slots, head_dim)."""
+
+    def __init__(self, n_rows: int, n_slots: int):
+        super().__init__()
+        self.shape = n_rows, n_slots
+        self.length = 0
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        n_rows, n_slots = self.shape
+        self.keys, self.values = (
+            # Zeros: what a masked slot holds is multiplied by a weight of zero, and must be finite.
+            states.new_zeros(n_rows, states.shape[1], n_slots, states.shape[3])
+            for states in (key_states, value_states)
+        )
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: object, **__: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        end = self.length + key_states.shape[2]
+        self.keys[:, :, self.length : end] = key_states
+        self.values[:, :, self.length : end] = value_states
+        self.length = end
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.length + query_length, 0
+
+    def get_seq_length(self) -> int:
+        return self.length
+
+    def get_max_length(self) -> int:
+        return self.shape[1]
+
+
+class DecodeCache(Cache):
+    """Cache of a batch whose rows are exchanged while it runs.
+
+    Sliding layers keep all slots too: their attention looks no further than its window.
+
+    Parameters
+    ----------
+    n_rows, n_slots
+        Rows decoded together, and tokens of a row.
+    device
+        Of the mask.
+    """
+
+    def __init__(self, config: PreTrainedConfig, n_rows: int, n_slots: int, device: torch.device):
+        layers = [_Layer(n_rows, n_slots) for _ in range(config.num_hidden_layers)]
+        super().__init__(layers=layers)
+        self.n_slots = n_slots
+        self.mask = torch.zeros(n_rows, n_slots, dtype=torch.bool, device=device)
+
+    @property
+    def length(self) -> int:
+        """Slots written so far."""
+        return self.layers[0].length
+
+    def clear(self) -> None:
+        """Forget all rows."""
+        self.mask.zero_()
+        for layer in self.layers:
+            layer.length = 0
+
+    def take_in(self, rows: torch.Tensor, other: DecodeCache) -> None:
+        """Put the rows of another cache into the place of `rows`; they end at the newest slot.
+
+        They must not be longer than what is there, unless nothing is.
+        """
+        n_slots = other.length
+        if not self.length:
+            for layer in self.layers:
+                layer.length = n_slots
+        place = slice(self.length - n_slots, self.length)
+        for layer, source in zip(self.layers, other.layers, strict=True):
+            if not layer.is_initialized:
+                layer.lazy_initialization(source.keys, source.values)
+            layer.keys[rows.to(layer.keys.device), :, place] = source.keys
+            layer.values[rows.to(layer.values.device), :, place] = source.values
+        self.mask[rows] = False
+        self.mask[rows, place] = other.mask[:, :n_slots]
+
+    def next_mask(self) -> torch.Tensor:
+        """bool (n_rows, length + 1): what a further token of each row sees."""
+        self.mask[:, self.length] = True
+        return self.mask[:, : self.length + 1]
+
+    def make_room(self, used: int) -> None:
+        """Move everything to the front when the slots are used up.
+
+        Parameters
+        ----------
+        used
+            Slots that the longest row needs, counted from the newest.
+        """
+        if self.length < self.n_slots:
+            return
+        kept = slice(self.length - used, self.length)
+        for layer in self.layers:
+            for states in (layer.keys, layer.values):
+                states[:, :, :used] = states[:, :, kept].clone()
+            layer.length = used
+        front = self.mask[:, kept].clone()
+        self.mask.zero_()
+        self.mask[:, :used] = front
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Keep some rows only."""
+        for layer in self.layers:
+            layer.keys = layer.keys[rows.to(layer.keys.device)]
+            layer.values = layer.values[rows.to(layer.values.device)]
+            layer.shape = len(rows), self.n_slots
+        self.mask = self.mask[rows]
