@@ -1,0 +1,28 @@
+include { cli; engine; versions } from '../code'
+
+// The attention between the genes of one shard's chosen cells.
+process ATTENTION {
+    tag "${meta.id}"
+    label 'process_gpu'
+
+    input:
+    tuple val(meta), path(shard), path(chosen)
+    path model, stageAs: 'model/*'
+    val options
+    val code
+
+    output:
+    path "${meta.id}.attention.h5", emit: maps
+    tuple val(task.process), eval("${versions('torch transformers tokenizers h5py')}"), emit: versions
+
+    script:
+    """
+    ${engine(task.cpus)}
+    c2s_attention.py --shard=${shard} --chosen=${chosen} --model=model ${cli(options)}
+    """
+
+    stub:
+    """
+    touch ${meta.id}.attention.h5
+    """
+}

@@ -1,0 +1,24 @@
+include { versions } from '../code'
+
+// The gene pairs with the strongest attention, of each label.
+process PAIRS {
+    label 'process_single'
+
+    input:
+    path maps, stageAs: 'maps/*'
+    val code
+
+    output:
+    path 'attention_pairs.tsv', emit: table
+    tuple val(task.process), eval("${versions('h5py numpy pandas')}"), emit: versions
+
+    script:
+    """
+    c2s_pairs.py --maps-dir=maps
+    """
+
+    stub:
+    """
+    touch attention_pairs.tsv
+    """
+}
