@@ -28,7 +28,9 @@ test: lint engines ## all tests
 	@$(ACTIVATE); pytest --numprocesses 2 --dist loadfile
 
 bench: setup ## measure speed and memory: benchmarks/
-	@$(ACTIVATE); for script in $(wildcard benchmarks/bench_*.py); do echo "$$script"; python "$$script"; done
+	@$(ACTIVATE); cd benchmarks; for bench in 'embedding --model demo' 'embedding --model big' \
+		'generation --model demo' 'generation --model big' scaling precision gpu; do \
+		echo "bench_$${bench%% *}.py $$bench"; python bench_$${bench%% *}.py $$(echo "$$bench " | cut -d' ' -f2-); done
 
 lock: setup ## requirements.lock anew from pyproject.toml
 	@$(ACTIVATE); uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \

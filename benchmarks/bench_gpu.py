@@ -1,0 +1,150 @@
+"""Embedding on a GPU: Gemma-2 shapes with random weights, sentences of about 1,000 genes.
+
+Tokens/s, share of the GPU's arithmetic (of what a plain bfloat16 product reaches in the same run)
+and peak memory; for each attention, compiled layers, quantised weights and the usual way (see
+bench_embedding.py). Without a GPU it says so and measures nothing.
+
+python benchmarks/bench_gpu.py [--shape 2B|27B] [--cells 256] [--ways ...]
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import torch
+from measure import report_one, run_one, save
+from models import SHAPES, long_records, random_model
+
+# How each way loads the model; "compile" compiles its layers.
+WAYS = {
+    "auto": {},
+    "auto, compiled": {"compile": True},
+    "flex_attention": {"attention": "flex_attention"},
+    "flash_attention_2": {"attention": "flash_attention_2"},
+    "blockwise": {"attention": "blockwise"},
+    "eager": {"attention": "eager"},
+    "nf4": {"quantization": "nf4"},
+    "int8": {"quantization": "int8"},
+    "usual": {},
+}
+USUAL_BATCH = 16
+
+
+def matmul_flops() -> float:
+    """Operations a second of a large bfloat16 product on this GPU."""
+    one = torch.randn(8192, 8192, dtype=torch.bfloat16, device="cuda")
+    other = torch.randn_like(one)
+    for _ in range(5):
+        one @ other
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    for _ in range(50):
+        one @ other
+    torch.cuda.synchronize()
+    return 50 * 2 * 8192**3 / (time.perf_counter() - started)
+
+
+def flops(shape: str, lengths: list[int]) -> float:
+    """Operations of the backbone on prompts: its products, and causal attention."""
+    size = SHAPES[shape]
+    width = size["head_dim"] * (size["num_attention_heads"] * 2 + size["num_key_value_heads"] * 2)
+    matrices = size["hidden_size"] * (width + 3 * size["intermediate_size"])
+    tokens, squares = sum(lengths), sum(n * n for n in lengths)
+    attention = 2 * squares * size["num_attention_heads"] * size["head_dim"]
+    return size["num_hidden_layers"] * (2 * tokens * matrices + attention)
+
+
+def embed(directory: Path, records: list[dict], compile: bool = False, **options: str) -> dict:
+    """Embed as EMBED does; the first, small run warms up and compiles."""
+    from c2sflow.embedding import embed_cells
+    from c2sflow.models import load_model, load_tokenizer
+    from c2sflow.prompts import EMBEDDING_PROMPT
+
+    tokenizer = load_tokenizer(directory)
+    model = load_model(directory, head=False, device="cuda", **options)
+    if compile:
+        for layer in model.layers:
+            layer.compile()
+    warm = embed_cells(model, tokenizer, EMBEDDING_PROMPT, records[:96], progress=False)
+    torch.cuda.reset_peak_memory_stats()
+    stats = embed_cells(model, tokenizer, EMBEDDING_PROMPT, records, progress=False).stats
+    return {
+        "attention": model.config._attn_implementation,
+        "warm_up_seconds": warm.stats.seconds,
+        "seconds": stats.seconds,
+        "outside_forward": 1 - stats.seconds_model / stats.seconds,
+        "tokens": stats.n_tokens,
+        "padding": stats.padding_fraction,
+        "max_batch_tokens": stats.max_batch_tokens,
+        "peak_gpu_gib": torch.cuda.max_memory_allocated() / 2**30,
+    }
+
+
+def usual(directory: Path, records: list[dict]) -> dict:
+    """Embed as a plain script does."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from c2sflow.prompts import EMBEDDING_PROMPT, fill
+
+    tokenizer = AutoTokenizer.from_pretrained(directory, padding_side="left")
+    model = AutoModelForCausalLM.from_pretrained(directory, device_map="cuda").eval()
+    torch.cuda.synchronize()
+    started, tokens = time.perf_counter(), 0
+    for start in range(0, len(records), USUAL_BATCH):
+        prompts = [fill(EMBEDDING_PROMPT, cell) for cell in records[start : start + USUAL_BATCH]]
+        inputs = tokenizer(prompts, return_tensors="pt", padding=True).to("cuda")
+        with torch.no_grad():
+            hidden = model(**inputs, output_hidden_states=True).hidden_states[-1]
+        mask = inputs["attention_mask"].unsqueeze(-1)
+        ((hidden * mask).sum(1) / mask.sum(1)).float().cpu()
+        tokens += int(mask.sum())
+    return {
+        "seconds": time.perf_counter() - started,
+        "tokens": tokens,
+        "peak_gpu_gib": torch.cuda.max_memory_allocated() / 2**30,
+    }
+
+
+def lengths_of(records: list[dict]) -> list[int]:
+    """Tokens of each prompt, which the demo's tokenizer spends about one a gene on."""
+    return [record["n_genes"] + 48 for record in records]
+
+
+@click.command(help=__doc__)
+@click.option("--shape", type=click.Choice(["2B", "27B"]), default="2B", show_default=True)
+@click.option("--cells", default=256, show_default=True)
+@click.option("--ways", default=",".join(WAYS), help="Which to measure, with commas between.")
+@click.option("--one", nargs=2, type=str, hidden=True)
+def main(shape: str, cells: int, ways: str, one: tuple[str, str] | None) -> None:
+    """Measure each way in a process of its own."""
+    if not torch.cuda.is_available():
+        print("no GPU here: not measured")
+        return
+    records = long_records(cells)
+    if one:
+        way, directory = one[0], Path(one[1])
+        run = usual if way == "usual" else embed
+        report_one(lambda: run(directory, records, **WAYS[way]))
+        return
+    found: dict = {"shape": shape, "cells": cells, "matmul_flops": matmul_flops(), "ways": {}}
+    work = flops(shape, lengths_of(records))
+    with tempfile.TemporaryDirectory() as folder:
+        random_model(shape, Path(folder))
+        for way in ways.split(","):
+            try:
+                made = run_one(__file__, "--cells", cells, "--one", way, folder)
+            except SystemExit as failure:  # out of memory, or not installed: the others go on
+                made = {"failed": str(failure).strip().splitlines()[-1]}
+            else:
+                made["tokens_per_second"] = made["tokens"] / made["seconds"]
+                made["utilisation"] = work / made["seconds"] / found["matmul_flops"]
+            found["ways"][way] = made
+            print(way, made, flush=True)
+            save(f"gpu_{shape}", found)
+
+
+if __name__ == "__main__":
+    main()

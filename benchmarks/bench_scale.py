@@ -1,0 +1,166 @@
+"""QC, SENTENCES and MERGE of a synthetic atlas: time per cell and peak memory by number of cells.
+
+Cells × 20,000 genes, about 500 genes a cell, negative binomial; embeddings ready made, as wide as
+the 2B model's. Every step runs in a process of its own, through the library as its script does.
+
+python benchmarks/bench_scale.py --cells 50000 --cells 200000 --cells 1000000
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+import pandas as pd
+from measure import report_one, run_one, save
+from scipy import sparse
+
+GENES, WIDTH, SHARD, BLOCK = 20_000, 2304, 2000, 5000
+DEPTH, SHAPE = 620, 6.0  # mean and shape of the gamma distribution of a cell's size
+STEPS = ("qc", "sentences", "merge")
+
+
+def atlas(n_cells: int, seed: int = 0) -> Iterator[sparse.csr_matrix]:
+    """Counts by blocks: Poisson of a gene's share times a gamma size is negative binomial."""
+    random = np.random.default_rng(seed)
+    share = random.lognormal(0, 1.6, GENES)
+    # Molecules find their genes by a table: a million draws of a discrete distribution at once.
+    table = np.searchsorted(np.cumsum(share / share.sum()), (np.arange(2**20) + 0.5) / 2**20)
+    table = np.minimum(table, GENES - 1).astype(np.int32)
+    for start in range(0, n_cells, BLOCK):
+        n = min(BLOCK, n_cells - start)
+        sizes = random.poisson(random.gamma(SHAPE, DEPTH / SHAPE, n))
+        genes = table[random.integers(0, 2**20, sizes.sum())]
+        pointers = np.concatenate([[0], np.cumsum(sizes)])
+        block = sparse.csr_matrix(
+            (np.ones(genes.size, np.float32), genes, pointers), shape=(n, GENES)
+        )
+        block.sum_duplicates()
+        yield block
+
+
+def make_input(path: Path, n_cells: int) -> None:
+    """The atlas as h5ad, with annotation such as a study brings along."""
+    from c2sflow.cells import RowWriter, append_dense, create_h5ad
+
+    random = np.random.default_rng(1)
+    obs = pd.DataFrame(
+        {
+            "cell_type": pd.Categorical(random.choice(["B", "T", "NK", "monocyte"], n_cells)),
+            "score": random.random(n_cells),
+        },
+        index=[f"AAACCTGAGAAACC-{n}" for n in range(n_cells)],
+    )
+    genes = [f"GENE{n}" for n in range(GENES - 13)] + [f"MT-{n}" for n in range(13)]
+    with create_h5ad(path, obs, pd.DataFrame(index=genes)) as file:
+        matrix = RowWriter(file, "X", GENES)
+        for block in atlas(n_cells):
+            matrix.append(block)
+            pca = random.standard_normal((block.shape[0], 50), dtype=np.float32)
+            append_dense(file, "obsm/X_pca", pca)
+
+
+def make_embeddings(folder: Path) -> None:
+    """Embeddings of every shard, as EMBED writes them."""
+    import pyarrow.parquet as pq
+    from anndata import AnnData
+
+    vectors = np.random.default_rng(2).standard_normal((SHARD, WIDTH), dtype=np.float32)
+    (folder / "embeddings").mkdir()
+    for shard in sorted((folder / "shards").glob("*.parquet")):
+        cells = pq.read_table(shard, columns=["cell_id", "n_genes"]).to_pandas()
+        obs = cells.set_index("cell_id").rename(columns={"n_genes": "c2s_n_genes"})
+        made = AnnData(obs=obs, obsm={"X_c2s": vectors[: len(obs)]})
+        made.write_h5ad(folder / "embeddings" / f"{shard.stem}.embedding.h5ad")
+
+
+def qc(folder: Path) -> None:
+    """As c2s_qc.py."""
+    from c2sflow.qc import Filters, run_qc
+    from c2sflow.states import State
+
+    run_qc(
+        folder / "input.h5ad", folder / "atlas.h5ad", sample="atlas", organism="human",
+        state=State("counts"), filters=Filters(min_genes=200),
+    )  # fmt: skip
+
+
+def sentences(folder: Path) -> None:
+    """As c2s_sentences.py."""
+    from c2sflow.anndata_io import open_anndata
+    from c2sflow.shards import write_shards
+
+    with open_anndata(folder / "atlas.h5ad") as data:
+        blocks = ((m, data.obs.iloc[at : at + m.shape[0]]) for at, m in data.chunks(SHARD))
+        write_shards(blocks, data.var_names, "atlas", folder)
+
+
+def merge(folder: Path) -> None:
+    """As c2s_merge.py."""
+    from c2sflow.merging import Sample, merge_samples
+
+    parts = sorted((folder / "embeddings").glob("*.h5ad"))
+    merge_samples([Sample("atlas", "atlas", folder / "atlas.h5ad", parts)], folder / "c2s.h5ad", {})
+
+
+def step(name: str, folder: Path) -> dict:
+    """Seconds of one step; of preparing the input none are told."""
+    start = time.perf_counter()
+    {"qc": qc, "sentences": sentences, "merge": merge}[name](folder)
+    return {"seconds": time.perf_counter() - start}
+
+
+def measure(n_cells: int) -> dict:
+    """Each step of an atlas of this size."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, figures = Path(name), {}
+        make_input(folder / "input.h5ad", n_cells)
+        for which in STEPS:
+            if which == "merge":
+                make_embeddings(folder)
+            made = run_one(__file__, "--one", which, folder)
+            figures[which] = {
+                "seconds": made["seconds"],
+                "microseconds_per_cell": 1e6 * made["seconds"] / n_cells,
+                "peak_mib": made["peak_mib"],
+            }
+            print(f"{n_cells} cells, {which}: {figures[which]}", flush=True)
+    return figures
+
+
+def growth(figures: dict[int, dict]) -> dict:
+    """Largest size against the smallest: time per cell, memory, and kilobytes a further cell."""
+    small, large = min(figures), max(figures)
+    told = {}
+    for name in STEPS:
+        one, other = figures[small][name], figures[large][name]
+        more = other["peak_mib"] - one["peak_mib"]
+        told[name] = {
+            "time_per_cell": other["microseconds_per_cell"] / one["microseconds_per_cell"],
+            "peak_memory": other["peak_mib"] / one["peak_mib"],
+            "kib_per_further_cell": 1024 * more / max(1, large - small),
+        }
+    return told
+
+
+@click.command(help=__doc__)
+@click.option("--cells", multiple=True, type=int, default=(50_000, 200_000, 1_000_000))
+@click.option("--one", nargs=2, type=str, hidden=True)
+@click.option("--name", default="scale", help="Of the file of results.")
+def main(cells: tuple[int, ...], one: tuple[str, str] | None, name: str) -> None:
+    """Measure each size and write benchmarks/results/scale.json."""
+    if one:
+        report_one(lambda: step(one[0], Path(one[1])))
+        return
+    figures = {n_cells: measure(n_cells) for n_cells in cells}
+    told = {"genes": GENES, "embedding_width": WIDTH, "cells": figures, "growth": growth(figures)}
+    print(told["growth"])
+    save(name, told)
+
+
+if __name__ == "__main__":
+    main()

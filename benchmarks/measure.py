@@ -1,0 +1,68 @@
+"""What the benchmarks share: processes of their own, ratios, and where they were measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+sys.path.insert(0, str(ROOT / "bin"))
+
+
+def machine() -> dict:
+    """Where and with what a figure was measured."""
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return {
+        "date": date.today().isoformat(),
+        "cores": len(os.sched_getaffinity(0)),
+        "cpu": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+        "gpu": gpu,
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "transformers", "tokenizers")},
+    }
+
+
+def report_one(work: Callable[[], dict]) -> None:
+    """In a process of its own: print the figures of `work` and the peak memory."""
+    figures = work()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({**figures, "peak_mib": peak / 1024}))
+
+
+def run_one(script: str, *arguments: object) -> dict:
+    """The figures that another process prints, in the environment that a task has."""
+    environment = {
+        **os.environ,
+        "GOMP_SPINCOUNT": "3000",
+        "MALLOC_MMAP_THRESHOLD_": "4294967296",
+        "MALLOC_TRIM_THRESHOLD_": "4294967296",
+    }
+    command = [sys.executable, script, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def middle(runs: list[dict]) -> dict:
+    """Median of each figure over runs."""
+    return {name: median(run[name] for run in runs) for name in runs[0]}
+
+
+def save(name: str, figures: dict) -> None:
+    """Write benchmarks/results/<name>.json."""
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps({**machine(), **figures}, indent=2, default=float)
+    (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
