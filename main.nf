@@ -1,11 +1,15 @@
 #!/usr/bin/env nextflow
 // c2sflow: Cell2Sentence-Scale on any AnnData file, embeddings and perturbation prediction.
 
+include { ATTENTION } from './modules/attention'
+include { CHOOSE    } from './modules/choose'
 include { DEMO      } from './modules/demo'
+include { EFFECTS   } from './modules/effects'
 include { EMBED     } from './modules/embed'
 include { FETCH     } from './modules/fetch'
 include { MERGE     } from './modules/merge'
 include { MODEL     } from './modules/model'
+include { PAIRS     } from './modules/pairs'
 include { PERTURB   } from './modules/perturb'
 include { PLAN      } from './modules/plan'
 include { QC        } from './modules/qc'
@@ -29,8 +33,8 @@ workflow {
     source = (params.input == 'demo' ? DEMO(code('demo')).sheet : channel.value("${params.input ?: ''}"))
         .map { input -> findInput(input) }
 
-    // [perturbations, embedding prompt, perturbation prompt]: [file], or [] if no file is named
-    texts = [params.perturbations, params.embedding_prompt, params.perturbation_prompt]
+    // [perturbations, embedding prompt, perturbation prompt, gene sets]: [file], or [] if no file is named
+    texts = [params.perturbations, params.embedding_prompt, params.perturbation_prompt, params.gene_sets]
         .collect { value -> optionalFile(value) }
 
     // [file of the model folder], or [] for a Hugging Face id
@@ -73,13 +77,35 @@ workflow {
         .map { meta, shard, genes -> [[id: shard.baseName, sample: meta.id], shard, genes] }
     EMBED(shards.map { meta, shard, _genes -> [meta, shard] }, model, options.map { steps -> steps.embed }, code('embed'))
 
+    // Attention maps, if asked for: else no options come, and nothing runs. (Not behind an "if":
+    // Nextflow names eval outputs by counting the processes called so far, and a process with
+    // another count is not resumed: PLAN and PERTURB below would run again.)
+    mapping = options.map { steps -> steps.choose }.filter { choose -> choose.attention_maps > 0 }
+    CHOOSE(byName(SENTENCES.out.obs), mapping, code('choose'))
+
+    // [name of the shard, the cells of it that get a map]
+    chosen = CHOOSE.out.chosen.flatten().map { cells -> [cells.name - '.chosen.parquet', cells] }
+
+    // [meta of the shard, shard, its chosen cells]
+    attended = shards.map { meta, shard, _genes -> [meta.id, meta, shard] }.join(chosen).map { row -> row.tail() }
+    ATTENTION(attended, model, options.map { steps -> steps.attention }, code('attention'))
+    PAIRS(byName(ATTENTION.out.maps).filter { maps -> maps }, code('pairs'))
+
     // predictions, prediction_stats: a file for each shard that holds cells to perturb
+    // effects: [[their tables], effects.json], or [[], []] without predictions
     predictions = channel.empty()
+    effects = [[], []]
     prediction_stats = channel.empty()
     planned_counts = []
     prediction_versions = channel.empty()
     if (params.perturbations || params.perturbation_column) {
-        PLAN(byName(SENTENCES.out.obs), texts[0], options.map { steps -> steps.plan }, code('plan'))
+        // [tokenizer.json, config.json]
+        tokenizer = model.map { files -> files.findAll { item -> item.name in ['tokenizer.json', 'config.json'] } }
+        PLAN(
+            byName(SENTENCES.out.obs), byName(SENTENCES.out.summary), texts[0], tokenizer,
+            options.map { steps -> steps.plan }, code('plan'),
+        )
+        PLAN.out.log.subscribe { plan -> log.info(plan.text.trim()) }
 
         // [name of the shard, the cells of it to perturb]
         plans = PLAN.out.plans.flatten().map { plan -> [plan.name - '.plan.parquet', plan] }
@@ -90,7 +116,12 @@ workflow {
         predictions = PERTURB.out.predictions
         prediction_stats = PERTURB.out.stats
         planned_counts = PLAN.out.counts
-        prediction_versions = PLAN.out.versions.mix(PERTURB.out.versions)
+        EFFECTS(
+            byName(SENTENCES.out.summary), byName(planned.map { _meta, shard, _genes, _plan -> shard }),
+            byName(predictions), texts[3], options.map { steps -> steps.effects }, code('effects'),
+        )
+        effects = EFFECTS.out.results
+        prediction_versions = PLAN.out.versions.mix(PERTURB.out.versions, EFFECTS.out.versions)
     }
 
     provenance = [name: workflow.manifest.name, version: workflow.manifest.version, revision: workflow.commitId ?: revision()]
@@ -103,7 +134,7 @@ workflow {
     // MERGE.out.results: [c2s.h5ad, [c2s_perturbed.h5ad] or [], [table of the predictions] or []]
     REPORT(
         MERGE.out.results, byName(QC.out.summary), byName(SENTENCES.out.summary),
-        byName(EMBED.out.stats.mix(prediction_stats)),
+        byName(EMBED.out.stats.mix(prediction_stats)), PAIRS.out.table.ifEmpty([]), effects,
         file("${projectDir}/assets/multiqc_config.yml"), options.map { steps -> steps.report }, code('report'),
     )
 
@@ -111,6 +142,7 @@ workflow {
     // its faults stop the run would be one more error
     versions = VALIDATE.out.versions.combine(options).map { process, lines, _options -> [process, lines] }.mix(
         MODEL.out.versions, QC.out.versions, SENTENCES.out.versions, EMBED.out.versions,
+        CHOOSE.out.versions, ATTENTION.out.versions, PAIRS.out.versions,
         prediction_versions, MERGE.out.versions, REPORT.out.versions,
     )
     toYaml(versions).collectFile(name: 'software_versions.yml', storeDir: record, sort: true)

@@ -12,7 +12,16 @@ from c2s_script import run
 @model_options
 @embedding_options
 @click.option("--outdir", default=".", help="Gets <shard>.embedding.h5ad and <shard>.embed.json.")
-def main(shard, outdir, pooling, embedding_prompt, embedding_layer, max_batch_tokens, **options):
+def main(
+    shard,
+    outdir,
+    pooling,
+    embedding_prompt,
+    embedding_layer,
+    attempt,
+    max_batch_tokens,
+    **options,
+):
     """Parse, call the library, write."""
     from pathlib import Path
 
@@ -26,6 +35,7 @@ def main(shard, outdir, pooling, embedding_prompt, embedding_layer, max_batch_to
         embedding_prompt=embedding_prompt,
         layer=embedding_layer,
         max_batch_tokens=max_batch_tokens,
+        attempt=attempt,
     )
 
 

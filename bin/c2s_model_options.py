@@ -10,17 +10,25 @@ MODEL_OPTIONS = (
     ),
     click.option(
         "--attention",
-        type=click.Choice(["auto", "eager", "sdpa", "flex_attention", "flash_attention_2"]),
+        type=click.Choice(
+            ["auto", "blockwise", "eager", "sdpa", "flex_attention", "flash_attention_2"]
+        ),
         default="auto",
     ),
     click.option("--quantization", type=click.Choice(["none", "nf4", "int8"]), default="none"),
     click.option("--max-batch-tokens", default="auto", help="Tokens a batch, or auto."),
 )
-EMBEDDING_OPTIONS = (
-    click.option("--pooling", type=click.Choice(["mean", "last"]), default="mean"),
+PROMPT_OPTIONS = (
     click.option("--embedding-prompt", help="Prompt template, or a file that holds it."),
     click.option("--embedding-layer", type=int, default=-1, help="Hidden state; -1 is the last."),
 )
+ATTEMPT = click.option(
+    "--attempt",
+    type=click.IntRange(1),
+    default=1,
+    help="The how manieth try: each has half the tokens a batch of the one before.",
+)
+POOLING = click.option("--pooling", type=click.Choice(["mean", "last", "genes"]), default="mean")
 
 
 def _apply(options):
@@ -33,4 +41,5 @@ def _apply(options):
 
 
 model_options = _apply(MODEL_OPTIONS)
-embedding_options = _apply(EMBEDDING_OPTIONS)
+prompt_options = _apply(PROMPT_OPTIONS)
+embedding_options = _apply((POOLING, *PROMPT_OPTIONS, ATTEMPT))

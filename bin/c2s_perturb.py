@@ -20,6 +20,7 @@ from c2s_script import run
 @click.option("--no-repeats/--no-no-repeats", default=True, help="Each gene at most once.")
 @click.option("--max-new-tokens", type=click.IntRange(1), default=200, help="Longest answer.")
 @click.option("--temperature", type=click.FloatRange(0), default=0.0, help="0 is greedy.")
+@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0)
 @click.option("--num-samples", type=click.IntRange(1), default=1, help="Answers a prediction.")
 @click.option("--seed", type=int, default=42, help="Seed of the samples.")
 @click.option("--outdir", default=".", help="Gets <shard>.perturbed.parquet, <shard>.perturb.json.")

@@ -5,38 +5,32 @@ import click
 
 from c2s_script import run
 
+FOLDER = click.Path(exists=True, file_okay=False)
+
 
 @click.command(help=__doc__)
-@click.option("--cells-dir", required=True, type=click.Path(exists=True), help="*.obs.parquet.")
+@click.option("--cells-dir", required=True, type=FOLDER, help="<id>.obs.parquet.")
+@click.option("--sentences-dir", required=True, type=FOLDER, help="<id>.sentences.json.")
+@click.option("--model", required=True, type=FOLDER, help="tokenizer.json, config.json.")
 @click.option("--perturbations", help="Comma-separated list.")
 @click.option("--perturbations-file", type=click.Path(exists=True), help="One a line, or a table.")
 @click.option("--perturbation-column", help="Column of obs that names each cell's perturbation.")
 @click.option("--control", help="pandas query on obs that picks the control cells.")
 @click.option("--max-cells-per-perturbation", type=click.IntRange(1))
+@click.option("--perturbation-prompt", help="Prompt template, or a file that holds it.")
+@click.option("--max-new-tokens", type=click.IntRange(1), default=200, help="Longest answer.")
+@click.option("--num-samples", type=click.IntRange(1), default=1, help="Answers a prediction.")
 @click.option("--seed", type=int, default=42)
 @click.option("--outdir", default=".", help="Gets plans/<shard>.plan.parquet and plan.json.")
-def main(cells_dir, perturbations, perturbations_file, outdir, **options):
+def main(**options):
     """Parse, call the library, write."""
     from pathlib import Path
 
-    import pandas as pd
+    from c2sflow.plan_files import write_plan
 
-    from c2sflow.perturbations import parse_perturbations
-    from c2sflow.planning import plan_predictions
-    from c2sflow.provenance import write_beside, write_json
-
-    file = Path(perturbations_file) if perturbations_file else None
-    tables = [pd.read_parquet(path) for path in sorted(Path(cells_dir).glob("*.obs.parquet"))]
-    plan = plan_predictions(
-        pd.concat(tables, ignore_index=True),
-        perturbations=parse_perturbations(perturbations, file),
-        **options,
-    )
-    for shard, rows in plan.groupby("shard"):
-        with write_beside(Path(outdir) / "plans" / f"{shard}.plan.parquet") as partial:
-            rows.to_parquet(partial, index=False)
-    counts = plan.groupby("shard").size()
-    write_json(Path(outdir) / "plan.json", {str(k): int(v) for k, v in counts.items()})
+    places = ("cells_dir", "sentences_dir", "model", "perturbations_file", "outdir")
+    folders = {name: options.pop(name) for name in places}
+    write_plan(**{name: path and Path(path) for name, path in folders.items()}, **options)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from c2s_script import run
 @click.option("--max-genes", type=click.IntRange(1), help="Genes a sentence; default all.")
 @click.option("--tie-break", type=click.Choice(["random", "gene_order"]), default="random")
 @click.option("--seed", type=int, default=42, help="Seed of the random order of ties.")
-@click.option("--shard-size", type=click.IntRange(1), default=2000, help="Cells a shard.")
+@click.option("--shard-size", default="auto", help="Most cells a shard, or auto: by their genes.")
 @click.option("--outdir", default=".", help="Gets shards/, <id>.obs.parquet, <id>.sentences.json.")
 def main(h5ad, name, max_genes, tie_break, seed, shard_size, outdir):
     """Parse, call the library, write."""
@@ -20,13 +20,14 @@ def main(h5ad, name, max_genes, tie_break, seed, shard_size, outdir):
 
     from c2sflow.anndata_io import open_anndata
     from c2sflow.provenance import write_json
+    from c2sflow.shard_sizes import genes_per_cell, shard_bounds
     from c2sflow.shards import write_shards
 
     with open_anndata(h5ad) as data:
         obs = data.obs
         blocks = (
-            (matrix, obs.iloc[start : start + matrix.shape[0]])
-            for start, matrix in data.chunks(shard_size)
+            (data.rows(start, stop), obs.iloc[start:stop])
+            for start, stop in shard_bounds(genes_per_cell(h5ad), shard_size, max_genes)
         )
         summary = write_shards(
             blocks,

@@ -59,3 +59,9 @@ def code(String step) {
         .join('\n')
         .md5()
 }
+
+// Environment of a step that runs a model. The memory of a batch is kept for the next one instead of
+// being given back to the system in between: a fifth of the time on a CPU (measured).
+def engine(cpus) {
+    "export OMP_NUM_THREADS=${cpus} MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296"
+}

@@ -25,17 +25,24 @@ def faultsIn(Path report) {
 // depends on its own options only.
 def stepOptions(Map groups) {
     def drawing = ['perturbations', 'perturbation_column', 'control', 'max_cells_per_perturbation']
+    def sizing = ['perturbation_prompt', 'max_new_tokens', 'num_samples']
+    def screening = ['gene_sets', 'context']
+    def predicting = groups.perturbation.keySet() - drawing - screening - ['max_predictions']
     def origin = ['model', 'model_revision']
     def per_sample = ['organism', 'input_state', 'gene_symbols']
     def seed = groups.sentences.subMap(['seed'])
+    def embedding = groups.embedding.findAll { name, _value -> name != 'attention_maps' }
     def engine = groups.model.findAll { name, _value -> !(name in origin + ['model_cache']) }
     [
         model: groups.model.subMap(origin),
         qc: groups.qc.findAll { name, _value -> !(name in per_sample) },
         sentences: groups.sentences,
-        embed: groups.embedding + engine,
-        plan: groups.perturbation.subMap(drawing) + seed,
-        perturb: groups.perturbation.findAll { name, _value -> !(name in drawing) } + groups.embedding + engine + seed,
+        embed: embedding + engine,
+        choose: groups.embedding.subMap(['attention_maps']) + groups.report.subMap(['label_column']) + seed,
+        attention: embedding.findAll { name, _value -> name != 'pooling' } + engine,
+        plan: groups.perturbation.subMap(drawing + sizing) + seed,
+        perturb: groups.perturbation.subMap(predicting) + embedding + engine + seed,
+        effects: groups.perturbation.subMap(screening) + seed,
         report: groups.report,
     ]
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from c2sflow.errors import UserError
 
 # Elements of a dense block of the default chunk: 128 MiB of float32.
 CHUNK_ELEMENTS = 2**25
+DENSE_ROWS = 4096  # at most in an HDF5 chunk of a dense array
 
 
 class CellData(AbstractContextManager):
@@ -76,16 +78,21 @@ class CellData(AbstractContextManager):
             return None
         return uns[name] if isinstance(self._elements, AnnData) else read_elem(uns[name])
 
-    def obsm(self) -> dict[str, np.ndarray | pd.DataFrame]:
-        """Arrays with a row per cell, such as a PCA."""
-        return dict(self._group("obsm", read=True))
+    def obsm(self) -> dict[str, object]:
+        """What has a row per cell, such as a PCA; dense arrays stay on disk, to be sliced."""
+        group = self._group("obsm")
+        if isinstance(self._elements, AnnData):
+            return dict(group)
+        items = {key: group[key] for key in group}
+        return {
+            key: item if item.attrs.get("encoding-type") == "array" else read_elem(item)
+            for key, item in items.items()
+        }
 
-    def _group(self, name: str, *, read: bool = False) -> Mapping:
+    def _group(self, name: str) -> Mapping:
         if isinstance(self._elements, AnnData):
             return getattr(self._elements, name)
-        if name not in self._elements:
-            return {}
-        return read_elem(self._elements[name]) if read else self._elements[name]
+        return self._elements.get(name, {})
 
     def _matrix(self, layer: str | None) -> object:
         """X or a layer, on disk or in memory, to be sliced by rows."""
@@ -153,7 +160,11 @@ def _unique_names(index: pd.Index) -> pd.Index:
 
 
 class RowWriter:
-    """Append blocks of rows to a CSR matrix in an open HDF5 file."""
+    """Append blocks of rows to a CSR matrix in an open HDF5 file.
+
+    anndata's own ``append`` reads all row pointers again for each block, so that its time grows
+    with the square of the number of cells.
+    """
 
     def __init__(self, file: h5py.File, key: str, n_columns: int):
         empty = sparse.csr_matrix((0, n_columns), dtype=np.float32)
@@ -161,12 +172,40 @@ class RowWriter:
         empty.indptr = empty.indptr.astype(np.int64)
         options = {"compression": "lzf", "chunks": (2**16,)}
         write_elem(file, key, empty, dataset_kwargs=options)
-        self._dataset = sparse_dataset(file[key])
+        self._group = file[key]
+        self._shape = [0, n_columns]
+        self._n_values = 0
 
     def append(self, block: sparse.csr_matrix) -> None:
         """Append rows; written as float32."""
-        if block.shape[0]:
-            self._dataset.append(block.astype(np.float32, copy=False))
+        if not block.shape[0]:
+            return
+        pointers = block.indptr[1:].astype(np.int64) + self._n_values
+        _extend(self._group["data"], block.data.astype(np.float32, copy=False))
+        _extend(self._group["indices"], block.indices)
+        _extend(self._group["indptr"], pointers)
+        self._n_values += block.nnz
+        self._shape[0] += block.shape[0]
+        self._group.attrs["shape"] = self._shape
+
+
+def _extend(dataset: h5py.Dataset, rows: np.ndarray) -> None:
+    if len(rows):
+        dataset.resize(dataset.shape[0] + len(rows), axis=0)
+        dataset[-len(rows) :] = rows
+
+
+def append_dense(group: h5py.Group, key: str, block: np.ndarray) -> None:
+    """Append rows to the dense array `key` of an h5ad, making it first if need be."""
+    if key not in group:
+        width = block.dtype.itemsize * math.prod(block.shape[1:])
+        chunks = (max(1, min(DENSE_ROWS, 2**20 // max(1, width))), *block.shape[1:])
+        data = group.create_dataset(
+            key, shape=(0, *block.shape[1:]), maxshape=(None, *block.shape[1:]),
+            dtype=block.dtype, chunks=chunks,
+        )  # fmt: skip
+        data.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    _extend(group[key], block)
 
 
 @contextmanager

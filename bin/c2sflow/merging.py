@@ -19,7 +19,7 @@ from anndata.io import read_elem, sparse_dataset, write_elem
 from pandas.api.types import is_bool_dtype, is_integer_dtype, union_categoricals
 from scipy import sparse
 
-from c2sflow.cells import RowWriter, create_h5ad
+from c2sflow.cells import RowWriter, append_dense, create_h5ad
 from c2sflow.errors import UserError
 from c2sflow.provenance import write_beside
 
@@ -155,20 +155,6 @@ def _difference(found: pd.Index, cell_ids: pd.Index) -> str:
 
 
 # ------------------------------------------------------------------ writing by blocks
-
-
-def append_dense(group: h5py.Group, key: str, block: np.ndarray) -> None:
-    """Append rows to the dense array `key` of an h5ad, making it first if need be."""
-    if key not in group:
-        chunks = (max(1, min(BLOCK, 2**20 // max(1, block[0].nbytes))), *block.shape[1:])
-        data = group.create_dataset(
-            key, shape=(0, *block.shape[1:]), maxshape=(None, *block.shape[1:]),
-            dtype=block.dtype, chunks=chunks,
-        )  # fmt: skip
-        data.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
-    data = group[key]
-    data.resize(data.shape[0] + len(block), axis=0)
-    data[-len(block) :] = block
 
 
 def _new_columns(block: sparse.csr_matrix, columns: np.ndarray, n_vars: int) -> sparse.csr_matrix:

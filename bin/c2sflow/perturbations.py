@@ -1,165 +1,192 @@
-"""Which perturbations are predicted, and from which cells."""
+"""Which perturbations are predicted: names, or a table with doses, times and cells."""
 
 from __future__ import annotations
 
-import ast
 import csv
+import io
 import re
-from difflib import get_close_matches
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
-import pandas as pd
 
 from c2sflow.errors import UserError
 
-# What a query may be made of: nothing that calls, reaches into an object or indexes.
-ALLOWED_NODES = (
-    ast.Expression,
-    ast.BoolOp,
-    ast.BinOp,
-    ast.UnaryOp,
-    ast.Compare,
-    ast.boolop,
-    ast.unaryop,
-    ast.cmpop,
-    ast.BitAnd,
-    ast.BitOr,
-    ast.Add,
-    ast.Sub,
-    ast.Mult,
-    ast.Div,
-    ast.Mod,
-    ast.Name,
-    ast.Load,
-    ast.Constant,
-    ast.List,
-    ast.Tuple,
+# Columns of a table that say how much and how long: part of what the perturbation is called.
+AMOUNTS = ("dose", "time")
+# Columns of a table that say which cells; all others belong to the prompt.
+OF_CELLS = ("cell_query", "n_cells")
+# Names that prompts and results use for something else.
+RESERVED = frozenset(
+    {"cell_id", "cell_sentence", "condition", "n_genes", "num_genes", "organism", "sample"}
+    | {"sample_index", "shard", "source_cell"}
 )
-QUOTED_OR_BACKTICKED = re.compile(r"""'[^'\\]*'|"[^"\\]*"|`([^`]*)`""")
 
 
-def parse_perturbations(value: str | None, file: str | Path | None = None) -> list[str]:
-    """Names of the perturbations, in order and without repeats.
+@dataclass(frozen=True)
+class Treatment:
+    """A perturbation, and the cells that it is applied to.
+
+    Attributes
+    ----------
+    perturbation
+        Its name.
+    condition
+        What tells it from other perturbations: the name with dose and time.
+    where
+        Where it is given, for messages.
+    cell_query
+        pandas query that narrows the control cells; None takes all.
+    n_cells
+        So many cells of them; None for the run's own limit.
+    columns
+        dose, time and the free columns of its table, "" where empty.
+    """
+
+    perturbation: str
+    condition: str
+    where: str
+    cell_query: str | None = None
+    n_cells: int | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_perturbations(
+    value: str | None, file: str | Path | None = None
+) -> tuple[list[Treatment], list[str]]:
+    """Perturbations in order, without repeats, and what is wrong with them.
 
     Parameters
     ----------
     value
         Names with commas between; a name that holds a comma stands in double quotes.
     file
-        Text file with a name per line, or CSV or TSV with a column ``perturbation``; taken
-        instead of `value`.
-
-    Raises
-    ------
-    UserError
-        If a file or a list is given and holds no name.
-    """
-    if file is not None:
-        names = _read_file(Path(file))
-        where = f"--perturbations {Path(file).name}"
-    elif value is None:
-        return []
-    else:
-        names = next(csv.reader([value.replace("\n", ",")], skipinitialspace=True), [])
-        where = f"--perturbations {value!r}"
-    names = list(dict.fromkeys(name.strip() for name in names if name.strip()))
-    if not names:
-        raise UserError(
-            f"{where}: holds no perturbation; give names with commas between, or a file"
-        )
-    return names
-
-
-def _read_file(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--perturbations {path.name}: cannot be read as text: {error}") from None
-    suffix = path.suffix.lower()
-    if suffix not in (".csv", ".tsv"):
-        return lines
-    rows = csv.DictReader(lines, delimiter="\t" if suffix == ".tsv" else ",")
-    if "perturbation" not in (rows.fieldnames or []):
-        found = ", ".join(rows.fieldnames or []) or "nothing"
-        raise UserError(
-            f"--perturbations {path.name}: no column 'perturbation' (found: {found}); "
-            "name the column so, or give a .txt file with one name per line"
-        )
-    return [row["perturbation"] or "" for row in rows]
-
-
-def select_controls(obs: pd.DataFrame, control: str | None) -> np.ndarray:
-    """Which cells a query selects, evaluated without running any code of the user's.
-
-    Parameters
-    ----------
-    obs
-        Annotation of the cells.
-    control
-        Comparisons of columns as in `pandas.DataFrame.query`, such as
-        ``perturbation == "control" and `cell type` in ["B", "T"]``; None selects all cells.
+        Text file with a name per line, or CSV or TSV with a column ``perturbation`` and, if
+        wanted, ``cell_query``, ``n_cells``, ``dose``, ``time`` and more; taken instead of `value`.
 
     Returns
     -------
-    bool (n_obs,)
-
-    Raises
-    ------
-    UserError
-        If the query is malformed, names no column of obs, or gives no yes or no per cell.
+    The treatments, and the faults, one line each. Faulty rows are among the treatments, so that
+    their other columns are checked too.
     """
-    if control is None:
-        return np.ones(len(obs), dtype=bool)
-    where = f"--control {control!r}"
-    query, names = _rewrite(control, where)
-    for name in names.values():
-        if name not in obs:
-            close = get_close_matches(name, map(str, obs.columns), n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"it has {_listed(obs.columns)}"
-            raise UserError(f"{where}: obs has no column {name!r}; {hint}")
-    # Each column gets a plain name, and only those the query uses are within its reach.
-    frame = pd.DataFrame({key: obs[name] for key, name in names.items()}, index=obs.index)
+    if file is None:
+        if value is None:
+            return [], []
+        names = next(csv.reader([value.replace("\n", ",")], skipinitialspace=True), [])
+        return _named(names, f"--perturbations {value!r}")
+    path = Path(file)
+    where = f"--perturbations {path.name}"
     try:
-        chosen = frame.eval(query, engine="python", local_dict={}, global_dict={})
-    except Exception as error:  # whatever a comparison of the user's columns can raise
-        raise UserError(f"{where}: {type(error).__name__}: {error}") from None
-    if not isinstance(chosen, pd.Series) or not pd.api.types.is_bool_dtype(chosen.dtype):
-        raise UserError(f"{where}: gives no yes or no per cell; compare a column with a value")
-    return chosen.fillna(False).to_numpy(dtype=bool)
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix.lower() in (".csv", ".tsv"):
+            return _read_table(text, path, where)
+    except UserError as error:
+        return [], [str(error)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        return [], [f"{where}: cannot be read as text: {error}"]
+    return _named(text.splitlines(), where)
 
 
-def _listed(names: object, most: int = 12) -> str:
-    names = [str(name) for name in names]
-    return (", ".join(names[:most]) + (", …" if len(names) > most else "")) or "no column"
+def _named(names: Iterable[str], where: str) -> tuple[list[Treatment], list[str]]:
+    distinct = dict.fromkeys(name.strip() for name in names if name.strip())
+    if not distinct:
+        return [], [f"{where}: holds no perturbation; give names with commas between, or a file"]
+    return [Treatment(name, name, where) for name in distinct], []
 
 
-def _rewrite(control: str, where: str) -> tuple[str, dict[str, str]]:
-    """The query with plain names for columns, and which column each plain name stands for."""
-    plain: dict[str, str] = {}
+def _read_table(text: str, path: Path, where: str) -> tuple[list[Treatment], list[str]]:
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
+    reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
+    _check_header(reader.fieldnames, where)
+    rows, faults = {}, []
+    for record in reader:
+        clean = {name: (value or "").strip() for name, value in record.items() if name is not None}
+        if not any(clean.values()):
+            continue
+        place = f"{where}, line {reader.line_num}"
+        faults += _check_row(record, clean, place)
+        rows.setdefault(tuple(clean.values()), (place, clean))
+    if not rows:
+        faults.append(f"{where}: holds no perturbation; give a row for each")
+    treatments, unclear = _treatments(list(rows.values()))
+    return treatments, faults + unclear
 
-    def replace(match: re.Match) -> str:
-        if match[1] is None:  # quoted text
-            return match[0]
-        return plain.setdefault(match[1], f"column_{len(plain)}")
 
-    text = QUOTED_OR_BACKTICKED.sub(replace, control.strip())
-    backticked = set(plain.values())
-    try:
-        tree = ast.parse(text, mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        hint = (
-            "compare with =="
-            if re.search(r"[^=<>!]=[^=]", text)
-            else "put text in quotes, and column names with spaces in `backticks`"
+def _check_header(names: list[str], where: str) -> None:
+    if "perturbation" not in names:
+        raise UserError(
+            f"{where}: no column 'perturbation' (found: {', '.join(names) or 'nothing'}); name the "
+            "column so, or give a .txt file with one name per line"
         )
-        raise UserError(f"{where}: not a query; {hint}") from None
-    for node in ast.walk(tree):
-        if not isinstance(node, ALLOWED_NODES):
-            raise UserError(
-                f"{where}: a query may not hold this ({type(node).__name__}); use comparisons, "
-                "in, not in, and, or, not"
+    if "" in names:
+        raise UserError(f"{where}: column {names.index('') + 1} has no name; name it or drop it")
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"{where}: two columns are named {', '.join(repeated)}")
+    ours = [name for name in names if name in RESERVED or name.lower().startswith(("c2s_", "x_"))]
+    if ours:
+        raise UserError(
+            f"{where}: prompts or results use the name {', '.join(map(repr, ours))} for something "
+            "else; rename the column"
+        )
+
+
+def _check_row(record: Mapping, clean: Mapping[str, str], where: str) -> list[str]:
+    faults = []
+    if None in record:
+        faults.append(
+            f"{where}: more fields than the header has columns; put text that holds the separator "
+            "in double quotes"
+        )
+    if not clean["perturbation"]:
+        faults.append(f"{where}: perturbation is empty")
+    if clean.get("n_cells") and _number(clean["n_cells"]) is None:
+        faults.append(f"{where}: n_cells {clean['n_cells']}: must be a whole number above 0")
+    return faults
+
+
+def _number(text: str) -> int | None:
+    """A whole number above 0, which other programs write as 10 or 10.0."""
+    return int(float(text)) if re.fullmatch(r"0*[1-9]\d*(\.0*)?", text) else None
+
+
+def _treatments(rows: list[tuple[str, dict[str, str]]]) -> tuple[list[Treatment], list[str]]:
+    """Treatments of distinct rows, told apart by what they are called."""
+    kinds = [{n: v for n, v in row.items() if n not in OF_CELLS} for _, row in rows]
+    same = defaultdict(list)  # short name: the rows that are called so
+    for kind in kinds:
+        same[_joined(kind, AMOUNTS)].append(kind)
+    made, faults, first = [], [], {}
+    for (where, row), kind in zip(rows, kinds, strict=True):
+        alike = same[_joined(kind, AMOUNTS)]
+        apart = [name for name in kind if len({other[name] for other in alike}) > 1]
+        condition = _joined(kind, list(dict.fromkeys([*AMOUNTS, *apart])))
+        place, other = first.setdefault(condition, (where, kind))
+        if other != kind:
+            faults.append(f"{where}: is called {condition!r}, as is {place.split(', ')[-1]}")
+        made.append(
+            Treatment(
+                perturbation=row["perturbation"],
+                condition=condition,
+                where=where,
+                cell_query=row.get("cell_query") or None,
+                n_cells=_number(row.get("n_cells", "")),
+                columns={name: value for name, value in kind.items() if name != "perturbation"},
             )
-        if isinstance(node, ast.Name) and node.id not in backticked:
-            node.id = plain.setdefault(node.id, f"column_{len(plain)}")
-    return ast.unparse(tree), {key: name for name, key in plain.items()}
+        )
+    return made, faults
+
+
+def _joined(row: Mapping[str, str], names: Iterable[str]) -> str:
+    """The perturbation and what these columns say of it, with commas between."""
+    words = [row.get(name) for name in ("perturbation", *names) if name != "perturbation"]
+    return ", ".join([row["perturbation"], *(w for w in words if isinstance(w, str) and w)])
+
+
+def prompt_text(row: Mapping[str, str | None], fields: Collection[str]) -> str:
+    """What stands for {perturbation} in a prompt with these fields.
+
+    Dose and time are said beside the name unless the prompt has fields of their own for them: a
+    dose that is given is never lost.
+    """
+    return _joined(row, [name for name in AMOUNTS if name not in fields])

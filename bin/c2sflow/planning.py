@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
 from c2sflow.errors import UserError
-from c2sflow.perturbations import select_controls
+from c2sflow.obs_queries import select_cells
+from c2sflow.perturbations import Treatment
 
 LOGGER = logging.getLogger(__name__)
 
@@ -19,91 +20,156 @@ CONTROL_LABELS = frozenset(
     {"control", "ctrl", "ctl", "dmso", "vehicle", "untreated", "unperturbed", "unstimulated"}
     | {"mock", "none", "non-targeting", "nontargeting", "negctrl"}
 )
-PLAN_COLUMNS = ["shard", "cell_id", "perturbation"]
+# How files spell that there is no label. Exactly so: "Na" may be sodium.
+NO_LABELS = frozenset({"", "NA", "N/A", "<NA>", "NaN", "nan"})
+CELL = ["shard", "cell_id"]
+
+
+def is_control(labels: pd.Series) -> pd.Series:
+    """Which cells have one of the `CONTROL_LABELS`."""
+    return labels.notna() & labels.astype(str).str.strip().str.lower().isin(CONTROL_LABELS)
 
 
 def is_perturbed(labels: pd.Series) -> pd.Series:
-    """Which cells have a label, and not one of the `CONTROL_LABELS`."""
-    return labels.notna() & ~labels.astype(str).str.lower().isin(CONTROL_LABELS)
+    """Which cells have a label that is not one of the `CONTROL_LABELS`."""
+    named = labels.notna() & ~labels.astype(str).str.strip().isin(NO_LABELS)
+    return named & ~is_control(labels)
 
 
 def plan_predictions(
     cells: pd.DataFrame,
     *,
-    perturbations: Sequence[str] = (),
+    treatments: Sequence[Treatment] = (),
     perturbation_column: str | None = None,
     control: str | None = None,
     max_cells_per_perturbation: int | None = None,
     seed: int = 42,
 ) -> pd.DataFrame:
-    """Pairs of cell and perturbation.
+    """Pairs of cell and condition.
 
     Parameters
     ----------
     cells
         shard, cell_id, sample and every obs column, all cells that passed QC, in order.
-    perturbations
-        Each is applied to every control cell.
+    treatments
+        Each is applied to every control cell that its own query selects.
     perturbation_column
-        Column of obs. With `control`, its other labels are applied to the control cells; without,
-        each cell is perturbed with its own label, unlabelled and control cells left out.
+        Column of obs, if there are no treatments. With `control`, its other labels are applied to
+        the control cells; without, each cell is perturbed with its own label, unlabelled and
+        control cells left out.
     control
         pandas query that picks the control cells; None picks all cells.
     max_cells_per_perturbation
-        So many cells for each perturbation, chosen by a hash of seed and cell, not by position.
+        So many cells for each treatment that does not say itself how many, chosen by a hash of
+        seed, cell and condition, not by position.
 
     Returns
     -------
-    shard, cell_id and perturbation, in the order of the cells.
+    shard, cell_id, condition, perturbation and the columns of the treatments, in the order of the
+    cells; each cell once for each condition.
 
     Raises
     ------
     UserError
         If nothing is left to predict.
     """
-    controls = select_controls(cells, control)
-    if perturbation_column and not perturbations:
-        labels = cells[perturbation_column]
-        labelled = is_perturbed(labels)
-        if control is None:
-            LOGGER.info("%d cells without a perturbation are skipped", (~labelled).sum())
-            plan = cells.loc[labelled, PLAN_COLUMNS[:2]].assign(perturbation=labels[labelled])
-            return _check(_sample(plan, cells, max_cells_per_perturbation, seed))
-        perturbations = sorted(labels[labelled & ~controls].astype(str).unique())
-    chosen = cells.loc[controls, PLAN_COLUMNS[:2]]
-    pairs = [chosen.assign(perturbation=name) for name in perturbations]
-    plan = pd.concat(pairs) if pairs else chosen.iloc[:0].assign(perturbation="")
-    return _check(_sample(plan, cells, max_cells_per_perturbation, seed))
-
-
-def _sample(
-    plan: pd.DataFrame, cells: pd.DataFrame, max_cells: int | None, seed: int
-) -> pd.DataFrame:
-    """The `max_cells` cells of each perturbation with the smallest hash, in order of the cells."""
-    plan = plan.astype({"perturbation": str})
-    if max_cells is not None:
-        names = zip(cells["sample"][plan.index], plan["cell_id"], plan["perturbation"], strict=True)
-        digests = [
-            hashlib.blake2b("\0".join(map(str, (seed, *name))).encode(), digest_size=8).hexdigest()
-            for name in names
-        ]
-        ordered = plan.assign(digest=digests).sort_values(["perturbation", "digest"])
-        plan = ordered.groupby("perturbation").head(max_cells).drop(columns="digest")
-    # By cell, then by perturbation: prompts of one cell stay together.
-    order = np.lexsort((plan["perturbation"].to_numpy(dtype=str), plan.index))
-    return plan.iloc[order].reset_index(drop=True)
-
-
-def _check(plan: pd.DataFrame) -> pd.DataFrame:
+    parts = []
+    if treatments:
+        controls = _controls(cells, control)
+        applied = _applied(cells, treatments, controls)
+    else:
+        applied = _labelled(cells, perturbation_column, control)
+    for treatment, rows in applied:
+        most = treatment.n_cells or max_cells_per_perturbation
+        rows = _sample(cells, rows, treatment.condition, most, seed)
+        parts.append(_pairs(cells, rows, treatment))
+    plan = pd.concat(parts) if parts else pd.DataFrame(columns=[*CELL, "condition"])
+    # By cell, then by condition: prompts of one cell stay together.
+    plan = plan.iloc[np.lexsort((plan["condition"].to_numpy(dtype=str), plan.index))]
+    plan = plan.drop_duplicates([*CELL, "condition"]).reset_index(drop=True)
     if plan.empty:
         raise UserError(
             "nothing to predict: no cell that passed QC is selected by --control and has a "
             "perturbation in --perturbations or --perturbation_column"
         )
-    counts = plan["perturbation"].value_counts()
-    LOGGER.info(
-        "%d predictions: %d cells, %d perturbations (%d to %d cells each)",
-        len(plan), len(plan[["shard", "cell_id"]].drop_duplicates()),
-        len(counts), counts.min(), counts.max(),
-    )  # fmt: skip
     return plan
+
+
+def _controls(cells: pd.DataFrame, control: str | None) -> np.ndarray:
+    controls = select_cells(cells, control, "--control")
+    if control is not None:
+        LOGGER.info(
+            "plan: %d of %d cells are control cells; the others are not perturbed",
+            controls.sum(), len(cells),
+        )  # fmt: skip
+    return controls
+
+
+def _applied(
+    cells: pd.DataFrame, treatments: Sequence[Treatment], controls: np.ndarray
+) -> Iterator[tuple[Treatment, np.ndarray]]:
+    """Each treatment and the positions of its cells."""
+    chosen = {None: controls}
+    for treatment in treatments:
+        query = treatment.cell_query
+        if query not in chosen:
+            where = f"{treatment.where}: cell_query"
+            chosen[query] = controls & select_cells(cells, query, where)
+        rows = np.flatnonzero(chosen[query])
+        if not rows.size:
+            LOGGER.warning(
+                "plan: %s: no cell that passed QC is left for %s", treatment.where,
+                treatment.condition,
+            )  # fmt: skip
+        yield treatment, rows
+
+
+def _labelled(
+    cells: pd.DataFrame, column: str, control: str | None
+) -> Iterator[tuple[Treatment, np.ndarray]]:
+    """Each label of the column and the positions of the cells that it is applied to."""
+    labels = cells[column]
+    perturbed = is_perturbed(labels).to_numpy()
+    own = is_control(labels).to_numpy()
+    if control is None:
+        LOGGER.info(
+            "plan: %d cells without a label in %s and %d labelled as control are skipped",
+            (~perturbed & ~own).sum(), column, own.sum(),
+        )  # fmt: skip
+        rows_of = pd.Series(np.flatnonzero(perturbed)).groupby(
+            labels[perturbed].astype(str).to_numpy()
+        )
+        for name, rows in rows_of:
+            yield Treatment(name, name, "--perturbation_column"), rows.to_numpy()
+        return
+    controls = _controls(cells, control)
+    LOGGER.info(
+        "plan: of the other cells, %d give their label in %s; %d without a label and %d labelled "
+        "as control are skipped", (perturbed & ~controls).sum(), column,
+        (~perturbed & ~own & ~controls).sum(), (own & ~controls).sum(),
+    )  # fmt: skip
+    for name in sorted(labels[perturbed & ~controls].astype(str).unique()):
+        yield Treatment(name, name, "--perturbation_column"), np.flatnonzero(controls)
+
+
+def _sample(
+    cells: pd.DataFrame, rows: np.ndarray, condition: str, most: int | None, seed: int
+) -> np.ndarray:
+    """The `most` of these cells with the smallest hash; ties, if ever, by their names."""
+    if most is None or len(rows) <= most:
+        return rows
+    chosen = cells.iloc[rows]
+    names = [
+        "\0".join(map(str, (seed, *name, condition)))
+        for name in zip(chosen["sample"], chosen["cell_id"], strict=True)
+    ]
+    digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
+    return rows[sorted(range(len(rows)), key=lambda n: (digests[n], names[n]))[:most]]
+
+
+def _pairs(cells: pd.DataFrame, rows: np.ndarray, treatment: Treatment) -> pd.DataFrame:
+    pairs = cells.iloc[rows][CELL].set_axis(rows)
+    pairs["condition"], pairs["perturbation"] = treatment.condition, treatment.perturbation
+    for name, value in treatment.columns.items():
+        pairs[name] = value or None
+    return pairs

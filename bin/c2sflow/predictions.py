@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,13 @@ from anndata.io import write_elem
 from c2sflow.cells import RowWriter, create_h5ad
 from c2sflow.errors import UserError
 from c2sflow.merging import append_dense
+from c2sflow.perturbations import AMOUNTS
 from c2sflow.provenance import write_beside
 from c2sflow.reconstruction import expression_from_ranks
 
 OBS_COLUMNS = (
     "source_cell",
+    "condition",
     "perturbation",
     "sample",
     "organism",
@@ -26,12 +28,15 @@ OBS_COLUMNS = (
     "c2s_duplicate_genes",
     "c2s_finish_reason",
     "c2s_log_likelihood",
+    "c2s_truncated",
     "c2s_sentence",
 )
 
 
 def read_predictions(path: str | Path) -> tuple[pd.DataFrame, np.ndarray]:
-    """obs (`OBS_COLUMNS`) and X_c2s, float32 (n_predictions, hidden_size), of one shard.
+    """obs and X_c2s, float32 (n_predictions, hidden_size), of one shard.
+
+    obs holds `OBS_COLUMNS` and, after them, the columns of the table of perturbations.
 
     Raises
     ------
@@ -42,7 +47,7 @@ def read_predictions(path: str | Path) -> tuple[pd.DataFrame, np.ndarray]:
         table = pq.read_table(path)
         vectors = table["X_c2s"].combine_chunks()
         width = table.schema.field("X_c2s").type.list_size
-        obs = table.select(list(OBS_COLUMNS)).to_pandas()
+        obs = table.select([*OBS_COLUMNS, *_more_columns(table.column_names)]).to_pandas()
     except (OSError, KeyError, ValueError) as error:
         raise UserError(
             f"{Path(path).name} is missing or broken ({error}); run again with -resume"
@@ -50,9 +55,18 @@ def read_predictions(path: str | Path) -> tuple[pd.DataFrame, np.ndarray]:
     return obs, vectors.flatten().to_numpy().reshape(-1, width).astype(np.float32)
 
 
+def _more_columns(names: Iterable[str]) -> list[str]:
+    return [name for name in names if name not in (*OBS_COLUMNS, "sample_index", "X_c2s")]
+
+
+def condition_columns(names: Iterable[str]) -> list[str]:
+    """Those of these columns that say what was done: condition, perturbation, dose, time."""
+    return [name for name in ("condition", "perturbation", *AMOUNTS) if name in set(names)]
+
+
 def prediction_names(obs: pd.DataFrame) -> pd.Index:
-    """Names of predicted cells: "<source cell>|<perturbation>", numbered where that repeats."""
-    names = obs["source_cell"].astype(str) + "|" + obs["perturbation"].astype(str)
+    """Names of predicted cells: "<source cell>|<condition>", numbered where that repeats."""
+    names = obs["source_cell"].astype(str) + "|" + obs["condition"].astype(str)
     number = names.groupby(names).cumcount()
     return pd.Index(names.where(number == 0, names + "|" + number.astype(str)), name=None)
 
@@ -116,25 +130,28 @@ def merge_predictions(
             cells = zip(obs["sample"], obs["source_cell"], strict=True)
             obs["source_cell"] = [renamed.get(cell, cell[1]) for cell in cells]
         obs = obs.set_axis(prediction_names(obs))
-        for name in ("perturbation", "sample", "organism", "c2s_finish_reason"):
+        of_the_table = _more_columns(obs.columns)
+        for name in ("condition", "perturbation", "sample", "organism", "c2s_finish_reason"):
             obs[name] = obs[name].astype("category")
+        for name in of_the_table:  # text as it was given, missing where it was empty
+            obs[name] = obs[name].astype("string").astype("category")
         write_elem(out, "obs", obs)
         write_elem(out, "uns", {"log1p": {"base": 10.0}, "c2s": dict(uns)})
     return obs
 
 
 def summarise(obs: pd.DataFrame) -> pd.DataFrame:
-    """Figures of each perturbation and sample: how many cells, and how far to trust the answers.
+    """Figures of each condition and sample: how many cells, and how far to trust the answers.
 
     Fractions are of the words said (valid, invalid and repeated genes together) and of the
     answers (truncated).
     """
     said = obs["c2s_n_predicted_genes"] + obs["c2s_invalid_genes"] + obs["c2s_duplicate_genes"]
     groups = obs.assign(said=said, cut=obs["c2s_finish_reason"] == "length").groupby(
-        ["perturbation", "sample"], observed=True, sort=True
+        ["condition", "sample"], observed=True, sort=True
     )
     words = groups["said"].sum().clip(lower=1)
-    return pd.DataFrame(
+    figures = pd.DataFrame(
         {
             "n_predictions": groups.size(),
             "n_genes_mean": groups["c2s_n_predicted_genes"].mean(),
@@ -144,3 +161,5 @@ def summarise(obs: pd.DataFrame) -> pd.DataFrame:
             "log_likelihood_mean": groups["c2s_log_likelihood"].mean(),
         }
     ).reset_index()
+    conditions = obs[condition_columns(obs.columns)].drop_duplicates("condition")
+    return conditions.merge(figures, on="condition", how="right")

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import scanpy as sc
@@ -20,7 +21,7 @@ from anndata.io import write_elem
 from scipy import sparse
 
 from c2sflow.anndata_io import open_anndata
-from c2sflow.cells import CellData, RowWriter, create_h5ad
+from c2sflow.cells import DENSE_ROWS, CellData, RowWriter, append_dense, create_h5ad
 from c2sflow.errors import UserError
 from c2sflow.normalisation import LOG_BASE, linear_values, normalise
 from c2sflow.provenance import write_beside
@@ -190,7 +191,7 @@ def _write(
     with write_beside(target) as partial, create_h5ad(partial, obs, var) as file:
         write_elem(file, "uns", {"log1p": {"base": LOG_BASE}})
         for name, array in data.obsm().items():
-            write_elem(file, f"obsm/{name}", array[found.cells])
+            _write_obsm(file, f"obsm/{name}", array, found.cells)
         matrix = RowWriter(file, "X", len(var))
         with_counts = state.name == "counts"
         counts = RowWriter(file, "layers/counts", len(var)) if with_counts else None
@@ -205,6 +206,16 @@ def _write(
             layer = RowWriter(file, f"layers/{name}", len(var))
             for start, block in data.chunks(chunk_size, name):
                 layer.append(_kept(block, start, found))
+
+
+def _write_obsm(file: h5py.File, key: str, array: object, cells: np.ndarray) -> None:
+    """The kept rows; of a dense array block by block."""
+    if sparse.issparse(array) or isinstance(array, pd.DataFrame) or array.dtype.kind not in "biuf":
+        write_elem(file, key, array[:][cells])
+        return
+    for start in range(0, len(cells), DENSE_ROWS):
+        rows = slice(start, start + DENSE_ROWS)
+        append_dense(file, key, np.asarray(array[rows])[cells[rows]])
 
 
 def _kept(block: sparse.csr_matrix, start: int, found: Survey) -> sparse.csr_matrix:

@@ -9,9 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 
 import numpy as np
 from scipy import sparse
+
+
+@cache
+def _log_ranks(n: int) -> np.ndarray:
+    """log10 of the ranks 1 to n; asked for powers of 2 only, so that few are kept."""
+    return np.log10(np.arange(1, n + 1))
 
 
 @dataclass
@@ -28,7 +35,7 @@ class RankFit:
     def add_cell(self, values: np.ndarray) -> None:
         """Add one cell: float (n_genes,), expression in descending order, rank 1 first."""
         y = np.asarray(values, dtype=np.float64)
-        x = np.log10(np.arange(1, y.size + 1))
+        x = _log_ranks(1 << y.size.bit_length())[: y.size]
         self.n += y.size
         self.x += x.sum()
         self.y += y.sum()

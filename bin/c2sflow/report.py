@@ -13,7 +13,7 @@ from multiqc.base_module import BaseMultiqcModule
 from multiqc.core.update_config import ClConfig, update_config
 from multiqc.types import Anchor
 
-from c2sflow import report_results, report_sections
+from c2sflow import report_effects, report_results, report_sections
 from c2sflow.provenance import write_beside
 from c2sflow.report_inputs import Run, read_run
 
@@ -27,7 +27,10 @@ CHAPTERS = {
     "Quality control": report_sections.quality,
     "Cell sentences": report_sections.sentences,
     "Embedding": report_results.embedding,
+    "Attention": report_results.attention,
     "Perturbations": report_results.perturbations,
+    "Effects of the perturbations": report_effects.effects,
+    "Screen": report_effects.screen,
 }
 # Less of MultiQC's own banner, and tables and prompts that read well.
 STYLE = """
@@ -48,6 +51,8 @@ def write_report(
     outdir: Path,
     perturbed: Path | None = None,
     perturbation_summary: Path | None = None,
+    attention_pairs: Path | None = None,
+    effects_dir: Path | None = None,
     label_column: str | None = None,
 ) -> None:
     """Write report.html.
@@ -58,6 +63,10 @@ def write_report(
         Results of MERGE; the latter two if there are predictions.
     qc_dir, sentences_dir, stats_dir
         <id>.qc.json; <id>.sentences.json; <shard>.embed.json and <shard>.perturb.json.
+    attention_pairs
+        Table of PAIRS, if there are attention maps.
+    effects_dir
+        Tables and effects.json of EFFECTS, if there are predictions.
     multiqc_config
         Configuration of MultiQC.
     outdir
@@ -71,8 +80,9 @@ def write_report(
         If there is no such column, or a file is missing or broken.
     """
     run = read_run(
-        h5ad, qc_dir, sentences_dir, stats_dir, perturbed, perturbation_summary, label_column
-    )
+        h5ad, qc_dir, sentences_dir, stats_dir,
+        perturbed, perturbation_summary, attention_pairs, effects_dir, label_column,
+    )  # fmt: skip
     page = _render(run, multiqc_config)
     with write_beside(outdir / "report.html") as partial:
         partial.write_text(page, encoding="utf-8")

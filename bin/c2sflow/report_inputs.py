@@ -12,6 +12,10 @@ from anndata.io import read_elem
 from c2sflow.provenance import read_json
 from c2sflow.report_map import CellMap, read_map
 
+# Columns of text in tables of perturbations.
+TEXT = ("condition", "perturbation", "dose", "time", "sample", "gene", "gene_set", "context")
+TEXT += ("versus",)
+
 
 @dataclass
 class Run:
@@ -28,9 +32,13 @@ class Run:
     cells
         The cells' map.
     said
-        For each perturbation and sample, the sums of valid, repeated and invalid genes.
+        For each condition and sample, the sums of valid, repeated and invalid genes.
     summary
-        Figures of each perturbation and sample.
+        Figures of each condition and sample.
+    pairs
+        The strongest gene pairs of each label.
+    effects, screen, notes
+        Tables of EFFECTS, and what is to be known of them.
     """
 
     qc: list[dict]
@@ -41,6 +49,10 @@ class Run:
     cells: CellMap
     said: pd.DataFrame | None = None
     summary: pd.DataFrame | None = None
+    pairs: pd.DataFrame | None = None
+    effects: pd.DataFrame | None = None
+    screen: pd.DataFrame | None = None
+    notes: dict[str, list[str]] | None = None
 
 
 def read_run(
@@ -50,6 +62,8 @@ def read_run(
     stats_dir: Path,
     perturbed: Path | None = None,
     perturbation_summary: Path | None = None,
+    attention_pairs: Path | None = None,
+    effects_dir: Path | None = None,
     label_column: str | None = None,
 ) -> Run:
     """Read what `c2sflow.report.write_report` is given; no matrix but X_c2s is touched."""
@@ -64,7 +78,9 @@ def read_run(
         provenance=provenance,
         cells=cells,
         said=_words_said(perturbed) if perturbed else None,
-        summary=pd.read_csv(perturbation_summary, sep="\t") if perturbation_summary else None,
+        summary=_read_table(perturbation_summary) if perturbation_summary else None,
+        pairs=_read_pairs(attention_pairs) if attention_pairs else None,
+        **(_read_effects(effects_dir) if effects_dir else {}),
     )
 
 
@@ -72,8 +88,32 @@ def _read_all(folder: Path, pattern: str) -> list[dict]:
     return [read_json(path) for path in sorted(folder.glob(pattern))]
 
 
+def _read_effects(folder: Path) -> dict:
+    screen = folder / "screen.tsv"
+    return {
+        "effects": _read_table(folder / "perturbation_effects.tsv"),
+        "screen": _read_table(screen) if screen.exists() else None,
+        "notes": read_json(folder / "effects.json"),
+    }
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """A table of perturbations. One may be called NA or 01; text that is missing is empty."""
+    header = pd.read_csv(path, sep="\t", nrows=0).columns
+    numbers = {name: [""] for name in header if name not in TEXT}
+    return pd.read_csv(
+        path, sep="\t", dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=numbers
+    )
+
+
+def _read_pairs(path: Path) -> pd.DataFrame:
+    # A label may be called NA, and a cluster 01.
+    names = dict.fromkeys(("label", "query_gene", "key_gene"), str)
+    return pd.read_csv(path, sep="\t", dtype=names, keep_default_na=False)
+
+
 def _words_said(perturbed: Path) -> pd.DataFrame:
-    """Sums of valid, repeated and invalid genes by perturbation and sample."""
+    """Sums of valid, repeated and invalid genes by condition and sample."""
     sums = {
         "valid": "c2s_n_predicted_genes",
         "repeated": "c2s_duplicate_genes",
@@ -81,8 +121,7 @@ def _words_said(perturbed: Path) -> pd.DataFrame:
     }
     with h5py.File(perturbed) as file:
         obs = {
-            name: read_elem(file["obs"][name])
-            for name in ("perturbation", "sample", *sums.values())
+            name: read_elem(file["obs"][name]) for name in ("condition", "sample", *sums.values())
         }
-    groups = pd.DataFrame(obs).groupby(["perturbation", "sample"], observed=True)
+    groups = pd.DataFrame(obs).groupby(["condition", "sample"], observed=True)
     return groups[list(sums.values())].sum().set_axis(list(sums), axis=1)

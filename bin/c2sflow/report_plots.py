@@ -9,7 +9,7 @@ from html import escape
 
 import numpy as np
 import pandas as pd
-from multiqc.plots import bargraph, linegraph, table
+from multiqc.plots import bargraph, heatmap, linegraph, table
 from multiqc.types import Anchor
 from natsort import natsorted
 
@@ -156,6 +156,28 @@ def bar_plot(
     }
     categories = {key: {"name": name, "color": color} for key, (name, color) in parts.items()}
     return bargraph.plot({safe(k): dict(v) for k, v in bars.items()}, categories, config)
+
+
+def heat_map(anchor: str, title: str, axes: tuple[str, str, str], values: pd.DataFrame) -> object:
+    """Signed values, rows as they stand: blue below 0, white at 0, red above; gaps are white."""
+    most = float(values.abs().max(axis=None))
+    config = {
+        "id": anchor,
+        "title": title,
+        **dict(zip(("xlab", "ylab", "zlab"), axes, strict=True)),
+        "min": -most,
+        "max": most,
+        "colstops": [[0, PALETTE[0]], [0.5, "#ffffff"], [1, PALETTE[3]]],
+        "square": False,
+        "display_values": False,
+        "height": 120 + 24 * len(values),
+        "cluster_rows": False,
+        "cluster_cols": False,
+        "series_label": False,
+    }
+    rows = [[_finite(round(value, 4)) for value in row] for row in values.to_numpy().tolist()]
+    names = [safe(name) for name in values.columns], [safe(name) for name in values.index]
+    return heatmap.plot(rows, *names, config)
 
 
 def table_plot(

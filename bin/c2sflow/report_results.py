@@ -17,6 +17,8 @@ from c2sflow.report_plots import (
     total,
 )
 
+MOST_PAIRS, MOST_ROWS = 5, 200  # gene pairs shown of each label, and in all
+
 
 def embedding(run: Run) -> list[Section]:
     """The map of the cells, and how fast their embeddings were made."""
@@ -84,6 +86,36 @@ def _throughput(run: Run) -> Section:
     return Section("Throughput", text, plot=plot)
 
 
+def attention(run: Run) -> list[Section]:
+    """Which genes look at which, if there are attention maps."""
+    if run.pairs is None:
+        return []
+    name = "Strongest gene pairs"
+    if run.pairs.empty:
+        return [Section(name, content="<p>No two genes occur in enough cells of a label.</p>")]
+    most = max(1, min(MOST_PAIRS, MOST_ROWS // run.pairs["label"].nunique()))
+    shares = ["attention", "strongest_head_attention"]
+    shown = run.pairs.groupby("label", sort=False).head(most)
+    rows = {
+        f"{row['label']} · {row['query_gene']} → {row['key_gene']}": row
+        for row in shown.assign(**100 * shown[shares]).to_dict("records")
+    }
+    headers = {
+        "attention": number("Attention", "Mean over heads and cells", "%", 2, top=100),
+        "strongest_head": number("Head", "The head that looks most, from 0", scale=False),
+        "strongest_head_attention": number("Its attention", "Mean over cells", "%", 2, top=100),
+        "n_cells": number("Cells", "Cells of the label that hold both genes", scale=False),
+        "n_cells_label": number("Mapped", "Cells of the label that have a map", scale=False),
+    }
+    text = (
+        f"The {most} strongest pairs of each label: how much of its attention a gene (left "
+        "of the arrow) gives to another one (right). Genes that stand high in a sentence are "
+        "looked at from many; that two genes attend does not say that they interact. All pairs: "
+        "<code>attention/attention_pairs.tsv</code>."
+    )
+    return [Section(name, text, plot=table_plot("pairs", name, "Pair", rows, headers))]
+
+
 def perturbations(run: Run) -> list[Section]:
     """Predicted answers: how many, and how far to trust them."""
     if run.summary is not None and run.summary.empty:
@@ -93,8 +125,8 @@ def perturbations(run: Run) -> list[Section]:
         sections.append(_predictions(run))
     if run.said is not None:
         bars = {
-            f"{perturbation} · {sample}": counts
-            for (perturbation, sample), counts in run.said.to_dict("index").items()
+            f"{condition} · {sample}": counts
+            for (condition, sample), counts in run.said.to_dict("index").items()
         }
         parts = {
             "valid": ("New genes", PALETTE[2]),
@@ -113,7 +145,7 @@ def perturbations(run: Run) -> list[Section]:
 
 def _predictions(run: Run) -> Section:
     rows = {
-        f"{row['perturbation']} · {row['sample']}": {
+        f"{row['condition']} · {row['sample']}": {
             key: 100 * value if key.endswith("_fraction") else value for key, value in row.items()
         }
         for row in run.summary.to_dict("records")

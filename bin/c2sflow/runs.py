@@ -21,6 +21,8 @@ LOGGER = logging.getLogger(__name__)
 
 # Where a run puts its files says nothing of its result: two runs of one input are identical.
 NOT_OF_THE_RESULT = ("input_output", "resources", "report", "generic")
+# Nor do these change the cells: what is fetched, allowed, or made of the predictions.
+NOT_OF_THE_CELLS = ("model_cache", "max_predictions", "gene_sets", "context")
 
 
 def provenance(
@@ -37,7 +39,7 @@ def provenance(
         for group, values in options.items()
         if group not in NOT_OF_THE_RESULT
         for name, value in values.items()
-        if name != "model_cache"
+        if name not in NOT_OF_THE_CELLS
     }
     kept = ("organism", "input_state", "log_base", "n_cells_in", "n_cells_kept")
     return {

@@ -13,14 +13,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import PreTrainedModel
 
-from c2sflow.batching import peak_memory
-from c2sflow.embedding import embed_tokens
+from c2sflow.batching import peak_memory, resolve_cache_tokens, resolve_max_batch_tokens
+from c2sflow.embedding import embed_cells
 from c2sflow.errors import UserError
 from c2sflow.models import load_model, load_tokenizer
 from c2sflow.perturbation import embed_predictions, predict
-from c2sflow.prompts import EMBEDDING_PROMPT, PERTURBATION_PROMPT, check_fields, load_template
+from c2sflow.perturbations import prompt_text
+from c2sflow.prompts import (
+    EMBEDDING_PROMPT,
+    PERTURBATION_PROMPT,
+    check_fields,
+    load_template,
+    template_fields,
+)
 from c2sflow.provenance import read_json, write_beside, write_json
-from c2sflow.tokenization import tokenize_prompts
 
 LOGGER = logging.getLogger(__name__)
 MODEL_OPTIONS = ("device", "dtype", "attention", "quantization")
@@ -60,6 +66,7 @@ def embed_shard(
     embedding_prompt: str | None = None,
     layer: int = -1,
     max_batch_tokens: int | str | None = "auto",
+    attempt: int = 1,
 ) -> None:
     """Write ``<shard>.embedding.h5ad`` (obs, ``obsm["X_c2s"]``) and ``<shard>.embed.json``.
 
@@ -71,36 +78,42 @@ def embed_shard(
         model (a directory), device, dtype, attention, quantization: see
         `c2sflow.models.load_model`.
     pooling, layer, max_batch_tokens
-        See `c2sflow.embedding.embed_tokens`.
+        See `c2sflow.embedding.embed_cells`.
     embedding_prompt
         See `c2sflow.prompts.load_template`.
+    attempt
+        1, or more where memory ran out before: each has half the budget of the one before.
     """
     cells = read_shard(shard)
     template = load_template(embedding_prompt, EMBEDDING_PROMPT, ["cell_sentence"])
     check_fields(template, cells.columns, shard.name)
     tokenizer = load_tokenizer(options["model"])
     model = load_model(options["model"], head=False, **_only(options, MODEL_OPTIONS))
-    context = model.config.max_position_embeddings
-    prompts = tokenize_prompts(tokenizer, template, cells.to_dict("records"), context)
-    warnings = _warnings(prompts.truncated, prompts.n_tokens, context)
-    vectors, stats = embed_tokens(
+    made = embed_cells(
         model,
-        prompts.input_ids,
-        tokenizer.pad_token_id,
+        tokenizer,
+        template,
+        cells.to_dict("records"),
         pooling=pooling,
         layer=layer,
-        max_batch_tokens=max_batch_tokens,
+        max_batch_tokens=_share(resolve_max_batch_tokens(max_batch_tokens, model), attempt),
     )
+    stats = made.stats
+    context = model.config.max_position_embeddings
+    warnings = _context_warning(made.truncated, context, "cells")
+    if (made.n_tokens == 0).any():
+        n_empty = (made.n_tokens == 0).sum()
+        warnings.append(f"{n_empty} cells without genes have no embedding (NaN)")
     obs = pd.DataFrame(
         {
-            "c2s_n_genes": prompts.n_genes.astype(np.int32),
-            "c2s_n_tokens": prompts.n_tokens.astype(np.int32),
-            "c2s_truncated": prompts.truncated,
+            "c2s_n_genes": made.n_genes,
+            "c2s_n_tokens": made.n_tokens,
+            "c2s_truncated": made.truncated,
         },
         index=pd.Index(cells["cell_id"].astype(str), name=None),
     )
     with write_beside(outdir / f"{shard.stem}.embedding.h5ad") as partial:
-        ad.AnnData(obs=obs, obsm={"X_c2s": vectors}).write_h5ad(partial)
+        ad.AnnData(obs=obs, obsm={"X_c2s": made.vectors}).write_h5ad(partial)
     figures = _run_figures(model, shard.stem, cells) | {
         "n_cells": len(cells),
         "n_tokens": stats.n_tokens,
@@ -111,29 +124,35 @@ def embed_shard(
         "cells_per_second": len(cells) / stats.seconds,
         "tokens_per_second": stats.n_tokens / stats.seconds,
         "peak_memory_bytes": stats.peak_memory_bytes,
-        "warnings": warnings,
+        "warnings": _told(warnings),
     }
     write_json(outdir / f"{shard.stem}.embed.json", figures)
     LOGGER.info(
         "%s: %d cells, %.1f cells/s, %.0f tokens/s, %.1f %% padding",
         shard.stem, len(cells), figures["cells_per_second"], figures["tokens_per_second"],
-        100 * stats.n_padding / max(1, stats.n_tokens + stats.n_padding),
+        100 * stats.padding_fraction,
     )  # fmt: skip
+
+
+def _share(budget: int, attempt: int) -> int:
+    """Tokens of a batch at the first, second, … attempt."""
+    return max(1, budget >> (attempt - 1))
 
 
 def _only(options: Mapping, names: tuple[str, ...]) -> dict:
     return {name: options[name] for name in names if name in options}
 
 
-def _warnings(truncated: np.ndarray, n_tokens: np.ndarray, context: int) -> list[str]:
-    warnings = []
-    if truncated.any():
-        warnings.append(
-            f"{truncated.sum()} cells have more genes than the model's context of {context} "
-            "tokens holds: their lowest genes are left out (obs['c2s_truncated'])"
-        )
-    if (n_tokens == 0).any():
-        warnings.append(f"{(n_tokens == 0).sum()} cells without genes have no embedding (NaN)")
+def _context_warning(truncated: np.ndarray, context: int, what: str) -> list[str]:
+    if not truncated.any():
+        return []
+    return [
+        f"{truncated.sum()} {what} have more genes than the {context} tokens hold that the model's "
+        "context has for a prompt: the lowest genes are left out (obs['c2s_truncated'])"
+    ]
+
+
+def _told(warnings: list[str]) -> list[str]:
     for warning in warnings:
         LOGGER.warning(warning)
     return warnings
@@ -152,18 +171,16 @@ def perturb_shard(
         ``<id>.sentences.json`` of the shard's sample.
     options
         Those of `embed_shard`, and perturbation_prompt, valid_genes_only, no_repeats,
-        max_new_tokens, temperature, num_samples, seed: see `c2sflow.perturbation.predict`.
+        max_new_tokens, temperature, top_p, num_samples, seed: see `c2sflow.perturbation.predict`;
+        attempt: see `embed_shard`.
     """
-    planned = pd.read_parquet(plan)[["cell_id", "perturbation"]]
-    cells = planned.merge(
-        read_shard(shard).drop(columns="perturbation", errors="ignore"),
-        on="cell_id", how="left", validate="many_to_one",
-    )  # fmt: skip
-    if cells["cell_sentence"].isna().any():
-        raise UserError(f"{plan.name} names cells that {shard.name} does not have")
     template = load_template(
         options["perturbation_prompt"], PERTURBATION_PROMPT, ["cell_sentence", "perturbation"]
     )
+    planned = pd.read_parquet(plan).drop(columns="shard")
+    cells = _cells_to_perturb(planned, read_shard(shard), template)
+    if cells["cell_sentence"].isna().any():
+        raise UserError(f"{plan.name} names cells that {shard.name} does not have")
     embedding_template = load_template(
         options["embedding_prompt"], EMBEDDING_PROMPT, ["cell_sentence"]
     )
@@ -173,13 +190,23 @@ def perturb_shard(
     model = load_model(options["model"], head=True, **_only(options, MODEL_OPTIONS))
     words = read_json(genes)["genes"]
     names = ("valid_genes_only", "no_repeats", "max_new_tokens", "temperature", "num_samples")
-    names += ("seed", "max_batch_tokens")
-    predictions, stats = predict(model, tokenizer, cells, words, template, **_only(options, names))
+    names += ("top_p", "seed")
+    budget, attempt = options["max_batch_tokens"], options.get("attempt", 1)
+    predictions, stats = predict(
+        model, tokenizer, cells, words, template, **_only(options, names),
+        max_batch_tokens=_share(resolve_cache_tokens(budget, model), attempt),
+    )  # fmt: skip
+    context = model.config.max_position_embeddings - int(options["max_new_tokens"])
+    warnings = _context_warning(predictions["c2s_truncated"], context, "predictions")
     vectors = embed_predictions(
         model, tokenizer, cells, predictions, embedding_template,
         pooling=options["pooling"], layer=options["embedding_layer"],
-        max_batch_tokens=options["max_batch_tokens"],
+        max_batch_tokens=_share(resolve_max_batch_tokens(budget, model), attempt),
     )  # fmt: skip
+    # Answers come in the order of the plan, those of one prediction together.
+    answers = len(predictions) // max(1, len(planned))
+    for name in planned.columns.drop("cell_id"):
+        predictions[name] = planned[name].repeat(answers).to_numpy()
     _write_predictions(outdir / f"{shard.stem}.perturbed.parquet", predictions, vectors)
     figures = _run_figures(model, shard.stem, cells) | {
         "n_predictions": len(predictions),
@@ -189,13 +216,22 @@ def perturb_shard(
         "seconds": stats.seconds,
         "tokens_per_second": stats.n_new_tokens / stats.seconds,
         "peak_memory_bytes": peak_memory(model.device),
-        "warnings": [],
+        "warnings": _told(warnings),
     }
     write_json(outdir / f"{shard.stem}.perturb.json", figures)
     LOGGER.info(
         "%s: %d predictions, %.0f new tokens/s",
         shard.stem, len(predictions), figures["tokens_per_second"],
     )  # fmt: skip
+
+
+def _cells_to_perturb(planned: pd.DataFrame, cells: pd.DataFrame, template: str) -> pd.DataFrame:
+    """A row for each of the plan, with what the prompt may use of it and of the cell."""
+    fields = template_fields(template)
+    own = planned.rename(columns={"condition": "c2s_condition"})  # obs may have its own
+    own["perturbation"] = [prompt_text(row, fields) for row in own.to_dict("records")]
+    rest = cells.drop(columns=own.columns.drop("cell_id"), errors="ignore")
+    return own.merge(rest, on="cell_id", how="left", validate="many_to_one")
 
 
 def _write_predictions(path: Path, predictions: pd.DataFrame, vectors: np.ndarray) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,9 @@ from c2sflow.reconstruction import RankFit
 from c2sflow.sentences import TieBreak, cell_sentences, gene_hashes, gene_words
 
 RESERVED = ("cell_id", "shard", "cell_sentence", "n_genes")
+N_GENES = "n_sentence_genes"  # column of <name>.obs.parquet
 LENGTH_BINS = 30
+N_EXAMPLES = 8  # sentences of each of the first shards that the summary holds
 
 
 def shard_table(
@@ -42,10 +44,10 @@ def shard_table(
     return table.append_column("n_genes", pa.array(lengths, pa.int32()))
 
 
-def obs_table(obs: pd.DataFrame) -> pa.Table:
-    """cell_id and every column of obs but the `RESERVED` names, which are ours."""
+def obs_table(obs: pd.DataFrame, reserved: Collection[str] = RESERVED) -> pa.Table:
+    """cell_id and every column of obs but the `reserved` names, which are ours."""
     columns = {"cell_id": pa.array(obs.index.astype(str))}
-    for name in obs.columns.difference(RESERVED, sort=False):
+    for name in obs.columns.difference(list(reserved), sort=False):
         columns[name] = pa.array(obs[name], from_pandas=True)
     return pa.table(columns)
 
@@ -62,8 +64,8 @@ def write_shards(
 ) -> dict:
     """Write a sample's sentences: one Parquet shard for each block of cells.
 
-    ``shards/<name>.<nnnnn>.parquet`` hold the sentences and obs, ``<name>.obs.parquet`` obs alone
-    and the shard of each cell.
+    ``shards/<name>.<nnnnn>.parquet`` hold the sentences and obs, ``<name>.obs.parquet`` obs alone,
+    the shard of each cell and n_sentence_genes, the length of its sentence.
 
     Parameters
     ----------
@@ -76,20 +78,25 @@ def write_shards(
 
     Returns
     -------
-    Summary: n_cells, shards (name, n_cells, n_genes), genes (the word of each column),
-    rank_fit_sums, rank_fit, sentence_lengths (histogram).
+    Summary: n_cells, shards (name, n_cells, n_genes), genes (the word of each column), symbols
+    (the columns' own names), examples (sentences), rank_fit_sums, rank_fit, sentence_lengths
+    (histogram).
     """
     words = gene_words(var_names)
     hashes = gene_hashes(words)
     fit = RankFit()
-    shards, cells, lengths = [], [], []
+    shards, cells, lengths, examples = [], [], [], []
     for number, (matrix, obs) in enumerate(blocks):
         options = {"max_genes": max_genes, "tie_break": tie_break, "seed": seed}
         table = shard_table(matrix, obs, words, hashes, fit, **options)
         shard = f"{name}.{number:05d}"
         _write(table, Path(outdir) / "shards" / f"{shard}.parquet")
-        without = table.drop_columns(["cell_sentence", "n_genes"])
-        cells.append(without.append_column("shard", pa.array([shard] * len(obs))))
+        # Of this table only: a query may name the input's own column n_genes.
+        own = obs_table(obs, ("cell_id", "shard", N_GENES))
+        own = own.append_column("shard", pa.array([shard] * len(obs)))
+        cells.append(own.append_column(N_GENES, table["n_genes"]))
+        if number < 4:
+            examples += table["cell_sentence"][:N_EXAMPLES].to_pylist()
         n_genes = table["n_genes"].to_numpy()
         lengths.append(n_genes)
         shards.append({"name": shard, "n_cells": len(obs), "n_genes": int(n_genes.sum())})
@@ -101,6 +108,8 @@ def write_shards(
         "n_cells": sum(shard["n_cells"] for shard in shards),
         "shards": shards,
         "genes": list(words),
+        "symbols": [str(name) for name in var_names],
+        "examples": examples,
         "rank_fit_sums": list(fit.astuple()),
         "rank_fit": fit.solve(),
         "sentence_lengths": {"edges": edges.tolist(), "counts": counts.tolist()},

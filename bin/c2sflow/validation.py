@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,39 +14,21 @@ import pandas as pd
 from c2sflow.anndata_io import open_anndata
 from c2sflow.cells import CellData
 from c2sflow.errors import UserError
+from c2sflow.faults import Faults
+from c2sflow.gene_sets import read_gene_sets
 from c2sflow.model_files import read_config
 from c2sflow.parameters import check_parameters
-from c2sflow.perturbations import parse_perturbations, select_controls
-from c2sflow.planning import is_perturbed
-from c2sflow.prompts import EMBEDDING_PROMPT, PERTURBATION_PROMPT, check_fields, load_template
+from c2sflow.perturbations import read_perturbations
+from c2sflow.prompts import EMBEDDING_PROMPT, PERTURBATION_PROMPT, load_template
 from c2sflow.samplesheet import Row, read_samplesheet, sample_ids, single_row
+from c2sflow.shards import RESERVED
 from c2sflow.states import STATES, State, declared_state, detect_state
 from c2sflow.symbols import PER_CELL, cell_organisms, find_organism, find_symbols, gene_symbols
+from c2sflow.targets import Targets
 
 LOGGER = logging.getLogger(__name__)
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-# Columns that QC adds to obs: a prompt may use them although the input does not have them.
-QC_COLUMNS = ("sample", "organism", "n_genes_by_counts", "total_counts", "pct_counts_mt")
-
-
-class Faults(list):
-    """Messages for the user, one line each."""
-
-    @contextmanager
-    def collect(self, prefix: str = "") -> Iterator[None]:
-        """Keep a UserError of the block instead of raising it."""
-        try:
-            yield
-        except UserError as error:
-            self.append(prefix + " ".join(str(error).split()))
-
-    def stop_if_any(self) -> None:
-        """Raise all faults as one UserError."""
-        if self:
-            lines = "".join(f"\n{number:3}. {fault}" for number, fault in enumerate(self, 1))
-            many = "1 fault" if len(self) == 1 else f"{len(self)} faults"
-            raise UserError(f"{many} in the input; nothing was run{lines}")
 
 
 @dataclass
@@ -61,71 +41,7 @@ class Staged:
     perturbations_file: Path | None = None
     embedding_prompt_file: Path | None = None
     perturbation_prompt_file: Path | None = None
-
-
-@dataclass
-class Targets:
-    """What the run does with the cells' annotation, and what the samples turn out to hold."""
-
-    label_column: str | None = None
-    perturbation_column: str | None = None
-    control: str | None = None
-    perturbations: list[str] = field(default_factory=list)
-    prompts: dict[str, str] = field(default_factory=dict)
-    sound: bool = True
-    n_controls: int = 0
-    labelled: Counter = field(default_factory=Counter)
-    labelled_controls: Counter = field(default_factory=Counter)
-
-    def look_at(self, obs: pd.DataFrame, where: str, faults: Faults) -> None:
-        """Check the columns that the run needs in one sample, and count its cells."""
-        n_faults = len(faults)
-        for option in ("label_column", "perturbation_column"):
-            name = getattr(self, option)
-            if name is not None and name not in obs:
-                faults.append(f"{where}: --{option} {name}: obs has no such column ({_some(obs)})")
-        for prompt in self.prompts.values():
-            with faults.collect():
-                check_fields(prompt, [*obs.columns, *QC_COLUMNS], where)
-        controls = np.zeros(len(obs), dtype=bool)
-        with faults.collect(f"{where}: "):
-            controls = select_controls(obs, self.control)
-        self.sound &= len(faults) == n_faults
-        self.n_controls += int(controls.sum())
-        if self.perturbation_column in obs:
-            labels = obs[self.perturbation_column]
-            labelled = is_perturbed(labels)
-            self.labelled.update(labels[labelled].astype(str))
-            self.labelled_controls.update(labels[labelled & ~controls].astype(str))
-
-    @property
-    def wanted(self) -> bool:
-        """Whether the run predicts perturbations at all."""
-        return bool(self.perturbations or self.perturbation_column)
-
-    def n_predictions(self, max_cells: int | None) -> int:
-        """Predictions if every cell passes QC."""
-        if not self.wanted:
-            return 0
-        if self.perturbations or self.control is not None:
-            names = self.perturbations or self.labelled_controls
-            return len(names) * min(self.n_controls, max_cells or self.n_controls)
-        return sum(min(count, max_cells or count) for count in self.labelled.values())
-
-    def check(self, faults: Faults) -> None:
-        """Faults that only all samples together show."""
-        if self.control is not None and not self.n_controls:
-            faults.append(f"--control {self.control!r}: selects no cell of any sample")
-        elif self.wanted and not self.n_predictions(None):
-            faults.append(
-                f"--perturbation_column {self.perturbation_column}: holds no perturbation but "
-                "controls; nothing to predict"
-            )
-
-
-def _some(obs: pd.DataFrame, most: int = 10) -> str:
-    names = [str(name) for name in obs.columns]
-    return "has " + (", ".join(names[:most]) or "none") + (", …" if len(names) > most else "")
+    gene_sets_file: Path | None = None
 
 
 def validate_run(
@@ -157,7 +73,10 @@ def validate_run(
     flat = {name: value for group in options.values() for name, value in group.items()}
     if flat["num_samples"] != 1 and not flat["temperature"]:
         faults.append("--num_samples: greedy answers are all the same; give --temperature above 0")
+    if flat["top_p"] != 1 and not flat["temperature"]:
+        faults.append("--top_p: only sampled answers have it; give --temperature above 0")
     targets = _targets(flat, staged, faults)
+    _check_attention(flat, faults)
     log = _check_model(str(flat["model"]), staged.model_dir, faults)
     samples = []
     for number, row, path, name in _rows(flat, staged, input_schema, faults):
@@ -165,22 +84,31 @@ def validate_run(
             sample, said = _inspect(row, path, flat, targets, faults)
             samples.append({"id": name, "input": number, **sample})
             log += said
-    if targets.sound and len(samples) == len(staged.rows):
+    if len(samples) == len(staged.rows):
         targets.check(faults)
+        log += targets.check_gene_sets(faults)
+        if not wrong:
+            _check_size(flat, targets, faults)
     faults.stop_if_any()
     for group in options.values():  # a prompt's file becomes its text: later steps need no file
         group |= {name: text for name, text in targets.prompts.items() if group.get(name)}
+    for name in ("perturbations", "gene_sets"):  # where a file lay is nothing of the result
+        if file := getattr(staged, f"{name}_file"):
+            options["perturbation"][name] = file.name
     for line in [*log, *_plan(samples, targets, flat)]:
         LOGGER.info(line)
     return options, samples
 
 
 def _targets(flat: Mapping, staged: Staged, faults: Faults) -> Targets:
-    targets = Targets(flat["label_column"], flat["perturbation_column"], flat["control"])
-    if isinstance(flat["perturbations"], str):
-        with faults.collect():
-            file = staged.perturbations_file
-            targets.perturbations = parse_perturbations(flat["perturbations"], file)
+    targets = Targets(
+        wanted=bool(flat["perturbations"] or flat["perturbation_column"]),
+        label_column=flat["label_column"],
+        perturbation_column=flat["perturbation_column"],
+        control=flat["control"],
+        context=flat["context"],
+    )
+    _read_tables(targets, flat, staged, faults)
     needed = {"cell_sentence"}
     prompts = {"embedding_prompt": (EMBEDDING_PROMPT, needed, staged.embedding_prompt_file)}
     if targets.wanted:
@@ -191,7 +119,56 @@ def _targets(flat: Mapping, staged: Staged, faults: Faults) -> Targets:
         with faults.collect(f"--{name}: "):
             prompt = str(file) if file else flat[name]
             targets.prompts[name] = load_template(prompt, default, fields)
+    targets.check_prompt(faults)
     return targets
+
+
+def _read_tables(targets: Targets, flat: Mapping, staged: Staged, faults: Faults) -> None:
+    """The perturbations and the gene sets."""
+    given = flat["perturbations"]
+    if isinstance(given, str):
+        if not staged.perturbations_file and re.fullmatch(r"[^,]+\.(csv|tsv|txt)", given.strip()):
+            faults.append(f"--perturbations {given}: no such file")
+        else:
+            treatments, wrong = read_perturbations(given, staged.perturbations_file)
+            targets.treatments = treatments
+            faults += wrong
+    if isinstance(flat["gene_sets"], str):
+        with faults.collect():
+            if not staged.gene_sets_file:
+                raise UserError(f"--gene_sets {flat['gene_sets']}: no such file")
+            targets.gene_sets = read_gene_sets(staged.gene_sets_file)
+    for option in ("perturbation_column", "context"):
+        if flat[option] in RESERVED:
+            faults.append(
+                f"--{option} {flat[option]} is a name of c2sflow's own; copy the column to "
+                "another name"
+            )
+            setattr(targets, option, None)  # one fault is enough
+
+
+def _check_size(flat: Mapping, targets: Targets, faults: Faults) -> None:
+    """The limit holds for what is planned before QC: a run of days is refused in seconds."""
+    n = targets.n_predictions(flat["max_cells_per_perturbation"]) * flat["num_samples"]
+    if n > flat["max_predictions"]:
+        faults.append(
+            f"--max_predictions {flat['max_predictions']}: the run would predict {n} cells (cells "
+            "before QC x perturbations x answers); take fewer with --max_cells_per_perturbation, "
+            f"or allow it with --max_predictions {n}"
+        )
+
+
+def _check_attention(flat: Mapping, faults: Faults) -> None:
+    if flat["attention_maps"] and flat["embedding_layer"] == 0:
+        faults.append(
+            "--attention_maps: --embedding_layer 0 is the token embeddings, which no attention "
+            "made; choose another layer"
+        )
+    if flat["attention_maps"] and flat["label_column"] in RESERVED:
+        faults.append(
+            f"--attention_maps: --label_column {flat['label_column']} is a name of c2sflow's own; "
+            "copy the column to another name"
+        )
 
 
 def _check_model(model: str, directory: Path | None, faults: Faults) -> list[str]:
@@ -260,6 +237,7 @@ def _inspect(
                     f"{row.sample}: symbols of {n_found} of {data.n_vars} genes from var"
                     f"[{column!r}], {counts['duplicates']} of them repeated"
                 )
+            targets.look_at_genes(symbols)
             organism = find_organism(settings["organism"], data, symbols, row.where)
         if data.duplicate_names:
             said.append(f"{row.sample}: {data.duplicate_names} repeated cell names made unique")
@@ -302,16 +280,33 @@ def _future_obs(data: CellData, row: Row, organism: str | None) -> pd.DataFrame:
 def _plan(samples: list[dict], targets: Targets, flat: Mapping) -> list[str]:
     """What the run is going to do, for the log."""
     n_cells = sum(sample["n_obs"] for sample in samples)
-    n_shards = sum(-(-sample["n_obs"] // flat["shard_size"]) for sample in samples)
-    counts = {"sample": len(samples), "cell": n_cells, "shard": n_shards}
+    size = flat["shard_size"]
+    counts = {"sample": len(samples), "cell": n_cells}
+    if size != "auto":  # by the genes that QC keeps, which nobody knows yet
+        counts["shard"] = sum(-(-sample["n_obs"] // size) for sample in samples)
     many = ", ".join(f"{count} {word}{'s' * (count != 1)}" for word, count in counts.items())
-    lines = [f"plan: {many} of at most {flat['shard_size']} cells"]
+    of_cells = "" if size == "auto" else f" of at most {size} cells"
+    lines = [f"plan: {many}{of_cells}"]
+    if flat["attention_maps"]:
+        n_maps = min(n_cells, flat["attention_maps"])
+        lines.append(f"plan: attention maps of at most {n_maps} cells")
+    unused = []
     if targets.wanted:
         n_predictions = targets.n_predictions(flat["max_cells_per_perturbation"])
+        n_predictions *= flat["num_samples"]
         lines.append(f"plan: at most {n_predictions} perturbed cells to predict")
+        lines += targets.alike()
+        if flat["perturbations"]:
+            unused.append((["perturbation_column"], "beside --perturbations"))
+        if not flat["gene_sets"]:
+            unused.append((["context"], "without --gene_sets"))
+        elif flat["context"] and len(targets.contexts) < 2:
+            lines.append(f"--context {flat['context']}: one value only, nothing to compare")
     else:
-        unused = ("control", "max_cells_per_perturbation", "perturbation_prompt")
-        given = ", ".join(f"--{name}" for name in unused if flat[name] is not None)
+        names = ["control", "max_cells_per_perturbation", "perturbation_prompt", "gene_sets"]
+        unused.append(([*names, "context"], "without --perturbations or --perturbation_column"))
+    for names, why in unused:
+        given = ", ".join(f"--{name}" for name in names if flat[name] is not None)
         if given:
-            lines.append(f"{given}: without --perturbations or --perturbation_column no effect")
+            lines.append(f"{given}: {why} no effect")
     return lines

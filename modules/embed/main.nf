@@ -1,4 +1,4 @@
-include { cli; versions } from '../code'
+include { cli; engine; versions } from '../code'
 
 // One shard's cell sentences to vectors.
 process EMBED {
@@ -18,8 +18,8 @@ process EMBED {
 
     script:
     """
-    export OMP_NUM_THREADS=${task.cpus}
-    c2s_embed.py --shard=${shard} --model=model ${cli(options)}
+    ${engine(task.cpus)}
+    c2s_embed.py --shard=${shard} --model=model --attempt=${task.attempt} ${cli(options)}
     """
 
     stub:

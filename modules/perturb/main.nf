@@ -1,4 +1,4 @@
-include { cli; versions } from '../code'
+include { cli; engine; versions } from '../code'
 
 // One shard's planned perturbations to predicted cell sentences.
 process PERTURB {
@@ -18,8 +18,8 @@ process PERTURB {
 
     script:
     """
-    export OMP_NUM_THREADS=${task.cpus}
-    c2s_perturb.py --shard=${shard} --genes=${genes} --plan=${plan} --model=model ${cli(options)}
+    ${engine(task.cpus)}
+    c2s_perturb.py --shard=${shard} --genes=${genes} --plan=${plan} --model=model --attempt=${task.attempt} ${cli(options)}
     """
 
     stub:

@@ -148,6 +148,55 @@ def test_predictions_are_genes_and_their_expression_the_fit(outdir, embedded):
     assert not predicted.obs[["c2s_invalid_genes", "c2s_duplicate_genes"]].to_numpy().any()
 
 
+def test_effects_are_those_of_the_sentences(outdir, sentences, cells):
+    """Mean shifts of every gene, from the predicted sentences and those written anew here."""
+    raw, _, kept = cells
+    predicted = ad.read_h5ad(outdir / "c2s_perturbed.h5ad").obs
+    controls = dict(zip(raw.obs_names, sentences, strict=True))
+    measured = {f"donor_{n + 1}": set(raw.var_names[kept[n]].str.upper()) for n in (0, 1)}
+    table = pd.read_csv(outdir / "perturbation/perturbation_effects.tsv", sep="\t")
+    for condition, rows in table.groupby("condition"):
+        shifts = {gene: [] for gene in rows["gene"]}
+        for _, cell in predicted[predicted["condition"] == condition].iterrows():
+            said, control = cell["c2s_sentence"].split(), controls[cell["source_cell"]].split()
+            depth = min(len(said), len(control))
+            for gene, found in shifts.items():
+                if gene.upper() in measured[cell["sample"]]:
+                    ranks = [
+                        words.index(gene.upper()) + 1
+                        if gene.upper() in words[:depth]
+                        else depth + 1
+                        for words in (said, control)
+                    ]
+                    found.append(ranks[0] - ranks[1])
+        expected = rows["gene"].map(lambda gene, shifts=shifts: np.mean(shifts[gene]))
+        np.testing.assert_allclose(rows["mean_rank_shift"], expected, rtol=1e-4, atol=1e-6)
+        assert rows["n_cells"].tolist() == [len(shifts[gene]) for gene in rows["gene"]]
+        assert rows["mean_rank_shift"].iloc[0] * rows["mean_log2_fold_change"].iloc[0] < 0
+
+
+def test_screen_finds_the_markers_of_what_cells_are_converted_to(outdir):
+    table = pd.read_csv(outdir / "perturbation/screen.tsv", sep="\t")
+    assert set(table["gene_set"]) == {"MONOCYTE", "B_CELL", "T_CELL", "CYTOTOXICITY"}
+    whole = table[table["context"].isna()].set_index(["gene_set", "condition"])
+    for gene_set, condition in (
+        ("MONOCYTE", "conversion to CD14+ Monocyte"), ("B_CELL", "conversion to CD19+ B"),
+    ):  # fmt: skip
+        assert whole.loc[(gene_set, condition), "rank"] == 1
+        assert whole.loc[(gene_set, condition), "ci_low"] > 0
+    assert (whole.loc["T_CELL", "ci_high"] < 0).all()
+    between = table[table["versus"].notna()]
+    assert set(between["context"] + between["versus"]) == {"donor_1donor_2"}
+
+
+def test_plan_is_said(demo):
+    assert (
+        "plan: 68 of 700 cells are control cells; the others are not perturbed" in demo.first.output
+    )
+    assert "plan: 32 predictions: 2 perturbations of 16 cells; " in demo.first.output
+    assert re.search(r"plan: about [\d,]+ tokens to read \(1.0 a gene\)", demo.first.output)
+
+
 def test_demo_gives_every_result(demo):
     outdir = demo.folder / "results"
     assert "not normalised again" in demo.first.output

@@ -15,8 +15,12 @@ TASKS = {
     "QC": 2,
     "SENTENCES": 2,
     "EMBED": 6,
+    "CHOOSE": 1,
+    "ATTENTION": 4,
+    "PAIRS": 1,
     "PLAN": 1,
     "PERTURB": 4,
+    "EFFECTS": 1,
     "MERGE": 1,
     "REPORT": 1,
 }
@@ -38,7 +42,7 @@ def parameters() -> dict:
 
 @pytest.mark.parametrize("engine", ["24.10", "25.04", "25.04-strict"])
 def test_every_engine_runs_the_flow(engine, tmp_path, nextflow_home):
-    run = Nextflow(tmp_path, nextflow_home, engine).run(*STUB_DEMO)
+    run = Nextflow(tmp_path, nextflow_home, engine).run(*STUB_DEMO, "--attention_maps", "20")
     assert run.submitted == TASKS
     outdir = tmp_path / "out put"
     results = ["c2s.h5ad", "c2s_perturbed.h5ad", "report.html"]
@@ -46,7 +50,9 @@ def test_every_engine_runs_the_flow(engine, tmp_path, nextflow_home):
     files = {str(path.relative_to(outdir)) for path in outdir.rglob("*") if path.is_file()}
     assert files == {
         *results,
-        "perturbation/summary.tsv",
+        *(f"perturbation/{name}.tsv" for name in ("summary", "perturbation_effects", "screen")),
+        "attention/attention_pairs.tsv",
+        *(f"attention/sample_{n}.0000{shard}.attention.h5" for n in (0, 1) for shard in (0, 2)),
         "qc/sample_0.json",
         "qc/sample_1.json",
         *(f"pipeline_info/{name}" for name in RECORD),
@@ -72,14 +78,16 @@ def test_schema_and_config_agree_on_defaults(nextflow):
         assert config[f"params.{name}"].strip("'") == text
 
 
-def test_no_predictions_unless_asked_for_and_shards_published(nextflow):
+def test_no_predictions_and_maps_unless_asked_for_and_shards_published(nextflow):
     cells = nextflow.folder / "cells.h5ad"
     cells.touch()
     run = nextflow.run(
         "-stub-run", "--input", cells, "--model", "demo", "--publish_shards", "--outdir", "o"
     )
-    assert not run.submitted.keys() & {"DEMO", "PLAN", "PERTURB"}
+    asked_for = {"DEMO", "PLAN", "PERTURB", "EFFECTS", "CHOOSE", "ATTENTION", "PAIRS"}
+    assert not run.submitted.keys() & asked_for
     assert not (nextflow.folder / "o/c2s_perturbed.h5ad").exists()
+    assert not (nextflow.folder / "o/attention").exists()
     assert len(list((nextflow.folder / "o/shards").glob("*.parquet"))) == 3
     assert len(list((nextflow.folder / "o/shards").glob("*.embedding.h5ad"))) == 3
 
@@ -114,4 +122,16 @@ def test_resume_runs_what_a_change_touches_and_nothing_else(nextflow, project):
     assert run().submitted == {"REPORT": 1}
 
     after = run("--max_new_tokens", "9").submitted
-    assert after == {"VALIDATE": 1, "PERTURB": 4, "MERGE": 1, "REPORT": 1}
+    predicting = {"PLAN": 1, "PERTURB": 4, "EFFECTS": 1}
+    assert after == predicting | {"VALIDATE": 1, "MERGE": 1, "REPORT": 1}
+
+    (nextflow.folder / "other.gmt").touch()
+    screen = ("--max_new_tokens", "9", "--gene_sets", "other.gmt", "--context", "bulk_labels")
+    assert run(*screen).submitted == {"VALIDATE": 1, "EFFECTS": 1, "MERGE": 1, "REPORT": 1}
+
+    edit("c2sflow/screen.py")
+    assert run(*screen).submitted == {"EFFECTS": 1, "REPORT": 1}
+
+    after = run(*screen, "--attention_maps", "4").submitted
+    maps = {"CHOOSE": 1, "ATTENTION": 4, "PAIRS": 1}
+    assert after == maps | {"VALIDATE": 1, "MERGE": 1, "REPORT": 1}

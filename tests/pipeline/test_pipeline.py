@@ -1,12 +1,14 @@
 """Real runs on small inputs of every difficult kind."""
 
 import re
+from collections import Counter
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 
+from c2sflow.attention_files import read_cells
 from c2sflow.demo import write_demo
 
 pytestmark = pytest.mark.pipeline
@@ -30,14 +32,16 @@ def test_result_does_not_depend_on_shards(nextflow, cells):
     counts.X = np.round(linear / np.where(linear > 0, linear, np.inf).min(axis=1, keepdims=True))
     counts.write_h5ad(nextflow.folder / "cells.h5ad")
     results = {}
-    for size in (50, 137, 700):
+    for size, n_maps in ((50, 20), (137, 0), (700, 20)):
         arguments = ("--input", "cells.h5ad", "--shard_size", size, "--outdir", size)
+        arguments += ("--attention_maps", n_maps)
         run = nextflow.run("-profile", "test", "-resume", *arguments)
         assert "raw counts" in run.output
         assert run.submitted["EMBED"] == -(-150 // size)
         assert (run.cached if results else run.submitted)["QC"] == 1
         outdir = nextflow.folder / str(size)
         results[size] = [ad.read_h5ad(outdir / f"{name}.h5ad") for name in ("c2s", "c2s_perturbed")]
+    check_attention(nextflow.folder / "50/attention", nextflow.folder / "700/attention")
     raw = results[700][0].layers["counts"].toarray()
     assert np.array_equal(raw, counts[:, results[700][0].var_names].X)
     assert np.array_equal(results[700][0].obs["total_counts"], counts.X.sum(axis=1))
@@ -51,32 +55,76 @@ def test_result_does_not_depend_on_shards(nextflow, cells):
         assert list(predicted.obs["c2s_sentence"]) == list(results[700][1].obs["c2s_sentence"])
 
 
+def check_attention(one, other):
+    """The same maps and table in two runs: 20 cells, equal shares of 10 labels."""
+    maps = [
+        {cell.cell_id: cell for path in folder.glob("*.attention.h5") for cell in read_cells(path)}
+        for folder in (one, other)
+    ]
+    labels = Counter(cell.label for cell in maps[0].values())
+    # Two labels have one cell only; the largest two get what is left over.
+    assert sorted(labels.values()) == [1, 1, 2, 2, 2, 2, 2, 2, 3, 3]
+    assert labels["Dendritic"] == labels["CD14+ Monocyte"] == 3
+    assert maps[0].keys() == maps[1].keys()
+    for cell, twin in ((maps[0][name], maps[1][name]) for name in maps[0]):
+        for number in range(cell.n_heads):
+            np.testing.assert_allclose(cell.head(number), twin.head(number), atol=1e-6)
+    table = (one / "attention_pairs.tsv").read_text()
+    assert table == (other / "attention_pairs.tsv").read_text()
+    pairs = pd.read_csv(one / "attention_pairs.tsv", sep="\t")
+    assert set(pairs["label"]) == set(labels)
+
+
 def test_names_may_hold_anything(nextflow, cells):
     folder = nextflow.folder / 'in put\'s "$HOME" é'
     folder.mkdir()
     names = ['it\'s "A" $HOME; é 日本', "`id` & \\ *"]
-    perturbations = ['Conversion to "B" $(id) it\'s', "a, b `c` é"]
+    conditions = ['Conversion to "B" $(id) it\'s, 1 µ$M', "a, b `c` é, 2"]
     rows = []
     for name, start in zip(names, (0, 30), strict=True):
         path = f"ce'lls $x {start} [1].h5ad"
         cells[start : start + 30].copy().write_h5ad(folder / path)
         rows.append({"sample": name, "path": path, "batch $x": f"k=v '{start}'"})
     pd.DataFrame(rows).to_csv(folder / "my sheet's.csv", index=False)
-    (folder / "pert's.txt").write_text("\n".join(perturbations), encoding="utf-8")
+    table = pd.DataFrame(
+        {
+            "perturbation": [text.rsplit(", ", 1)[0] for text in conditions],
+            "dose": [text.rsplit(", ", 1)[1] for text in conditions],
+            "batch $x": ["from 'the' table", "$HOME"],
+            "cell_query": ['bulk_labels != "it\'s `id`"', None],
+            "n_cells": [2, None],
+        }
+    )
+    table.to_csv(folder / "pert's $x.csv", index=False)
+    sets = ["it's $(id) <b>\tx\t" + "\t".join(cells.var_names[:40]), "A\tx\tB\tC\tD\tE\tF"]
+    (folder / "gene's `set`.gmt").write_text("\n".join(sets), encoding="utf-8")
     prompt = 'In {batch $x} of {organism}:\n    it\'s "$1" {perturbation} {cell_sentence}.'
     run = nextflow.run(
         *("-profile", "test", "--outdir", "out 'put' $1", "--label_column", "batch $x"),
-        *("--input", folder / "my sheet's.csv", "--perturbations", folder / "pert's.txt"),
+        *("--input", folder / "my sheet's.csv", "--perturbations", folder / "pert's $x.csv"),
         *("--control", '`batch $x` == "k=v \'0\'" and bulk_labels != "it\'s"'),
-        *("--perturbation_prompt", prompt),
+        *("--perturbation_prompt", prompt, "--gene_sets", folder / "gene's `set`.gmt"),
+        *("--context", "bulk_labels"),
     )
     assert run.submitted["QC"] == 2
+    assert "gene sets: 1 of 2 have" in run.output
     embedded = ad.read_h5ad(nextflow.folder / "out 'put' $1/c2s.h5ad")
     assert list(embedded.obs["sample"].unique()) == names
     assert list(embedded.obs["batch $x"].unique()) == ["k=v '0'", "k=v '30'"]
     predicted = ad.read_h5ad(nextflow.folder / "out 'put' $1/c2s_perturbed.h5ad")
-    assert set(predicted.obs["perturbation"]) == set(perturbations)
+    assert dict(predicted.obs["condition"].value_counts()) == dict(
+        zip(conditions, (2, 4), strict=True)
+    )
+    assert set(predicted.obs["perturbation"]) == set(table["perturbation"])
+    assert set(predicted.obs["batch $x"]) == set(table["batch $x"])
     assert set(predicted.obs["sample"]) == {names[0]}
+    tables = {
+        path.stem: pd.read_csv(path, sep="\t")
+        for path in (nextflow.folder / "out 'put' $1/perturbation").iterdir()
+    }
+    assert set(tables) == {"summary", "perturbation_effects", "screen"}
+    assert all(set(found["condition"]) == set(conditions) for found in tables.values())
+    assert set(tables["screen"]["gene_set"]) == {"it's $(id) <b>"}
     assert predicted.uns["c2s"]["prompts"]["perturbation"] == prompt
 
 

@@ -62,7 +62,7 @@ def test_groups_hold_values_and_defaults():
         ({"seed": -1}, "--seed -1: must be 0 or more"),
         ({"max_pct_mt": 101}, "--max_pct_mt 101: must be 100 or less"),
         ({"shard_size": 0}, "--shard_size 0: must be 1 or more"),
-        ({"shard_size": "1.5"}, "--shard_size 1.5: must be a whole number"),
+        ({"shard_size": "1.5"}, "--shard_size 1.5: must be auto or a whole number above 0"),
         ({"skip_qc": "maybe"}, "--skip_qc maybe: must be true or false"),
         ({"dtype": "float8"}, "--dtype float8: must be one of auto, bfloat16, float16, float32"),
         ({"max_batch_tokens": "many"}, "--max_batch_tokens many: must be auto or a whole number"),

@@ -8,7 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from c2sflow.errors import UserError
-from c2sflow.predictions import merge_predictions, prediction_names, summarise
+from c2sflow.predictions import (
+    condition_columns,
+    merge_predictions,
+    prediction_names,
+    summarise,
+)
 
 FIT = {"slope": -0.5, "intercept": 2.0}
 
@@ -17,7 +22,10 @@ def write_shard(path, rows):
     frame = pd.DataFrame(
         {
             "source_cell": [r[0] for r in rows],
-            "perturbation": [r[1] for r in rows],
+            "condition": [r[1] for r in rows],
+            "perturbation": [r[1].split(", ")[0] for r in rows],
+            "dose": [r[1].partition(", ")[2] or None for r in rows],
+            "note": None,
             "sample": "s 1",
             "organism": "human",
             "sample_index": np.int32(0),
@@ -27,6 +35,7 @@ def write_shard(path, rows):
             "c2s_duplicate_genes": 1,
             "c2s_finish_reason": ["length" if r[3] else "eos" for r in rows],
             "c2s_log_likelihood": -1.5,
+            "c2s_truncated": False,
         }
     )
     vectors = np.arange(2 * len(rows), dtype=np.float32)
@@ -38,7 +47,7 @@ def write_shard(path, rows):
 @pytest.fixture
 def merged(tmp_path):
     write_shard(tmp_path / "0.parquet", [("c1", "IFN 'β'", "B A", 0), ("c1", "KO", "", 2)])
-    write_shard(tmp_path / "1.parquet", [("c2", "KO", "A", 0), ("c2", "KO", "A B", 0)])
+    write_shard(tmp_path / "1.parquet", [("c2", "KO, 2 µM", "A", 0), ("c2", "KO, 2 µM", "A B", 0)])
     columns = {"A": 2, "B": 0}
     shards = [(tmp_path / f"{n}.parquet", columns) for n in (0, 1)]
     var = pd.DataFrame(index=["b", "x", "a"])
@@ -59,18 +68,33 @@ def test_expression_and_embedding(merged):
 
 def test_names_are_unique_and_sources_those_of_the_merged_file(merged):
     obs, adata = merged
-    assert list(adata.obs_names) == ["c1-s 1|IFN 'β'", "c1-s 1|KO", "c2|KO", "c2|KO|1"]
+    assert list(adata.obs_names) == [
+        "c1-s 1|IFN 'β'", "c1-s 1|KO", "c2|KO, 2 µM", "c2|KO, 2 µM|1",
+    ]  # fmt: skip
     assert obs["source_cell"].tolist() == ["c1-s 1", "c1-s 1", "c2", "c2"]
     assert prediction_names(obs).is_unique
 
 
+def test_columns_of_the_table_of_perturbations(merged):
+    _, adata = merged
+    assert adata.obs["perturbation"].tolist() == ["IFN 'β'", "KO", "KO", "KO"]
+    assert adata.obs["condition"].tolist()[2] == "KO, 2 µM"
+    assert adata.obs["dose"].isna().tolist() == [True, True, False, False]
+    assert adata.obs["dose"].tolist()[2:] == ["2 µM", "2 µM"]
+    assert adata.obs["note"].isna().all()
+    assert condition_columns(adata.obs) == ["condition", "perturbation", "dose"]
+
+
 def test_summary(merged):
-    table = summarise(merged[0]).set_index("perturbation")
-    assert table.loc["KO", "n_predictions"] == 3
-    assert table.loc["KO", "n_genes_mean"] == 1
-    assert table.loc["KO", "invalid_fraction"] == pytest.approx(2 / 8)
-    assert table.loc["KO", "duplicate_fraction"] == pytest.approx(3 / 8)
-    assert table.loc["KO", "truncated_fraction"] == pytest.approx(1 / 3)
+    table = summarise(merged[0]).set_index("condition")
+    assert list(table.columns[:3]) == ["perturbation", "dose", "sample"]
+    assert table["n_predictions"].to_dict() == {"IFN 'β'": 1, "KO": 1, "KO, 2 µM": 2}
+    assert table.loc["KO, 2 µM", "n_genes_mean"] == 1.5
+    assert table.loc["KO", "invalid_fraction"] == pytest.approx(2 / 3)
+    assert table.loc["KO", "duplicate_fraction"] == pytest.approx(1 / 3)
+    assert table.loc["KO, 2 µM", "duplicate_fraction"] == pytest.approx(2 / 5)
+    assert table["truncated_fraction"].to_dict() == {"IFN 'β'": 0, "KO": 1, "KO, 2 µM": 0}
+    assert table.loc["KO, 2 µM", "dose"] == "2 µM"
 
 
 def test_broken_shard(tmp_path):

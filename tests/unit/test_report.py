@@ -92,7 +92,9 @@ def make_predictions(folder, samples):
     rng = np.random.default_rng(0)
     obs = pd.DataFrame(
         {
-            "perturbation": pd.Categorical([f"IFN {EVIL}", "drug, 2 µM"] * 6),
+            "condition": pd.Categorical([f"IFN {EVIL}", "drug, 2 µM"] * 6),
+            "perturbation": pd.Categorical([f"IFN {EVIL}", "drug"] * 6),
+            "dose": pd.Categorical([None, "2 µM"] * 6),
             "sample": pd.Categorical(np.repeat(samples, 12 // len(samples))),
             "c2s_n_predicted_genes": rng.integers(5, 9, 12),
             "c2s_invalid_genes": rng.integers(0, 3, 12),
@@ -109,6 +111,51 @@ def make_predictions(folder, samples):
         "n_new_tokens": 500, "seconds": 2.0, "warnings": [],
     }  # fmt: skip
     write_json(folder / "stats" / "s0.00000.perturb.json", figures)
+
+
+def make_pairs(folder):
+    """Seven pairs of a label, one of another."""
+    genes = [f"G{n}" for n in range(7)]
+    table = pd.DataFrame(
+        {
+            "label": [f"B {EVIL}"] * 7 + ["01"], "query_gene": [*genes, "NAN"],
+            "key_gene": "CD74", "attention": np.linspace(0.5, 0.1, 8), "strongest_head": 2,
+            "strongest_head_attention": 0.75, "n_cells": 3, "n_cells_label": 4,
+        }
+    )  # fmt: skip
+    table.to_csv(folder / "attention_pairs.tsv", sep="\t", index=False)
+    return folder / "attention_pairs.tsv"
+
+
+def make_effects(folder, contexts=True):
+    """Two genes up and one down in one condition; a set that shifts."""
+    (folder / "effects").mkdir()
+    evil = {"condition": f"IFN {EVIL}", "perturbation": f"IFN {EVIL}", "dose": ""}
+    drug = {"condition": "NA", "perturbation": "NA", "dose": "2 µM"}
+    figures = [
+        (evil, "ISG15", -50, 3.5, 0.01), (evil, "ACTB", 40, -1.25, 0.02), (evil, "B2M", 0, 0, 1),
+        (evil, EVIL, -9, 0.5, 0.04), (drug, "ISG15", 1, -0.1, 0.7),
+    ]  # fmt: skip
+    names = ["gene", "mean_rank_shift", "mean_log2_fold_change", "p_adjusted"]
+    rows = [
+        {**of, **dict(zip(names, values, strict=True)), "n_cells": 6} for of, *values in figures
+    ]
+    pd.DataFrame(rows).to_csv(folder / "effects/perturbation_effects.tsv", sep="\t", index=False)
+    rows = []
+    for of, shift in ((evil, 1.5), (drug, -0.25)):
+        sides = [("", "", 6, None), ("B", "", 4, None), ("B", f"T {EVIL}", 4, 2)]
+        for context, versus, n, m in sides if contexts else sides[:1]:
+            rows.append(
+                {
+                    **of, "gene_set": f"S {EVIL}", "context": context, "versus": versus,
+                    "rank": 1 + (shift < 0), "shift": shift, "ci_low": shift - 0.5,
+                    "ci_high": np.nan, "n_cells": n, "n_versus": m,
+                }
+            )  # fmt: skip
+    pd.DataFrame(rows).to_csv(folder / "effects/screen.tsv", sep="\t", index=False)
+    notes = {"effects": ["3 predictions could not be compared"], "screen": [f"left out: {EVIL}"]}
+    write_json(folder / "effects/effects.json", notes)
+    return folder / "effects"
 
 
 def blobs(obs):
@@ -163,6 +210,8 @@ def full(tmp_path_factory):
     folder = tmp_path_factory.mktemp("full")
     warnings = ["7 cells have more genes than fit", f"said {EVIL}"]
     options = make_run(folder, [f"donor {EVIL}", "B"], warnings=warnings, predicted=True)
+    options["attention_pairs"] = make_pairs(folder)
+    options["effects_dir"] = make_effects(folder)
     write_report(**options, label_column="label")
     return folder, options
 
@@ -174,7 +223,10 @@ def test_sections_in_order(full):
         "Mitochondrial share",
         "Cell sentences", "Sentence lengths", "From rank to expression",
         "Embedding", "Map of the cells", "Throughput",
+        "Attention", "Strongest gene pairs",
         "Perturbations", "Predicted cells", "What was said",
+        "Effects of the perturbations", "Genes that change most", "Genes up and down",
+        "Screen", "Shift of the gene sets", "Differences between contexts",
     ]  # fmt: skip
 
 
@@ -185,6 +237,22 @@ def test_figures_of_the_run_are_told(full):
         assert fact in text
     assert re.search(r"IFN .* · donor", text)
     assert "500 tokens were generated, 250/s (cpu)" in text
+    # The 5 strongest pairs of each label, as shares.
+    assert "01 · NAN → CD74" in text
+    assert "G4 → CD74" in text
+    assert "G5 → CD74" not in text
+    assert 'data-sorting-val="50.0"' in text
+    # Genes up and down, the strongest first, of small p alone; a condition may be called NA.
+    assert re.search(r'data-sorting-val="ISG15 &lt;script', text)
+    rows = re.findall(r'<tr data-sample-group="NA" data-table-id="effect_counts".*?</tr>', text)
+    assert len(rows) == 1
+    assert "ISG15" not in rows[0]
+    assert "3 predictions could not be compared" in text
+    ranked = re.findall(
+        r'data-table-id="ranked".*?class="rank ">(\d)<.*?class="shift ">([^<]*)<', text
+    )
+    assert ranked == [("1", "1.500"), ("2", "-0.250")]
+    assert "left out: &lt;script&gt;" in text
     # Shards add up: two of a sample, each with 7 cells.
     assert "</strong>: 14 cells have more genes than fit</li>" in text
     shares = re.search(r"nearest neighbours, (\d+)% share its <code>label</code> \((\d+)%", text)
@@ -237,20 +305,41 @@ def test_a_browser_draws_it_without_network(full):
 def test_a_run_without_warnings_labels_and_perturbations(tmp_path):
     write_report(**make_run(tmp_path, ["only"]))
     found = headings(tmp_path)
-    assert "Perturbations" not in found
+    assert not {"Attention", "Perturbations"} & set(found)
     assert "Map of the cells" in found
     assert "every step went as expected" in body(tmp_path)
     assert "nearest neighbours" not in body(tmp_path)  # one sample: nothing to compare
 
 
-def test_no_predictions_are_said(tmp_path):
+def test_no_predictions_and_no_pairs_are_said(tmp_path):
     options = make_run(tmp_path, ["one"], n_cells=20, predicted=True)
+    options["attention_pairs"] = make_pairs(tmp_path)
+    pd.read_csv(options["attention_pairs"], sep="\t")[:0].to_csv(
+        options["attention_pairs"], sep="\t", index=False
+    )
     ad.read_h5ad(options["perturbed"])[:0].copy().write_h5ad(options["perturbed"])
     summary = pd.read_csv(options["perturbation_summary"], sep="\t")
     summary[:0].to_csv(options["perturbation_summary"], sep="\t", index=False)
     write_report(**options)
     assert headings(tmp_path)[-1] == "Perturbations"
     assert "There are no predicted cells." in body(tmp_path)
+    assert "No two genes occur in enough cells of a label." in body(tmp_path)
+
+
+def test_a_screen_without_contexts_or_rows(tmp_path):
+    options = make_run(tmp_path, ["one"], n_cells=20)
+    options["effects_dir"] = make_effects(tmp_path, contexts=False)
+    write_report(**options)
+    assert "Ranked perturbations" in headings(tmp_path)
+    for name in ("perturbation_effects", "screen"):
+        path = options["effects_dir"] / f"{name}.tsv"
+        pd.read_csv(path, sep="\t")[:0].to_csv(path, sep="\t", index=False)
+    write_report(**options)
+    assert "No predicted cell could be compared." in body(tmp_path)
+    assert "There is nothing to rank." in body(tmp_path)
+    (options["effects_dir"] / "screen.tsv").unlink()
+    write_report(**options)
+    assert "Screen" not in headings(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -61,13 +61,21 @@ def test_columns(cells, tmp_path):
     assert obs["cell_id"].tolist() == list(cells.obs_names)
     assert obs["shard"].tolist() == ["s.00000"] * 30 + ["s.00001"] * 30
     assert "cell_sentence" not in obs
+    assert obs["n_sentence_genes"].tolist()[:30] == first["n_genes"].tolist()
+    assert summary["symbols"] == list(cells.var_names)
+    assert summary["examples"][:8] == first["cell_sentence"].tolist()[:8]
+    assert len(summary["examples"]) == 16
 
 
 def test_an_input_column_of_our_name_gives_way(cells, tmp_path):
     other = cells.copy()
     other.obs["cell_sentence"] = "mine"
+    other.obs["n_genes"] = -1
     _, (table,) = shards_of(other, tmp_path, 100)
     assert (table["cell_sentence"] != "mine").all()
+    assert (table["n_genes"] > 0).all()
+    # A query for control cells means the input's own column.
+    assert (pd.read_parquet(tmp_path / "s.obs.parquet")["n_genes"] == -1).all()
 
 
 def test_bytes_are_the_same_in_every_run(cells, tmp_path):

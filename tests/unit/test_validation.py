@@ -11,11 +11,17 @@ import numpy as np
 import pytest
 import scanpy as sc
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from making import cells
 
 import c2s_validate
 from c2sflow.demo import write_demo
 from c2sflow.errors import UserError
+from c2sflow.faults import Faults
+from c2sflow.perturbations import read_perturbations
+from c2sflow.planning import plan_predictions
+from c2sflow.targets import Targets
 from c2sflow.validation import Staged, validate_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,20 +48,30 @@ def inputs(tmp_path_factory):
     return folder
 
 
-def validate(inputs, name="good", sheet=None, **params):
-    """Validate a run on one file, or on a samplesheet with these lines."""
+def validate(inputs, name="good", sheet=None, table=None, sets=None, **params):
+    """Validate a run on one file, or on a samplesheet with these lines.
+
+    `table` and `sets` are the text of a table of perturbations and of a GMT file.
+    """
+    files = {}
+    for option, text in (("perturbations", table), ("gene_sets", sets)):
+        if text is not None:
+            path = inputs / f"my.{'csv' if option == 'perturbations' else 'gmt'}"
+            path.write_text(text)
+            params[option] = str(path)
+            files[f"{option}_file"] = path
     if sheet is not None:
         path = inputs / "sheet.csv"
         path.write_text(sheet)
-        files = [line.split(",")[1] for line in sheet.splitlines()[1:]]
+        named = [line.split(",")[1] for line in sheet.splitlines()[1:]]
         staged = [
-            str(inputs / file) if file and (inputs / file).exists() else None for file in files
+            str(inputs / file) if file and (inputs / file).exists() else None for file in named
         ]
         params["input"] = "sheet.csv"
-        return validate_run(params, Staged(staged, path), SCHEMA, INPUT_SCHEMA)
+        return validate_run(params, Staged(staged, path, **files), SCHEMA, INPUT_SCHEMA)
     model_dir = inputs / params["model"] if params.get("model") == "model" else None
     path = inputs / f"{name}.h5ad"
-    staged = Staged([str(path) if path.exists() else None], model_dir=model_dir)
+    staged = Staged([str(path) if path.exists() else None], model_dir=model_dir, **files)
     return validate_run({"input": f"{name}.h5ad", **params}, staged, SCHEMA, INPUT_SCHEMA)
 
 
@@ -116,6 +132,7 @@ def test_samplesheet_settings_win_over_parameters(inputs):
         ({"perturbation_column": "condition"}, 20),
         ({"perturbation_column": "condition", "control": "condition == 'control'"}, 20),
         ({"perturbation_column": "condition", "max_cells_per_perturbation": 3}, 3),
+        ({"table": "perturbation,cell_query,n_cells\nA,type == 'B',2\nB,score < 2,\n"}, 42),
     ],
 )
 def test_planned_predictions(inputs, caplog, params, n):
@@ -124,8 +141,148 @@ def test_planned_predictions(inputs, caplog, params, n):
     assert caplog.messages[-1] == f"plan: at most {n} perturbed cells to predict"
 
 
+@pytest.mark.parametrize(("wanted", "n"), [(12, 12), (9999, 40)])
+def test_planned_attention_maps(inputs, caplog, wanted, n):
+    with caplog.at_level(logging.INFO):
+        validate(inputs, attention_maps=wanted, label_column="type")
+    assert caplog.messages[-1] == f"plan: attention maps of at most {n} cells"
+
+
+def test_labels_of_attention_maps_are_not_of_our_own_names(inputs):
+    with pytest.raises(UserError, match="--label_column n_genes is a name of c2sflow's own"):
+        validate(inputs, attention_maps=3, label_column="n_genes")
+
+
 def test_prompts_may_use_columns_of_obs_and_qc(inputs):
     validate(inputs, embedding_prompt="{cell_sentence} {condition} {organism} {total_counts}")
+
+
+TABLE = "perturbation,dose,vendor\nA,1,X\nA,2,Y\n"
+PROMPT = "{cell_sentence} {perturbation} {type} "
+
+
+def test_prompts_may_use_columns_of_the_table(inputs):
+    options, _ = validate(inputs, table=TABLE, perturbation_prompt=PROMPT + "{dose} {vendor}")
+    assert options["perturbation"]["perturbations"] == "my.csv"  # where it lay is not told
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"table": TABLE}, []),
+        (
+            {"table": TABLE.replace("dose", "lot")},
+            [
+                "--perturbations my.csv, line 3: the prompt says the same for 'A, 2, Y' and "
+                "'A, 1, X'; name the column that differs in --perturbation_prompt"
+            ],
+        ),
+        ({"context": "type"}, ["--context: without --gene_sets no effect"]),
+        (
+            {"perturbation_column": "type"},
+            ["--perturbation_column: beside --perturbations no effect"],
+        ),
+        (
+            {"perturbations": None, "gene_sets": None, "control": "score > 0", "context": "type"},
+            [
+                "--control, --context: without --perturbations or --perturbation_column no effect",
+            ],
+        ),
+    ],
+)
+def test_what_has_no_effect_is_said(inputs, caplog, given, said):
+    with caplog.at_level(logging.INFO):
+        validate(inputs, **{"perturbations": "A"} | given)
+    lines = caplog.messages
+    assert lines[lines.index("plan: 1 sample, 40 cells") + 1 :] == (
+        ["plan: at most 80 perturbed cells to predict"] * ("table" in given)
+        + ["plan: at most 40 perturbed cells to predict"]
+        * ("table" not in given and given.get("perturbations", "A") is not None)
+        + said
+    )
+
+
+SETS = "big\tx\tgene1\tGENE2\tGene3\tGENE4\tGENE5\tnone\nsmall\tx\tACTB\tB2M\tZZZ\n"
+
+
+def test_gene_sets_that_the_data_lack_are_said(inputs, caplog):
+    with caplog.at_level(logging.INFO):
+        options, _ = validate(inputs, sets=SETS, perturbations="A", context="condition")
+    assert (
+        "gene sets: 1 of 2 have 5 or more genes that every sample has; left out: small (2 of 3)"
+        in caplog.messages
+    )
+    assert options["perturbation"]["gene_sets"] == "my.gmt"
+
+
+def test_size_is_refused_before_anything_runs(inputs):
+    given = {"perturbations": "A,B", "num_samples": 3, "temperature": 1}
+    validate(inputs, **given, max_predictions=240)
+    with pytest.raises(UserError, match="1 fault") as error:
+        validate(inputs, **given, max_predictions=239)
+    assert "--max_predictions 239: the run would predict 240 cells" in str(error.value)
+    assert "allow it with --max_predictions 240" in str(error.value)
+
+
+@settings(max_examples=20)
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.sampled_from("ABC"),
+            st.sampled_from(["", "type == 'B'", "score < 0.5", "type == 'T' and score < 0.5"]),
+            st.sampled_from(["", "1", "3", "100"]),
+        ),
+        min_size=1, max_size=6,
+    ),
+    most=st.sampled_from([None, 2, 1000]),
+    control=st.sampled_from([None, "condition == 'control'"]),
+)  # fmt: skip
+def test_no_plan_is_larger_than_said(inputs, rows, most, control):
+    """The limit is checked against a number that PLAN never exceeds."""
+    table = "perturbation,cell_query,n_cells\n" + "\n".join(map(",".join, rows))
+    treatments, _ = read_perturbations("my.csv", write(inputs / "plan.csv", table))
+    obs = cells().obs.rename_axis("cell_id").reset_index().assign(shard="s", sample="s")
+    targets = Targets(wanted=True, control=control, treatments=treatments)
+    targets.look_at(obs, "s", Faults())
+    plan = plan_predictions(
+        obs, treatments=treatments, control=control, max_cells_per_perturbation=most
+    )
+    assert len(plan) <= targets.n_predictions(most)
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_all_faults_of_perturbations_are_told_together(inputs):
+    with pytest.raises(UserError) as error:
+        validate(
+            inputs,
+            sheet="sample,path\na,good.h5ad\nb,odd.h5ad\n",
+            input_state="normalized",
+            table="perturbation,cell_query,dose,n_cells\n"
+            "A,typ == 'B',,3\nB,type == 'X',1,0\n,open('x'),2,\nC,type == 'X',2,\n",
+            sets="one\tx\nsmall\tx\tACTB\n",
+            perturbation_prompt="{cell_sentence} {perturbation} {dose} {vendor}",
+            context="nope",
+            control="condition == 'control'",
+        )
+    faults = str(error.value).splitlines()[1:]
+    expected = [
+        "--gene_sets my.gmt: line 1 is not name, description and genes between tabs",
+        "--perturbations my.csv, line 2: empty, but the prompt uses {dose}",
+        "--perturbations my.csv, line 3: n_cells 0: must be a whole number above 0",
+        "--perturbations my.csv, line 4: perturbation is empty",
+        "--perturbations my.csv, line 3: cell_query \"type == 'X'\": selects no control cell",
+        "a (good.h5ad): --perturbations my.csv, line 4: cell_query \"open('x')\": a query may not",
+        "a (good.h5ad): --context nope: obs has no such column",
+        "a (good.h5ad): the prompt uses {vendor}, which obs does not have",
+        "a (good.h5ad): --perturbations my.csv, line 2: cell_query \"typ == 'B'\": obs has no "
+        "column 'typ'; did you mean 'type'?",
+    ]
+    for fault in expected:
+        assert any(fault in line for line in faults), fault
 
 
 FAULTS = [
@@ -143,6 +300,11 @@ FAULTS = [
     ("ensembl", {}, "ensembl (ensembl.h5ad): gene names are identifiers"),
     ("good", {"gene_symbols": "x"}, "good (good.h5ad): --gene_symbols x: var has no such column"),
     ("unknown", {}, "unknown (unknown.h5ad): the organism is not told"),
+    (
+        "good",
+        {"attention_maps": 3, "embedding_layer": 0},
+        "--attention_maps: --embedding_layer 0 is the token embeddings, which no attention made",
+    ),
     ("good", {"label_column": "x"}, "good (good.h5ad): --label_column x: obs has no such column"),
     (
         "good",
@@ -171,6 +333,31 @@ FAULTS = [
     ),
     ("good", {"model": "./no/such"}, "--model ./no/such: no such directory, and no Hugging Face"),
     ("good", {"model": "model"}, "--model model: no tokenizer.json"),
+    ("good", {"perturbations": "no.csv"}, "--perturbations no.csv: no such file"),
+    ("good", {"perturbations": "A", "gene_sets": "x.gmt"}, "--gene_sets x.gmt: no such file"),
+    (
+        "good",
+        {"perturbations": "A", "sets": "s\td\tQ1\tQ2\tQ3\tQ4\tQ5\n"},
+        "--gene_sets: no set has 5 genes that every sample has",
+    ),
+    ("good", {"table": "perturbation,n_cells\nA,x\n"}, "--perturbations my.csv, line 2: n_cells x"),
+    ("good", {"table": "perturbation,shard\nA,x\n"}, "--perturbations my.csv: prompts or results"),
+    (
+        "good",
+        {"table": "perturbation,cell_query\nA,type == 'B'\nB,type == 'X'\nC,type == 'X'\n"},
+        "--perturbations my.csv, line 3: cell_query \"type == 'X'\": selects no control cell",
+    ),
+    (
+        "good",
+        {"perturbations": "A", "context": "x"},
+        "good (good.h5ad): --context x: obs has no such column",
+    ),
+    (
+        "good",
+        {"perturbations": "A", "context": "n_genes"},
+        "--context n_genes is a name of c2sflow",
+    ),
+    ("good", {"max_predictions": 0}, "--max_predictions 0: must be 1 or more"),
     ("good", {"seed": "x"}, "--seed x: must be a whole number"),
     ("good", {"min_genez": 3}, "--min_genez: no such parameter; did you mean --min_genes?"),
 ]

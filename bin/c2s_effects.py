@@ -1,0 +1,30 @@
+#!/usr/bin/env python3
+"""What the perturbations do to each gene and gene set, against each cell's own sentence."""
+
+import click
+
+from c2s_script import run
+
+FOLDER = click.Path(exists=True, file_okay=False)
+
+
+@click.command(help=__doc__)
+@click.option("--sentences-dir", required=True, type=FOLDER, help="<id>.sentences.json.")
+@click.option("--shards-dir", required=True, type=FOLDER, help="<shard>.parquet of SENTENCES.")
+@click.option("--perturbed-dir", required=True, type=FOLDER, help="<shard>.perturbed.parquet.")
+@click.option("--gene-sets-file", type=click.Path(exists=True), help="GMT: screen these sets.")
+@click.option("--context", help="Column of obs whose values the screen compares.")
+@click.option("--seed", type=int, default=42, help="Seed of the bootstrap.")
+@click.option("--outdir", default=".", help="Gets perturbation/*.tsv and effects.json.")
+def main(context, seed, **paths):
+    """Parse, call the library, write."""
+    from pathlib import Path
+
+    from c2sflow.effect_files import write_effects
+
+    places = {name: path and Path(path) for name, path in paths.items()}
+    write_effects(**places, context=context, seed=seed)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,189 @@
+"""What a run does with the cells' annotation, checked against every sample before it starts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from c2sflow.faults import Faults
+from c2sflow.gene_sets import MIN_GENES, describe_sets, found_genes
+from c2sflow.obs_queries import select_cells
+from c2sflow.perturbations import Treatment, prompt_text
+from c2sflow.planning import is_perturbed
+from c2sflow.prompts import check_fields, template_fields
+from c2sflow.sentences import gene_words
+from c2sflow.shards import N_GENES
+
+# Columns that QC adds to obs: a prompt may use them although the input does not have them.
+QC_COLUMNS = ("sample", "organism", "n_genes_by_counts", "total_counts", "pct_counts_mt")
+MAX_CONTEXTS = 100
+
+
+@dataclass
+class Targets:
+    """Columns, queries, perturbations and gene sets of a run, and what the samples hold of them.
+
+    `wanted`: whether the run predicts perturbations. `unknown`: columns and queries (None: the
+    control's) that a sample cannot answer.
+    """
+
+    wanted: bool = False
+    label_column: str | None = None
+    perturbation_column: str | None = None
+    control: str | None = None
+    context: str | None = None
+    treatments: list[Treatment] = field(default_factory=list)
+    gene_sets: dict[str, list[str]] = field(default_factory=dict)
+    prompts: dict[str, str] = field(default_factory=dict)
+    unknown: set[str | None] = field(default_factory=set)
+    chosen: Counter = field(default_factory=Counter)  # cells that each cell_query leaves
+    labelled: Counter = field(default_factory=Counter)
+    labelled_controls: Counter = field(default_factory=Counter)
+    contexts: set = field(default_factory=set)
+    genes: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def n_controls(self) -> int:
+        """Control cells of all samples."""
+        return self.chosen[None]
+
+    def look_at(self, obs: pd.DataFrame, where: str, faults: Faults) -> None:
+        """Check the columns that the run needs in one sample, and count its cells."""
+        for option in ("label_column", "perturbation_column", "context"):
+            name = getattr(self, option)
+            if name is not None and name not in obs:
+                faults.append(f"{where}: --{option} {name}: obs has no such column ({_some(obs)})")
+                self.unknown.add(name)
+        for name, prompt in self.prompts.items():
+            known = [*obs.columns, *QC_COLUMNS]
+            if name == "perturbation_prompt":
+                known += self.treatment_columns
+            with faults.collect():
+                check_fields(prompt, known, where)
+        controls = self._count_controls(obs, where, faults)
+        perturbed = controls
+        if self.perturbation_column in obs:
+            labels = obs[self.perturbation_column]
+            labelled = is_perturbed(labels)
+            self.labelled.update(labels[labelled].astype(str))
+            self.labelled_controls.update(labels[labelled & ~controls].astype(str))
+            if not self.treatments and self.control is None:
+                perturbed = labelled.to_numpy()
+        if self.context in obs:
+            self.contexts |= set(obs[self.context][perturbed].dropna().unique())
+
+    def _count_controls(self, obs: pd.DataFrame, where: str, faults: Faults) -> np.ndarray:
+        """Which cells are controls; and how many of them each cell_query leaves."""
+        # PLAN's table has columns of these names that are not the input's.
+        obs = obs.drop(columns=["shard", "cell_id", N_GENES], errors="ignore")
+        controls = np.ones(len(obs), dtype=bool)
+        for query, place in {None: "--control", **self._queries()}.items():
+            n_faults = len(faults)
+            with faults.collect(f"{where}: "):
+                chosen = select_cells(obs, self.control if query is None else query, place)
+                if query is None:
+                    controls = chosen
+                self.chosen[query] += int((controls & chosen).sum())
+            if len(faults) > n_faults:
+                self.unknown.add(query)
+        return controls
+
+    def _queries(self) -> dict[str, str]:
+        """Each cell_query, and how messages call it: by its first row."""
+        queries = {}
+        for treatment in self.treatments:
+            if treatment.cell_query is not None:
+                queries.setdefault(treatment.cell_query, f"{treatment.where}: cell_query")
+        return queries
+
+    @property
+    def treatment_columns(self) -> list[str]:
+        """Columns of the table of perturbations that a prompt may use."""
+        return list(self.treatments[0].columns) if self.treatments else []
+
+    def check_prompt(self, faults: Faults) -> None:
+        """Every field that the prompt takes from the table must be filled in every row."""
+        fields = template_fields(self.prompts.get("perturbation_prompt", ""))
+        for treatment in self.treatments:
+            empty = [name for name in fields if treatment.columns.get(name) == ""]
+            if empty:
+                names = ", ".join(f"{{{name}}}" for name in empty)
+                faults.append(f"{treatment.where}: empty, but the prompt uses {names}")
+
+    def alike(self) -> list[str]:
+        """Conditions that the prompt does not tell apart, in words."""
+        if "perturbation_prompt" not in self.prompts:
+            return []
+        fields = template_fields(self.prompts["perturbation_prompt"])
+        called: dict[tuple, str] = {}
+        said = []
+        for treatment in self.treatments:
+            row = {"perturbation": treatment.perturbation, **treatment.columns}
+            words = (prompt_text(row, fields), *(row[name] for name in fields if name in row))
+            other = called.setdefault(words, treatment.condition)
+            if other != treatment.condition:
+                said.append(
+                    f"{treatment.where}: the prompt says the same for {treatment.condition!r} and "
+                    f"{other!r}; name the column that differs in --perturbation_prompt"
+                )
+        return said
+
+    def n_predictions(self, max_cells: int | None) -> int:
+        """Cells × perturbations if every cell passes QC: no run predicts more."""
+        if not self.wanted:
+            return 0
+        if self.treatments:
+            counts = ((self.chosen[t.cell_query], t.n_cells or max_cells) for t in self.treatments)
+        elif self.control is not None:
+            counts = ((self.n_controls, max_cells) for _ in self.labelled_controls)
+        else:
+            counts = ((count, max_cells) for count in self.labelled.values())
+        return sum(min(count, most or count) for count, most in counts)
+
+    def check(self, faults: Faults) -> None:
+        """Faults that only all samples together show."""
+        if None in self.unknown:
+            return
+        if self.control is not None and not self.n_controls:
+            faults.append(f"--control {self.control!r}: selects no cell of any sample")
+            return
+        for query, place in self._queries().items():
+            if query not in self.unknown and not self.chosen[query]:
+                faults.append(f"{place} {query!r}: selects no control cell of any sample")
+        of_column = self.perturbation_column not in (None, *self.unknown) and not self.treatments
+        if of_column and not self.n_predictions(None):
+            faults.append(
+                f"--perturbation_column {self.perturbation_column}: holds no perturbation but "
+                "controls; nothing to predict"
+            )
+        if len(self.contexts) > MAX_CONTEXTS:
+            faults.append(
+                f"--context {self.context}: {len(self.contexts)} different values in the cells to "
+                "perturb; give a column of labels"
+            )
+
+    def look_at_genes(self, symbols: Iterable[str]) -> None:
+        """Note the genes of one sample."""
+        if self.gene_sets:
+            self.genes.append(gene_words(symbols))
+
+    def check_gene_sets(self, faults: Faults) -> list[str]:
+        """Whether the data have genes of the sets; a line for the log."""
+        if not self.gene_sets or not self.genes:
+            return []
+        found = found_genes(self.gene_sets, self.genes)
+        if max(map(len, found.values())) < MIN_GENES:
+            faults.append(
+                f"--gene_sets: no set has {MIN_GENES} genes that every sample has; are its genes "
+                "symbols, of this organism?"
+            )
+        return [describe_sets(self.gene_sets, found)]
+
+
+def _some(obs: pd.DataFrame, most: int = 10) -> str:
+    names = [str(name) for name in obs.columns]
+    return "has " + (", ".join(names[:most]) or "none") + (", …" if len(names) > most else "")

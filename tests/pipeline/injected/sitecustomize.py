@@ -1,0 +1,33 @@
+"""Faults for a test: Python imports this file if its folder is in PYTHONPATH.
+
+FAULT=kill: SIGKILL when the task has written a result but not yet given it its name.
+FAULT=power: the same, and Nextflow is killed first, as if the machine had lost its power.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+FAULT = os.environ.get("FAULT")
+
+
+def ancestors(pid: int):
+    while pid > 1:
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        yield pid
+
+
+def strike(event: str, args: tuple) -> None:
+    if event != "os.rename" or not Path(os.fspath(args[0])).name.startswith("."):
+        return
+    if FAULT == "power":
+        for pid in ancestors(os.getpid()):
+            if Path(f"/proc/{pid}/comm").read_text().strip() == "java":
+                os.kill(pid, signal.SIGKILL)
+                break
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if FAULT:
+    sys.addaudithook(strike)

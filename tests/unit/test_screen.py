@@ -1,0 +1,129 @@
+"""The screen: shifts of gene sets, differences between contexts, their intervals and ranks."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse, stats
+from test_effects import GENES, LACKING, expected_shifts, make_cells, write_run
+
+from c2sflow.effect_files import write_effects
+from c2sflow.screen import intervals, rank_screen, screen_rows, set_means
+from c2sflow.shift_matrices import Shifts
+
+SETS = {"top": GENES[:6], "other": [*GENES[10:17], "NONE"], "small": GENES[:4]}
+
+
+@pytest.fixture(scope="module")
+def screened(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("screen")
+    controls, predictions = make_cells(2)
+    lines = ["\t".join([name, "x", *genes]) for name, genes in SETS.items()]
+    (folder / "s.gmt").write_text("\n".join(lines))
+    options = write_run(folder, controls, predictions)
+    write_effects(**options, outdir=folder, gene_sets_file=folder / "s.gmt", context="type")
+    table = pd.read_csv(folder / "perturbation" / "screen.tsv", sep="\t")
+    shifts = expected_shifts(controls, predictions)
+    by_cell = shifts.groupby(["condition", "cell", "gene"])["fold"].mean().unstack()
+    return folder, table, controls.set_index("cell_id"), by_cell
+
+
+def scores(by_cell, name):
+    """Signature shift of each cell: mean over the set's genes that both samples have."""
+    genes = [gene.lower() for gene in SETS[name] if gene in GENES]
+    return by_cell[genes].mean(axis=1)
+
+
+def test_shifts_of_all_cells_and_contexts(screened):
+    _, table, controls, by_cell = screened
+    assert set(table["gene_set"]) == {"top", "other"}  # of "small" only 4 genes
+    for row in table[table["versus"].isna()].to_dict("records"):
+        cells = scores(by_cell, row["gene_set"])[row["condition"]]
+        if isinstance(row["context"], str):
+            cells = cells[controls.loc[cells.index, "type"] == row["context"]]
+        assert row["n_cells"] == len(cells)
+        assert row["shift"] == pytest.approx(cells.mean(), rel=1e-4, abs=1e-6)
+        assert row["ci_low"] <= row["shift"] <= row["ci_high"]
+
+
+def test_difference_of_two_contexts(screened):
+    _, table, controls, by_cell = screened
+    between = table[table["versus"].notna()]
+    assert set(between["context"]) == {"B"}
+    assert set(between["versus"]) == {"T"}
+    for row in between.to_dict("records"):
+        cells = scores(by_cell, row["gene_set"])[row["condition"]]
+        kinds = controls.loc[cells.index, "type"]
+        one, other = cells[kinds == "B"], cells[kinds == "T"]
+        assert (row["n_cells"], row["n_versus"]) == (len(one), len(other))
+        assert row["shift"] == pytest.approx(one.mean() - other.mean(), rel=1e-4, abs=1e-6)
+        assert row["ci_low"] < row["shift"] < row["ci_high"]
+
+
+def test_ranks_are_by_absolute_shift_within_set_and_comparison(screened):
+    _, table, _, _ = screened
+    for _, rows in table.fillna("").groupby(["gene_set", "context", "versus"]):
+        assert rows["rank"].tolist() == [1, 2, 3]
+        assert rows["shift"].abs().is_monotonic_decreasing
+    whole = table[(table["gene_set"] == "top") & table["context"].isna()]
+    assert whole["condition"].iloc[0] == "drug, 10"
+    assert whole["shift"].iloc[0] > 0.5
+    # Differences stand first in each set.
+    for _, rows in table.groupby("gene_set"):
+        assert rows["versus"].isna().is_monotonic_increasing
+
+
+def test_cells_without_a_context_are_said(screened):
+    notes = (screened[0] / "effects.json").read_text()
+    assert "predictions have no type: they count in no context" in notes
+    assert "left out: small (4 of 4)" in notes
+
+
+def test_intervals_are_those_of_scipy_set_by_set():
+    rng = np.random.default_rng(1)
+    one, other = rng.normal(size=(3, 40)), rng.normal(1, 2, size=(3, 25))
+    for sides in ((one, None), (one, other)):
+        low, high = intervals(*sides, seed=7)
+        for row in range(3):
+            alone = intervals(one[[row]], None if sides[1] is None else other[[row]], seed=7)
+            assert (low[row], high[row]) == pytest.approx((alone[0][0], alone[1][0]), 1e-12)
+    low, high = intervals(one, None, seed=7)
+    # The mean's distribution over resamples, drawn here by multinomial counts.
+    counts = np.random.default_rng(0).multinomial(40, np.full(40, 1 / 40), size=4000)
+    expected = np.quantile(one @ counts.T / 40, [0.025, 0.975], axis=1)
+    np.testing.assert_allclose([low, high], expected, atol=0.05)
+
+
+def test_intervals_cover_the_truth():
+    """Of 200 samples of 50 cells, about 95 % of the intervals hold the true difference."""
+    rng = np.random.default_rng(0)
+    low, high = intervals(rng.normal(1, 1, (200, 50)), rng.normal(0, 2, (200, 50)), seed=1)
+    assert stats.binomtest(int(((low < 1) & (high > 1)).sum()), 200, 0.95).pvalue > 0.001
+
+
+def test_one_cell_has_no_interval():
+    assert np.isnan(intervals(np.ones((2, 1)), None, 0)).all()
+    assert np.isnan(intervals(np.ones((2, 9)), np.ones((2, 1)), 0)).all()
+    assert intervals(np.ones((2, 9)), None, 0).tolist() == [[1, 1], [1, 1]]
+
+
+def test_more_contexts_are_each_compared_with_the_others():
+    folds = sparse.csc_matrix(np.repeat([[4.0], [0], [1], [1], [3], [3]], 5, axis=1))
+    cells = pd.DataFrame({"sample": 0, "context": [2, 2, "x", "x", "others", "others"]})
+    names = {"condition": "c", "perturbation": "c"}
+    shifts = Shifts(names, cells, folds, folds)
+    table = rank_screen(list(screen_rows(shifts, {"s": [[n] for n in range(5)]})))
+    between = table[table["versus"].notna()].set_index("context")["shift"]
+    assert between.to_dict() == pytest.approx({"2": 0, "others": 1.5, "x": -1.5})
+    assert set(table["versus"].dropna()) == {"others"}
+    alone = table[table["versus"].isna()].fillna({"context": ""}).set_index("context")["shift"]
+    assert alone.to_dict() == pytest.approx({"": 2, "2": 2, "x": 1, "others": 3})
+
+
+def test_a_gene_may_stand_in_a_column_for_each_spelling():
+    means = set_means({"s": [[0], [1, 3]], "t": [[2]]}, 4)
+    assert means.toarray().tolist() == [[0.5, 0], [0.5, 0], [0, 1], [0.5, 0]]
+
+
+def test_nothing_to_screen_is_an_empty_table():
+    assert rank_screen([]).empty
+    assert "G38" in LACKING["a"]  # a set with it would lose it: test_gene_sets
