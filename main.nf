@@ -33,8 +33,8 @@ workflow {
     source = (params.input == 'demo' ? DEMO(code('demo')).sheet : channel.value("${params.input ?: ''}"))
         .map { input -> findInput(input) }
 
-    // [perturbations, embedding prompt, perturbation prompt, gene sets]: [file], or [] if no file is named
-    texts = [params.perturbations, params.embedding_prompt, params.perturbation_prompt, params.gene_sets]
+    // [perturbations, embedding prompt, perturbation prompt, gene sets, gene vocabulary]: [file], or [] if no file is named
+    texts = [params.perturbations, params.embedding_prompt, params.perturbation_prompt, params.gene_sets, params.gene_vocabulary]
         .collect { value -> optionalFile(value) }
 
     // [file of the model folder], or [] for a Hugging Face id
@@ -112,7 +112,7 @@ workflow {
 
         // [meta of the shard, shard, sentences.json, plan]
         planned = shards.map { meta, shard, genes -> [meta.id, meta, shard, genes] }.join(plans).map { row -> row.tail() }
-        PERTURB(planned, model, options.map { steps -> steps.perturb }, code('perturb'))
+        PERTURB(planned, model, texts[4], options.map { steps -> steps.perturb }, code('perturb'))
         predictions = PERTURB.out.predictions
         prediction_stats = PERTURB.out.stats
         planned_counts = PLAN.out.counts

@@ -18,6 +18,7 @@ from c2s_script import run
     "--valid-genes-only/--no-valid-genes-only", default=True, help="Answers hold genes only."
 )
 @click.option("--no-repeats/--no-no-repeats", default=True, help="Each gene at most once.")
+@click.option("--gene-vocabulary-file", type=click.Path(exists=True), help="A symbol a line.")
 @click.option("--max-new-tokens", type=click.IntRange(1), default=200, help="Longest answer.")
 @click.option("--temperature", type=click.FloatRange(0), default=0.0, help="0 is greedy.")
 @click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0)

@@ -19,6 +19,7 @@ EXISTING = click.Path(exists=True)
 @click.option("--embedding-prompt-file", type=EXISTING, help="If --embedding_prompt names a file.")
 @click.option("--perturbation-prompt-file", type=EXISTING, help="Likewise.")
 @click.option("--gene-sets-file", type=EXISTING, help="If --gene_sets names a file.")
+@click.option("--gene-vocabulary-file", type=EXISTING, help="If --gene_vocabulary names a file.")
 @click.option("--outdir", default=".", help="Gets options.json and samples.json.")
 def main(params, staged, schema, input_schema, outdir, **files):
     """Parse, call the library, write."""

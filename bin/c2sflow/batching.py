@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 CPU_TOKENS = 4096  # measured on two cores: larger batches fall out of the cache
 GPU_TOKENS = 2**15  # its matrices are large enough by then; more would only cost memory
-CPU_CACHE, GPU_CACHE = 2**15, 2**19  # tokens decoded together: more rows gain nothing by then
+CPU_CACHE, GPU_CACHE = 2**16, 2**19  # tokens decoded together: more rows gain nothing by then
 GPU_BYTES_PER_VALUE = 24  # working memory of one layer, per token and hidden or MLP value
 
 

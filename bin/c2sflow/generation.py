@@ -141,7 +141,9 @@ def generate_tokens(
     with progress_bar(len(waiting), "answer", progress) as bar:
         while waiting:
             slots = int(lengths[waiting[0]]) + decoding.max_new_tokens + SPARE_SLOTS
-            n_rows = max(1, min(budget // slots, len(waiting), max_rows or len(waiting)))
+            most = max(1, min(budget // slots, len(waiting), max_rows or len(waiting)))
+            # Answers are often of one length: equal rounds, instead of full ones and a rest.
+            n_rows = -(-len(waiting) // -(-len(waiting) // most))
             batch = _Batch(model, input_ids, keys, decoding, n_rows, slots, answers, stats, bar)
             try:
                 batch.run(waiting)

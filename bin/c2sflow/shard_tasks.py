@@ -27,6 +27,7 @@ from c2sflow.prompts import (
     template_fields,
 )
 from c2sflow.provenance import read_json, write_beside, write_json
+from c2sflow.vocabulary import read_vocabulary, words_to_say
 
 LOGGER = logging.getLogger(__name__)
 MODEL_OPTIONS = ("device", "dtype", "attention", "quantization")
@@ -171,7 +172,8 @@ def perturb_shard(
         ``<id>.sentences.json`` of the shard's sample.
     options
         Those of `embed_shard`, and perturbation_prompt, valid_genes_only, no_repeats,
-        max_new_tokens, temperature, top_p, num_samples, seed: see `c2sflow.perturbation.predict`;
+        gene_vocabulary_file, max_new_tokens, temperature, top_p, num_samples, seed: see
+        `c2sflow.perturbation.predict`;
         attempt: see `embed_shard`.
     """
     template = load_template(
@@ -189,6 +191,8 @@ def perturb_shard(
     tokenizer = load_tokenizer(options["model"])
     model = load_model(options["model"], head=True, **_only(options, MODEL_OPTIONS))
     words = read_json(genes)["genes"]
+    if options.get("gene_vocabulary_file"):
+        words = words_to_say(words, read_vocabulary(options["gene_vocabulary_file"]))
     names = ("valid_genes_only", "no_repeats", "max_new_tokens", "temperature", "num_samples")
     names += ("top_p", "seed")
     budget, attempt = options["max_batch_tokens"], options.get("attempt", 1)

@@ -17,6 +17,7 @@ from c2sflow.planning import is_perturbed
 from c2sflow.prompts import check_fields, template_fields
 from c2sflow.sentences import gene_words
 from c2sflow.shards import N_GENES
+from c2sflow.vocabulary import words_to_say
 
 # Columns that QC adds to obs: a prompt may use them although the input does not have them.
 QC_COLUMNS = ("sample", "organism", "n_genes_by_counts", "total_counts", "pct_counts_mt")
@@ -38,6 +39,7 @@ class Targets:
     context: str | None = None
     treatments: list[Treatment] = field(default_factory=list)
     gene_sets: dict[str, list[str]] = field(default_factory=dict)
+    vocabulary: frozenset[str] = frozenset()
     prompts: dict[str, str] = field(default_factory=dict)
     unknown: set[str | None] = field(default_factory=set)
     chosen: Counter = field(default_factory=Counter)  # cells that each cell_query leaves
@@ -168,8 +170,15 @@ class Targets:
 
     def look_at_genes(self, symbols: Iterable[str]) -> None:
         """Note the genes of one sample."""
-        if self.gene_sets:
+        if self.gene_sets or self.vocabulary:
             self.genes.append(gene_words(symbols))
+
+    def check_vocabulary(self, faults: Faults) -> None:
+        """Whether each sample has genes that may be said."""
+        if self.vocabulary:
+            for genes in self.genes:
+                with faults.collect():
+                    words_to_say(genes, self.vocabulary)
 
     def check_gene_sets(self, faults: Faults) -> list[str]:
         """Whether the data have genes of the sets; a line for the log."""

@@ -25,6 +25,7 @@ from c2sflow.shards import RESERVED
 from c2sflow.states import STATES, State, declared_state, detect_state
 from c2sflow.symbols import PER_CELL, cell_organisms, find_organism, find_symbols, gene_symbols
 from c2sflow.targets import Targets
+from c2sflow.vocabulary import read_vocabulary
 
 LOGGER = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Staged:
     embedding_prompt_file: Path | None = None
     perturbation_prompt_file: Path | None = None
     gene_sets_file: Path | None = None
+    gene_vocabulary_file: Path | None = None
 
 
 def validate_run(
@@ -87,12 +89,17 @@ def validate_run(
     if len(samples) == len(staged.rows):
         targets.check(faults)
         log += targets.check_gene_sets(faults)
+        targets.check_vocabulary(faults)
         if not wrong:
             _check_size(flat, targets, faults)
     faults.stop_if_any()
     for group in options.values():  # a prompt's file becomes its text: later steps need no file
         group |= {name: text for name, text in targets.prompts.items() if group.get(name)}
-    for name in ("perturbations", "gene_sets"):  # where a file lay is nothing of the result
+    for name in (
+        "perturbations",
+        "gene_sets",
+        "gene_vocabulary",
+    ):  # where a file lay is nothing of the result
         if file := getattr(staged, f"{name}_file"):
             options["perturbation"][name] = file.name
     for line in [*log, *_plan(samples, targets, flat)]:
@@ -124,7 +131,7 @@ def _targets(flat: Mapping, staged: Staged, faults: Faults) -> Targets:
 
 
 def _read_tables(targets: Targets, flat: Mapping, staged: Staged, faults: Faults) -> None:
-    """The perturbations and the gene sets."""
+    """The perturbations, the gene sets and the genes that may be said."""
     given = flat["perturbations"]
     if isinstance(given, str):
         if not staged.perturbations_file and re.fullmatch(r"[^,]+\.(csv|tsv|txt)", given.strip()):
@@ -138,6 +145,11 @@ def _read_tables(targets: Targets, flat: Mapping, staged: Staged, faults: Faults
             if not staged.gene_sets_file:
                 raise UserError(f"--gene_sets {flat['gene_sets']}: no such file")
             targets.gene_sets = read_gene_sets(staged.gene_sets_file)
+    if isinstance(flat["gene_vocabulary"], str):
+        with faults.collect():
+            if not staged.gene_vocabulary_file:
+                raise UserError(f"--gene_vocabulary {flat['gene_vocabulary']}: no such file")
+            targets.vocabulary = read_vocabulary(staged.gene_vocabulary_file)
     for option in ("perturbation_column", "context"):
         if flat[option] in RESERVED:
             faults.append(
@@ -303,8 +315,10 @@ def _plan(samples: list[dict], targets: Targets, flat: Mapping) -> list[str]:
         elif flat["context"] and len(targets.contexts) < 2:
             lines.append(f"--context {flat['context']}: one value only, nothing to compare")
     else:
-        names = ["control", "max_cells_per_perturbation", "perturbation_prompt", "gene_sets"]
-        unused.append(([*names, "context"], "without --perturbations or --perturbation_column"))
+        names = ["control", "max_cells_per_perturbation", "perturbation_prompt", "gene_vocabulary"]
+        unused.append(
+            ([*names, "gene_sets", "context"], "without --perturbations or --perturbation_column")
+        )
     for names, why in unused:
         given = ", ".join(f"--{name}" for name in names if flat[name] is not None)
         if given:

@@ -8,6 +8,7 @@ process PERTURB {
     input:
     tuple val(meta), path(shard), path(genes), path(plan)
     path model, stageAs: 'model/*'
+    path vocabulary, stageAs: 'vocabulary/*'
     val options
     val code
 
@@ -17,9 +18,10 @@ process PERTURB {
     tuple val(task.process), eval("${versions('torch transformers tokenizers')}"), emit: versions
 
     script:
+    def named = [gene_vocabulary: null, gene_vocabulary_file: vocabulary ? vocabulary.name : null]
     """
     ${engine(task.cpus)}
-    c2s_perturb.py --shard=${shard} --genes=${genes} --plan=${plan} --model=model --attempt=${task.attempt} ${cli(options)}
+    c2s_perturb.py --shard=${shard} --genes=${genes} --plan=${plan} --model=model --attempt=${task.attempt} ${cli(options + named)}
     """
 
     stub:

@@ -98,13 +98,14 @@ def test_names_may_hold_anything(nextflow, cells):
     table.to_csv(folder / "pert's $x.csv", index=False)
     sets = ["it's $(id) <b>\tx\t" + "\t".join(cells.var_names[:40]), "A\tx\tB\tC\tD\tE\tF"]
     (folder / "gene's `set`.gmt").write_text("\n".join(sets), encoding="utf-8")
+    (folder / "what's said $x.txt").write_text("\n".join(cells.var_names[::2]))
     prompt = 'In {batch $x} of {organism}:\n    it\'s "$1" {perturbation} {cell_sentence}.'
     run = nextflow.run(
         *("-profile", "test", "--outdir", "out 'put' $1", "--label_column", "batch $x"),
         *("--input", folder / "my sheet's.csv", "--perturbations", folder / "pert's $x.csv"),
         *("--control", '`batch $x` == "k=v \'0\'" and bulk_labels != "it\'s"'),
         *("--perturbation_prompt", prompt, "--gene_sets", folder / "gene's `set`.gmt"),
-        *("--context", "bulk_labels"),
+        *("--context", "bulk_labels", "--gene_vocabulary", folder / "what's said $x.txt"),
     )
     assert run.submitted["QC"] == 2
     assert "gene sets: 1 of 2 have" in run.output
@@ -118,6 +119,9 @@ def test_names_may_hold_anything(nextflow, cells):
     assert set(predicted.obs["perturbation"]) == set(table["perturbation"])
     assert set(predicted.obs["batch $x"]) == set(table["batch $x"])
     assert set(predicted.obs["sample"]) == {names[0]}
+    said = {gene for text in predicted.obs["c2s_sentence"] for gene in text.split()}
+    assert said
+    assert said <= set(cells.var_names[::2].str.upper())
     tables = {
         path.stem: pd.read_csv(path, sep="\t")
         for path in (nextflow.folder / "out 'put' $1/perturbation").iterdir()
