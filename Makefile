@@ -3,12 +3,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup engines demo test lint bench lock clean
+.PHONY: help setup engines demo test test-faults lint bench bench-scale lock clean
 
 ACTIVATE := source .venv/bin/activate
 
 help: ## these lines
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 setup: ## .venv/ with the locked packages and Nextflow; nothing to do the second time
 	@setup/environment.sh
@@ -27,10 +27,16 @@ lint: setup ## style of the Python code
 test: lint engines ## all tests
 	@$(ACTIVATE); pytest --numprocesses 2 --dist loadfile
 
+test-faults: engines ## runs that are killed, run out of memory or disk, and are resumed
+	@$(ACTIVATE); FAULTS=1 pytest tests/pipeline/test_faults.py
+
 bench: setup ## measure speed and memory: benchmarks/
 	@$(ACTIVATE); cd benchmarks; for bench in 'embedding --model demo' 'embedding --model big' \
 		'generation --model demo' 'generation --model big' scaling precision gpu; do \
 		echo "bench_$${bench%% *}.py $$bench"; python bench_$${bench%% *}.py $$(echo "$$bench " | cut -d' ' -f2-); done
+
+bench-scale: setup ## data side of 50,000, 200,000 and 1,000,000 cells: 25 GB of disk, benchmarks/
+	@$(ACTIVATE); cd benchmarks; python bench_sentences.py; python bench_scale.py
 
 lock: setup ## requirements.lock anew from pyproject.toml
 	@$(ACTIVATE); uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \

@@ -1,7 +1,7 @@
 """Opening cells × genes in any of the input formats.
 
-Memory is bounded by the chunk of rows for CSR and dense `.h5ad` and `.zarr`, and for `.loom`.
-CSC matrices, 10x and text files, and h5ad files of anndata before 0.7 are read whole.
+Memory is bounded by the chunk of rows. Only text files (bulk samples), HDF5 files of Cell Ranger
+before 3 and h5ad files of anndata before 0.7 are read whole.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from scipy import sparse
 
 from c2sflow.cells import CellData
 from c2sflow.errors import UserError
+from c2sflow.tenx import read_directory, read_h5
 
 Opener = Callable[[Path, str], CellData]
 FORMATS = ".h5ad, .zarr, 10x .h5, a 10x matrix directory, .loom, or .csv/.tsv[.gz]"
@@ -125,22 +126,19 @@ def _open_zarr(path: Path, label: str) -> CellData:
 
 
 def _open_10x_h5(path: Path, label: str) -> CellData:
+    with _open_hdf5(path) as file:
+        if "matrix" in file:
+            matrix, obs, var = read_h5(file)
+            return CellData(_OnlyX(matrix, file), obs, var, label)
+        file.close()
     import scanpy as sc
 
     return _in_memory(sc.read_10x_h5(path), label)
 
 
 def _open_10x_directory(path: Path, label: str) -> CellData:
-    import scanpy as sc
-
-    matrices = sorted(path.glob("*matrix.mtx*"))
-    if len(matrices) != 1:
-        raise UserError(
-            f"{label}: a 10x matrix directory holds one matrix.mtx[.gz] with its barcodes and "
-            f"features; found {len(matrices)}"
-        )
-    prefix = matrices[0].name.split("matrix.mtx")[0]
-    return _in_memory(sc.read_10x_mtx(path, prefix=prefix or None, make_unique=False), label)
+    matrix, obs, var = read_directory(path, label)
+    return CellData(_OnlyX(matrix), obs, var, label)
 
 
 def _open_loom(path: Path, label: str) -> CellData:
@@ -149,7 +147,7 @@ def _open_loom(path: Path, label: str) -> CellData:
         var = _loom_annotation(file["row_attrs"], ("Gene", "var_names", "Accession"))
         if file["matrix"].shape != (len(var), len(obs)):
             raise UserError(f"{label}: the matrix is not genes × cells as its attributes say")
-        return CellData(_LoomElements(file), obs, var, label)
+        return CellData(_OnlyX(_Transposed(file["matrix"]), file), obs, var, label)
 
 
 def _loom_annotation(attributes: h5py.Group, index: tuple[str, ...]) -> pd.DataFrame:
@@ -164,11 +162,11 @@ def _loom_annotation(attributes: h5py.Group, index: tuple[str, ...]) -> pd.DataF
     return frame if name is None else frame.set_index(name)
 
 
-class _LoomElements(dict):
-    """X of a loom file, by rows of cells."""
+class _OnlyX(dict):
+    """The elements of a format that holds a matrix and nothing else by cell, and its open file."""
 
-    def __init__(self, file: h5py.File):
-        super().__init__(X=_Transposed(file["matrix"]))
+    def __init__(self, matrix: object, file: h5py.File | None = None):
+        super().__init__(X=matrix)
         self.file = file
 
 

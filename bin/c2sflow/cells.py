@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from anndata.utils import make_index_unique
 from scipy import sparse
 
 from c2sflow.errors import UserError
+from c2sflow.row_bands import RowBands, csc_rows
+from c2sflow.threads import in_threads
 
 # Elements of a dense block of the default chunk: 128 MiB of float32.
 CHUNK_ELEMENTS = 2**25
@@ -46,7 +49,10 @@ class CellData(AbstractContextManager):
             raise UserError(f"{label}: no data ({self.n_obs} cells × {self.n_vars} genes)")
 
     def __exit__(self, *_: object) -> None:
-        """Close the file."""
+        """Close the file; remove temporary ones."""
+        for matrix in self._matrices.values():
+            if isinstance(matrix, RowBands):
+                matrix.close()
         store = getattr(self._elements, "file", None)
         if isinstance(store, h5py.File):
             store.close()
@@ -103,9 +109,8 @@ class CellData(AbstractContextManager):
             else:
                 matrix = self._elements[key]
             if hasattr(matrix, "attrs") and hasattr(matrix, "keys"):
-                matrix = sparse_dataset(matrix)
-                if matrix.format == "csc":
-                    matrix = matrix.to_memory()
+                by_columns = matrix.attrs.get("encoding-type") == "csc_matrix"
+                matrix = csc_rows(matrix) if by_columns else sparse_dataset(matrix)
             if sparse.issparse(matrix):
                 matrix = matrix.tocsr()
             self._matrices[key] = matrix
@@ -114,25 +119,28 @@ class CellData(AbstractContextManager):
     def rows(self, start: int, stop: int, layer: str | None = None) -> sparse.csr_matrix:
         """Cells `start` to `stop` as CSR: indices sorted, no duplicates, no explicit zeros."""
         matrix = self._matrix(layer)
-        # A slice of a matrix in memory shares its values, which are not ours to change.
-        try:
+        with self._reading(f"cells {start} to {stop - 1}"):
             block = matrix[start:stop]
-        except (OSError, RuntimeError, ValueError) as error:
-            raise UserError(
-                f"{self.label}: cells {start} to {stop - 1} cannot be read; is the file damaged? "
-                f"({error})"
-            ) from None
         if block.dtype == np.float16:  # which scipy's sparse matrices do not hold
             block = block.astype(np.float32)
-        block = sparse.csr_matrix(block, copy=sparse.issparse(matrix))
-        block.sum_duplicates()
-        block.eliminate_zeros()
-        return block
+        # A slice of a matrix in memory shares its values, which are not ours to change.
+        return _canonical(sparse.csr_matrix(block, copy=sparse.issparse(matrix)))
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, OSError, RuntimeError, ValueError, zlib.error) as error:
+            raise UserError(
+                f"{self.label}: {what} cannot be read; is the file damaged? ({error})"
+            ) from None
 
     def chunks(
         self, size: int | None = None, layer: str | None = None
     ) -> Iterator[tuple[int, sparse.csr_matrix]]:
         """Blocks of at most `size` cells in order: the first cell's position, and the block.
+
+        The next block is read while one is used.
 
         Parameters
         ----------
@@ -142,8 +150,11 @@ class CellData(AbstractContextManager):
             Name of a layer; None for X.
         """
         size = size or max(1, CHUNK_ELEMENTS // self.n_vars)
-        for start in range(0, self.n_obs, size):
-            yield start, self.rows(start, min(start + size, self.n_obs), layer)
+
+        def block(start: int) -> tuple[int, sparse.csr_matrix]:
+            return start, self.rows(start, min(start + size, self.n_obs), layer)
+
+        yield from in_threads(block, range(0, self.n_obs, size), 1)
 
     def sample_rows(self, n_rows: int = 512, n_blocks: int = 8) -> sparse.csr_matrix:
         """About `n_rows` cells in `n_blocks` blocks spread evenly over the file."""
@@ -151,7 +162,18 @@ class CellData(AbstractContextManager):
         if self.n_obs <= n_rows:
             return self.rows(0, self.n_obs)
         starts = np.linspace(0, self.n_obs - size, n_blocks).astype(int)
+        matrix = self._matrix(None)
+        if isinstance(matrix, RowBands):
+            with self._reading("a sample of the cells"):
+                return _canonical(matrix.select(np.unique(starts[:, None] + np.arange(size))))
         return sparse.vstack([self.rows(start, start + size) for start in starts], "csr")
+
+
+def _canonical(block: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Indices sorted, no duplicates, no explicit zeros; in place."""
+    block.sum_duplicates()
+    block.eliminate_zeros()
+    return block
 
 
 def _unique_names(index: pd.Index) -> pd.Index:

@@ -225,7 +225,9 @@ class _Batch:
             self.cache.clear()
         n_rows = min(free.size, len(waiting))
         rows, prompts = free[:n_rows], [waiting[n] for n in range(n_rows)]
-        limit = resolve_max_batch_tokens(None, self.model)
+        limit = min(
+            resolve_max_batch_tokens(None, self.model), self.prompts.size * self.cache.n_slots
+        )
         start = 0
         while start < n_rows:
             longest = self.input_ids[prompts[start]].size

@@ -137,7 +137,7 @@ def read_embeddings(
                 f"sample {sample.id}: shard {path.name} {_difference(obs.index, cell_ids)}"
             )
         start += len(obs)
-        yield obs, vectors
+        yield obs.set_axis(expected), vectors  # the same strings: each name is held once
     if start != len(cell_ids):
         raise UserError(
             f"sample {sample.id}: {len(cell_ids) - start} cells have no embedding, the first "
@@ -239,7 +239,8 @@ def merge_samples(samples: Sequence[Sample], target: str | Path, uns: Mapping) -
             for obs, vectors in read_embeddings(sample, frames[n].index):
                 append_dense(out, "obsm/X_c2s", vectors.astype(np.float32, copy=False))
                 made.append(obs)
-            frames[n] = frames[n].join(pd.concat(made))
+            # Cells are in the same order; a column of an earlier run gives way.
+            frames[n] = frames[n].assign(**pd.concat(made))
         names = unique_names([frame.index for frame in frames], [s.name for s in samples])
         obs = concat_obs(frames).set_axis(names)
         write_elem(out, "obs", obs)

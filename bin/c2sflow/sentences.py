@@ -9,19 +9,17 @@ symbol: the same cell gives the same sentence in any shard, order, run and order
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Literal, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 from anndata.utils import make_index_unique
 from pandas import Index
 from scipy import sparse
 
+from c2sflow.threads import in_threads
+
 TieBreak = Literal["random", "gene_order"]
-Made = TypeVar("Made")
 GROUP = 64  # cells that a thread takes at once
 
 
@@ -138,6 +136,7 @@ def cell_sentences(
     elif hashes is None:
         hashes = gene_hashes(words)
     data = matrix.data.astype(np.float32, copy=False)
+    cell_ids = list(cell_ids)
 
     def sentence(row: int) -> tuple[str, np.ndarray]:
         span = slice(matrix.indptr[row], matrix.indptr[row + 1])
@@ -153,21 +152,5 @@ def cell_sentences(
     def sentences(first: int) -> list[tuple[str, np.ndarray]]:
         return [sentence(row) for row in range(first, min(first + GROUP, len(cell_ids)))]
 
-    for group in _in_threads(sentences, range(0, len(cell_ids), GROUP)):
+    for group in in_threads(sentences, range(0, len(cell_ids), GROUP)):
         yield from group
-
-
-def _in_threads(work: Callable[[int], Made], items: Sequence[int]) -> Iterator[Made]:
-    """Results in order, a few ahead of what is asked for; numpy's sorts run side by side."""
-    n_threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-    if n_threads == 1 or len(items) == 1:
-        yield from map(work, items)
-        return
-    with ThreadPoolExecutor(n_threads) as pool:
-        ahead: deque[Future[Made]] = deque()
-        for item in items:
-            ahead.append(pool.submit(work, item))
-            if len(ahead) > 2 * n_threads:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()

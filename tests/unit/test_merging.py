@@ -160,3 +160,9 @@ def test_ordered_categories_stay_ordered():
 def test_names_as_they_are_when_unique():
     names = unique_names([pd.Index(["a"]), pd.Index(["b"])], ["s", "t"])
     assert list(names) == ["a", "b"]
+
+
+def test_columns_of_an_earlier_run_give_way(tmp_path):
+    sample, _ = make_sample(tmp_path, "a", 5, ["G"], [2, 3], c2s_n_genes=np.full(5, 99))
+    merge_samples([sample], tmp_path / "c2s.h5ad", {})
+    assert ad.read_h5ad(tmp_path / "c2s.h5ad").obs["c2s_n_genes"].tolist() == [0, 1, 2, 3, 4]

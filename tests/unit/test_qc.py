@@ -116,6 +116,37 @@ def test_annotation_survives(tmp_path):
     )
 
 
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+def test_every_kind_of_obs_and_obsm_survives(suffix, tmp_path, monkeypatch):
+    monkeypatch.setattr("c2sflow.qc.DENSE_ROWS", 1)  # also blocks of which no cell is kept
+    data = cells()
+    names = data.obs_names
+    data.obs["ünï code"] = pd.Categorical([f"α{n % 3}" for n in range(40)], ["α2", "α1", "α0", "β"])
+    data.obs["ranked"] = pd.Categorical(["lo", "hi"] * 20, ["lo", "hi"], ordered=True)
+    data.obs["nullable"] = pd.array([1, None] * 20, dtype="Int64")
+    data.obs["flag"] = pd.array([True, None, False, True] * 10, dtype="boolean")
+    data.obs["text"] = [f"日本{n}" for n in range(40)]
+    data.obsm["whole"] = np.arange(80).reshape(40, 2)
+    data.obsm["cube"] = np.random.default_rng(0).random((40, 2, 3))
+    data.obsm["table"] = pd.DataFrame({"a": np.arange(40.0), "b": ["x", "y"] * 20}, index=names)
+    data.obsm["sparse"] = sparse.random(40, 5, 0.4, "csr", rng=np.random.default_rng(0))
+    path = tmp_path / f"input.{suffix}"
+    data.write_zarr(path) if suffix == "zarr" else data.write_h5ad(path)
+    made, _ = qc(path, tmp_path, filters=Filters(21, 3, 30))
+    kept = data[made.obs_names]
+    assert 0 < made.n_obs < 40
+    for name in ("ünï code", "ranked", "nullable", "flag", "text"):
+        assert made.obs[name].astype(object).tolist() == kept.obs[name].astype(object).tolist()
+    assert made.obs["ranked"].cat.ordered
+    assert list(made.obs["ünï code"].cat.categories)[:2] == ["α2", "α1"]
+    for name in ("whole", "cube", "X_pca"):
+        assert made.obsm[name].dtype == kept.obsm[name].dtype
+        np.testing.assert_array_equal(made.obsm[name], kept.obsm[name])
+    assert made.obsm["table"].astype(object).equals(kept.obsm["table"].astype(object))
+    assert (made.obsm["sparse"] != kept.obsm["sparse"]).nnz == 0
+
+
 def test_skip_qc_drops_nothing(tmp_path):
     data = cells()
     data.X[3] = 0

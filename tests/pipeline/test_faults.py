@@ -1,0 +1,172 @@
+"""Runs that are killed, run out of memory or disk, or meet a broken shard, and are resumed."""
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from driving import Nextflow, copy_project
+
+from c2sflow.demo import demo_samples
+
+# Ten minutes of their own: `make test-faults`.
+pytestmark = [
+    pytest.mark.pipeline,
+    pytest.mark.skipif("FAULTS" not in os.environ, reason="make test-faults runs it"),
+]
+
+ARGUMENTS = ("-profile", "test", "--input", "sheet.csv", "--outdir", "results")
+# See injected/sitecustomize.py: Python imports it at the start of a task.
+INJECT = f"export PYTHONPATH='{Path(__file__).parent / 'injected'}' FAULT="
+EVERY_STEP_DIES = """
+process.beforeScript = {
+    def second = task.process == 'EMBED' && task.attempt == 2 ? '; exit 137' : ''
+    "%s" + (task.attempt == 1 ? 'kill' : '') + second
+}
+"""
+POWER_FAILS = """
+process {
+    withName: EMBED {
+        maxForks = 1
+        beforeScript = "%s; mkdir '%s' || FAULT=power"
+    }
+}
+"""
+DISK_IS_FULL = "process { withName: MERGE { beforeScript = 'ulimit -f 20' } }"
+
+
+def write_input(folder: Path) -> None:
+    """40 cells, read-only, behind a link."""
+    cells = demo_samples()["donor_1"]
+    control = np.flatnonzero(cells.obs["bulk_labels"] == "CD4+/CD25 T Reg")[:8]
+    rest = np.setdiff1d(np.arange(cells.n_obs), control)[:32]
+    (folder / "data").mkdir()
+    target = folder / "data/cells of mine.h5ad"
+    cells[np.r_[control, rest]].copy().write_h5ad(target)
+    target.chmod(0o444)
+    (folder / "cells.h5ad").symlink_to(target)
+    (folder / "sheet.csv").write_text("sample,path\ns,cells.h5ad\n")
+
+
+def results_in(outdir: Path) -> dict:
+    tables = [*outdir.glob("perturbation/*.tsv"), outdir / "attention/attention_pairs.tsv"]
+    results = {path.name: pd.read_csv(path, sep="\t") for path in tables}
+    for name in ("c2s.h5ad", "c2s_perturbed.h5ad"):
+        results[name] = ad.read_h5ad(outdir / name)
+    return results
+
+
+def check_same(results: dict, expected: dict) -> None:
+    """Batches of other sizes round otherwise; nothing else may differ."""
+    assert results.keys() == expected.keys()
+    for name, found in results.items():
+        if name.endswith(".tsv"):
+            pd.testing.assert_frame_equal(found, expected[name], rtol=1e-4)
+            continue
+        assert (found.X != expected[name].X).nnz == 0
+        pd.testing.assert_frame_equal(found.obs, expected[name].obs, rtol=1e-4)
+        vectors = found.obsm["X_c2s"], expected[name].obsm["X_c2s"]
+        np.testing.assert_allclose(*vectors, rtol=1e-4, atol=1e-5)
+
+
+def trace_of(outdir: Path) -> pd.DataFrame:
+    return pd.read_csv(outdir / "pipeline_info/execution_trace.tsv", sep="\t")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, nextflow_home) -> Nextflow:
+    """A finished run: its files under `undisturbed.folder`, and `undisturbed.results`."""
+    nextflow = Nextflow(tmp_path_factory.mktemp("faults"), nextflow_home)
+    nextflow.project = copy_project(nextflow.folder / "project")
+    write_input(nextflow.folder)
+    nextflow.run(*ARGUMENTS, script=nextflow.project)
+    nextflow.results = results_in(nextflow.folder / "results")
+    return nextflow
+
+
+def with_faults(nextflow: Nextflow, config: str) -> tuple:
+    path = nextflow.folder / "faults.config"
+    path.write_text(config)
+    return (*ARGUMENTS, "-c", path)
+
+
+def max_batch_tokens(trace: pd.DataFrame) -> int:
+    folder = trace.query("process == 'EMBED' and status != 'FAILED'")["workdir"].item()
+    return json.loads((Path(folder) / "s.00000.embed.json").read_text())["max_batch_tokens"]
+
+
+def test_every_step_is_killed_in_its_middle(undisturbed, nextflow):
+    write_input(nextflow.folder)
+    project = undisturbed.project
+    nextflow.run(*with_faults(nextflow, EVERY_STEP_DIES % INJECT), script=project)
+    outdir = nextflow.folder / "results"
+    check_same(results_in(outdir), undisturbed.results)
+
+    trace, quiet = trace_of(outdir), trace_of(undisturbed.folder / "results")
+    killed = trace[trace["exit"] == 137]
+    assert sorted(killed["process"]) == sorted([*quiet["process"], "EMBED"])
+    embed = trace[trace["process"] == "EMBED"].sort_values("attempt")
+    assert embed["attempt"].tolist() == [1, 2, 3]
+    assert embed["memory"].tolist()[:2] == ["3 GB", "6 GB"]
+    assert max_batch_tokens(trace) == max_batch_tokens(quiet) // 4
+
+    assert not nextflow.run(*ARGUMENTS, "-resume", script=project).submitted
+
+
+def test_a_run_that_dies_again_and_again_ends_as_if_nothing_had_been(undisturbed):
+    resume = {"script": undisturbed.project, "status": None}
+    arguments = ("-resume", "--shard_size", 30, "--attention_maps", 0)
+    outdir = undisturbed.folder / "results"
+
+    def fails(config=""):
+        run = undisturbed.run(*with_faults(undisturbed, config), *arguments, **resume)
+        assert run.status != 0
+        check_same(results_in(outdir), undisturbed.results)
+        return run
+
+    run = fails(POWER_FAILS % (INJECT, undisturbed.folder / "the first EMBED"))
+    assert run.cached["QC"] == 1
+    assert run.submitted["EMBED"] == 2
+
+    run = fails(DISK_IS_FULL)
+    assert "cannot be read or written: File too large; mend that and -resume" in run.output
+    assert run.cached["SENTENCES"] == run.cached["EMBED"] == run.submitted["EMBED"] == 1
+
+    trace = trace_of(outdir)
+    done = trace.query("process == 'EMBED' and status == 'CACHED'")["workdir"].item()
+    shard = next(Path(done).glob("*.embedding.h5ad"))
+    shard.write_bytes(shard.read_bytes()[:2000])
+    run = fails()
+    assert run.submitted == {"MERGE": 1}
+    assert f"sample s: shard {shard.name} is missing or broken" in run.output
+
+    shard.unlink()
+    run = undisturbed.run(*ARGUMENTS, *arguments, **resume)
+    assert run.submitted == {"EMBED": 1, "MERGE": 1, "REPORT": 1}
+    check_same(results_in(outdir), undisturbed.results)
+
+
+def test_changed_input_runs_again_and_two_runs_may_share_a_folder(tmp_path, nextflow_home):
+    folders = [tmp_path / "one", tmp_path / "other"]
+    for folder in folders:
+        folder.mkdir()
+        write_input(folder)
+    runs = [Nextflow(folder, nextflow_home) for folder in folders]
+    arguments = ("-stub-run", *ARGUMENTS[:-1], tmp_path / "results")
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda nextflow: nextflow.run(*arguments), runs))
+    names = {path.name for path in (tmp_path / "results").iterdir()}
+    assert names >= {"c2s.h5ad", "c2s_perturbed.h5ad", "report.html", "qc", "pipeline_info"}
+
+    target = folders[0] / "data/cells of mine.h5ad"
+    target.chmod(0o644)
+    changed = ad.read_h5ad(target)
+    changed.X.data[0] += 1
+    changed.write_h5ad(target)
+    again = runs[0].run(*arguments, "-resume").submitted
+    assert again.keys() >= {"VALIDATE", "QC", "SENTENCES", "EMBED", "MERGE", "REPORT"}
+    assert "MODEL" not in again

@@ -1,0 +1,118 @@
+"""10x formats: what scanpy makes of them, without reading them whole."""
+
+import gzip
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+from making import cells, write_input
+
+from c2sflow import row_bands, tenx
+from c2sflow.anndata_io import open_anndata
+from c2sflow.errors import UserError
+
+SCANPY = {
+    "10x-h5": sc.read_10x_h5,
+    "10x-directory": lambda path: sc.read_10x_mtx(path, prefix="GSM1_", make_unique=False),
+}
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+def with_antibodies(path):
+    """Make every third feature an antibody."""
+    if path.is_dir():
+        features = path / "GSM1_features.tsv.gz"
+        lines = gzip.decompress(features.read_bytes()).decode().splitlines()
+        lines[::3] = [line.replace("Gene Expression", "Antibody Capture") for line in lines[::3]]
+        features.write_bytes(gzip.compress("\n".join(lines).encode()))
+    else:
+        with h5py.File(path, "r+") as file:
+            types = np.array([b"Gene Expression "] * len(file["matrix/features/id"]))
+            types[::3] = b"Antibody Capture"
+            del file["matrix/features/feature_type"]
+            file["matrix/features/feature_type"] = np.char.strip(types)
+
+
+@pytest.mark.parametrize("kind", list(SCANPY))
+@pytest.mark.parametrize("change", [Path, with_antibodies])
+@pytest.mark.parametrize("block", [7, 2**21])
+def test_equals_scanpy(kind, change, block, tmp_path, monkeypatch):
+    monkeypatch.setattr(tenx, "BLOCK", block)
+    monkeypatch.setattr(row_bands, "BAND", block)
+    path = write_input(cells(), kind, tmp_path)
+    change(path)
+    expected = SCANPY[kind](path)
+    with open_anndata(path) as data:
+        assert list(data.obs.index) == list(expected.obs_names)
+        pd.testing.assert_frame_equal(data.var, expected.var, check_like=True, check_names=False)
+        for _, rows in data.chunks(11):
+            assert rows.has_canonical_format
+        assert np.array_equal(data.rows(3, 31).toarray(), expected.X[3:31].toarray())
+
+
+@pytest.mark.parametrize("legacy", ["genes.tsv", "genes.tsv.gz", "features.tsv"])
+def test_directories_of_all_ages(legacy, tmp_path):
+    path = write_input(cells(), "10x-directory", tmp_path)
+    (path / "GSM1_features.tsv.gz").unlink()
+    text = "".join(f"ENSG{n}\t{'NA' if n == 3 else f'G{n}'}\n" for n in range(34)).encode()
+    (path / f"GSM1_{legacy}").write_bytes(gzip.compress(text) if legacy.endswith("gz") else text)
+    with open_anndata(path) as data:
+        assert list(data.var_names[2:5]) == ["G2", "NA", "G4"]
+        assert np.array_equal(data.rows(0, 40).toarray(), cells().X.toarray())
+
+
+def matrix_of(change):
+    """Spoil the text of matrix.mtx."""
+
+    def spoil(path):
+        matrix = path / "GSM1_matrix.mtx.gz"
+        text = gzip.decompress(matrix.read_bytes()).decode()
+        matrix.write_bytes(gzip.compress(change(text).encode()))
+
+    return spoil
+
+
+def cut(path):
+    matrix = path / "GSM1_matrix.mtx.gz"
+    matrix.write_bytes(matrix.read_bytes()[:-200])
+
+
+def change_entry(text):
+    """The last entry is of a gene that is not there."""
+    *lines, last = text.splitlines()
+    return "\n".join([*lines, "99 " + last.split(" ", 1)[1], ""])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: (path / "GSM1_barcodes.tsv.gz").unlink(), "no GSM1_barcodes.tsv"),
+        (lambda path: (path / "GSM1_features.tsv.gz").unlink(), "no GSM1_features.tsv"),
+        (matrix_of(lambda text: text.replace("coordinate", "array")), "no coordinate matrix"),
+        (matrix_of(lambda text: text.replace("integer", "complex")), "complex values"),
+        (matrix_of(lambda text: text.rsplit("\n", 9)[0]), "entries, not"),
+        (matrix_of(lambda text: text.replace("\n34 40 ", "\n34 41 ")), "34 × 41, not 34 × 40"),
+        (matrix_of(change_entry), "not there"),
+        (matrix_of(lambda text: text + "a b c\n"), "cannot be read"),
+        (cut, "cannot be read"),
+    ],
+)
+def test_a_damaged_directory_is_said(spoil, message, tmp_path):
+    path = write_input(cells(), "10x-directory", tmp_path)
+    spoil(path)
+    with pytest.raises(UserError, match=message), open_anndata(path) as data:
+        data.rows(0, 40)
+
+
+@pytest.mark.parametrize("name", ["indices", "data", "barcodes"])
+def test_a_damaged_h5_is_said(name, tmp_path):
+    path = write_input(cells(), "10x-h5", tmp_path)
+    with h5py.File(path, "r+") as file:
+        values = file[f"matrix/{name}"][:-9]
+        del file[f"matrix/{name}"]
+        file[f"matrix/{name}"] = values
+    with pytest.raises(UserError, match="cannot be read"), open_anndata(path) as data:
+        data.rows(0, 40)

@@ -1,0 +1,58 @@
+"""Threads change the time and nothing else."""
+
+import threading
+
+import numpy as np
+import pytest
+from making import cells
+from scipy import sparse
+
+from c2sflow.anndata_io import open_anndata
+from c2sflow.sentences import cell_sentences, gene_words
+from c2sflow.threads import in_threads
+
+
+@pytest.fixture(params=["1", "2", "5"])
+def cores(request, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", request.param)
+    return int(request.param)
+
+
+@pytest.mark.usefixtures("cores")
+def test_results_come_in_order():
+    assert list(in_threads(lambda n: n * n, range(50))) == [n * n for n in range(50)]
+    assert list(in_threads(lambda n: n, [])) == []
+
+
+def test_no_more_is_asked_for_than_runs_ahead(cores):
+    taken = []
+    results = in_threads(lambda n: n, (taken.append(n) or n for n in range(100)))
+    next(results)
+    assert len(taken) <= 1 + (cores > 1) * cores
+    results.close()
+
+
+@pytest.mark.usefixtures("cores")
+def test_errors_come_where_their_result_would():
+    results = in_threads(lambda n: 1 // (3 - n), range(10))
+    assert [next(results) for _ in range(3)] == [0, 0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert not [name for name in threading.enumerate() if "ThreadPool" in name.name]
+
+
+@pytest.mark.usefixtures("cores")
+def test_sentences_and_blocks_are_the_same(pbmc, tmp_path, monkeypatch):
+    monkeypatch.setattr("c2sflow.sentences.GROUP", 3)
+    part, words = pbmc[:40], gene_words(pbmc.var_names)
+    made = list(cell_sentences(part.X, part.obs_names, words, max_genes=20))
+    for row, (text, values) in enumerate(made):
+        name = part.obs_names[[row]]
+        ((alone, expected),) = cell_sentences(part.X[row], name, words, max_genes=20)
+        assert text == alone
+        assert np.array_equal(values, expected)
+    assert len(made) == 40
+    cells().write_h5ad(tmp_path / "a.h5ad")
+    with open_anndata(tmp_path / "a.h5ad") as data:
+        whole = sparse.vstack([block for _, block in data.chunks(3)])
+    assert np.array_equal(whole.toarray(), cells().X.toarray())
