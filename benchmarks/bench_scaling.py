@@ -13,7 +13,7 @@ from measure import report_one, run_one, save
 from models import DEMO, demo_records, long_records
 
 CELLS = (100, 200, 400, 700)
-GENES = (100, 250, 500, 1000, 2000, 4000)
+GENES = (100, 250, 500, 1000, 2000)
 TOKENS = 60_000  # of each length: about as many
 
 
