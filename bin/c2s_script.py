@@ -10,9 +10,8 @@ import click
 
 from c2sflow.errors import UserError
 
-OUT_OF_MEMORY = (
-    137  # the status that the kernel's own killing gives: Nextflow tries again with more
-)
+# The status that the kernel's own killing gives: Nextflow tries again with more.
+OUT_OF_MEMORY = 137
 WRITING = {
     number: os.strerror(number)
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)

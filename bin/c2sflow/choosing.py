@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping
 
 import pandas as pd
 
+from c2sflow.draws import cell_draws
 from c2sflow.errors import UserError
 
 LOGGER = logging.getLogger(__name__)
@@ -60,11 +60,8 @@ def choose_cells(
             f"--attention_maps: no cell that passed QC has a label in --label_column {label_column}"
         )
     shares = equal_shares(n_cells, labelled["label"].value_counts().to_dict())
-    digests = [
-        hashlib.blake2b(f"{seed}\0{sample}\0{cell_id}".encode(), digest_size=8).hexdigest()
-        for sample, cell_id in zip(labelled["sample"], labelled["cell_id"], strict=True)
-    ]
-    place = labelled.assign(digest=digests).sort_values("digest").groupby("label").cumcount()
+    drawn = labelled.assign(draw=cell_draws(labelled, seed)).sort_values("draw")
+    place = drawn.groupby("label").cumcount()
     kept = place.reindex(labelled.index) < labelled["label"].map(shares)
     chosen = labelled.loc[kept, ["shard", "cell_id", "label"]]
     _say(chosen["label"].value_counts(), shares)

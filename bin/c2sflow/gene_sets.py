@@ -7,6 +7,7 @@ from functools import reduce
 from pathlib import Path
 
 from c2sflow.errors import UserError
+from c2sflow.text_files import read_text
 
 MIN_GENES = 5  # a mean over fewer says more of the gene than of the set
 
@@ -23,10 +24,7 @@ def read_gene_sets(path: str | Path) -> dict[str, list[str]]:
     """
     path = Path(path)
     where = f"--gene_sets {path.name}"
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{where}: cannot be read as text: {error}") from None
+    lines = read_text(path, where).splitlines()
     sets, faults = {}, []
     for number, line in enumerate(lines, 1):
         if not line.strip():

@@ -223,18 +223,15 @@ class _Batch:
             return
         if free.size == self.prompts.size:
             self.cache.clear()
-        n_rows = min(free.size, len(waiting))
-        rows, prompts = free[:n_rows], [waiting[n] for n in range(n_rows)]
+        rows = free[: len(waiting)]
         limit = min(
             resolve_max_batch_tokens(None, self.model), self.prompts.size * self.cache.n_slots
         )
-        start = 0
-        while start < n_rows:
-            longest = self.input_ids[prompts[start]].size
-            stop = min(n_rows, start + max(1, limit // longest))
-            self.prompts[rows[start:stop]] = [waiting.popleft() for _ in range(start, stop)]
-            self._prefill(rows[start:stop])
-            start = stop
+        while rows.size:
+            size = max(1, limit // self.input_ids[waiting[0]].size)
+            some, rows = rows[:size], rows[size:]
+            self.prompts[some] = [waiting.popleft() for _ in some]
+            self._prefill(some)
 
     def _prefill(self, rows: np.ndarray) -> None:
         """The prompts of new rows, and their first token."""

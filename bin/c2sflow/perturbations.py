@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from c2sflow.errors import UserError
+from c2sflow.text_files import read_text
 
 # Columns of a table that say how much and how long: part of what the perturbation is called.
 AMOUNTS = ("dose", "time")
@@ -77,12 +78,12 @@ def read_perturbations(
     path = Path(file)
     where = f"--perturbations {path.name}"
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, where)
         if path.suffix.lower() in (".csv", ".tsv"):
             return _read_table(text, path, where)
     except UserError as error:
         return [], [str(error)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except csv.Error as error:
         return [], [f"{where}: cannot be read as text: {error}"]
     return _named(text.splitlines(), where)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
+from c2sflow.draws import cell_draws
 from c2sflow.errors import UserError
 from c2sflow.obs_queries import select_cells
 from c2sflow.perturbations import Treatment
@@ -158,13 +158,8 @@ def _sample(
     """The `most` of these cells with the smallest hash; ties, if ever, by their names."""
     if most is None or len(rows) <= most:
         return rows
-    chosen = cells.iloc[rows]
-    names = [
-        "\0".join(map(str, (seed, *name, condition)))
-        for name in zip(chosen["sample"], chosen["cell_id"], strict=True)
-    ]
-    digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
-    return rows[sorted(range(len(rows)), key=lambda n: (digests[n], names[n]))[:most]]
+    draws = cell_draws(cells.iloc[rows], seed, condition)
+    return rows[sorted(range(len(rows)), key=draws.__getitem__)[:most]]
 
 
 def _pairs(cells: pd.DataFrame, rows: np.ndarray, treatment: Treatment) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from c2sflow.errors import UserError
+from c2sflow.text_files import read_text
 
 
 def read_vocabulary(path: str | Path) -> frozenset[str]:
@@ -18,10 +19,7 @@ def read_vocabulary(path: str | Path) -> frozenset[str]:
     """
     path = Path(path)
     where = f"--gene_vocabulary {path.name}"
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{where}: cannot be read as text: {error}") from None
+    lines = read_text(path, where).splitlines()
     genes = frozenset(line.split("\t")[0].strip().upper() for line in lines) - {""}
     if not genes:
         raise UserError(f"{where}: names no gene; give one symbol a line")
