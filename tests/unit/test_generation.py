@@ -11,6 +11,7 @@ from c2sflow.errors import UserError
 from c2sflow.generation import Decoding, end_tokens, generate_tokens
 from c2sflow.models import load_model, load_tokenizer
 from c2sflow.prompts import EMBEDDING_PROMPT
+from c2sflow.sampling import next_tokens, row_numbers
 from c2sflow.tokenization import tokenize_prompts
 
 NEW = 40
@@ -96,9 +97,23 @@ def test_batch_order_and_exchange_of_rows_change_nothing(
             model, [prompts[n] for n in order], eos, keys=[keys[n] for n in order],
             max_rows=max_rows, **how,
         )  # fmt: skip
-    assert [answer.token_ids for answer in moved] == [straight[n].token_ids for n in order]
-    likelihoods = [answer.log_likelihood for answer in moved]
-    assert likelihoods == pytest.approx([straight[n].log_likelihood for n in order], abs=1e-3)
+    for n, answer in zip(order, moved, strict=True):
+        if answer.token_ids == straight[n].token_ids:
+            assert answer.log_likelihood == pytest.approx(straight[n].log_likelihood, abs=1e-3)
+        else:
+            both = answer.token_ids, straight[n].token_ids
+            assert rounding_decided(model, prompts[n], keys[n], *both, **how)
+
+
+def rounding_decided(model, ids, key, some, others, **how):
+    """Whether a draw fell so near the bound between two tokens that float32 may say either."""
+    step = next(n for n, (one, other) in enumerate(zip(some, others, strict=False)) if one != other)
+    with torch.no_grad():
+        logits = model(torch.tensor([[*ids.tolist(), *some[:step]]])).logits[:, -1]
+    number = row_numbers(42, key, NEW)[step]
+    near = torch.tensor([number - 1e-5, number + 1e-5], dtype=torch.float64)
+    said = next_tokens(logits.log_softmax(dim=-1).expand(2, -1), near, **how).tolist()
+    return said[0] != said[1] and set(said) == {some[step], others[step]}
 
 
 def test_rows_that_are_done_make_room(model, prompts, eos):
