@@ -1,21 +1,18 @@
 #!/usr/bin/env nextflow
 // c2sflow: Cell2Sentence-Scale on any AnnData file, embeddings and perturbation prediction.
 
-include { ATTENTION } from './modules/attention'
-include { CHOOSE    } from './modules/choose'
 include { DEMO      } from './modules/demo'
-include { EFFECTS   } from './modules/effects'
 include { EMBED     } from './modules/embed'
 include { FETCH     } from './modules/fetch'
 include { MERGE     } from './modules/merge'
 include { MODEL     } from './modules/model'
-include { PAIRS     } from './modules/pairs'
-include { PERTURB   } from './modules/perturb'
-include { PLAN      } from './modules/plan'
 include { QC        } from './modules/qc'
 include { REPORT    } from './modules/report'
 include { SENTENCES } from './modules/sentences'
 include { VALIDATE  } from './modules/validate'
+
+include { ATTENTION_MAPS } from './subworkflows/attention_maps'
+include { PERTURBATION   } from './subworkflows/perturbation'
 
 include { code } from './modules/code'
 include { findInput; findModel; modelFiles; optionalFile } from './modules/inputs'
@@ -77,64 +74,24 @@ workflow {
         .map { meta, shard, genes -> [[id: shard.baseName, sample: meta.id], shard, genes] }
     EMBED(shards.map { meta, shard, _genes -> [meta, shard] }, model, options.map { steps -> steps.embed }, code('embed'))
 
-    // Attention maps, if asked for: else no options come, and nothing runs. (Not behind an "if":
-    // Nextflow names eval outputs by counting the processes called so far, and a process with
-    // another count is not resumed: PLAN and PERTURB below would run again.)
-    mapping = options.map { steps -> steps.choose }.filter { choose -> choose.attention_maps > 0 }
-    CHOOSE(byName(SENTENCES.out.obs), mapping, code('choose'))
+    ATTENTION_MAPS(shards, SENTENCES.out.obs, model, options)
 
-    // [name of the shard, the cells of it that get a map]
-    chosen = CHOOSE.out.chosen.flatten().map { cells -> [cells.name - '.chosen.parquet', cells] }
-
-    // [meta of the shard, shard, its chosen cells]
-    attended = shards.map { meta, shard, _genes -> [meta.id, meta, shard] }.join(chosen).map { row -> row.tail() }
-    ATTENTION(attended, model, options.map { steps -> steps.attention }, code('attention'))
-    PAIRS(byName(ATTENTION.out.maps).filter { maps -> maps }, code('pairs'))
-
-    // predictions, prediction_stats: a file for each shard that holds cells to perturb
-    // effects: [[their tables], effects.json], or [[], []] without predictions
-    predictions = channel.empty()
-    effects = [[], []]
-    prediction_stats = channel.empty()
-    planned_counts = []
-    prediction_versions = channel.empty()
-    if (params.perturbations || params.perturbation_column) {
-        // [tokenizer.json, config.json]
-        tokenizer = model.map { files -> files.findAll { item -> item.name in ['tokenizer.json', 'config.json'] } }
-        PLAN(
-            byName(SENTENCES.out.obs), byName(SENTENCES.out.summary), texts[0], tokenizer,
-            options.map { steps -> steps.plan }, code('plan'),
-        )
-        PLAN.out.log.subscribe { plan -> log.info(plan.text.trim()) }
-
-        // [name of the shard, the cells of it to perturb]
-        plans = PLAN.out.plans.flatten().map { plan -> [plan.name - '.plan.parquet', plan] }
-
-        // [meta of the shard, shard, sentences.json, plan]
-        planned = shards.map { meta, shard, genes -> [meta.id, meta, shard, genes] }.join(plans).map { row -> row.tail() }
-        PERTURB(planned, model, texts[4], options.map { steps -> steps.perturb }, code('perturb'))
-        predictions = PERTURB.out.predictions
-        prediction_stats = PERTURB.out.stats
-        planned_counts = PLAN.out.counts
-        EFFECTS(
-            byName(SENTENCES.out.summary), byName(planned.map { _meta, shard, _genes, _plan -> shard }),
-            byName(predictions), texts[3], options.map { steps -> steps.effects }, code('effects'),
-        )
-        effects = EFFECTS.out.results
-        prediction_versions = PLAN.out.versions.mix(PERTURB.out.versions, EFFECTS.out.versions)
-    }
+    PERTURBATION(
+        shards, SENTENCES.out.obs, SENTENCES.out.summary, model, texts[0], texts[4], texts[3], options,
+    )
+    PERTURBATION.out.plan.subscribe { plan -> log.info(plan.text.trim()) }
 
     provenance = [name: workflow.manifest.name, version: workflow.manifest.version, revision: workflow.commitId ?: revision()]
     MERGE(
         VALIDATE.out.samples, VALIDATE.out.options, MODEL.out.description,
         byName(QC.out.cells.map { _meta, h5ad -> h5ad }.mix(QC.out.summary)),
-        byName(SENTENCES.out.summary), byName(EMBED.out.embeddings), byName(predictions), planned_counts,
+        byName(SENTENCES.out.summary), byName(EMBED.out.embeddings), byName(PERTURBATION.out.predictions), PERTURBATION.out.counts,
         toJson(provenance), code('merge'),
     )
     // MERGE.out.results: [c2s.h5ad, [c2s_perturbed.h5ad] or [], [table of the predictions] or []]
     REPORT(
         MERGE.out.results, byName(QC.out.summary), byName(SENTENCES.out.summary),
-        byName(EMBED.out.stats.mix(prediction_stats)), PAIRS.out.table.ifEmpty([]), effects,
+        byName(EMBED.out.stats.mix(PERTURBATION.out.stats)), ATTENTION_MAPS.out.pairs, PERTURBATION.out.effects,
         file("${projectDir}/assets/multiqc_config.yml"), options.map { steps -> steps.report }, code('report'),
     )
 
@@ -142,8 +99,7 @@ workflow {
     // its faults stop the run would be one more error
     versions = VALIDATE.out.versions.combine(options).map { process, lines, _options -> [process, lines] }.mix(
         MODEL.out.versions, QC.out.versions, SENTENCES.out.versions, EMBED.out.versions,
-        CHOOSE.out.versions, ATTENTION.out.versions, PAIRS.out.versions,
-        prediction_versions, MERGE.out.versions, REPORT.out.versions,
+        ATTENTION_MAPS.out.versions, PERTURBATION.out.versions, MERGE.out.versions, REPORT.out.versions,
     )
     toYaml(versions).collectFile(name: 'software_versions.yml', storeDir: record, sort: true)
 

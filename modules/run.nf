@@ -56,7 +56,7 @@ def byName(files) {
 def toYaml(versions) {
     versions
         .unique()
-        .map { process, lines -> "${process}:\n" + lines.readLines().collect { line -> "  ${line.trim()}\n" }.join() }
+        .map { process, lines -> "${process.tokenize(':').last()}:\n" + lines.readLines().collect { line -> "  ${line.trim()}\n" }.join() }
 }
 
 // The commit of the pipeline, "-dirty" if its files were edited since; null where git knows none.

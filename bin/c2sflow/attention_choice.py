@@ -24,15 +24,17 @@ TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25, torch.float16: 0.25}
 def candidates(device: torch.device, dtype: torch.dtype, head: bool) -> list[str]:
     """Implementations that honour Gemma-2's soft-cap and window, the fastest first.
 
-    flex_attention compiles for every length of a cache: not for a model that generates. Nor for a
-    CPU, where it takes minutes to compile.
+    A model that generates gets ours: its step can be compiled, where flex_attention compiles for
+    every length of a cache and flash_attention_2 waits for the GPU to find the padding. Nor is
+    flex_attention for a CPU, where it takes minutes to compile.
     """
     if device.type == "cpu":
         return [BLOCKWISE]
+    if head:
+        return [BLOCKWISE, "eager"]
     half = dtype in (torch.bfloat16, torch.float16)
     flash = ["flash_attention_2"] if half and is_flash_attn_2_available() else []
-    flex = [] if head else ["flex_attention"]
-    return [*flash, *flex, BLOCKWISE, "eager"]
+    return [*flash, "flex_attention", BLOCKWISE, "eager"]
 
 
 def choose_attention(

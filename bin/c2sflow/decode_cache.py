@@ -2,6 +2,8 @@
 
 Memory is taken once. All rows write into the same slot, so a row's tokens always end at the newest
 slot and may begin at any: what stands before is hidden by the mask, as padding on the left is.
+
+A fixed cache shows all its slots at every step, written or not: one shape, which can be compiled.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ class _Layer(CacheLayerMixin):
         super().__init__()
         self.shape = n_rows, n_slots
         self.length = 0
+        self.slot: torch.Tensor | None = None  # of the newest token, in a fixed cache
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         n_rows, n_slots = self.shape
@@ -33,6 +36,10 @@ class _Layer(CacheLayerMixin):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
+        if self.slot is not None:
+            self.keys.index_copy_(2, self.slot, key_states)
+            self.values.index_copy_(2, self.slot, value_states)
+            return self.keys, self.values
         end = self.length + key_states.shape[2]
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
@@ -101,6 +108,34 @@ class DecodeCache(Cache):
         """bool (n_rows, length + 1): what a further token of each row sees."""
         self.mask[:, self.length] = True
         return self.mask[:, : self.length + 1]
+
+    def fix(self) -> None:
+        """Show all slots from now on; to be called once it holds rows, on a single device."""
+        slot = torch.zeros(1, dtype=torch.int64, device=self.mask.device)
+        torch._dynamo.mark_static_address(slot)
+        for layer in self.layers:
+            layer.slot = slot
+            # Written in place at every step: without this, CUDA graphs are not used.
+            torch._dynamo.mark_static_address(layer.keys)
+            torch._dynamo.mark_static_address(layer.values)
+
+    def next_masks(self, window: int | None) -> dict[str, torch.Tensor]:
+        """Take the next slot of a fixed cache: what a further token sees, by kind of layer.
+
+        Returns
+        -------
+        bool (n_rows, 1, 1, n_slots) for full_attention and sliding_attention.
+        """
+        slot = self.length
+        self.mask[:, slot] = True
+        self.layers[0].slot.fill_(slot)
+        for layer in self.layers:
+            layer.length = slot + 1
+        near = self.mask
+        if window:
+            near = near & (torch.arange(self.n_slots, device=near.device) > slot - window)
+        kinds = {"full_attention": self.mask, "sliding_attention": near}
+        return {kind: mask[:, None, None].clone() for kind, mask in kinds.items()}
 
     def make_room(self, used: int) -> None:
         """Move everything to the front when the slots are used up.

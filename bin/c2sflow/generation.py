@@ -25,6 +25,7 @@ from c2sflow.batching import (
     resolve_cache_tokens,
     resolve_max_batch_tokens,
 )
+from c2sflow.compiled_decode import CompiledStep, worth_compiling
 from c2sflow.decode_cache import DecodeCache
 from c2sflow.errors import UserError
 from c2sflow.gene_trie import GeneTrie
@@ -188,6 +189,7 @@ class _Batch:
         self.cache = DecodeCache(model.config, n_rows, n_slots, self.device)
         self.eos = torch.tensor(list(decoding.eos_token_ids), device=self.device)
         self.state = decoding.trie.start(n_rows) if decoding.trie else None
+        self.compiled: CompiledStep | None = None
         new = decoding.max_new_tokens
 
         def zeros(*shape: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
@@ -205,8 +207,12 @@ class _Batch:
     def run(self, waiting: deque[int]) -> None:
         """Answer all that wait."""
         between = STEPS.get(self.device.type, STEPS_OTHERWISE)
+        rounds = -(-len(waiting) // self.prompts.size)
+        compiles = worth_compiling(self.model, rounds * self.decoding.max_new_tokens)
         while True:
             self._admit(waiting)
+            if compiles and self.compiled is None:
+                self.compiled = CompiledStep(self.model, self.cache)
             live = self.prompts >= 0
             if not live.any():
                 return
@@ -264,18 +270,22 @@ class _Batch:
         """One more token of every row."""
         live = self.prompts >= 0
         self.cache.make_room(int((self.sizes + self.steps)[live].max()) - 1)
-        logits = self.model(
-            input_ids=self.last[:, None],
-            attention_mask=self.cache.next_mask(),
-            position_ids=self.position[:, None],
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
+        inputs = self.last[:, None], self.position[:, None]
+        logits = self.compiled(*inputs) if self.compiled else self._forward(*inputs)
         self.position += 1
         self._choose(logits, slice(None))
         self.steps += 1
         self.stats.n_steps += 1
+
+    def _forward(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        return self.model(
+            input_ids=tokens,
+            attention_mask=self.cache.next_mask(),
+            position_ids=positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
 
     def _choose(self, logits: torch.Tensor, rows: torch.Tensor | slice) -> None:
         """Say the next token of these rows; those that are done say no more."""
@@ -325,9 +335,9 @@ class _Batch:
         self.bar.update(int(done.sum()))
 
     def _shrink(self, waiting: deque[int]) -> None:
-        """When nobody waits, rows that are free are computed no longer."""
+        """When nobody waits, rows that are free are computed no longer; compiled, all are."""
         live = np.flatnonzero(self.prompts >= 0)
-        if waiting or not live.size or 2 * live.size > self.prompts.size:
+        if waiting or self.compiled or not live.size or 2 * live.size > self.prompts.size:
             return
         rows = torch.from_numpy(live).to(self.device)
         self.cache.keep(rows)

@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PROJECT = ("main.nf", "nextflow.config", "nextflow_schema.json", "modules", "conf", "assets", "bin")
+PROJECT = (
+    "main.nf",
+    "nextflow.config",
+    "nextflow_schema.json",
+    "modules",
+    "subworkflows",
+    "conf",
+    "assets",
+    "bin",
+)
 DEMO = ("-profile", "demo", "--outdir", "results", "--publish_shards")
 ENGINES = {
     "24.10": (ROOT / ".nextflow-engine/24.10.5/nextflow", {}),
@@ -33,7 +42,7 @@ class Run:
     output: str
 
     def _processes(self, verb: str) -> Counter:
-        return Counter(re.findall(rf"{verb} process > (\w+)", self.output))
+        return Counter(re.findall(rf"{verb} process > (?:\w+:)?(\w+)", self.output))
 
     @cached_property
     def submitted(self) -> Counter:

@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from c2sflow import generation
+from c2sflow import compiled_decode, generation
 from c2sflow.errors import UserError
+from c2sflow.gene_trie import GeneTrie
 from c2sflow.generation import Decoding, end_tokens, generate_tokens
 from c2sflow.models import load_model, load_tokenizer
 from c2sflow.prompts import EMBEDDING_PROMPT
@@ -114,6 +115,47 @@ def rounding_decided(model, ids, key, some, others, **how):
     near = torch.tensor([number - 1e-5, number + 1e-5], dtype=torch.float64)
     said = next_tokens(logits.log_softmax(dim=-1).expand(2, -1), near, **how).tolist()
     return said[0] != said[1] and set(said) == {some[step], others[step]}
+
+
+@pytest.mark.parametrize("genes_only", [False, True])
+def test_a_compiled_step_says_the_same(model, prompts, eos, genes_only, monkeypatch, caplog):
+    """The graph is traced whole, once for all steps, and agrees with the plain model."""
+    trie = GeneTrie([[n] for n in range(600, 900)], eos, 1355) if genes_only else None
+    straight = generate(model, prompts, eos, trie=trie)
+    monkeypatch.setattr(compiled_decode, "COMPILE", {"cpu": {"backend": "aot_eager"}})
+    monkeypatch.setattr(compiled_decode, "FEWEST_STEPS", 1)
+    monkeypatch.setattr(generation, "SPARE_SLOTS", 7)  # moved to the front now and then
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        compiled = generate(model, prompts, eos, max_rows=8, trie=trie)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert "uncompiled" not in caplog.text
+    assert [answer.token_ids for answer in compiled] == [answer.token_ids for answer in straight]
+    likelihoods = [answer.log_likelihood for answer in compiled]
+    assert likelihoods == pytest.approx([a.log_likelihood for a in straight], abs=1e-3)
+
+
+def test_a_compiled_step_that_fails_or_differs_is_left(model, prompts, eos, monkeypatch, caplog):
+    straight = generate(model, prompts, eos)
+
+    def wrong(graph, _inputs):
+        def run(*inputs):
+            return [2 * made for made in graph(*inputs)]
+
+        return run
+
+    def fails(_graph, _inputs):
+        raise RuntimeError("no compiler here")
+
+    monkeypatch.setattr(compiled_decode, "FEWEST_STEPS", 1)
+    for backend, why in ((wrong, "differ by 100.0 %"), (fails, "no compiler here")):
+        monkeypatch.setattr(compiled_decode, "COMPILE", {"cpu": {"backend": backend}})
+        torch._dynamo.reset()
+        caplog.clear()
+        made = generate(model, prompts, eos, max_rows=8)
+        assert why in caplog.text
+        assert [answer.token_ids for answer in made] == [a.token_ids for a in straight]
 
 
 def test_rows_that_are_done_make_room(model, prompts, eos):

@@ -1,0 +1,54 @@
+include { EFFECTS } from '../../modules/effects'
+include { PERTURB } from '../../modules/perturb'
+include { PLAN    } from '../../modules/plan'
+include { code    } from '../../modules/code'
+include { byName  } from '../../modules/run'
+
+// Perturbed cells, and what the perturbations do to genes. Without perturbations no options come,
+// and nothing runs.
+workflow PERTURBATION {
+    take:
+    shards        // [meta of the shard, shard, sentences.json]
+    cells         // <sample>.obs.parquet
+    sentences     // <sample>.sentences.json
+    model         // [file of the model]
+    perturbations // [file of them] or []
+    vocabulary    // [file of the genes that may be said] or []
+    gene_sets     // [file of them] or []
+    options       // [step: [option: value]]
+
+    main:
+    predicting = options.filter { steps -> steps.plan.perturbations || steps.plan.perturbation_column }
+    // [tokenizer.json, config.json]
+    tokenizer = model.map { files -> files.findAll { item -> item.name in ['tokenizer.json', 'config.json'] } }
+    PLAN(
+        byName(cells), byName(sentences), perturbations, tokenizer,
+        predicting.map { steps -> steps.plan }, code('plan'),
+    )
+
+    // [name of the shard, the cells of it to perturb]
+    plans = PLAN.out.plans.flatten().map { plan -> [plan.name - '.plan.parquet', plan] }
+
+    // [meta of the shard, shard, sentences.json, plan]
+    planned = shards.map { meta, shard, genes -> [meta.id, meta, shard, genes] }.join(plans).map { row -> row.tail() }
+    PERTURB(planned, model, vocabulary, options.map { steps -> steps.perturb }, code('perturb'))
+    EFFECTS(
+        byName(sentences), byName(planned.map { _meta, shard, _genes, _plan -> shard }),
+        byName(PERTURB.out.predictions), gene_sets, predicting.map { steps -> steps.effects }, code('effects'),
+    )
+
+    plan = PLAN.out.log
+    counts = PLAN.out.counts.ifEmpty([])
+    predictions = PERTURB.out.predictions
+    stats = PERTURB.out.stats
+    effects = EFFECTS.out.results.ifEmpty([[], []])
+    versions = PLAN.out.versions.mix(PERTURB.out.versions, EFFECTS.out.versions)
+
+    emit:
+    plan        // what will be done, in words
+    counts      // plan.json, or []
+    predictions // a file for each shard that holds cells to perturb
+    stats       // and another
+    effects     // [[tables], effects.json], or [[], []]
+    versions
+}
