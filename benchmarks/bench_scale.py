@@ -92,11 +92,12 @@ def qc(folder: Path, _: int) -> None:
 def sentences(folder: Path, _: int) -> None:
     """As c2s_sentences.py."""
     from c2sflow.anndata_io import open_anndata
+    from c2sflow.shard_sizes import genes_per_cell, shard_bounds
     from c2sflow.shards import write_shards
 
+    bounds = shard_bounds(genes_per_cell(folder / "atlas.h5ad"), SHARD)
     with open_anndata(folder / "atlas.h5ad") as data:
-        blocks = ((m, data.obs.iloc[at : at + m.shape[0]]) for at, m in data.chunks(SHARD))
-        write_shards(blocks, data.var_names, "atlas", folder)
+        write_shards(data, bounds, "atlas", folder)
 
 
 def merge(folder: Path, _: int) -> None:

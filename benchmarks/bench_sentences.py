@@ -63,12 +63,13 @@ def usual_loop(path: Path, folder: Path, max_genes: int | None) -> None:
 def step(path: Path, folder: Path, max_genes: int | None) -> None:
     """As c2s_sentences.py."""
     from c2sflow.anndata_io import open_anndata
+    from c2sflow.shard_sizes import genes_per_cell, shard_bounds
     from c2sflow.shards import write_shards
 
     os.environ["OMP_NUM_THREADS"] = str(CORES)
+    bounds = shard_bounds(genes_per_cell(path), "auto", max_genes)
     with open_anndata(path) as data:
-        blocks = ((m, data.obs.iloc[at : at + m.shape[0]]) for at, m in data.chunks(2000))
-        write_shards(blocks, data.var_names, "s", folder, max_genes=max_genes)
+        write_shards(data, bounds, "s", folder, max_genes=max_genes)
 
 
 WAYS = {

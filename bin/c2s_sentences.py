@@ -23,22 +23,11 @@ def main(h5ad, name, max_genes, tie_break, seed, shard_size, outdir):
     from c2sflow.shard_sizes import genes_per_cell, shard_bounds
     from c2sflow.shards import write_shards
 
+    bounds = shard_bounds(genes_per_cell(h5ad), shard_size, max_genes)
+    options = {"max_genes": max_genes, "tie_break": tie_break, "seed": seed}
     with open_anndata(h5ad) as data:
-        obs = data.obs
-        blocks = (
-            (data.rows(start, stop), obs.iloc[start:stop])
-            for start, stop in shard_bounds(genes_per_cell(h5ad), shard_size, max_genes)
-        )
-        summary = write_shards(
-            blocks,
-            data.var_names,
-            name,
-            outdir,
-            max_genes=max_genes,
-            tie_break=tie_break,
-            seed=seed,
-        )
-        sample = str(obs["sample"].iloc[0])
+        summary = write_shards(data, bounds, name, outdir, **options)
+        sample = str(data.obs["sample"].iloc[0])
     write_json(Path(outdir) / f"{name}.sentences.json", {"id": name, "sample": sample, **summary})
 
 

@@ -45,7 +45,7 @@ class Cells:
 
     def sentences(self, seed: int) -> list[str]:
         """Every cell's whole sentence, exactly as the pipeline makes it with this seed."""
-        pairs = cell_sentences(self.values, self.ids, self.words, seed=seed, hashes=self.hashes)
+        pairs = cell_sentences(self.values, self.ids, self.words, seed=seed)
         return [sentence for sentence, _ in pairs]
 
 

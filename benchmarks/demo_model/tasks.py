@@ -8,7 +8,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from c2sflow.prompts import EMBEDDING_PROMPT, GENERATION_PROMPT, PERTURBATION_PROMPT, fill
-from c2sflow.sentences import rank_genes
+from c2sflow.sentences import rank_cells
 from demo_model.cells import Cells
 
 ORGANISM = "human"
@@ -97,7 +97,8 @@ class ExampleStream:
         genes = np.flatnonzero(counts)
         genes = genes[self.rng.random(genes.size) >= self.rng.uniform(0, 0.2)]  # gene drop-out
         cell_hash = int(self.rng.integers(2**63))
-        order = rank_genes(counts[genes].astype(np.float32), genes, self.hashes, cell_hash)
+        values, pointers = counts[genes].astype(np.float32), np.array([0, genes.size])
+        order, _ = rank_cells(values, genes, pointers, self.hashes, [cell_hash])
         return self.words[genes[order]].tolist()
 
     def _augmented(self, members: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ from c2sflow.prompts import (
     load_template,
 )
 from c2sflow.reconstruction import RankFit
-from c2sflow.sentences import cell_sentences, gene_words
+from c2sflow.sentences import SentenceMaker, gene_words
 from c2sflow.states import detect_state
 from c2sflow.symbols import PER_CELL, cell_organisms, find_organism, find_symbols, gene_symbols
 
@@ -206,14 +206,14 @@ class Cell2Sen:
         return table
 
     def _add_sentences(self, table: pd.DataFrame, blocks, words: np.ndarray) -> None:
+        maker = SentenceMaker(words, max_genes=self.config.max_genes, seed=self.config.seed)
         fit, sentences, lengths = RankFit(), [], []
         for block in blocks:
             ids = table["cell_id"].iloc[len(sentences) : len(sentences) + block.shape[0]]
-            options = {"max_genes": self.config.max_genes, "seed": self.config.seed}
-            for text, values in cell_sentences(sparse.csr_matrix(block), ids, words, **options):
-                sentences.append(text)
-                lengths.append(values.size)
-                fit.add_cell(values)
+            made = maker(sparse.csr_matrix(block), ids)
+            sentences += made.texts.to_pylist()
+            lengths += made.lengths.tolist()
+            fit.add_cells(made.values, made.lengths)
         table["cell_sentence"], table["n_genes"] = sentences, lengths
         solved = fit.solve() if self.config.return_fit else None
         table["fit_parameters"] = [solved] * len(table)

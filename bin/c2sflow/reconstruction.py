@@ -32,16 +32,26 @@ class RankFit:
     xy: float = 0.0
     yy: float = 0.0
 
-    def add_cell(self, values: np.ndarray) -> None:
-        """Add one cell: float (n_genes,), expression in descending order, rank 1 first."""
+    def add_cells(self, values: np.ndarray, lengths: Sequence[int]) -> None:
+        """Add cells.
+
+        Parameters
+        ----------
+        values
+            float (n_words,): of one cell after the other, expression in descending order.
+        lengths
+            int (n_cells,): how many are each cell's.
+        """
         y = np.asarray(values, dtype=np.float64)
-        x = _log_ranks(1 << y.size.bit_length())[: y.size]
+        log_ranks = _log_ranks(1 << int(max(lengths, default=0)).bit_length())
+        x = np.concatenate([log_ranks[:0], *(log_ranks[:length] for length in lengths)])
         self.n += y.size
         self.x += x.sum()
         self.y += y.sum()
-        self.xx += x @ x
-        self.xy += x @ y
-        self.yy += y @ y
+        # Not "@": its sum depends on the number of cores.
+        self.xx += np.einsum("i,i", x, x)
+        self.xy += np.einsum("i,i", x, y)
+        self.yy += np.einsum("i,i", y, y)
 
     def __add__(self, other: RankFit) -> RankFit:
         return RankFit(*(a + b for a, b in zip(self.astuple(), other.astuple(), strict=True)))

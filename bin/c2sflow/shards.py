@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from scipy import sparse
 
+from c2sflow.cells import CellData
 from c2sflow.provenance import write_beside
 from c2sflow.reconstruction import RankFit
-from c2sflow.sentences import TieBreak, cell_sentences, gene_hashes, gene_words
+from c2sflow.sentences import SentenceMaker, Sentences, TieBreak, gene_words
+from c2sflow.threads import in_threads
 
 RESERVED = ("cell_id", "shard", "cell_sentence", "n_genes")
 N_GENES = "n_sentence_genes"  # column of <name>.obs.parquet
+UNIQUE = ("cell_id", "cell_sentence")  # columns in which hardly a value occurs twice
+PIECE = 512  # cells read, ranked and written at once
 LENGTH_BINS = 30
 N_EXAMPLES = 8  # sentences of each of the first shards that the summary holds
-
-
-def shard_table(
-    matrix: sparse.csr_matrix,
-    obs: pd.DataFrame,
-    words: np.ndarray,
-    hashes: np.ndarray,
-    fit: RankFit,
-    **options: object,
-) -> pa.Table:
-    """One shard: cell_id, every column of obs (sample and organism among them), cell_sentence
-    and n_genes.
-
-    `fit` takes the cells' ranks and values in; `options` are those of `cell_sentences`.
-    """
-    texts, lengths = [], []
-    for text, values in cell_sentences(matrix, obs.index, words, hashes=hashes, **options):
-        texts.append(text)
-        lengths.append(values.size)
-        fit.add_cell(values)
-    table = obs_table(obs)
-    table = table.append_column("cell_sentence", pa.array(texts, pa.string()))
-    return table.append_column("n_genes", pa.array(lengths, pa.int32()))
 
 
 def obs_table(obs: pd.DataFrame, reserved: Collection[str] = RESERVED) -> pa.Table:
@@ -53,8 +35,8 @@ def obs_table(obs: pd.DataFrame, reserved: Collection[str] = RESERVED) -> pa.Tab
 
 
 def write_shards(
-    blocks: Iterator[tuple[sparse.csr_matrix, pd.DataFrame]],
-    var_names: pd.Index,
+    data: CellData,
+    bounds: Sequence[tuple[int, int]],
     name: str,
     outdir: str | Path,
     *,
@@ -62,19 +44,22 @@ def write_shards(
     tie_break: TieBreak = "random",
     seed: int = 42,
 ) -> dict:
-    """Write a sample's sentences: one Parquet shard for each block of cells.
+    """Write a sample's sentences: a Parquet shard for each range of cells.
 
-    ``shards/<name>.<nnnnn>.parquet`` hold the sentences and obs, ``<name>.obs.parquet`` obs alone,
-    the shard of each cell and n_sentence_genes, the length of its sentence.
+    ``shards/<name>.<nnnnn>.parquet`` hold cell_id, every column of obs (sample and organism among
+    them), cell_sentence and n_genes; ``<name>.obs.parquet`` obs alone, the shard of each cell and
+    n_sentence_genes, the length of its sentence. Memory holds obs and some pieces of `PIECE` cells.
 
     Parameters
     ----------
-    blocks
-        Log-normalised CSR (n_cells, n_vars) and obs of each shard, in the order of the cells.
-    var_names
-        Symbols of the columns.
+    data
+        Log-normalised cells, as QC writes them. Several threads read its rows.
+    bounds
+        First cell of each shard and the first after it: `c2sflow.shard_sizes.shard_bounds`.
+    name
+        Of the sample, safe for files.
     max_genes, tie_break, seed
-        See `c2sflow.sentences.cell_sentences`.
+        See `c2sflow.sentences.SentenceMaker`.
 
     Returns
     -------
@@ -82,33 +67,39 @@ def write_shards(
     (the columns' own names), examples (sentences), rank_fit_sums, rank_fit, sentence_lengths
     (histogram).
     """
-    words = gene_words(var_names)
-    hashes = gene_hashes(words)
-    fit = RankFit()
-    shards, cells, lengths, examples = [], [], [], []
-    for number, (matrix, obs) in enumerate(blocks):
-        options = {"max_genes": max_genes, "tie_break": tie_break, "seed": seed}
-        table = shard_table(matrix, obs, words, hashes, fit, **options)
-        shard = f"{name}.{number:05d}"
-        _write(table, Path(outdir) / "shards" / f"{shard}.parquet")
-        # Of this table only: a query may name the input's own column n_genes.
-        own = obs_table(obs, ("cell_id", "shard", N_GENES))
-        own = own.append_column("shard", pa.array([shard] * len(obs)))
-        cells.append(own.append_column(N_GENES, table["n_genes"]))
-        if number < 4:
-            examples += table["cell_sentence"][:N_EXAMPLES].to_pylist()
-        n_genes = table["n_genes"].to_numpy()
-        lengths.append(n_genes)
-        shards.append({"name": shard, "n_cells": len(obs), "n_genes": int(n_genes.sum())})
-    _write(
-        pa.concat_tables(cells, promote_options="permissive"), Path(outdir) / f"{name}.obs.parquet"
-    )
+    words = gene_words(data.var_names)
+    maker = SentenceMaker(words, max_genes=max_genes, tie_break=tie_break, seed=seed)
+    # Of the whole sample at once: a column has one type, also where a shard holds no value of it.
+    cells = obs_table(data.obs, ("cell_id", "shard"))
+
+    def make(piece: tuple[int, int]) -> Sentences:
+        start, stop = piece
+        ids = cells["cell_id"][start:stop].to_pylist()
+        return maker(data.rows(start, stop), ids)
+
+    # Reading, sorting, taking words and compressing let other threads run.
+    pieces = [_pieces(start, stop) for start, stop in bounds]
+    made = in_threads(make, chain.from_iterable(pieces))
+    fit, shards, examples, lengths = RankFit(), [], [], []
+    with ExitStack() as stack:
+        partial = stack.enter_context(write_beside(Path(outdir) / f"{name}.obs.parquet"))
+        own = stack.enter_context(_Writer(partial))
+        for number, (start, stop) in enumerate(bounds):
+            shard = f"{name}.{number:05d}"
+            path = Path(outdir) / "shards" / f"{shard}.parquet"
+            obs = cells.slice(start, stop - start)
+            texts = _write_shard(path, obs, islice(made, len(pieces[number])), fit, lengths)
+            examples += texts if number < 4 else []
+            n_genes = np.concatenate(lengths[-len(pieces[number]) :])
+            # Of this table only: a query may name the input's own column n_genes.
+            own.write(_with(obs, {"shard": pa.repeat(shard, len(obs)), N_GENES: n_genes}))
+            shards.append({"name": shard, "n_cells": len(obs), "n_genes": int(n_genes.sum())})
     counts, edges = np.histogram(np.concatenate(lengths), bins=LENGTH_BINS)
     return {
         "n_cells": sum(shard["n_cells"] for shard in shards),
         "shards": shards,
         "genes": list(words),
-        "symbols": [str(name) for name in var_names],
+        "symbols": [str(name) for name in data.var_names],
         "examples": examples,
         "rank_fit_sums": list(fit.astuple()),
         "rank_fit": fit.solve(),
@@ -116,6 +107,58 @@ def write_shards(
     }
 
 
-def _write(table: pa.Table, path: Path) -> None:
-    with write_beside(path) as partial:
-        pq.write_table(table, partial, compression="zstd")
+def _pieces(start: int, stop: int) -> list[tuple[int, int]]:
+    return [(first, min(first + PIECE, stop)) for first in range(start, stop, PIECE)]
+
+
+def _write_shard(
+    path: Path,
+    obs: pa.Table,
+    made: Iterable[Sentences],
+    fit: RankFit,
+    lengths: list[np.ndarray],
+) -> list[str]:
+    """Write one shard; `fit` and `lengths` take in what it holds. Returns its first sentences."""
+    obs = obs.drop_columns([column for column in RESERVED if column in obs.column_names[1:]])
+    examples, start = [], 0
+    with write_beside(path) as partial, _Writer(partial) as writer:
+        for piece in made:
+            cells = obs.slice(start, len(piece.lengths))
+            writer.write(_with(cells, {"cell_sentence": piece.texts, "n_genes": piece.lengths}))
+            fit.add_cells(piece.values, piece.lengths)
+            lengths.append(piece.lengths.astype(np.int32))
+            if not start:
+                examples = piece.texts[:N_EXAMPLES].to_pylist()
+            start += len(piece.lengths)
+    return examples
+
+
+def _with(table: pa.Table, columns: Mapping[str, object]) -> pa.Table:
+    """The table with these columns at the end, in the place of its own of that name."""
+    table = table.drop_columns([name for name in columns if name in table.column_names])
+    for name, values in columns.items():
+        if isinstance(values, np.ndarray):
+            values = pa.array(values, pa.int32())
+        table = table.append_column(name, values)
+    return table
+
+
+class _Writer(AbstractContextManager):
+    """A Parquet file, written table by table."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._writer: pq.ParquetWriter | None = None
+
+    def write(self, table: pa.Table) -> None:
+        if self._writer is None:
+            # A dictionary of what no two cells share costs time and saves nothing.
+            repeated = [name for name in table.column_names if name not in UNIQUE]
+            self._writer = pq.ParquetWriter(
+                self._path, table.schema, compression="zstd", use_dictionary=repeated
+            )
+        self._writer.write_table(table)
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()

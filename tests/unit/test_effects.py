@@ -56,7 +56,7 @@ def make_cells(n_answers=1, seed=0):
 
 SUMS = RankFit()
 for _seed in range(20):
-    SUMS.add_cell(np.sort(np.random.default_rng(_seed).uniform(0, 3, 30))[::-1])
+    SUMS.add_cells(np.sort(np.random.default_rng(_seed).uniform(0, 3, 30))[::-1], [30])
 FIT = SUMS.solve()
 
 

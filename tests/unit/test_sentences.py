@@ -1,5 +1,7 @@
 """Cell sentences against a plain numpy reference; nothing but cell, seed and values decides."""
 
+from hashlib import blake2b
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 from scipy.stats import kendalltau
 
-from c2sflow.sentences import cell_sentences, gene_words, rank_genes
+from c2sflow.sentences import cell_sentences, gene_words, rank_cells
 
 
 def sentences(matrix, ids, names, **options):
@@ -35,6 +37,26 @@ def test_genes_stand_in_descending_order_of_expression(pbmc):
             assert set(genes[: len(group)]) == group
             genes = genes[len(group) :]
         assert genes == []
+
+
+def splitmix64(key):
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        key = (key ^ key >> shift) * factor % 2**64
+    return key
+
+
+def test_ties_stand_in_the_order_of_a_hash_of_seed_cell_and_gene(pbmc):
+    def hash64(text):
+        return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+
+    cells = pbmc[:80]
+    words = cells.var_names.str.upper()
+    made = sentences(cells.X, cells.obs_names, cells.var_names, seed=7)
+    for text, name, row in zip(made, cells.obs_names, cells.X.toarray(), strict=True):
+        tie = {gene: splitmix64(hash64(gene) ^ hash64(f"7:{name}")) for gene in words}
+        value = dict(zip(words, row, strict=True))
+        expressed = [gene for gene in words if value[gene] > 0]
+        assert text.split() == sorted(expressed, key=lambda gene: (-value[gene], tie[gene]))
 
 
 def test_gene_order_is_a_stable_sort(pbmc):
@@ -82,23 +104,30 @@ def test_ties_are_broken_evenly():
 
 def test_keys_that_collide_are_told_apart(monkeypatch):
     monkeypatch.setattr("c2sflow.sentences._mix", lambda keys: keys)
-    values = np.ones(4, np.float32)
-    hashes = np.array([4, 3, 2, 1], np.uint64)  # their upper halves are equal: every key collides
-    assert list(rank_genes(values, np.arange(4), hashes, 0)) == [3, 2, 1, 0]
+    values = np.ones(7, np.float32)
+    # Of the first cell the upper halves are equal: every key collides. The second's are not.
+    hashes = np.array([4, 3, 2, 1, 3 << 32, 1 << 32, 2 << 32], np.uint64)
+    order, pointers = rank_cells(values, np.arange(7), np.array([0, 4, 7]), hashes, [0, 0])
+    assert order.tolist() == [3, 2, 1, 0, 5, 6, 4]
+    assert pointers.tolist() == [0, 4, 7]
 
 
-@given(max_genes=st.integers(1, 300))
-def test_max_genes_keeps_the_first(pbmc, max_genes):
+@given(max_genes=st.integers(1, 300), group=st.integers(1, 6))
+def test_max_genes_keeps_the_first(pbmc, max_genes, group):
     cells = pbmc[:5]
     whole = sentences(cells.X, cells.obs_names, cells.var_names)
-    cut = sentences(cells.X, cells.obs_names, cells.var_names, max_genes=max_genes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("c2sflow.sentences.GROUP", group)
+        cut = sentences(cells.X, cells.obs_names, cells.var_names, max_genes=max_genes)
     assert cut == [" ".join(text.split()[:max_genes]) for text in whole]
 
 
 def test_zeros_and_negative_values_are_no_genes():
-    matrix = sparse.csr_matrix(np.array([[0.5, -1.0, 2.0], [0.0, 0.0, 0.0]], np.float32))
+    rows = [[0.5, -1.0, 2.0], [0.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [1.0, 3.0, -2.0]]
+    matrix = sparse.csr_matrix(np.array(rows, np.float32))
     matrix.data[0] = 0.0  # an explicit zero
-    assert sentences(matrix, ["a", "b"], ["X", "Y", "Z"]) == ["Z", ""]
+    assert sentences(matrix, list("abcd"), ["X", "Y", "Z"]) == ["Z", "", "", "Y X"]
+    assert sentences(matrix[1:3], ["b", "c"], ["X", "Y", "Z"]) == ["", ""]
 
 
 def test_values_come_in_the_order_of_the_sentence(pbmc):

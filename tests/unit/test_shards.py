@@ -1,6 +1,7 @@
 """Shards: together they hold every cell once; their size changes nothing but the files."""
 
 import anndata as ad
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from c2sflow.anndata_io import open_anndata
+from c2sflow.shard_sizes import shard_bounds
 from c2sflow.shards import write_shards
 
 
@@ -22,11 +24,8 @@ def cells(pbmc):
 
 def shards_of(adata, folder, size, **options):
     with open_anndata(adata) as data:
-        blocks = (
-            (block, data.obs.iloc[start : start + block.shape[0]])
-            for start, block in data.chunks(size)
-        )
-        summary = write_shards(blocks, data.var_names, "s", folder, **options)
+        bounds = shard_bounds(np.diff(data.rows(0, data.n_obs).indptr), size)
+        summary = write_shards(data, bounds, "s", folder, **options)
     tables = [
         pd.read_parquet(folder / "shards" / f"{shard['name']}.parquet")
         for shard in summary["shards"]
@@ -35,11 +34,14 @@ def shards_of(adata, folder, size, **options):
 
 
 @settings(max_examples=10)
-@given(size=st.integers(1, 80))
-def test_size_changes_nothing(cells, tmp_path_factory, size):
+@given(size=st.integers(1, 80), piece=st.integers(1, 80), cores=st.integers(1, 3))
+def test_size_changes_nothing(cells, tmp_path_factory, size, piece, cores):
     folder = tmp_path_factory.mktemp("shards")
     whole, (one,) = shards_of(cells, folder / "one", 60)
-    cut, tables = shards_of(cells, folder / "cut", size)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("c2sflow.shards.PIECE", piece)
+        patch.setenv("OMP_NUM_THREADS", str(cores))
+        cut, tables = shards_of(cells, folder / "cut", size)
     assert [len(table) for table in tables[:-1]] == [size] * (len(tables) - 1)
     pd.testing.assert_frame_equal(
         pd.concat(tables, ignore_index=True), one, check_categorical=False

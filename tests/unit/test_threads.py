@@ -8,7 +8,6 @@ from making import cells
 from scipy import sparse
 
 from c2sflow.anndata_io import open_anndata
-from c2sflow.sentences import cell_sentences, gene_words
 from c2sflow.threads import in_threads
 
 
@@ -42,16 +41,7 @@ def test_errors_come_where_their_result_would():
 
 
 @pytest.mark.usefixtures("cores")
-def test_sentences_and_blocks_are_the_same(pbmc, tmp_path, monkeypatch):
-    monkeypatch.setattr("c2sflow.sentences.GROUP", 3)
-    part, words = pbmc[:40], gene_words(pbmc.var_names)
-    made = list(cell_sentences(part.X, part.obs_names, words, max_genes=20))
-    for row, (text, values) in enumerate(made):
-        name = part.obs_names[[row]]
-        ((alone, expected),) = cell_sentences(part.X[row], name, words, max_genes=20)
-        assert text == alone
-        assert np.array_equal(values, expected)
-    assert len(made) == 40
+def test_blocks_are_the_same(tmp_path):
     cells().write_h5ad(tmp_path / "a.h5ad")
     with open_anndata(tmp_path / "a.h5ad") as data:
         whole = sparse.vstack([block for _, block in data.chunks(3)])
