@@ -16,7 +16,7 @@ include { PERTURBATION   } from './subworkflows/perturbation'
 
 include { code } from './modules/code'
 include { findInput; findModel; modelFiles; optionalFile } from './modules/inputs'
-include { byName; faultsIn; helpText; readJson; revision; stepOptions; toJson; toYaml } from './modules/run'
+include { byName; faultsIn; helpText; readJson; revision; stepOptions; tellResults; toJson; toYaml } from './modules/run'
 
 workflow {
     if ("${params.help}" == 'true') {
@@ -105,10 +105,9 @@ workflow {
 
     workflow.onComplete = {
         if (workflow.success) {
-            def found = ['c2s.h5ad', 'c2s_perturbed.h5ad', 'report.html']
-                .collect { name -> file("${params.outdir}/${name}") }
-                .findAll { result -> result.exists() }
-            log.info("\nDone in ${workflow.duration}:\n" + found.collect { result -> "  ${result}" }.join('\n'))
+            def predicts = params.perturbations || params.perturbation_column
+            def made = ['c2s.h5ad': true, 'c2s_perturbed.h5ad': predicts, 'report.html': true]
+            tellResults(params.outdir, made + [perturbation: predicts, attention: "${params.attention_maps}" != '0'])
         }
         else {
             log.info('\nNot finished. With -resume, the next run starts from what was done.')

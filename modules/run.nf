@@ -73,6 +73,18 @@ def revision() {
     }
 }
 
+// A run's last words: where its results are; and what an earlier run into the same folder left there
+// that this one does not make. (name: whether this run makes it)
+def tellResults(outdir, Map<String, Boolean> made) {
+    def found = made.keySet().findAll { name -> file("${outdir}/${name}").exists() }
+    def lines = { names -> names.collect { name -> "  ${file("${outdir}/${name}")}" }.join('\n') }
+    def old = found.findAll { name -> !made[name] }
+    if (old) {
+        log.warn("Of an earlier run, and not of this one:\n${lines(old)}")
+    }
+    log.info("\nDone in ${workflow.duration}:\n" + lines(found - old))
+}
+
 // Every parameter of the schema: name, type, default, description.
 def helpText() {
     def schema = new groovy.json.JsonSlurper().parse(file("${projectDir}/nextflow_schema.json").toFile())

@@ -1,7 +1,7 @@
 """Opening cells × genes in any of the input formats.
 
-Memory is bounded by the chunk of rows. Only text files (bulk samples), HDF5 files of Cell Ranger
-before 3 and h5ad files of anndata before 0.7 are read whole.
+Memory is bounded by the chunk of rows. Only text files (bulk samples) and h5ad files of anndata
+before 0.7 are read whole.
 """
 
 from __future__ import annotations
@@ -127,13 +127,8 @@ def _open_zarr(path: Path, label: str) -> CellData:
 
 def _open_10x_h5(path: Path, label: str) -> CellData:
     with _open_hdf5(path) as file:
-        if "matrix" in file:
-            matrix, obs, var = read_h5(file)
-            return CellData(_OnlyX(matrix, file), obs, var, label)
-        file.close()
-    import scanpy as sc
-
-    return _in_memory(sc.read_10x_h5(path), label)
+        matrix, obs, var = read_h5(file)
+        return CellData(_OnlyX(matrix, file), obs, var, label)
 
 
 def _open_10x_directory(path: Path, label: str) -> CellData:

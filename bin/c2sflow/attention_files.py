@@ -11,7 +11,7 @@ import numpy as np
 
 from c2sflow import __version__
 from c2sflow.errors import UserError
-from c2sflow.provenance import write_beside
+from c2sflow.provenance import remedy, write_beside
 
 AGGREGATION = (
     "attention[head, query, key] is the attention from one gene to another: mean over the tokens "
@@ -112,5 +112,5 @@ def read_cells(path: str | Path) -> Iterator[MappedCell]:
                 yield MappedCell(Path(path), f"cells/{name}", n_heads=n_heads, **about)
     except (OSError, KeyError) as error:
         raise UserError(
-            f"{Path(path).name} is missing or broken ({error}); run again with -resume"
+            f"{Path(path).name} is missing or broken ({error}); {remedy(path)}"
         ) from None

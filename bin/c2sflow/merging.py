@@ -21,7 +21,7 @@ from scipy import sparse
 
 from c2sflow.cells import RowWriter, append_dense, create_h5ad
 from c2sflow.errors import UserError
-from c2sflow.provenance import write_beside
+from c2sflow.provenance import remedy, write_beside
 
 LOGGER = logging.getLogger(__name__)
 BLOCK = 4096  # rows copied at a time
@@ -129,12 +129,13 @@ def read_embeddings(
         except (OSError, KeyError) as error:
             raise UserError(
                 f"sample {sample.id}: shard {path.name} is missing or broken ({error}); "
-                "run again with -resume"
+                f"{remedy(path)}"
             ) from None
         expected = cell_ids[start : start + len(obs)]
         if not obs.index.equals(expected):
             raise UserError(
-                f"sample {sample.id}: shard {path.name} {_difference(obs.index, cell_ids)}"
+                f"sample {sample.id}: shard {path.name} {_difference(obs.index, cell_ids)}; "
+                f"{remedy(path)}"
             )
         start += len(obs)
         yield obs.set_axis(expected), vectors  # the same strings: each name is held once
@@ -200,6 +201,16 @@ def _copy_dense(source: h5py.File, target: h5py.File, keys: Sequence[str]) -> No
             append_dense(target, key, source[key][start : start + BLOCK])
 
 
+def _open(sample: Sample) -> h5py.File:
+    try:
+        return h5py.File(sample.path)
+    except OSError as error:
+        raise UserError(
+            f"sample {sample.id}: {sample.path.name} is missing or broken ({error}); "
+            f"{remedy(sample.path)}"
+        ) from None
+
+
 def merge_samples(samples: Sequence[Sample], target: str | Path, uns: Mapping) -> pd.DataFrame:
     """Write c2s.h5ad: every cell of every sample, in order, with ``obsm["X_c2s"]``.
 
@@ -222,7 +233,7 @@ def merge_samples(samples: Sequence[Sample], target: str | Path, uns: Mapping) -
         If the embeddings are not exactly those of the samples' cells.
     """
     with ExitStack() as stack:
-        files = [stack.enter_context(h5py.File(sample.path)) for sample in samples]
+        files = [stack.enter_context(_open(sample)) for sample in samples]
         frames = [read_elem(file["obs"]) for file in files]
         variables = [read_elem(file["var"]) for file in files]
         genes, columns = outer_genes([var.index for var in variables])

@@ -14,7 +14,7 @@ from c2sflow.cells import RowWriter, create_h5ad
 from c2sflow.errors import UserError
 from c2sflow.merging import append_dense
 from c2sflow.perturbations import AMOUNTS
-from c2sflow.provenance import write_beside
+from c2sflow.provenance import remedy, write_beside
 from c2sflow.reconstruction import expression_from_ranks
 
 OBS_COLUMNS = (
@@ -50,7 +50,7 @@ def read_predictions(path: str | Path) -> tuple[pd.DataFrame, np.ndarray]:
         obs = table.select([*OBS_COLUMNS, *_more_columns(table.column_names)]).to_pandas()
     except (OSError, KeyError, ValueError) as error:
         raise UserError(
-            f"{Path(path).name} is missing or broken ({error}); run again with -resume"
+            f"{Path(path).name} is missing or broken ({error}); {remedy(path)}"
         ) from None
     return obs, vectors.flatten().to_numpy().reshape(-1, width).astype(np.float32)
 
@@ -77,7 +77,7 @@ def merge_predictions(
     rank_fit: Mapping[str, float],
     target: str | Path,
     uns: Mapping,
-    expected: int,
+    expected: Sequence[int],
     renamed: Mapping[tuple[str, str], str] | None = None,
 ) -> pd.DataFrame:
     """Write c2s_perturbed.h5ad.
@@ -95,7 +95,7 @@ def merge_predictions(
     uns
         Provenance, stored as ``uns["c2s"]``.
     expected
-        Number of predictions there must be.
+        Number of predictions there must be of each shard.
     renamed
         Merged name of a (sample, cell), where it differs from the cell's own.
 
@@ -111,8 +111,13 @@ def merge_predictions(
     frames = []
     with write_beside(target) as partial, create_h5ad(partial, pd.DataFrame(), var) as out:
         matrix = RowWriter(out, "X", len(var))
-        for path, columns in shards:
+        for (path, columns), n_expected in zip(shards, expected, strict=True):
             obs, vectors = read_predictions(path)
+            if len(obs) != n_expected:
+                raise UserError(
+                    f"{path.name} holds {len(obs)} predictions instead of {n_expected} planned; "
+                    f"{remedy(path)}"
+                )
             sentences = [[columns[word] for word in text.split()] for text in obs["c2s_sentence"]]
             block = expression_from_ranks(
                 sentences, len(var), rank_fit["slope"], rank_fit["intercept"]
@@ -121,11 +126,6 @@ def merge_predictions(
             append_dense(out, "obsm/X_c2s", vectors)
             frames.append(obs)
         obs = pd.concat(frames, ignore_index=True)
-        if len(obs) != expected:
-            raise UserError(
-                f"{len(obs)} predictions instead of the {expected} planned: a shard is not of this "
-                "run; run again with -resume"
-            )
         if renamed:
             cells = zip(obs["sample"], obs["source_cell"], strict=True)
             obs["source_cell"] = [renamed.get(cell, cell[1]) for cell in cells]

@@ -63,7 +63,12 @@ def read_json(path: str | Path) -> dict | list:
     except OSError as error:
         raise UserError(f"{path.name} is missing ({error}); run with -resume") from None
     except ValueError as error:
-        raise UserError(f"{path.name} is broken ({error}); run with -resume") from None
+        raise UserError(f"{path.name} is broken ({error}); {remedy(path)}") from None
+
+
+def remedy(path: str | Path) -> str:
+    """What to do about a damaged file of an earlier step: -resume alone takes it as it is."""
+    return f"delete {Path(path).resolve()} and run again with -resume, which makes it anew"
 
 
 def file_digest(path: str | Path) -> str:

@@ -134,7 +134,7 @@ def _merge_perturbed(
 ) -> None:
     with h5py.File(merged) as file:
         var = read_elem(file["var"])
-    shards, renamed, start = [], {}, 0
+    shards, expected, renamed, start = [], [], {}, 0
     for part in parts:
         with h5py.File(part.path) as file:
             symbols = read_elem(file["var"]).index
@@ -142,12 +142,9 @@ def _merge_perturbed(
         columns = dict(
             zip(sentences[part.id]["genes"], var.index.get_indexer(symbols), strict=True)
         )
-        paths = [
-            perturbed_dir / f"{shard['name']}.perturbed.parquet"
-            for shard in sentences[part.id]["shards"]
-            if shard["name"] in planned
-        ]
-        shards += [(path, columns) for path in paths]
+        chosen = [s["name"] for s in sentences[part.id]["shards"] if s["name"] in planned]
+        shards += [(perturbed_dir / f"{shard}.perturbed.parquet", columns) for shard in chosen]
+        expected += [planned[shard] * uns["parameters"].get("num_samples", 1) for shard in chosen]
         names = obs.index[start : start + len(cells)]
         start += len(cells)
         renamed |= {
@@ -155,7 +152,6 @@ def _merge_perturbed(
         }
     genes = pd.DataFrame(index=var.index)
     target = merged.with_name("c2s_perturbed.h5ad")
-    expected = sum(planned.values()) * uns["parameters"].get("num_samples", 1)
     predicted = merge_predictions(shards, genes, uns["rank_fit"], target, uns, expected, renamed)
     LOGGER.info("%s: %d predicted cells", target.name, len(predicted))
     with write_beside(merged.parent / "perturbation" / "summary.tsv") as partial:

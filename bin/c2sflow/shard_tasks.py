@@ -26,7 +26,7 @@ from c2sflow.prompts import (
     load_template,
     template_fields,
 )
-from c2sflow.provenance import read_json, write_beside, write_json
+from c2sflow.provenance import read_json, remedy, write_beside, write_json
 from c2sflow.vocabulary import read_vocabulary, words_to_say
 
 LOGGER = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def read_shard(path: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"shard {path.name} cannot be read: {error}") from None
+        raise UserError(f"shard {path.name} cannot be read: {error}; {remedy(path)}") from None
 
 
 def _run_figures(model: PreTrainedModel, name: str, cells: pd.DataFrame) -> dict:

@@ -15,6 +15,7 @@ from scipy import sparse
 
 from c2sflow.errors import UserError
 from c2sflow.predictions import condition_columns
+from c2sflow.provenance import remedy
 from c2sflow.rank_shifts import compared_ranks, fold_changes
 
 ROW = ("source_cell", "condition", "c2s_sentence")
@@ -126,7 +127,7 @@ def _read_shard(shard: Shard, context: str | None) -> tuple[pd.DataFrame, pd.Dat
     except (OSError, KeyError, ValueError) as error:
         raise UserError(
             f"{shard.predictions.name} or the sentences of that shard are missing or broken "
-            f"({error}); run again with -resume"
+            f"({error}); {remedy(shard.predictions)}"
         ) from None
     return predictions, controls.set_index("cell_id")
 

@@ -1,4 +1,4 @@
-"""10x Genomics' formats, read by rows of cells: HDF5 of Cell Ranger 3 and later, and directories.
+"""10x Genomics' formats, read by rows of cells: HDF5 of any Cell Ranger, and directories.
 
 As scanpy reads them: names are symbols, ``gene_ids``, ``feature_types`` and what else the file says
 of the features are columns of var, and only features of type "Gene Expression" are kept.
@@ -39,7 +39,9 @@ class FeatureRows:
 
 
 def read_h5(file: h5py.File) -> tuple[FeatureRows, pd.DataFrame, pd.DataFrame]:
-    """X by rows, obs and var of an open HDF5 file of Cell Ranger 3 or later."""
+    """X by rows, obs and var of an open HDF5 file."""
+    if "matrix" not in file:
+        return _read_old_h5(file)
     group = file["matrix"]
     barcodes, features = group["barcodes"].asstr()[:], group["features"]
     table = pd.DataFrame(
@@ -55,6 +57,18 @@ def read_h5(file: h5py.File) -> tuple[FeatureRows, pd.DataFrame, pd.DataFrame]:
         raise ValueError("shape is not that of the features and barcodes")
     kept = (table["feature_types"] == GENES).to_numpy()
     return FeatureRows(group, kept), pd.DataFrame(index=barcodes), table[kept]
+
+
+def _read_old_h5(file: h5py.File) -> tuple[FeatureRows, pd.DataFrame, pd.DataFrame]:
+    """Of Cell Ranger before 3: a group for each genome."""
+    if len(file) != 1:
+        raise ValueError(f"no group 'matrix', nor one genome, but {', '.join(file) or 'nothing'}")
+    (group,) = file.values()
+    barcodes = group["barcodes"].asstr()[:]
+    table = pd.DataFrame({"gene_ids": group["genes"].asstr()[:]}, group["gene_names"].asstr()[:])
+    if tuple(group["shape"][:]) != (len(table), len(barcodes)):
+        raise ValueError("shape is not that of the genes and barcodes")
+    return FeatureRows(group, np.full(len(table), True)), pd.DataFrame(index=barcodes), table
 
 
 def read_directory(path: Path, label: str) -> tuple[RowBands, pd.DataFrame, pd.DataFrame]:

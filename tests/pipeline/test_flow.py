@@ -81,11 +81,15 @@ def test_schema_and_config_agree_on_defaults(nextflow):
 def test_no_predictions_and_maps_unless_asked_for_and_shards_published(nextflow):
     cells = nextflow.folder / "cells.h5ad"
     cells.touch()
+    (nextflow.folder / "o/perturbation").mkdir(parents=True)
     run = nextflow.run(
         "-stub-run", "--input", cells, "--model", "demo", "--publish_shards", "--outdir", "o"
     )
     asked_for = {"DEMO", "PLAN", "PERTURB", "EFFECTS", "CHOOSE", "ATTENTION", "PAIRS"}
     assert not run.submitted.keys() & asked_for
+    old, own = run.output.split("Of an earlier run, and not of this one:")[1].split("Done in")
+    assert old.split() == [str(nextflow.folder / "o/perturbation")]
+    assert own.split()[1:] == [str(nextflow.folder / f"o/{n}") for n in ("c2s.h5ad", "report.html")]
     assert not (nextflow.folder / "o/c2s_perturbed.h5ad").exists()
     assert not (nextflow.folder / "o/attention").exists()
     assert len(list((nextflow.folder / "o/shards").glob("*.parquet"))) == 3

@@ -1,5 +1,8 @@
 """Merging: every cell once, in order, with its own embedding; anything else is an error."""
 
+import re
+from pathlib import Path
+
 import anndata as ad
 import h5py
 import numpy as np
@@ -96,8 +99,17 @@ def rewrite(path, index):
 def test_shards_that_do_not_fit_leave_nothing(tmp_path, spoil, message):
     sample, _ = make_sample(tmp_path, "a", 9, ["G1", "G2"], [3, 3, 3])
     spoil(sample.embeddings)
-    with pytest.raises(UserError, match=message):
+    # As in a task, which sees the files by links: the message names those of the work folder.
+    (tmp_path / "task").mkdir()
+    for number, path in enumerate(sample.embeddings):
+        sample.embeddings[number] = tmp_path / "task" / path.name
+        if not sample.embeddings[number].is_symlink():
+            sample.embeddings[number].symlink_to(path)
+    with pytest.raises(UserError, match=message) as caught:
         merge_samples([sample], tmp_path / "out" / "c2s.h5ad", {})
+    named = re.search("delete (.*) and run again with -resume", str(caught.value))
+    assert bool(named) == ("have no embedding" not in message)
+    assert not named or Path(named[1]).parent == tmp_path
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -53,7 +53,7 @@ def merged(tmp_path):
     var = pd.DataFrame(index=["b", "x", "a"])
     renamed = {("s 1", "c1"): "c1-s 1"}
     target = tmp_path / "c2s_perturbed.h5ad"
-    obs = merge_predictions(shards, var, FIT, target, {"seed": 1}, 4, renamed)
+    obs = merge_predictions(shards, var, FIT, target, {"seed": 1}, [2, 2], renamed)
     return obs, ad.read_h5ad(target)
 
 
@@ -106,16 +106,16 @@ def test_broken_shard(tmp_path):
             FIT,
             tmp_path / "p.h5ad",
             {},
-            1,
+            [1],
         )
     assert not (tmp_path / "p.h5ad").exists()
 
 
 def test_missing_predictions(tmp_path):
     write_shard(tmp_path / "0.parquet", [("c1", "KO", "A", 0)])
-    with pytest.raises(UserError, match="1 predictions instead of the 2 planned"):
+    with pytest.raises(UserError, match="1 predictions instead of 2 planned"):
         merge_predictions(
             [(tmp_path / "0.parquet", {"A": 0})],
-            pd.DataFrame(index=["a"]), FIT, tmp_path / "p.h5ad", {}, 2,
+            pd.DataFrame(index=["a"]), FIT, tmp_path / "p.h5ad", {}, [2],
         )  # fmt: skip
     assert not (tmp_path / "p.h5ad").exists()

@@ -18,7 +18,30 @@ SCANPY = {
     "10x-h5": sc.read_10x_h5,
     "10x-directory": lambda path: sc.read_10x_mtx(path, prefix="GSM1_", make_unique=False),
 }
+NAMES = ("genes", "gene_names", "barcodes")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+def test_h5_of_cell_ranger_2(tmp_path):
+    made, path = cells(), tmp_path / "old.h5"
+    with h5py.File(path, "w") as file:
+        group = file.create_group("GRCh38")
+        matrix = made.X.tocsr()
+        arrays = {"data": matrix.data.astype(np.int32), "indices": matrix.indices}
+        shape = np.array(made.shape[::-1], np.int32)
+        arrays |= {"indptr": matrix.indptr, "shape": shape, "gene_names": made.var_names}
+        arrays |= {"barcodes": made.obs_names, "genes": [f"ENSG{n}" for n in range(made.n_vars)]}
+        for name, values in arrays.items():
+            group[name] = np.asarray(values, "S") if name in NAMES else values
+    expected = sc.read_10x_h5(path)
+    with open_anndata(path) as data:
+        assert list(data.obs.index) == list(expected.obs_names)
+        pd.testing.assert_frame_equal(data.var, expected.var)
+        assert np.array_equal(data.rows(3, 31).toarray(), expected.X[3:31].toarray())
+    with h5py.File(path, "r+") as file:
+        file["mm10"] = file["GRCh38"]
+    with pytest.raises(UserError, match="one genome, but GRCh38, mm10"):
+        open_anndata(path)
 
 
 def with_antibodies(path):
