@@ -32,6 +32,9 @@ ENGINES = {
     ),
     "installed": (ROOT / ".venv/bin/nextflow", {}),
 }
+# Faults of a task, for its beforeScript: see injected/sitecustomize.py, which Python imports at its
+# start.
+INJECT = f"export PYTHONPATH='{ROOT / 'tests/pipeline/injected'}' FAULT="
 
 
 @dataclass

@@ -9,7 +9,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from driving import Nextflow, copy_project
+from driving import INJECT, Nextflow, copy_project
 
 from c2sflow.demo import demo_samples
 
@@ -20,8 +20,6 @@ pytestmark = [
 ]
 
 ARGUMENTS = ("-profile", "test", "--input", "sheet.csv", "--outdir", "results")
-# See injected/sitecustomize.py: Python imports it at the start of a task.
-INJECT = f"export PYTHONPATH='{Path(__file__).parent / 'injected'}' FAULT="
 EVERY_STEP_DIES = """
 process.beforeScript = {
     def second = task.process == 'EMBED' && task.attempt == 2 ? '; exit 137' : ''
@@ -83,7 +81,10 @@ def undisturbed(tmp_path_factory, nextflow_home) -> Nextflow:
     nextflow = Nextflow(tmp_path_factory.mktemp("faults"), nextflow_home)
     nextflow.project = copy_project(nextflow.folder / "project")
     write_input(nextflow.folder)
+    cells = nextflow.folder / "data/cells of mine.h5ad"
+    before = cells.stat(), cells.read_bytes()
     nextflow.run(*ARGUMENTS, script=nextflow.project)
+    assert (cells.stat(), cells.read_bytes()) == before
     nextflow.results = results_in(nextflow.folder / "results")
     return nextflow
 
@@ -137,14 +138,20 @@ def test_a_run_that_dies_again_and_again_ends_as_if_nothing_had_been(undisturbed
     assert run.cached["SENTENCES"] == run.cached["EMBED"] == run.submitted["EMBED"] == 1
 
     trace = trace_of(outdir)
-    done = trace.query("process == 'EMBED' and status == 'CACHED'")["workdir"].item()
-    shard = next(Path(done).glob("*.embedding.h5ad"))
-    shard.write_bytes(shard.read_bytes()[:2000])
-    run = fails()
-    assert run.submitted == {"MERGE": 1}
-    assert f"sample s: shard {shard.name} is missing or broken" in run.output
+    folders = trace.query("process == 'EMBED' and exit == 0")["workdir"]
+    shards = sorted(path for folder in folders for path in Path(folder).glob("*.embedding.h5ad"))
+    whole = shards[0].read_bytes()
+    for damage, message in [
+        (whole[:2000], "is missing or broken"),
+        (shards[1].read_bytes(), "does not hold the cells that come next"),
+    ]:
+        shards[0].write_bytes(damage)
+        run = fails()
+        assert run.submitted == {"MERGE": 1}
+        assert f"sample s: shard {shards[0].name} {message}" in run.output
+        assert f"delete {shards[0]} and run again with -resume" in " ".join(run.output.split())
 
-    shard.unlink()
+    shards[0].unlink()
     run = undisturbed.run(*ARGUMENTS, *arguments, **resume)
     assert run.submitted == {"EMBED": 1, "MERGE": 1, "REPORT": 1}
     check_same(results_in(outdir), undisturbed.results)

@@ -1,6 +1,6 @@
 """Faults for a test: Python imports this file if its folder is in PYTHONPATH.
 
-FAULT=kill: SIGKILL when the task has written a result but not yet given it its name.
+FAULT=kill: SIGKILL when the task has written or fetched a file but not yet given it its name.
 FAULT=power: the same, and Nextflow is killed first, as if the machine had lost its power.
 """
 
@@ -19,7 +19,10 @@ def ancestors(pid: int):
 
 
 def strike(event: str, args: tuple) -> None:
-    if event != "os.rename" or not Path(os.fspath(args[0])).name.startswith("."):
+    if event != "os.rename":
+        return
+    source = Path(os.fspath(args[0])).name
+    if not source.startswith(".") and not source.endswith(".incomplete"):
         return
     if FAULT == "power":
         for pid in ancestors(os.getpid()):
