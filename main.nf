@@ -16,13 +16,16 @@ include { PERTURBATION   } from './subworkflows/perturbation'
 
 include { code } from './modules/code'
 include { findInput; findModel; modelFiles; optionalFile } from './modules/inputs'
-include { byName; faultsIn; helpText; readJson; revision; stepOptions; tellResults; toJson; toYaml } from './modules/run'
+include { helpText; summary } from './modules/parameters'
+include { byName; faultsIn; readJson; revision; stepOptions; tellResults; toJson; toYaml } from './modules/run'
 
 workflow {
-    if ("${params.help}" == 'true') {
-        println(helpText())
+    if ("${params.help}" != 'false') {
+        println(helpText(params.help))
         return
     }
+    commit = workflow.commitId ?: revision()
+    log.info(summary(params, commit))
     record = "${params.outdir}/pipeline_info"
     channel.of(groovy.json.JsonOutput.prettyPrint(toJson(params))).collectFile(name: 'params.json', storeDir: record)
 
@@ -81,7 +84,7 @@ workflow {
     )
     PERTURBATION.out.plan.subscribe { plan -> log.info(plan.text.trim()) }
 
-    provenance = [name: workflow.manifest.name, version: workflow.manifest.version, revision: workflow.commitId ?: revision()]
+    provenance = [name: workflow.manifest.name, version: workflow.manifest.version, revision: commit]
     MERGE(
         VALIDATE.out.samples, VALIDATE.out.options, MODEL.out.description,
         byName(QC.out.cells.map { _meta, h5ad -> h5ad }.mix(QC.out.summary)),

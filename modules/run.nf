@@ -84,18 +84,3 @@ def tellResults(outdir, Map<String, Boolean> made) {
     }
     log.info("\nDone in ${workflow.duration}:\n" + lines(found - old))
 }
-
-// Every parameter of the schema: name, type, default, description.
-def helpText() {
-    def schema = new groovy.json.JsonSlurper().parse(file("${projectDir}/nextflow_schema.json").toFile())
-    def groups = schema['$defs'].values().collect { group ->
-        def width = group.properties.keySet()*.length().max()
-        def lines = group.properties.collect { name, entry ->
-            def preset = entry.containsKey('default') ? " [${entry['default']}]" : ''
-            def choice = entry['enum'] ? " (${entry['enum'].join(', ')})" : ''
-            "  --${name.padRight(width)}  ${entry.description}${choice}${preset}"
-        }
-        "${group.title}\n${lines.join('\n')}"
-    }
-    "${schema.description}\n\n  nextflow run . --input cells.h5ad --model demo\n\n${groups.join('\n\n')}"
-}

@@ -1,6 +1,7 @@
 """The flow itself, with the stubs of the processes: which tasks run, on every engine."""
 
 import json
+import re
 
 import pytest
 from driving import ROOT, Nextflow
@@ -58,6 +59,11 @@ def test_every_engine_runs_the_flow(engine, tmp_path, nextflow_home):
         *(f"pipeline_info/{name}" for name in RECORD),
     }
     assert json.loads((outdir / "pipeline_info/params.json").read_text())["outdir"] == "out put"
+    # What is not at its default is said first; nothing else is.
+    assert re.search(r"^  profile +demo$", run.output, re.MULTILINE)
+    assert re.search(r"^  outdir +out put$", run.output, re.MULTILINE)
+    assert re.search(r"^  attention_maps +20$", run.output, re.MULTILINE)
+    assert not re.search(r"^  (seed|skip_qc|max_pct_mt) ", run.output, re.MULTILINE)
 
 
 def test_help_tells_every_parameter_and_writes_nothing(nextflow):
@@ -66,6 +72,17 @@ def test_help_tells_every_parameter_and_writes_nothing(nextflow):
         assert f"--{name} " in run.output
         assert entry["description"] in run.output
     assert not (nextflow.folder / "results").exists()
+    one = nextflow.run("--help", "min_genes").output
+    assert parameters()["min_genes"]["description"] in one
+    assert re.search(r"type +integer, at least 0\n +default +200", one)
+    assert "--min_cells" not in one
+
+
+def test_full_test_resolves_without_network(nextflow):
+    config = nextflow("config", ROOT, "-profile", "test_full,gpu", "-flat").output
+    assert "params.input = 'https://" in config
+    assert "params.model = 'vandijklab/C2S-Scale-Gemma-2-2B'" in config
+    assert "params.outdir = 'results/test_full'" in config
 
 
 def test_schema_and_config_agree_on_defaults(nextflow):

@@ -1,0 +1,70 @@
+// What a person is told of the parameters: --help, and what a run says first.
+
+// The groups of nextflow_schema.json in its order (JsonSlurperClassic would lose it):
+// [title, description, properties: [name: entry]].
+def parameterGroups() {
+    new groovy.json.JsonSlurper().parseText(file("${projectDir}/nextflow_schema.json").text)['$defs'].values()
+}
+
+// What --help prints: every parameter, or all about the one that it names.
+def helpText(asked) {
+    def groups = parameterGroups()
+    def entries = groups.collectEntries { group -> group.properties }
+    def name = "${asked}".replaceFirst('^-+', '')
+    if (name == 'true') {
+        return "${workflow.manifest.description}\n\n  nextflow run . --input cells.h5ad --outdir results\n\n" +
+            "${groups.collect { group -> groupHelp(group) }.join('\n\n')}\n\n" +
+            'More about one of them: --help NAME'
+    }
+    entries.containsKey(name) ? parameterHelp(name, entries[name]) : "--help ${name}: no such parameter"
+}
+
+// A group of parameters, a line each: name, type, description, choices, default.
+def groupHelp(Map group) {
+    def names = group.properties.keySet()*.length().max()
+    def types = group.properties.values().collect { entry -> typeOf(entry).length() }.max()
+    def lines = group.properties.collect { name, entry ->
+        def choice = entry['enum'] ? " (${entry['enum'].join(', ')})" : ''
+        def preset = entry.containsKey('default') ? " [default: ${entry['default']}]" : ''
+        "  --${name.padRight(names)}  ${typeOf(entry).padRight(types)}  ${entry.description}${choice}${preset}"
+    }
+    "${group.title}: ${group.description}\n${lines.join('\n')}"
+}
+
+def parameterHelp(String name, Map entry) {
+    def limits = [minimum: 'at least', exclusiveMinimum: 'more than', maximum: 'at most']
+        .findAll { key, _words -> entry.containsKey(key) }
+        .collect { key, words -> ", ${words} ${entry[key]}" }
+        .join()
+    def rows = [
+        ['type', typeOf(entry) + limits],
+        ['choices', entry['enum']?.join(', ')],
+        ['default', entry['default']],
+    ]
+    def told = rows.findAll { _key, value -> value != null }.collect { key, value -> "  ${key.padRight(8)} ${value}" }
+    (["--${name}: ${entry.description}"] + told + (entry.help_text ? ["\n${entry.help_text}"] : [])).join('\n')
+}
+
+def typeOf(Map entry) {
+    [entry.type].flatten().join(' or ')
+}
+
+// What a run says first: which version runs where, and the parameters that are not at their default.
+def summary(Map given, revision) {
+    def run = [
+        version: "${workflow.manifest.name} ${workflow.manifest.version}${revision ? " (${revision})" : ''}",
+        run: workflow.runName,
+        profile: workflow.profile,
+        container: workflow.containerEngine,
+        launched: workflow.launchDir,
+        work: workflow.workDir,
+    ]
+    def groups = [['Run', run]] + parameterGroups().collect { group ->
+        def changed = group.properties.findAll { name, entry -> given[name] != null && "${given[name]}" != "${entry['default']}" }
+        [group.title, changed.collectEntries { name, _entry -> [name, given[name]] }]
+    }
+    groups.collectMany { title, rows ->
+        def told = rows.findAll { _name, value -> value != null }
+        told ? [title] + told.collect { name, value -> "  ${name.padRight(26)} ${value}" } : []
+    }.join('\n')
+}
