@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup engines demo test test-faults lint bench bench-scale lock clean
+.PHONY: help setup engines demo test test-nf test-faults lint bench bench-scale lock picture clean
 
 ACTIVATE := source .venv/bin/activate
 
@@ -24,8 +24,12 @@ engines: setup
 lint: setup ## style of the Python code
 	@$(ACTIVATE); ruff format --check .; ruff check .
 
-test: lint engines ## all tests
+test: lint engines test-nf ## all tests
 	@$(ACTIVATE); pytest --numprocesses 2 --dist loadfile
+
+test-nf: setup ## each module and the pipeline with nf-test, where that is installed
+	@$(ACTIVATE); if command -v nf-test >/dev/null; then nf-test test --ci; \
+	else echo 'test: no nf-test on PATH (https://www.nf-test.com), so tests/**/*.nf.test are not run'; fi
 
 test-faults: engines ## runs that are killed, run out of memory or disk, and are resumed
 	@$(ACTIVATE); FAULTS=1 pytest tests/pipeline/test_faults.py
@@ -42,6 +46,9 @@ lock: setup ## requirements.lock anew from pyproject.toml
 	@$(ACTIVATE); uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
 		--generate-hashes --extra test --custom-compile-command 'make lock' \
 		pyproject.toml --output-file requirements.lock
+
+picture: setup ## docs/images/c2sflow.svg anew from the pipeline's graph
+	@$(ACTIVATE); python docs/images/draw.py
 
 clean: ## what runs and tests leave behind, but neither .venv/ nor results/
 	rm -rf work .nextflow .nextflow.log* .pytest_cache .ruff_cache .nf-test

@@ -1,0 +1,37 @@
+/**
+ * One real run of the pipeline with `-profile test`. What its tasks were given and what they left are
+ * the inputs of the modules' tests. It lies in .nf-test/run, and the next nf-test resumes it.
+ */
+class TestRun {
+    static final File folder = new File('.nf-test/run').absoluteFile
+    static final File results = new File(folder, 'results/test')
+    private static List<Map<String, String>> tasks
+
+    /** The work folder of a task, by the names of its process and tag. */
+    static String task(String process, String tag = '-') {
+        def found = trace().find { row -> row.process.tokenize(':').last() == process && row.tag == tag }
+        assert found : "the run of -profile test had no task ${process} (${tag})"
+        found.workdir
+    }
+
+    /** Gives another launch folder the memory of this run, so that -resume there goes on from it. */
+    static void lendTo(String launchDir) {
+        trace()
+        assert ['cp', '-r', "${folder}/.nextflow", launchDir].execute().waitFor() == 0
+    }
+
+    private static synchronized List<Map<String, String>> trace() {
+        tasks = tasks ?: start()
+    }
+
+    private static List<Map<String, String>> start() {
+        folder.mkdirs()
+        def root = new File('').absolutePath
+        def log = new File(folder, 'output.log')
+        def command = ['nextflow', 'run', root, '-profile', 'test', '-resume', '-ansi-log', 'false']
+        def process = new ProcessBuilder(command).directory(folder).redirectErrorStream(true).redirectOutput(log).start()
+        assert process.waitFor() == 0 : log.text
+        def lines = new File(results, 'pipeline_info/execution_trace.tsv').readLines()*.split('\t', -1)
+        lines.tail().collect { line -> [lines.head().toList(), line.toList()].transpose().collectEntries() }
+    }
+}
