@@ -77,10 +77,13 @@ def revision() {
 // that this one does not make. (name: whether this run makes it)
 def tellResults(outdir, Map<String, Boolean> made) {
     def found = made.keySet().findAll { name -> file("${outdir}/${name}").exists() }
-    def lines = { names -> names.collect { name -> "  ${file("${outdir}/${name}")}" }.join('\n') }
     def old = found.findAll { name -> !made[name] }
     if (old) {
-        log.warn("Of an earlier run, and not of this one:\n${lines(old)}")
+        log.warn("Of an earlier run, and not of this one:\n${pathLines(outdir, old)}")
     }
-    log.info("\nDone in ${workflow.duration}:\n" + lines(found - old))
+    log.info("\nDone in ${workflow.duration}:\n${pathLines(outdir, found - old)}")
+}
+
+def pathLines(outdir, names) {
+    names.collect { name -> "  ${file("${outdir}/${name}")}" }.join('\n')
 }
