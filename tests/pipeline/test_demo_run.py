@@ -239,3 +239,14 @@ def test_other_engines_give_the_same(engine, demo, tmp_path, nextflow_home):
         pd.testing.assert_frame_equal(found.obs, expected.obs)
         assert (found.X != expected.X).nnz == 0
         np.testing.assert_allclose(found.obsm["X_c2s"], expected.obsm["X_c2s"], atol=1e-5)
+    for name in ("perturbation_effects", "screen"):
+        found, expected = (
+            pd.read_csv(folder / f"results/perturbation/{name}.tsv", sep="\t")
+            for folder in (tmp_path, demo.folder)
+        )
+        pd.testing.assert_frame_equal(found, expected)
+    found, expected = (
+        (folder / "results/pipeline_info/software_versions.yml").read_text()
+        for folder in (tmp_path, demo.folder)
+    )
+    assert found == expected
