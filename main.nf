@@ -1,6 +1,7 @@
 #!/usr/bin/env nextflow
 // c2sflow: Cell2Sentence-Scale on any AnnData file, embeddings and perturbation prediction.
 
+include { ANNOTATE  } from './modules/annotate'
 include { DEMO      } from './modules/demo'
 include { EMBED     } from './modules/embed'
 include { FETCH     } from './modules/fetch'
@@ -33,8 +34,12 @@ workflow {
     source = (params.input == 'demo' ? DEMO(code('demo')).sheet : channel.value("${params.input ?: ''}"))
         .map { input -> findInput(input) }
 
-    // [perturbations, embedding prompt, perturbation prompt, gene sets, gene vocabulary]: [file], or [] if no file is named
-    texts = [params.perturbations, params.embedding_prompt, params.perturbation_prompt, params.gene_sets, params.gene_vocabulary]
+    // [perturbations, embedding prompt, perturbation prompt, gene sets, gene vocabulary, cell types,
+    // annotation prompt]: [file], or [] if no file is named
+    texts = [
+            params.perturbations, params.embedding_prompt, params.perturbation_prompt, params.gene_sets,
+            params.gene_vocabulary, params.cell_types, params.annotation_prompt,
+        ]
         .collect { value -> optionalFile(value) }
 
     // [file of the model folder], or [] for a Hugging Face id
@@ -77,6 +82,13 @@ workflow {
         .map { meta, shard, genes -> [[id: shard.baseName, sample: meta.id], shard, genes] }
     EMBED(shards.map { meta, shard, _genes -> [meta, shard] }, model, options.map { steps -> steps.embed }, code('embed'))
 
+    // Cell types, if asked for: [meta of the shard, shard] of every shard, or none
+    annotated = shards
+        .combine(options)
+        .filter { _meta, _shard, _genes, steps -> steps.annotating }
+        .map { meta, shard, _genes, _steps -> [meta, shard] }
+    ANNOTATE(annotated, model, options.map { steps -> steps.annotate }, code('annotate'))
+
     ATTENTION_MAPS(shards, SENTENCES.out.obs, model, options)
 
     PERTURBATION(
@@ -88,20 +100,21 @@ workflow {
     MERGE(
         VALIDATE.out.samples, VALIDATE.out.options, MODEL.out.description,
         byName(QC.out.cells.map { _meta, h5ad -> h5ad }.mix(QC.out.summary)),
-        byName(SENTENCES.out.summary), byName(EMBED.out.embeddings), byName(PERTURBATION.out.predictions), PERTURBATION.out.counts,
+        byName(SENTENCES.out.summary), byName(EMBED.out.embeddings), byName(ANNOTATE.out.annotations),
+        byName(PERTURBATION.out.predictions), PERTURBATION.out.counts,
         toJson(provenance), code('merge'),
     )
     // MERGE.out.results: [c2s.h5ad, [c2s_perturbed.h5ad] or [], [table of the predictions] or []]
     REPORT(
         MERGE.out.results, byName(QC.out.summary), byName(SENTENCES.out.summary),
-        byName(EMBED.out.stats.mix(PERTURBATION.out.stats)), ATTENTION_MAPS.out.pairs, PERTURBATION.out.effects,
+        byName(EMBED.out.stats.mix(ANNOTATE.out.stats, PERTURBATION.out.stats)), ATTENTION_MAPS.out.pairs, PERTURBATION.out.effects,
         file("${projectDir}/assets/multiqc_config.yml"), options.map { steps -> steps.report }, code('report'),
     )
 
     // [process, versions of its software]; VALIDATE's only when it passed: a file half written when
     // its faults stop the run would be one more error
     versions = VALIDATE.out.versions.combine(options).map { process, lines, _options -> [process, lines] }.mix(
-        MODEL.out.versions, QC.out.versions, SENTENCES.out.versions, EMBED.out.versions,
+        MODEL.out.versions, QC.out.versions, SENTENCES.out.versions, EMBED.out.versions, ANNOTATE.out.versions,
         ATTENTION_MAPS.out.versions, PERTURBATION.out.versions, MERGE.out.versions, REPORT.out.versions,
     )
     toYaml(versions).collectFile(name: 'software_versions.yml', storeDir: record, sort: true)

@@ -20,6 +20,8 @@ EXISTING = click.Path(exists=True)
 @click.option("--perturbation-prompt-file", type=EXISTING, help="Likewise.")
 @click.option("--gene-sets-file", type=EXISTING, help="If --gene_sets names a file.")
 @click.option("--gene-vocabulary-file", type=EXISTING, help="If --gene_vocabulary names a file.")
+@click.option("--cell-types-file", type=EXISTING, help="If --cell_types names a file.")
+@click.option("--annotation-prompt-file", type=EXISTING, help="Likewise, --annotation_prompt.")
 @click.option("--outdir", default=".", help="Gets options.json and samples.json.")
 def main(params, staged, schema, input_schema, outdir, **files):
     """Parse, call the library, write."""

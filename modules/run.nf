@@ -39,11 +39,13 @@ def stepOptions(Map groups) {
         sentences: groups.sentences,
         embed: embedding + engine,
         choose: groups.embedding.subMap(['attention_maps']) + groups.report.subMap(['label_column']) + seed,
+        annotating: groups.annotation.annotate,
+        annotate: groups.annotation.findAll { name, _value -> name != 'annotate' } + engine,
         attention: embedding.findAll { name, _value -> name != 'pooling' } + engine,
         plan: groups.perturbation.subMap(drawing + sizing) + seed,
         perturb: groups.perturbation.subMap(predicting) + embedding + engine + seed,
         effects: groups.perturbation.subMap(screening) + seed,
-        report: groups.report,
+        report: groups.report.findAll { name, _value -> name != 'store_umap' },
     ]
 }
 

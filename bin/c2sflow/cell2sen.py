@@ -22,6 +22,7 @@ from c2sflow.errors import UserError
 from c2sflow.model_files import fetch_model
 from c2sflow.normalisation import normalise
 from c2sflow.prompts import (
+    ANNOTATION_PROMPT,
     EMBEDDING_PROMPT,
     PERTURBATION_PROMPT,
     check_fields,
@@ -259,6 +260,42 @@ class Cell2Sen:
         ]
         maps = attention_maps(backbone, self.tokenizer, self.embedding_prompt, used, emb_layer)
         return made.vectors, list(maps)
+
+    def get_annotations(
+        self, dataset: pd.DataFrame, cell_types: list[str] | None = None
+    ) -> pd.DataFrame:
+        """Say the cell type of each cell.
+
+        Parameters
+        ----------
+        dataset
+            From `process_data`.
+        cell_types
+            Labels to choose from, each scored by its exact probability; None for free answers.
+
+        Returns
+        -------
+        c2s_cell_type (None for a cell without genes) and c2s_cell_type_probability (among the
+        labels; of a free answer: that of its words), indexed like the data set.
+
+        Raises
+        ------
+        UserError
+            If there are less than two labels, or the tokenizer cannot say one.
+        """
+        from c2sflow.annotation import annotate
+        from c2sflow.cell_types import read_cell_types
+
+        labels = None if cell_types is None else read_cell_types("\n".join(cell_types))
+        made = annotate(
+            self.model,
+            self.tokenizer,
+            dataset,
+            ANNOTATION_PROMPT,
+            labels,
+            max_rows=self.config.batch_size,
+        )
+        return made.table.set_axis(dataset.index)
 
     def get_perturbations(
         self, dataset: pd.DataFrame, perturbations_list: list[str | None] | None = None

@@ -83,8 +83,12 @@ class DecodeCache(Cache):
     def clear(self) -> None:
         """Forget all rows."""
         self.mask.zero_()
+        self.rewind(0)
+
+    def rewind(self, length: int) -> None:
+        """Forget what stands behind the first `length` slots."""
         for layer in self.layers:
-            layer.length = 0
+            layer.length = length
 
     def take_in(self, rows: torch.Tensor, other: DecodeCache) -> None:
         """Put the rows of another cache into the place of `rows`; they end at the newest slot.

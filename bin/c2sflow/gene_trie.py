@@ -19,20 +19,26 @@ LOGGER = logging.getLogger(__name__)
 ANCHOR = ":"  # what a gene's tokens are made behind; symbols are split differently after a space
 
 
-def gene_tokens(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> dict[str, list[int]]:
-    """Tokens of each gene with its leading space, as they stand in a sentence.
+def answer_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> dict[str, list[int]]:
+    """Tokens of each text with its leading space, as they stand in an answer.
 
-    A gene that does not come back from its tokens is left out, and said.
+    A text that does not come back from its tokens is left out.
     """
-    texts = [f"{ANCHOR} {word}" for word in words]
-    encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+    whole = [f"{ANCHOR} {text}" for text in texts]
+    encoded = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
     tokens = {}
-    for word, ids, offsets in zip(
-        words, encoded["input_ids"], encoded["offset_mapping"], strict=True
+    for text, ids, offsets in zip(
+        texts, encoded["input_ids"], encoded["offset_mapping"], strict=True
     ):
         cut = sum(end <= len(ANCHOR) for _, end in offsets)
-        if ids[cut:] and tokenizer.decode(ids, skip_special_tokens=True) == f"{ANCHOR} {word}":
-            tokens[word] = ids[cut:]
+        if ids[cut:] and tokenizer.decode(ids, skip_special_tokens=True) == f"{ANCHOR} {text}":
+            tokens[text] = ids[cut:]
+    return tokens
+
+
+def gene_tokens(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> dict[str, list[int]]:
+    """`answer_tokens` of each gene; those that cannot be said are left out, and told."""
+    tokens = answer_tokens(tokenizer, words)
     lost = [word for word in words if word not in tokens]
     if lost:
         LOGGER.warning("%d genes cannot be said by this tokenizer, such as %r", len(lost), lost[0])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
@@ -41,12 +41,15 @@ class Sample:
         h5ad from QC: X log-normalised, obs, var, layers, obsm.
     embeddings
         The h5ad files of its shards, in the order of the cells.
+    annotations
+        The Parquet files of the shards' cell types, likewise; empty if there are none.
     """
 
     id: str
     name: str
     path: Path
     embeddings: list[Path]
+    annotations: list[Path] = field(default_factory=list)
 
 
 # ------------------------------------------------------------------ obs and var
@@ -144,6 +147,37 @@ def read_embeddings(
             f"sample {sample.id}: {len(cell_ids) - start} cells have no embedding, the first "
             f"is {cell_ids[start]!r}"
         )
+
+
+def read_annotations(sample: Sample, cell_ids: pd.Index) -> pd.DataFrame:
+    """c2s_cell_type and its probability of each cell; the cells must be `cell_ids`, in order.
+
+    Without annotations, no column.
+
+    Raises
+    ------
+    UserError
+        If a shard is missing or unreadable, or its cells are missing, doubled or foreign.
+    """
+    if not sample.annotations:
+        return pd.DataFrame(index=cell_ids)
+    tables = []
+    for path in sample.annotations:
+        try:
+            tables.append(pd.read_parquet(path))
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"sample {sample.id}: shard {path.name} is missing or broken ({error}); "
+                "run again with -resume"
+            ) from None
+    table = pd.concat(tables).set_index("cell_id")
+    if not table.index.equals(cell_ids):
+        raise UserError(
+            f"sample {sample.id}: the cell types are not those of its cells: the table "
+            + _difference(table.index, cell_ids)
+        )
+    labels = pd.Categorical(table["c2s_cell_type"])
+    return table.assign(c2s_cell_type=labels).set_axis(cell_ids)
 
 
 def _difference(found: pd.Index, cell_ids: pd.Index) -> str:
@@ -251,7 +285,8 @@ def merge_samples(samples: Sequence[Sample], target: str | Path, uns: Mapping) -
                 append_dense(out, "obsm/X_c2s", vectors.astype(np.float32, copy=False))
                 made.append(obs)
             # Cells are in the same order; a column of an earlier run gives way.
-            frames[n] = frames[n].assign(**pd.concat(made))
+            said = read_annotations(sample, frames[n].index)
+            frames[n] = frames[n].assign(**pd.concat(made), **said)
         names = unique_names([frame.index for frame in frames], [s.name for s in samples])
         obs = concat_obs(frames).set_axis(names)
         write_elem(out, "obs", obs)

@@ -20,6 +20,7 @@ EMBEDDING_PROMPT = (
     "Cell sentence: {cell_sentence}.\n"
     "The cell type corresponding to these genes is:"
 )
+ANNOTATION_PROMPT = EMBEDDING_PROMPT  # it asks for the cell type: the answer is the annotation
 PERTURBATION_PROMPT = (
     "You are given a list of {num_genes} gene names in descending order of expression level "
     "in a {organism} control cell. Using this information, predict the perturbed gene profile "

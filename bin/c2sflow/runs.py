@@ -13,7 +13,12 @@ from anndata.io import read_elem
 from c2sflow import __version__
 from c2sflow.merging import Sample, merge_samples
 from c2sflow.predictions import merge_predictions, summarise
-from c2sflow.prompts import EMBEDDING_PROMPT, PERTURBATION_PROMPT, load_template
+from c2sflow.prompts import (
+    ANNOTATION_PROMPT,
+    EMBEDDING_PROMPT,
+    PERTURBATION_PROMPT,
+    load_template,
+)
 from c2sflow.provenance import read_json, software_versions, write_beside
 from c2sflow.reconstruction import RankFit
 
@@ -47,14 +52,7 @@ def provenance(
         "pipeline": dict(pipeline),
         "model": dict(model),
         "parameters": parameters,
-        "prompts": {
-            "embedding": load_template(
-                parameters.get("embedding_prompt") or None, EMBEDDING_PROMPT, ()
-            ),
-            "perturbation": load_template(
-                parameters.get("perturbation_prompt") or None, PERTURBATION_PROMPT, ()
-            ),
-        },
+        "prompts": _prompts(parameters),
         "software": software_versions(),
         "rank_fit": dict(rank_fit),
         "samples": {
@@ -62,6 +60,17 @@ def provenance(
             for s in samples
         },
         "seed": parameters.get("seed", 42),
+    }
+
+
+def _prompts(parameters: Mapping) -> dict[str, str]:
+    """The prompts of what was done; that of the annotation only with one."""
+    defaults = {"embedding": EMBEDDING_PROMPT, "perturbation": PERTURBATION_PROMPT}
+    if parameters.get("annotate"):
+        defaults["annotation"] = ANNOTATION_PROMPT
+    return {
+        name: load_template(parameters.get(f"{name}_prompt") or None, default, ())
+        for name, default in defaults.items()
     }
 
 
@@ -76,6 +85,7 @@ def merge_run(
     perturbed_dir: Path | None = None,
     plan: Path | None = None,
     pipeline: Mapping[str, str] | None = None,
+    annotations_dir: Path | None = None,
 ) -> None:
     """Write c2s.h5ad and, if there are predictions, c2s_perturbed.h5ad and their summary.
 
@@ -83,7 +93,7 @@ def merge_run(
     ----------
     samples, options, model
         samples.json and options.json of VALIDATE, model.json of MODEL.
-    qc_dir, sentences_dir, embeddings_dir, perturbed_dir
+    qc_dir, sentences_dir, embeddings_dir, perturbed_dir, annotations_dir
         Where the steps' files lie, named by sample and shard.
     plan
         plan.json of PLAN: how many cells of each shard are perturbed.
@@ -112,6 +122,12 @@ def merge_run(
                 embeddings_dir / f"{shard['name']}.embedding.h5ad"
                 for shard in sentences[sample["id"]]["shards"]
             ],
+            annotations=[
+                annotations_dir / f"{shard['name']}.annotation.parquet"
+                for shard in sentences[sample["id"]]["shards"]
+            ]
+            if annotations_dir
+            else [],
         )
         for sample in sheet
     ]

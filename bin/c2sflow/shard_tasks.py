@@ -47,7 +47,7 @@ def read_shard(path: Path) -> pd.DataFrame:
         raise UserError(f"shard {path.name} cannot be read: {error}; {remedy(path)}") from None
 
 
-def _run_figures(model: PreTrainedModel, name: str, cells: pd.DataFrame) -> dict:
+def run_figures(model: PreTrainedModel, name: str, cells: pd.DataFrame) -> dict:
     """What every shard's log says of where it ran."""
     return {
         "shard": name,
@@ -89,7 +89,7 @@ def embed_shard(
     template = load_template(embedding_prompt, EMBEDDING_PROMPT, ["cell_sentence"])
     check_fields(template, cells.columns, shard.name)
     tokenizer = load_tokenizer(options["model"])
-    model = load_model(options["model"], head=False, **_only(options, MODEL_OPTIONS))
+    model = load_model(options["model"], head=False, **only(options, MODEL_OPTIONS))
     made = embed_cells(
         model,
         tokenizer,
@@ -97,11 +97,11 @@ def embed_shard(
         cells.to_dict("records"),
         pooling=pooling,
         layer=layer,
-        max_batch_tokens=_share(resolve_max_batch_tokens(max_batch_tokens, model), attempt),
+        max_batch_tokens=batch_share(resolve_max_batch_tokens(max_batch_tokens, model), attempt),
     )
     stats = made.stats
     context = model.config.max_position_embeddings
-    warnings = _context_warning(made.truncated, context, "cells")
+    warnings = context_warning(made.truncated, context, "cells")
     if (made.n_tokens == 0).any():
         n_empty = (made.n_tokens == 0).sum()
         warnings.append(f"{n_empty} cells without genes have no embedding (NaN)")
@@ -115,7 +115,7 @@ def embed_shard(
     )
     with write_beside(outdir / f"{shard.stem}.embedding.h5ad") as partial:
         ad.AnnData(obs=obs, obsm={"X_c2s": made.vectors}).write_h5ad(partial)
-    figures = _run_figures(model, shard.stem, cells) | {
+    figures = run_figures(model, shard.stem, cells) | {
         "n_cells": len(cells),
         "n_tokens": stats.n_tokens,
         "n_padding": stats.n_padding,
@@ -125,7 +125,7 @@ def embed_shard(
         "cells_per_second": len(cells) / stats.seconds,
         "tokens_per_second": stats.n_tokens / stats.seconds,
         "peak_memory_bytes": stats.peak_memory_bytes,
-        "warnings": _told(warnings),
+        "warnings": told(warnings),
     }
     write_json(outdir / f"{shard.stem}.embed.json", figures)
     LOGGER.info(
@@ -135,16 +135,18 @@ def embed_shard(
     )  # fmt: skip
 
 
-def _share(budget: int, attempt: int) -> int:
+def batch_share(budget: int, attempt: int) -> int:
     """Tokens of a batch at the first, second, … attempt."""
     return max(1, budget >> (attempt - 1))
 
 
-def _only(options: Mapping, names: tuple[str, ...]) -> dict:
+def only(options: Mapping, names: tuple[str, ...]) -> dict:
+    """Those of the options that are given."""
     return {name: options[name] for name in names if name in options}
 
 
-def _context_warning(truncated: np.ndarray, context: int, what: str) -> list[str]:
+def context_warning(truncated: np.ndarray, context: int, what: str) -> list[str]:
+    """What to say of prompts whose genes were cut, if any were."""
     if not truncated.any():
         return []
     return [
@@ -153,7 +155,8 @@ def _context_warning(truncated: np.ndarray, context: int, what: str) -> list[str
     ]
 
 
-def _told(warnings: list[str]) -> list[str]:
+def told(warnings: list[str]) -> list[str]:
+    """The warnings, logged."""
     for warning in warnings:
         LOGGER.warning(warning)
     return warnings
@@ -189,7 +192,7 @@ def perturb_shard(
     check_fields(template, cells.columns, shard.name)
     check_fields(embedding_template, cells.columns, shard.name)
     tokenizer = load_tokenizer(options["model"])
-    model = load_model(options["model"], head=True, **_only(options, MODEL_OPTIONS))
+    model = load_model(options["model"], head=True, **only(options, MODEL_OPTIONS))
     words = read_json(genes)["genes"]
     if options.get("gene_vocabulary_file"):
         words = words_to_say(words, read_vocabulary(options["gene_vocabulary_file"]))
@@ -197,22 +200,22 @@ def perturb_shard(
     names += ("top_p", "seed")
     budget, attempt = options["max_batch_tokens"], options.get("attempt", 1)
     predictions, stats = predict(
-        model, tokenizer, cells, words, template, **_only(options, names),
-        max_batch_tokens=_share(resolve_cache_tokens(budget, model), attempt),
+        model, tokenizer, cells, words, template, **only(options, names),
+        max_batch_tokens=batch_share(resolve_cache_tokens(budget, model), attempt),
     )  # fmt: skip
     context = model.config.max_position_embeddings - int(options["max_new_tokens"])
-    warnings = _context_warning(predictions["c2s_truncated"], context, "predictions")
+    warnings = context_warning(predictions["c2s_truncated"], context, "predictions")
     vectors = embed_predictions(
         model, tokenizer, cells, predictions, embedding_template,
         pooling=options["pooling"], layer=options["embedding_layer"],
-        max_batch_tokens=_share(resolve_max_batch_tokens(budget, model), attempt),
+        max_batch_tokens=batch_share(resolve_max_batch_tokens(budget, model), attempt),
     )  # fmt: skip
     # Answers come in the order of the plan, those of one prediction together.
     answers = len(predictions) // max(1, len(planned))
     for name in planned.columns.drop("cell_id"):
         predictions[name] = planned[name].repeat(answers).to_numpy()
     _write_predictions(outdir / f"{shard.stem}.perturbed.parquet", predictions, vectors)
-    figures = _run_figures(model, shard.stem, cells) | {
+    figures = run_figures(model, shard.stem, cells) | {
         "n_predictions": len(predictions),
         "n_prompt_tokens": stats.n_prompt_tokens,
         "n_new_tokens": stats.n_new_tokens,
@@ -220,7 +223,7 @@ def perturb_shard(
         "seconds": stats.seconds,
         "tokens_per_second": stats.n_new_tokens / stats.seconds,
         "peak_memory_bytes": peak_memory(model.device),
-        "warnings": _told(warnings),
+        "warnings": told(warnings),
     }
     write_json(outdir / f"{shard.stem}.perturb.json", figures)
     LOGGER.info(

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from c2sflow.anndata_io import open_anndata
+from c2sflow.cell_types import read_cell_types
 from c2sflow.cells import CellData
 from c2sflow.errors import UserError
 from c2sflow.faults import Faults
@@ -19,7 +20,12 @@ from c2sflow.gene_sets import read_gene_sets
 from c2sflow.model_files import read_config
 from c2sflow.parameters import check_parameters
 from c2sflow.perturbations import read_perturbations
-from c2sflow.prompts import EMBEDDING_PROMPT, PERTURBATION_PROMPT, load_template
+from c2sflow.prompts import (
+    ANNOTATION_PROMPT,
+    EMBEDDING_PROMPT,
+    PERTURBATION_PROMPT,
+    load_template,
+)
 from c2sflow.samplesheet import Row, read_samplesheet, sample_ids, single_row
 from c2sflow.shards import RESERVED
 from c2sflow.states import STATES, State, declared_state, detect_state
@@ -44,6 +50,8 @@ class Staged:
     perturbation_prompt_file: Path | None = None
     gene_sets_file: Path | None = None
     gene_vocabulary_file: Path | None = None
+    cell_types_file: Path | None = None
+    annotation_prompt_file: Path | None = None
 
 
 def validate_run(
@@ -79,6 +87,7 @@ def validate_run(
         faults.append("--top_p: only sampled answers have it; give --temperature above 0")
     targets = _targets(flat, staged, faults)
     _check_attention(flat, faults)
+    labels = _cell_types(flat, staged, faults)
     log = _check_model(str(flat["model"]), staged.model_dir, faults)
     samples = []
     for number, row, path, name in _rows(flat, staged, input_schema, faults):
@@ -95,6 +104,7 @@ def validate_run(
     faults.stop_if_any()
     for group in options.values():  # a prompt's file becomes its text: later steps need no file
         group |= {name: text for name, text in targets.prompts.items() if group.get(name)}
+    options["annotation"]["cell_types"] = "\n".join(labels) or None
     for name in (
         "perturbations",
         "gene_sets",
@@ -118,6 +128,9 @@ def _targets(flat: Mapping, staged: Staged, faults: Faults) -> Targets:
     _read_tables(targets, flat, staged, faults)
     needed = {"cell_sentence"}
     prompts = {"embedding_prompt": (EMBEDDING_PROMPT, needed, staged.embedding_prompt_file)}
+    if flat["annotate"]:
+        file = staged.annotation_prompt_file
+        prompts["annotation_prompt"] = (ANNOTATION_PROMPT, needed, file)
     if targets.wanted:
         needed = {"cell_sentence", "perturbation"}
         file = staged.perturbation_prompt_file
@@ -181,6 +194,18 @@ def _check_attention(flat: Mapping, faults: Faults) -> None:
             f"--attention_maps: --label_column {flat['label_column']} is a name of c2sflow's own; "
             "copy the column to another name"
         )
+
+
+def _cell_types(flat: Mapping, staged: Staged, faults: Faults) -> list[str]:
+    """The labels that an annotation chooses from, if it is given any."""
+    given = flat["cell_types"]
+    if not flat["annotate"] or not isinstance(given, str):
+        return []
+    with faults.collect():
+        if not staged.cell_types_file and re.fullmatch(r"[^,]+\.(csv|tsv|txt)", given.strip()):
+            raise UserError(f"--cell_types {given}: no such file")
+        return read_cell_types(given, staged.cell_types_file)
+    return []
 
 
 def _check_model(model: str, directory: Path | None, faults: Faults) -> list[str]:
@@ -303,6 +328,8 @@ def _plan(samples: list[dict], targets: Targets, flat: Mapping) -> list[str]:
         n_maps = min(n_cells, flat["attention_maps"])
         lines.append(f"plan: attention maps of at most {n_maps} cells")
     unused = []
+    if not flat["annotate"]:
+        unused.append((["cell_types", "annotation_prompt"], "without --annotate"))
     if targets.wanted:
         n_predictions = targets.n_predictions(flat["max_cells_per_perturbation"])
         n_predictions *= flat["num_samples"]

@@ -11,6 +11,7 @@ process MERGE {
     path qc, stageAs: 'qc/*'
     path sentences, stageAs: 'sentences/*'
     path embeddings, stageAs: 'embeddings/*'
+    path annotations, stageAs: 'annotations/*'
     path predictions, stageAs: 'perturbed/*'
     path plan // plan.json, or [] if nothing is perturbed
     val provenance // JSON: name, version and revision of the pipeline
@@ -25,6 +26,7 @@ process MERGE {
     export OMP_NUM_THREADS=${task.cpus}
     c2s_merge.py --samples=${samples} --options=${options} --model=${model} \\
         --qc-dir=qc --sentences-dir=sentences --embeddings-dir=embeddings \\
+        ${annotations ? '--annotations-dir=annotations' : ''} \\
         ${predictions ? "--perturbed-dir=perturbed --plan=${plan}" : ''} --provenance=${quote(provenance)}
     """
 

@@ -16,6 +16,7 @@ TASKS = {
     "QC": 2,
     "SENTENCES": 2,
     "EMBED": 6,
+    "ANNOTATE": 6,
     "CHOOSE": 1,
     "ATTENTION": 4,
     "PAIRS": 1,
@@ -102,7 +103,7 @@ def test_no_predictions_and_maps_unless_asked_for_and_shards_published(nextflow)
     run = nextflow.run(
         "-stub-run", "--input", cells, "--model", "demo", "--publish_shards", "--outdir", "o"
     )
-    asked_for = {"DEMO", "PLAN", "PERTURB", "EFFECTS", "CHOOSE", "ATTENTION", "PAIRS"}
+    asked_for = {"DEMO", "PLAN", "PERTURB", "EFFECTS", "CHOOSE", "ATTENTION", "PAIRS", "ANNOTATE"}
     assert not run.submitted.keys() & asked_for
     old, own = run.output.split("Of an earlier run, and not of this one:")[1].split("Done in")
     assert old.split() == [str(nextflow.folder / "o/perturbation")]

@@ -1,0 +1,45 @@
+"""The labels that an annotation may choose from."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from c2sflow.errors import UserError
+from c2sflow.text_files import read_text
+
+MOST = 1000  # each is scored for each cell
+
+
+def read_cell_types(value: str, file: str | Path | None = None) -> list[str]:
+    """Labels in order, without repeats.
+
+    Parameters
+    ----------
+    value
+        Labels with commas between, or a label a line; a label that holds a comma stands in double
+        quotes where commas separate.
+    file
+        Text file with a label a line; taken instead of `value`.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, or there are less than two labels or too many.
+    """
+    where = f"--cell_types {Path(file).name if file else repr(value)}"
+    text = read_text(Path(file), where) if file else value
+    if file or "\n" in text:
+        labels = text.splitlines()
+    else:
+        labels = next(csv.reader([text], skipinitialspace=True), [])
+    # White space is one space: no tokenizer's answer would tell more apart.
+    distinct = list(dict.fromkeys(" ".join(label.split()) for label in labels if label.strip()))
+    if len(distinct) < 2:
+        raise UserError(
+            f"{where}: names {len(distinct)} of the labels to choose from; give at least two, with "
+            "commas between, or a file with one a line"
+        )
+    if len(distinct) > MOST:
+        raise UserError(f"{where}: {len(distinct)} labels; at most {MOST} can be chosen from")
+    return distinct

@@ -1,0 +1,29 @@
+include { cli; engine; versions } from '../code'
+
+// The cell types of one shard's cells, as the model says them.
+process ANNOTATE {
+    tag "${meta.id}"
+    label 'process_gpu'
+
+    input:
+    tuple val(meta), path(shard)
+    path model, stageAs: 'model/*'
+    val options
+    val code
+
+    output:
+    path "${meta.id}.annotation.parquet", emit: annotations
+    path "${meta.id}.annotate.json", emit: stats
+    tuple val(task.process), eval("${versions('torch transformers tokenizers')}"), emit: versions
+
+    script:
+    """
+    ${engine(task.cpus)}
+    c2s_annotate.py --shard=${shard} --model=model --attempt=${task.attempt} ${cli(options)}
+    """
+
+    stub:
+    """
+    touch ${meta.id}.annotation.parquet ${meta.id}.annotate.json
+    """
+}
