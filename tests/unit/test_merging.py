@@ -178,3 +178,48 @@ def test_columns_of_an_earlier_run_give_way(tmp_path):
     sample, _ = make_sample(tmp_path, "a", 5, ["G"], [2, 3], c2s_n_genes=np.full(5, 99))
     merge_samples([sample], tmp_path / "c2s.h5ad", {})
     assert ad.read_h5ad(tmp_path / "c2s.h5ad").obs["c2s_n_genes"].tolist() == [0, 1, 2, 3, 4]
+
+
+def annotated(sample, adata, sizes):
+    """Gives the sample cell types: of the cell's number, missing for each seventh."""
+    table = pd.DataFrame({"cell_id": adata.obs_names})
+    table["c2s_cell_type"] = [None if n % 7 == 0 else f"T{n % 3}" for n in range(len(table))]
+    table["c2s_cell_type_probability"] = np.linspace(0, 1, len(table), dtype=np.float32)
+    start = 0
+    for number, size in enumerate(sizes):
+        path = sample.path.with_name(f"{sample.id}.{number:05d}.annotation.parquet")
+        table[start : (start := start + size)].to_parquet(path, index=False)
+        sample.annotations.append(path)
+    return table
+
+
+def test_cell_types_find_their_cells(tmp_path):
+    one, a = make_sample(tmp_path, "a", 20, ["G1"], [12, 8], prefix="a_")
+    two, b = make_sample(tmp_path, "b", 5, ["G1"], [5], prefix="b_", c2s_cell_type=["old"] * 5)
+    said = pd.concat([annotated(one, a, [12, 8]), annotated(two, b, [5])]).set_index("cell_id")
+    merge_samples([one, two], tmp_path / "c2s.h5ad", {})
+    obs = ad.read_h5ad(tmp_path / "c2s.h5ad").obs
+    found = obs["c2s_cell_type"].astype(object).where(obs["c2s_cell_type"].notna(), None)
+    assert found.tolist() == said["c2s_cell_type"].tolist()
+    assert set(obs["c2s_cell_type"].cat.categories) == {"T0", "T1", "T2"}
+    assert obs["c2s_cell_type_probability"].dtype == np.float32
+    assert obs["c2s_cell_type_probability"].tolist() == said["c2s_cell_type_probability"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda paths: paths.reverse(), "out of order"),
+        (lambda paths: paths.pop(), "out of order"),
+        (lambda paths: paths.append(paths[0]), "holds cells twice"),
+        (lambda paths: paths[0].write_bytes(b"PAR1"), r"a\.00000\.annotation\.parquet is missing"),
+        (lambda paths: paths[1].unlink(), r"a\.00001\.annotation\.parquet is missing"),
+    ],
+)
+def test_cell_types_of_other_cells_are_refused(tmp_path, change, message):
+    sample, adata = make_sample(tmp_path, "a", 20, ["G1"], [12, 8])
+    annotated(sample, adata, [12, 8])
+    change(sample.annotations)
+    with pytest.raises(UserError, match=message):
+        merge_samples([sample], tmp_path / "c2s.h5ad", {})
+    assert not (tmp_path / "c2s.h5ad").exists()
