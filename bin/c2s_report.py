@@ -17,7 +17,9 @@ FILE = click.Path(exists=True, dir_okay=False)
 @click.option("--effects-dir", type=FOLDER, help="perturbation_effects.tsv and more of EFFECTS.")
 @click.option("--qc-dir", required=True, type=FOLDER, help="<id>.qc.json.")
 @click.option("--sentences-dir", required=True, type=FOLDER, help="<id>.sentences.json.")
-@click.option("--stats-dir", required=True, type=FOLDER, help="<shard>.{embed,perturb}.json.")
+@click.option(
+    "--stats-dir", required=True, type=FOLDER, help="<shard>.{embed,annotate,perturb}.json."
+)
 @click.option("--multiqc-config", required=True, type=FILE, help="Configuration of MultiQC.")
 @click.option("--label-column", help="Column of obs to colour the map of the cells by.")
 @click.option("--outdir", default=".")

@@ -21,6 +21,7 @@ from scipy import sparse
 
 from c2sflow.cells import RowWriter, append_dense, create_h5ad
 from c2sflow.errors import UserError
+from c2sflow.layout import add_layout
 from c2sflow.provenance import remedy, write_beside
 
 LOGGER = logging.getLogger(__name__)
@@ -245,7 +246,9 @@ def _open(sample: Sample) -> h5py.File:
         ) from None
 
 
-def merge_samples(samples: Sequence[Sample], target: str | Path, uns: Mapping) -> pd.DataFrame:
+def merge_samples(
+    samples: Sequence[Sample], target: str | Path, uns: Mapping, store_umap: bool = False
+) -> pd.DataFrame:
     """Write c2s.h5ad: every cell of every sample, in order, with ``obsm["X_c2s"]``.
 
     Parameters
@@ -256,6 +259,8 @@ def merge_samples(samples: Sequence[Sample], target: str | Path, uns: Mapping) -
         Written whole or not at all.
     uns
         Provenance, stored as ``uns["c2s"]``.
+    store_umap
+        Add what `c2sflow.layout.add_layout` makes of the embeddings.
 
     Returns
     -------
@@ -291,6 +296,8 @@ def merge_samples(samples: Sequence[Sample], target: str | Path, uns: Mapping) -
         obs = concat_obs(frames).set_axis(names)
         write_elem(out, "obs", obs)
         write_elem(out, "uns", {"log1p": {"base": 10.0}, "c2s": dict(uns)})
+        if store_umap:
+            add_layout(out, seed=uns.get("seed", 42))
     return obs
 
 

@@ -13,7 +13,13 @@ from multiqc.base_module import BaseMultiqcModule
 from multiqc.core.update_config import ClConfig, update_config
 from multiqc.types import Anchor
 
-from c2sflow import report_effects, report_results, report_sections
+from c2sflow import (
+    report_annotation,
+    report_effects,
+    report_overview,
+    report_results,
+    report_sections,
+)
 from c2sflow.provenance import write_beside
 from c2sflow.report_inputs import Run, read_run
 
@@ -21,12 +27,14 @@ LOGGER = logging.getLogger(__name__)
 
 # Chapters in their order: title, and the function that gives its sections.
 CHAPTERS = {
+    "At a glance": report_overview.overview,
     "Warnings": report_sections.warnings,
     "What was run": report_sections.provenance,
     "Samples": report_sections.samples,
     "Quality control": report_sections.quality,
     "Cell sentences": report_sections.sentences,
     "Embedding": report_results.embedding,
+    "Cell types": report_annotation.annotation,
     "Attention": report_results.attention,
     "Perturbations": report_results.perturbations,
     "Effects of the perturbations": report_effects.effects,
@@ -39,6 +47,21 @@ STYLE = """
 .c2s-facts td { font-variant-numeric: tabular-nums; }
 .c2s-prompt { white-space: pre-wrap; padding: 0.75rem 1rem; border-radius: 0.5rem;
   background: rgba(128, 128, 128, 0.1); }
+.c2s-details summary { cursor: pointer; font-weight: 600; padding: 0.35rem 0; }
+.c2s-tiles { display: grid; gap: 0.75rem;
+  grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); }
+a.c2s-tile { display: grid; grid-template-columns: auto 1fr; column-gap: 0.6rem;
+  align-items: baseline; align-content: start; padding: 0.8rem 1rem; border-radius: 0.5rem;
+  border-left: 0.35rem solid #8a8f98; color: inherit;
+  text-decoration: none; background: rgba(128, 128, 128, 0.1); }
+a.c2s-tile:hover { background: rgba(128, 128, 128, 0.2); }
+.c2s-good { border-left-color: #2e9e4f !important; } .c2s-good .c2s-sign { color: #2e9e4f; }
+.c2s-look { border-left-color: #d98e04 !important; } .c2s-look .c2s-sign { color: #d98e04; }
+.c2s-poor { border-left-color: #d43f3f !important; } .c2s-poor .c2s-sign { color: #d43f3f; }
+.c2s-sign { font-weight: 700; font-size: 1.4rem; grid-row: span 3; align-self: start; }
+.c2s-figure { font-size: 1.6rem; font-weight: 600; line-height: 1.2; }
+.c2s-title { grid-column: 2; font-weight: 600; }
+.c2s-meaning { grid-column: 2; font-size: 0.9rem; opacity: 0.85; }
 """
 
 
@@ -62,7 +85,7 @@ def write_report(
     h5ad, perturbed, perturbation_summary
         Results of MERGE; the latter two if there are predictions.
     qc_dir, sentences_dir, stats_dir
-        <id>.qc.json; <id>.sentences.json; <shard>.embed.json and <shard>.perturb.json.
+        <id>.qc.json; <id>.sentences.json; <shard>.embed.json, annotate.json and perturb.json.
     attention_pairs
         Table of PAIRS, if there are attention maps.
     effects_dir

@@ -15,6 +15,8 @@ from c2sflow.report_map import CellMap, read_map
 # Columns of text in tables of perturbations.
 TEXT = ("condition", "perturbation", "dose", "time", "sample", "gene", "gene_set", "context")
 TEXT += ("versus",)
+# What the map is coloured by, besides label and sample, where obs has it.
+COLOURS = ("c2s_cell_type", "n_genes_by_counts", "total_counts", "pct_counts_mt")
 
 
 @dataclass
@@ -25,12 +27,17 @@ class Run:
     ----------
     qc, sentences
         Content of qc.json and sentences.json of each sample.
-    embed, perturb
-        Content of embed.json and perturb.json of each shard.
+    embed, annotate, perturb
+        Content of embed.json, annotate.json and perturb.json of each shard.
     provenance
         ``uns["c2s"]``.
     cells
         The cells' map.
+    types
+        With annotations, for every cell: said (cell type) and probability and, if there is a label
+        column, label; text, or None where there is none.
+    label_column
+        Column of obs with labels.
     said
         For each condition and sample, the sums of valid, repeated and invalid genes.
     summary
@@ -44,9 +51,12 @@ class Run:
     qc: list[dict]
     sentences: list[dict]
     embed: list[dict]
+    annotate: list[dict]
     perturb: list[dict]
     provenance: dict
     cells: CellMap
+    types: pd.DataFrame | None = None
+    label_column: str | None = None
     said: pd.DataFrame | None = None
     summary: pd.DataFrame | None = None
     pairs: pd.DataFrame | None = None
@@ -69,19 +79,38 @@ def read_run(
     """Read what `c2sflow.report.write_report` is given; no matrix but X_c2s is touched."""
     columns = list(dict.fromkeys([*filter(None, [label_column]), "sample"]))
     with h5py.File(h5ad) as file:
-        provenance, cells = read_elem(file["uns/c2s"]), read_map(file, columns)
+        provenance = read_elem(file["uns/c2s"])
+        cells = read_map(file, columns, COLOURS)
+        types = _cell_types(file, label_column)
     return Run(
         qc=_read_all(qc_dir, "*.qc.json"),
         sentences=_read_all(sentences_dir, "*.sentences.json"),
         embed=_read_all(stats_dir, "*.embed.json"),
+        annotate=_read_all(stats_dir, "*.annotate.json"),
         perturb=_read_all(stats_dir, "*.perturb.json"),
         provenance=provenance,
         cells=cells,
+        types=types if any(stats_dir.glob("*.annotate.json")) else None,
+        label_column=label_column,
         said=_words_said(perturbed) if perturbed else None,
         summary=_read_table(perturbation_summary) if perturbation_summary else None,
         pairs=_read_pairs(attention_pairs) if attention_pairs else None,
         **(_read_effects(effects_dir) if effects_dir else {}),
     )
+
+
+def _cell_types(file: h5py.File, label_column: str | None) -> pd.DataFrame | None:
+    """What the model says of every cell, and what the cells' labels say."""
+    obs = file["obs"]
+    if "c2s_cell_type" not in obs:
+        return None
+    columns = {"said": "c2s_cell_type", "probability": "c2s_cell_type_probability"}
+    columns |= {"label": label_column} if label_column else {}
+    table = pd.DataFrame({new: pd.Series(read_elem(obs[name])) for new, name in columns.items()})
+    for name in table.columns.difference(["probability"]):
+        texts = table[name].astype(object)
+        table[name] = texts.astype(str).where(texts.notna(), None)
+    return table
 
 
 def _read_all(folder: Path, pattern: str) -> list[dict]:

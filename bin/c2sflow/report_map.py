@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import h5py
@@ -28,7 +29,8 @@ class CellMap:
     n_cells
         Cells in the file.
     obs
-        A column for each grouping (label column, sample), a row for each cell shown.
+        A column for each colouring (label column, sample, cell type said, QC metrics), a row for
+        each cell shown.
     coordinates
         float (n_shown, 2), None if there is nothing to draw.
     neighbours
@@ -95,7 +97,7 @@ def umap_coordinates(vectors: np.ndarray, indices: np.ndarray, distances: np.nda
         ).fit_transform(vectors)
 
 
-def read_map(file: h5py.File, columns: list[str]) -> CellMap:
+def read_map(file: h5py.File, columns: list[str], optional: Sequence[str] = ()) -> CellMap:
     """Draw the map of ``obsm["X_c2s"]``.
 
     Parameters
@@ -104,6 +106,8 @@ def read_map(file: h5py.File, columns: list[str]) -> CellMap:
         c2s.h5ad, open. Only these columns, X_c2s and no matrix of it are read.
     columns
         Columns of obs to colour by.
+    optional
+        Further ones, of which those are taken that are there.
 
     Raises
     ------
@@ -116,6 +120,7 @@ def read_map(file: h5py.File, columns: list[str]) -> CellMap:
             f"label_column: obs of c2s.h5ad has no column {unknown[0]!r}; it has: "
             + ", ".join(map(str, present))
         )
+    columns = [*columns, *(name for name in optional if name in present and name not in columns)]
     obs = pd.DataFrame({name: pd.Series(read_elem(file["obs"][name])) for name in columns})
     dataset = file["obsm/X_c2s"]
     n_cells = dataset.shape[0]

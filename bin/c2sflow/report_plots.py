@@ -19,8 +19,11 @@ PALETTE = (
     "#b5a300", "#a05195", "#1b7837", "#a50f15", "#6baed6", "#bdbd22", "#8c564b", "#d6a5c9",
 )  # fmt: skip
 GREY = "#bab0ac"
+# From little to much: seen on white and on black.
+SCALE = ("#3b4cc0", "#4c8bd6", "#3fb7b0", "#7bc96f", "#f0c33c", "#f07f2f")
 N_BINS = 40
 MAX_LEGEND = 40
+MOST_NUMBERS = 25  # columns or rows of a heat map that shows its numbers
 PADDING = "Share of the computed tokens that only fill up batches"
 
 
@@ -94,7 +97,7 @@ def line_plot(anchor: str, title: str, axis: str, lines: list[linegraph.Series])
 def point_plot(
     anchor: str, title: str, axes: tuple[str, str], points: np.ndarray, groups: pd.DataFrame
 ) -> object:
-    """Points (n, 2), coloured by each column of `groups` in turn.
+    """Points (n, 2), coloured by each column of `groups` in turn; numbers by equal parts of them.
 
     A group is a line plot's line without its line: MultiQC's own scatter plot makes each point a
     trace, too slow for thousands of cells.
@@ -121,6 +124,8 @@ def point_plot(
 
 def _point_groups(points: np.ndarray, group: pd.Series) -> list[linegraph.Series]:
     """Points by group, in order of their names: the largest have a colour each, the rest one."""
+    if pd.api.types.is_numeric_dtype(group) and not pd.api.types.is_bool_dtype(group):
+        return _point_levels(points, group)
     names = group.astype(object).where(group.notna(), "unknown").astype(str)
     largest = names.value_counts().index[: len(PALETTE)]
     rest = ~names.isin(largest).to_numpy()
@@ -134,6 +139,32 @@ def _point_groups(points: np.ndarray, group: pd.Series) -> list[linegraph.Series
         label = f"{names[rest].nunique()} others"
         pairs = points[rest].round(3).tolist()
         series.insert(0, linegraph.Series(name=label, pairs=pairs, color=GREY))
+    return series
+
+
+def _point_levels(points: np.ndarray, values: pd.Series) -> list[linegraph.Series]:
+    """Points by value: as many in each colour, from little to much."""
+    values = values.astype(float)
+    known = values.dropna()
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, len(SCALE) + 1))) if len(known) else [0]
+    edges = np.asarray(edges, dtype=float).repeat(2 if len(edges) == 1 else 1)
+    level = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, edges.size - 2)
+    digits = max(0, 2 - math.floor(math.log10(max(abs(edges).max(), 1e-9))))
+    series = []
+    for n in range(edges.size - 1):
+        chosen = (level == n) & values.notna().to_numpy()
+        if not chosen.any():
+            continue
+        series.append(
+            linegraph.Series(
+                name=f"{edges[n]:,.{digits}f} – {edges[n + 1]:,.{digits}f}",
+                pairs=points[chosen].round(3).tolist(),
+                color=SCALE[n * (len(SCALE) - 1) // max(1, edges.size - 2)],
+            )
+        )
+    if values.isna().any():
+        pairs = points[values.isna().to_numpy()].round(3).tolist()
+        series.insert(0, linegraph.Series(name="unknown", pairs=pairs, color=GREY))
     return series
 
 
@@ -158,19 +189,30 @@ def bar_plot(
     return bargraph.plot({safe(k): dict(v) for k, v in bars.items()}, categories, config)
 
 
-def heat_map(anchor: str, title: str, axes: tuple[str, str, str], values: pd.DataFrame) -> object:
-    """Signed values, rows as they stand: blue below 0, white at 0, red above; gaps are white."""
-    most = float(values.abs().max(axis=None))
+def heat_map(
+    anchor: str,
+    title: str,
+    axes: tuple[str, str, str],
+    values: pd.DataFrame,
+    shares: bool = False,
+) -> object:
+    """Signed values, rows as they stand: blue below 0, white at 0, red above; gaps are white.
+
+    With `shares`, percentages: from white to blue, with their numbers where there is room.
+    """
+    most = 100.0 if shares else float(values.abs().max(axis=None))
+    signed = {"min": -most, "colstops": [[0, PALETTE[0]], [0.5, "#ffffff"], [1, PALETTE[3]]]}
+    upward = {"min": 0, "colstops": [[0, "#ffffff"], [1, "#2f5f9e"]]}
     config = {
         "id": anchor,
         "title": title,
         **dict(zip(("xlab", "ylab", "zlab"), axes, strict=True)),
-        "min": -most,
+        **(upward if shares else signed),
         "max": most,
-        "colstops": [[0, PALETTE[0]], [0.5, "#ffffff"], [1, PALETTE[3]]],
         "square": False,
-        "display_values": False,
-        "height": 120 + 24 * len(values),
+        "display_values": shares and max(values.shape) <= MOST_NUMBERS,
+        "tt_decimals": 0 if shares else 2,
+        "height": 160 + 24 * len(values),
         "cluster_rows": False,
         "cluster_cols": False,
         "series_label": False,

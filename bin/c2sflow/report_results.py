@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 from c2sflow.report_inputs import Run
 from c2sflow.report_map import CellMap
 from c2sflow.report_plots import (
@@ -12,11 +15,19 @@ from c2sflow.report_plots import (
     number,
     padding,
     point_plot,
+    ratio,
     safe,
     table_plot,
     total,
 )
 
+NAMES = {
+    "c2s_cell_type": "cell type said",
+    "n_genes_by_counts": "genes per cell",
+    "total_counts": "counts per cell",
+    "pct_counts_mt": "mitochondrial %",
+}
+METRICS = list(NAMES)[1:]
 MOST_PAIRS, MOST_ROWS = 5, 200  # gene pairs shown of each label, and in all
 
 
@@ -33,17 +44,20 @@ def _map(run: Run) -> Section:
     text = (
         f"Each point is a cell ({shown} shown), placed by UMAP of its embedding "
         "<code>obsm['X_c2s']</code>: cells that the model finds alike lie together. Good "
-        "embeddings keep labels apart and mix samples, unless the samples differ in biology."
+        "embeddings keep labels apart and mix samples, unless the samples differ in biology. The "
+        "buttons change the colours: a part of the map that only few genes, few counts or much "
+        "mitochondrial expression make is no cell type."
     )
     axes = ("UMAP 1", "UMAP 2")
-    plot = point_plot("map", name, axes, cells.coordinates, cells.obs)
+    colours = cells.obs.rename(columns=NAMES)
+    plot = point_plot("map", name, axes, cells.coordinates, colours)
     return Section(name, text + _agreement(cells), plot=plot)
 
 
 def _agreement(cells: CellMap) -> str:
     """What the neighbours share, in words."""
     shares = []
-    for column in cells.obs:
+    for column in cells.obs.columns.difference(METRICS, sort=False):
         if cells.obs[column].nunique() > 1:
             found, chance = cells.agreement(column)
             name = f"<code>{safe(column)}</code>"
@@ -54,23 +68,16 @@ def _agreement(cells: CellMap) -> str:
 
 
 def _throughput(run: Run) -> Section:
-    rows = {
-        shard["shard"]: {
-            "cells": shard["n_cells"],
-            "tokens": shard["n_tokens"],
-            "padding": padding([shard]),
-            "cells_per_second": shard["cells_per_second"],
-            "tokens_per_second": shard["tokens_per_second"],
-            "memory": shard["peak_memory_bytes"] / 2**30,
-            **{key: safe(shard[key]) for key in ("device", "dtype", "attention")},
-        }
-        for shard in run.embed
-    }
+    rows = {shard["shard"]: _speed(shard, "n_cells", "n_tokens") for shard in run.embed}
+    for shard in run.annotate:
+        rows[f"{shard['shard']} · cell types"] = _speed(shard, "n_cells", "n_prompt_tokens")
+    for shard in run.perturb:
+        rows[f"{shard['shard']} · perturbation"] = _speed(shard, "n_predictions", "n_new_tokens")
     headers = {
-        "cells": number("Cells", "Cells in the shard", scale=False),
-        "tokens": number("Tokens", "Tokens of the prompts", scale=False),
+        "cells": number("Cells", "Cells embedded, annotated or predicted", scale=False),
+        "tokens": number("Tokens", "Tokens of the prompts; of predictions: said", scale=False),
         "padding": number("Padding", PADDING, "%", 1, top=100),
-        "cells_per_second": number("Cells / s", "Cells embedded per second", "", 1, "Greens"),
+        "cells_per_second": number("Cells / s", "Cells a second, without start", "", 1, "Greens"),
         "tokens_per_second": number("Tokens / s", "Tokens per second", scale="Greens"),
         "memory": number("Memory", "Peak memory of the device", "GiB", 2),
         **{
@@ -79,11 +86,25 @@ def _throughput(run: Run) -> Section:
         },
     }
     text = (
-        "A row per shard, each a task of its own. A shard far slower than the others shared its "
-        "machine; padding of more than a few percent is computing for nothing."
+        "A row per shard and step, each a task of its own. A shard far slower than the others "
+        "shared its machine; padding of more than a few percent is computing for nothing."
     )
     plot = table_plot("throughput", "Throughput", "Shard", rows, headers)
     return Section("Throughput", text, plot=plot)
+
+
+def _speed(shard: Mapping, cells: str, tokens: str) -> dict:
+    """A row of the table of throughput."""
+    seconds = shard["seconds"]
+    return {
+        "cells": shard[cells],
+        "tokens": shard[tokens],
+        "padding": padding([shard]) if "n_padding" in shard else math.nan,
+        "cells_per_second": ratio(shard[cells], seconds),
+        "tokens_per_second": ratio(shard[tokens], seconds),
+        "memory": shard["peak_memory_bytes"] / 2**30,
+        **{key: safe(shard[key]) for key in ("device", "dtype", "attention")},
+    }
 
 
 def attention(run: Run) -> list[Section]:

@@ -53,7 +53,7 @@ METRICS = {
 def warnings(run: Run) -> list[Section]:
     """What went otherwise than expected, added up over the shards of a sample."""
     said: Counter[tuple[str, str]] = Counter()
-    for record in (*run.qc, *run.embed, *run.perturb):
+    for record in (*run.qc, *run.embed, *run.annotate, *run.perturb):
         for text in record["warnings"]:
             number, rest = re.fullmatch(r"(\d*) ?(.*)", text, re.DOTALL).groups()
             said[record["sample"], rest] += int(number or 0)
@@ -83,25 +83,32 @@ def provenance(run: Run) -> list[Section]:
         "Workflow revision": pipeline.get("revision") or "unknown",
     }
     parameters = {k: v for k, v in made["parameters"].items() if v != "" and k != "model"}
-    columns = [
-        _facts("Model and workflow", facts) + _facts("Software", made["software"]),
-        _facts("Parameters", parameters) + _prompts(made["prompts"]),
-    ]
-    content = "".join(f'<div class="col-xl-6">{column}</div>' for column in columns)
+    content = _facts(facts) + "".join(
+        f'<details class="c2s-details"><summary>{title}</summary>{table}</details>'
+        for title, table in (
+            (f"{len(parameters)} parameters", _facts(parameters)),
+            (f"{len(made['prompts'])} prompts", _prompts(made["prompts"])),
+            ("Versions of the software", _facts(made["software"])),
+        )
+    )
     text = (
         "Everything needed to repeat this run; the same record lies in <code>uns['c2s']</code> of "
         "<code>c2s.h5ad</code>. Parameters that are not listed were left unset."
     )
-    return [Section("", text, content=f'<div class="row">{content}</div>')]
+    return [Section("", text, content=content)]
 
 
-def _facts(title: str, facts: Mapping[str, object]) -> str:
+def _facts(facts: Mapping[str, object]) -> str:
     rows = "".join(
         f'<tr><th class="text-nowrap">{safe(name)}</th>'
-        f'<td class="text-break">{safe(plain(value))}</td></tr>'
+        f'<td class="text-break">{_one_line(value)}</td></tr>'
         for name, value in facts.items()
     )
-    return f'<h4>{title}</h4><table class="table table-sm c2s-facts"><tbody>{rows}</tbody></table>'
+    return f'<table class="table table-sm c2s-facts"><tbody>{rows}</tbody></table>'
+
+
+def _one_line(value: object) -> str:
+    return safe(str(plain(value)).replace("\n", "; "))
 
 
 def _prompts(prompts: Mapping[str, str]) -> str:

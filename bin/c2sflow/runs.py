@@ -112,7 +112,8 @@ def merge_run(
     sentences = {i: read_json(sentences_dir / f"{i}.sentences.json") for i in ids}
     reports = {i: read_json(qc_dir / f"{i}.qc.json") for i in ids}
     rank_fit = sum((RankFit(*sentences[i]["rank_fit_sums"]) for i in ids), RankFit()).solve()
-    uns = provenance(read_json(options), read_json(model), sheet, reports, rank_fit, pipeline or {})
+    groups = read_json(options)
+    uns = provenance(groups, read_json(model), sheet, reports, rank_fit, pipeline or {})
     parts = [
         Sample(
             id=sample["id"],
@@ -132,7 +133,7 @@ def merge_run(
         for sample in sheet
     ]
     target = outdir / "c2s.h5ad"
-    obs = merge_samples(parts, target, uns)
+    obs = merge_samples(parts, target, uns, groups["report"]["store_umap"])
     LOGGER.info("%s: %d cells of %d samples", target.name, len(obs), len(parts))
     if perturbed_dir is not None:
         planned = read_json(plan)

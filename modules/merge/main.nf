@@ -19,7 +19,7 @@ process MERGE {
 
     output:
     tuple path('c2s.h5ad'), path('c2s_perturbed.h5ad', arity: '0..*'), path('perturbation/*.tsv', arity: '0..*'), emit: results
-    tuple val(task.process), eval("${versions('anndata h5py pandas pyarrow')}"), emit: versions
+    tuple val(task.process), eval("${versions('anndata h5py pandas pyarrow scanpy umap-learn')}"), emit: versions
 
     script:
     """

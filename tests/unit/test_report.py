@@ -23,7 +23,7 @@ from c2sflow.provenance import write_json
 from c2sflow.qc import Filters, run_qc
 from c2sflow.report import write_report
 from c2sflow.report_map import read_map, read_rows
-from c2sflow.report_plots import common_bins, histogram_line, safe
+from c2sflow.report_plots import _point_groups, common_bins, histogram_line, safe
 from c2sflow.shards import write_shards
 from c2sflow.states import State
 
@@ -56,7 +56,24 @@ def embed_figures(shard, sample, n_cells, warnings):
     }  # fmt: skip
 
 
-def make_sample(folder, name, number, n_cells, vectors, warnings):
+def make_types(folder, shard, sample, rows):
+    """ANNOTATE's files: the label itself, but every fifth cell is called otherwise, one not."""
+    said = rows["label"].astype(object).tolist()
+    said[::5] = [f"NK {EVIL}"] * len(said[::5])
+    chances = np.linspace(0.3, 1, len(said), dtype=np.float32)
+    if len(said) > 6:
+        said[6], chances[6] = None, np.nan
+    table = pd.DataFrame({"cell_id": rows.index, "c2s_cell_type": said})
+    path = folder / f"{shard}.annotation.parquet"
+    table.assign(c2s_cell_type_probability=chances).to_parquet(path)
+    figures = embed_figures(shard, sample, len(rows), [])
+    figures |= {"n_labels": 3, "coverage": 0.42, "n_prompt_tokens": figures.pop("n_tokens")}
+    del figures["n_padding"]
+    write_json(folder / "stats" / f"{shard}.annotate.json", figures)
+    return path
+
+
+def make_sample(folder, name, number, n_cells, vectors, warnings, annotated=False):
     """QC's, SENTENCES' and EMBED's files of a sample in two shards."""
     data = cells(n_cells, seed=number)
     data.obs_names = [f"{number}_{cell}" for cell in data.obs_names]
@@ -76,7 +93,7 @@ def make_sample(folder, name, number, n_cells, vectors, warnings):
     write_json(
         folder / "sentences" / f"{id_}.sentences.json", {"id": id_, "sample": name, **summary}
     )
-    paths, at = [], 0
+    paths, types, at = [], [], 0
     for shard in summary["shards"]:
         rows = obs.iloc[at : (at := at + shard["n_cells"])]
         frame = pd.DataFrame({"c2s_n_genes": 1}, index=rows.index)
@@ -85,7 +102,9 @@ def make_sample(folder, name, number, n_cells, vectors, warnings):
         ad.AnnData(obs=frame, obsm={"X_c2s": embedding}).write_h5ad(paths[-1])
         figures = embed_figures(shard["name"], name, len(rows), warnings)
         write_json(folder / "stats" / f"{shard['name']}.embed.json", figures)
-    return Sample(id_, name, h5ad, paths)
+        if annotated:
+            types.append(make_types(folder, shard["name"], name, rows))
+    return Sample(id_, name, h5ad, paths, types)
 
 
 def make_predictions(folder, samples):
@@ -108,7 +127,8 @@ def make_predictions(folder, samples):
     summarise(obs).to_csv(folder / "summary.tsv", sep="\t", index=False)
     figures = {
         "shard": "s0.00000", "sample": samples[0], "device": "cpu", "n_predictions": 12,
-        "n_new_tokens": 500, "seconds": 2.0, "warnings": [],
+        "n_new_tokens": 500, "seconds": 2.0, "warnings": [], "peak_memory_bytes": 2**30,
+        "dtype": "float32", "attention": "eager",
     }  # fmt: skip
     write_json(folder / "stats" / "s0.00000.perturb.json", figures)
 
@@ -164,12 +184,14 @@ def blobs(obs):
     return rng.normal(size=(len(obs), 6)) + 20 * obs["label"].cat.codes.to_numpy()[:, None]
 
 
-def make_run(folder, names, n_cells=60, vectors=blobs, warnings=(), predicted=False):
+def make_run(
+    folder, names, n_cells=60, vectors=blobs, warnings=(), predicted=False, annotated=False
+):
     """Options of `write_report` for a run of these samples."""
     for name in ("qc", "sentences", "stats"):
         (folder / name).mkdir()
     samples = [
-        make_sample(folder, name, number, n_cells, vectors, list(warnings))
+        make_sample(folder, name, number, n_cells, vectors, list(warnings), annotated)
         for number, name in enumerate(names)
     ]
     merge_samples(samples, folder / "c2s.h5ad", PROVENANCE)
@@ -209,7 +231,9 @@ def full(tmp_path_factory):
     """A run with all there can be: two samples, drops, warnings, labels, predictions."""
     folder = tmp_path_factory.mktemp("full")
     warnings = ["7 cells have more genes than fit", f"said {EVIL}"]
-    options = make_run(folder, [f"donor {EVIL}", "B"], warnings=warnings, predicted=True)
+    options = make_run(
+        folder, [f"donor {EVIL}", "B"], warnings=warnings, predicted=True, annotated=True
+    )
     options["attention_pairs"] = make_pairs(folder)
     options["effects_dir"] = make_effects(folder)
     write_report(**options, label_column="label")
@@ -218,11 +242,12 @@ def full(tmp_path_factory):
 
 def test_sections_in_order(full):
     assert headings(full[0]) == [
-        "Warnings", "What was run", "Samples",
+        "At a glance", "Warnings", "What was run", "Samples",
         "Quality control", "Cells kept and dropped", "Genes per cell", "Counts per cell",
         "Mitochondrial share",
         "Cell sentences", "Sentence lengths", "From rank to expression",
         "Embedding", "Map of the cells", "Throughput",
+        "Cell types", "Cell types said", "How sure the model is", "Against the labels",
         "Attention", "Strongest gene pairs",
         "Perturbations", "Predicted cells", "What was said",
         "Effects of the perturbations", "Genes that change most", "Genes up and down",
@@ -258,6 +283,64 @@ def test_figures_of_the_run_are_told(full):
     shares = re.search(r"nearest neighbours, (\d+)% share its <code>label</code> \((\d+)%", text)
     assert int(shares[1]) == 100
     assert int(shares[2]) == pytest.approx(50, abs=3)
+
+
+def tiles(folder):
+    """State, figure and title of each tile of the first look."""
+    found = r'class="c2s-tile c2s-(\w+)".*?c2s-figure">(.*?)</span>.*?c2s-title">(.*?)</span>'
+    return [tuple(tile) for tile in re.findall(found, body(folder))]
+
+
+def test_the_first_look_says_whether_the_run_is_good(full):
+    found = {title: (state, figure) for state, figure, title in tiles(full[0])}
+    with h5py.File(full[0] / "c2s.h5ad") as file:
+        obs = ad.io.read_elem(file["obs"])
+    assert found["cells kept"][1] == f"{len(obs):,}"
+    assert found["same label nearby"] == ("good", "100%")
+    said = obs[obs["c2s_cell_type"].notna()]
+    same = (said["c2s_cell_type"].astype(str) == said["label"].astype(str)).mean()
+    assert found["cell types as labelled"] == ("good", f"{same:.0%}")
+    assert found["predicted cells"] == ("poor", "12")  # a third of the answers was cut
+    assert found["rank to expression"] == ("good", "R² 0.91")
+    assert found["warnings"] == ("look", "2")
+    # Each leads to a chapter that is there.
+    page = body(full[0])
+    anchors = re.findall(r'c2s-tile c2s-\w+" href="#([\w-]+)"', page)
+    assert len(anchors) == len(tiles(full[0]))
+    assert all(f'id="{anchor}"' in page for anchor in anchors)
+
+
+def test_cell_types_and_their_agreement_are_told(full):
+    text = body(full[0])
+    with h5py.File(full[0] / "c2s.h5ad") as file:
+        obs = ad.io.read_elem(file["obs"])
+    said = obs[obs["c2s_cell_type"].notna()].astype({"c2s_cell_type": str, "label": str})
+    same = said["c2s_cell_type"] == said["label"]
+    balanced = same.groupby(said["label"]).mean().mean()  # NK is no label
+    assert f"{same.mean():.0%} of {len(said):,} cells agree; {balanced:.0%} on average" in text
+    assert "the whole list 42% of its probability" in text
+    rows = re.findall(r'<tr data-sample-group="T cell" data-table-id="types".*?</tr>', text)
+    chances = said.loc[said["c2s_cell_type"] == "T cell", "c2s_cell_type_probability"]
+    assert re.search(rf'class="median ">{chances.median():.3f}<', rows[0])
+    assert re.search(rf'class="n_cells ">{len(chances)}<', rows[0])
+
+
+def test_numbers_colour_the_map_in_equal_parts():
+    points = np.random.default_rng(0).normal(size=(100, 2))
+    values = pd.Series(np.random.default_rng(1).permutation(100).astype(float))
+    values[7] = np.nan
+    series = _point_groups(points, values)
+    sizes = [len(group.pairs) for group in series]
+    assert sum(sizes) == 100
+    assert series[0].name == "unknown"
+    assert sizes[0] == 1
+    assert max(sizes[1:]) - min(sizes[1:]) <= 2
+    for group in series[1:]:
+        low, high = (float(end) for end in group.name.split(" – "))
+        rows = [np.flatnonzero((points.round(3) == pair).all(axis=1))[0] for pair in group.pairs]
+        assert low - 0.01 <= values[rows].min() <= values[rows].max() <= high + 0.01
+    assert [len(group.pairs) for group in _point_groups(points, values * 0)] == [1, 99]
+    assert len(_point_groups(points, values * np.nan)) == 1
 
 
 def test_nothing_of_the_user_is_markup(full):
@@ -305,7 +388,7 @@ def test_a_browser_draws_it_without_network(full):
 def test_a_run_without_warnings_labels_and_perturbations(tmp_path):
     write_report(**make_run(tmp_path, ["only"]))
     found = headings(tmp_path)
-    assert not {"Attention", "Perturbations"} & set(found)
+    assert not {"Attention", "Perturbations", "Cell types"} & set(found)
     assert "Map of the cells" in found
     assert "every step went as expected" in body(tmp_path)
     assert "nearest neighbours" not in body(tmp_path)  # one sample: nothing to compare

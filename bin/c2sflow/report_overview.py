@@ -1,0 +1,145 @@
+"""The report's first look: is the run good? Each figure with what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from c2sflow.report_annotation import agreement
+from c2sflow.report_inputs import Run
+from c2sflow.report_plots import Section, ratio, safe, total
+
+GOOD, LOOK, POOR, PLAIN = "good", "look", "poor", ""
+SIGNS = {GOOD: "✓", LOOK: "!", POOR: "✗", PLAIN: "·"}
+
+
+@dataclass
+class Finding:
+    """One line: a figure, what it is, how it stands, what that means, and where more is said."""
+
+    figure: str
+    title: str
+    state: str = PLAIN
+    meaning: str = ""
+    anchor: str = ""
+
+
+def overview(run: Run) -> list[Section]:
+    """The findings as tiles."""
+    tiles = "".join(map(_tile, _findings(run)))
+    legend = (
+        f"<strong>{SIGNS[GOOD]}</strong> as it should be, <strong>{SIGNS[LOOK]}</strong> have a "
+        f"look, <strong>{SIGNS[POOR]}</strong> do not go on before you know why. The bounds are "
+        "rules of thumb; each tile leads to its chapter."
+    )
+    return [Section("", legend, content=f'<div class="c2s-tiles">{tiles}</div>')]
+
+
+def _tile(finding: Finding) -> str:
+    sign = SIGNS[finding.state]
+    spoken = f" ({finding.state})" if finding.state else ""
+    return (
+        f'<a class="c2s-tile c2s-{finding.state or "plain"}" href="#{finding.anchor}">'
+        f'<span class="c2s-sign" aria-label="{finding.state or "figure"}">{sign}</span>'
+        f'<span class="c2s-figure">{finding.figure}</span>'
+        f'<span class="c2s-title">{finding.title}</span>'
+        f'<span class="c2s-meaning">{finding.meaning}<span hidden>{spoken}</span></span></a>'
+    )
+
+
+def _graded(value: float, good: float, look: float) -> str:
+    """`good` and `look` are the least (or, if good < look, the most) for each grade."""
+    if good > look:
+        return GOOD if value >= good else LOOK if value >= look else POOR
+    return GOOD if value <= good else LOOK if value <= look else POOR
+
+
+def _findings(run: Run) -> Iterator[Finding]:
+    yield from _cells(run)
+    yield from _embedding(run)
+    yield from _types(run)
+    yield from _predictions(run)
+    records = (*run.qc, *run.embed, *run.annotate, *run.perturb)
+    n_warnings = len({text for record in records for text in record["warnings"]})
+    meaning = "Read them first: just below." if n_warnings else "Every step went as expected."
+    yield Finding(
+        f"{n_warnings}", "warnings", LOOK if n_warnings else GOOD,
+        meaning, "warnings",
+    )  # fmt: skip
+
+
+def _cells(run: Run) -> Iterator[Finding]:
+    kept, given = total(run.qc, "n_cells_kept"), total(run.qc, "n_cells_in")
+    n_samples = f"{len(run.qc)} sample{'s' * (len(run.qc) != 1)}"
+    share = ratio(kept, given)
+    worst = min(run.qc, key=lambda r: ratio(r["n_cells_kept"], r["n_cells_in"]))
+    lost = 1 - ratio(worst["n_cells_kept"], worst["n_cells_in"])
+    meaning = f"{share:.0%} of those given, of {n_samples}."
+    if len(run.qc) > 1 and lost > 0.2:
+        meaning += f" Most were lost of {safe(worst['sample'])}: {lost:.0%}."
+    yield Finding(
+        f"{kept:,}", "cells kept", _graded(1 - lost, 0.8, 0.5), meaning, "quality-control"
+    )
+    lengths = [record for record in run.sentences if record["n_cells"]]
+    words = sum(shard["n_genes"] for record in lengths for shard in record["shards"])
+    if lengths:
+        mean = words / total(lengths, "n_cells")
+        meaning = "in its sentence, on average: what the model reads of it."
+        yield Finding(f"{mean:,.0f}", "genes a cell", PLAIN, meaning, "cell-sentences")
+
+
+def _embedding(run: Run) -> Iterator[Finding]:
+    cells = run.cells
+    if cells.neighbours is None:
+        yield Finding("—", "no map", LOOK, safe(cells.missing), "embedding")
+        return
+    if run.label_column and cells.obs[run.label_column].nunique() > 1:
+        found, chance = cells.agreement(run.label_column)
+        state = _graded(ratio(found - chance, 1 - chance), 0.5, 0.2)
+        meaning = (
+            "of a cell's nearest neighbours by the embedding share its "
+            f"{safe(run.label_column)} ({chance:.0%} by chance)."
+        )
+        yield Finding(f"{found:.0%}", "same label nearby", state, meaning, "embedding")
+    if cells.obs["sample"].nunique() > 1 and run.label_column != "sample":
+        found, chance = cells.agreement("sample")
+        state = LOOK if ratio(found - chance, 1 - chance) > 0.5 else PLAIN
+        meaning = f"of the neighbours share the sample ({chance:.0%} if samples were mixed)." + (
+            " A batch effect, unless the samples differ in biology." if state else ""
+        )
+        yield Finding(f"{found:.0%}", "same sample nearby", state, meaning, "embedding")
+
+
+def _types(run: Run) -> Iterator[Finding]:
+    if run.types is None or run.types["said"].isna().all():
+        return
+    same = agreement(run.types)
+    if same is not None:
+        meaning = f"of the cells are called by the model as in {safe(run.label_column)}."
+        yield Finding(
+            f"{same:.0%}", "cell types as labelled", _graded(same, 0.7, 0.4), meaning, "cell-types"
+        )
+        return
+    median = float(run.types["probability"].median())
+    meaning = f"of the cell type said, of {run.types['said'].nunique()} types."
+    yield Finding(
+        f"{median:.2f}", "median probability", _graded(median, 0.7, 0.4), meaning, "cell-types"
+    )
+
+
+def _predictions(run: Run) -> Iterator[Finding]:
+    if run.summary is not None and not run.summary.empty:
+        n = run.summary["n_predictions"]
+        cut, bad = (
+            float((run.summary[columns].sum(axis=1) * n).sum() / n.sum())
+            for columns in (["truncated_fraction"], ["invalid_fraction", "duplicate_fraction"])
+        )
+        state = max(_graded(cut, 0.05, 0.5), _graded(bad, 0.05, 0.3), key=list(SIGNS)[:3].index)
+        meaning = f"{bad:.0%} of their words are no new gene; {cut:.0%} were cut by their length."
+        yield Finding(f"{n.sum():,}", "predicted cells", state, meaning, "perturbations")
+    fit = run.provenance["rank_fit"]["r_squared"]
+    if run.summary is not None and fit == fit:
+        meaning = "How much of a gene's expression a predicted sentence can tell."
+        yield Finding(
+            f"R² {fit:.2f}", "rank to expression", _graded(fit, 0.8, 0.5), meaning, "cell-sentences"
+        )
