@@ -1,0 +1,75 @@
+"""How far the answers can be trusted before they are compared with anything measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from c2sflow.gene_agreement import gene_overlap
+from c2sflow.resampling import Figure, bootstrap_interval, share_interval, weights
+
+COUNTS = {"invalid": "c2s_invalid_genes", "repeated": "c2s_duplicate_genes"}
+
+
+def answer_figures(answers: pd.DataFrame, subject: str, seed: int) -> list[Figure]:
+    """Shares of the words that are no gene or repeat one, and of the answers that were cut.
+
+    Parameters
+    ----------
+    answers
+        c2s_n_predicted_genes, c2s_invalid_genes, c2s_duplicate_genes and c2s_finish_reason.
+    subject
+        The condition they are of.
+
+    Returns
+    -------
+    invalid_fraction and repeated_fraction (of all words said), cut_fraction (of the answers).
+    """
+    n = len(answers)
+    words = answers[["c2s_n_predicted_genes", *COUNTS.values()]].to_numpy(dtype=float)
+    shares = weights(n, seed)
+    said = shares @ words.sum(axis=1)
+    figures = []
+    for place, name in enumerate(COUNTS, 1):
+        values = np.divide(shares @ words[:, place], said, out=np.zeros_like(said), where=said > 0)
+        low, high = bootstrap_interval(values, (0, 1))
+        figures.append(
+            Figure(f"{name}_fraction", subject, "model", values[0], n, ci_low=low, ci_high=high)
+        )
+    cut = int((answers["c2s_finish_reason"] == "length").sum())
+    low, high = share_interval(cut, n)
+    figures.append(Figure("cut_fraction", subject, "model", cut / n, n, ci_low=low, ci_high=high))
+    return figures
+
+
+def novelty_figures(
+    answers: Sequence[Sequence], controls: Sequence[Sequence], subject: str, seed: int
+) -> list[Figure]:
+    """Share of an answer's genes that its own control cell does not hold as high.
+
+    1 - overlap of the answer with the control sentence cut to its length: 0 says that the model
+    copied the cell. Beside it the same of another control cell (the next one) instead of the
+    answer: how much two cells differ to which nothing was done.
+
+    Parameters
+    ----------
+    answers, controls
+        Genes of each answer and of its control cell, highest first.
+    """
+    others = [*controls[1:], *controls[:1]]
+    figures = []
+    for predictor, said in (("model", answers), ("another_control", others)):
+        values = np.array(
+            [1 - gene_overlap(genes, own) for genes, own in zip(said, controls, strict=True)]
+        )
+        values = values[np.isfinite(values)]
+        if not values.size or (predictor != "model" and len(controls) < 2):
+            continue
+        low, high = bootstrap_interval(weights(values.size, seed) @ values, (0, 1))
+        figures.append(
+            Figure("novelty", subject, predictor, values.mean(), values.size,
+                   ci_low=low, ci_high=high)
+        )  # fmt: skip
+    return figures

@@ -1,0 +1,246 @@
+"""Which cells of a run answer for a predicted perturbation, and the figures of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from c2sflow.accuracy import fit_components
+from c2sflow.choosing import equal_shares
+from c2sflow.draws import cell_draws
+from c2sflow.obs_queries import select_cells
+from c2sflow.perturbation_quality import (
+    MIN_CELLS,
+    Change,
+    Condition,
+    Group,
+    answer_shifts,
+    condition_figures,
+    mean_change,
+    mean_figures,
+    paired_figures,
+)
+from c2sflow.planning import is_control, is_perturbed
+from c2sflow.reconstruction import expression_from_ranks
+from c2sflow.resampling import Figure
+from c2sflow.run_cells import RunCells
+
+CONTROL = ""  # the name of the group of control cells; no label is empty
+
+
+def draw(cells: pd.DataFrame, rows: np.ndarray, most: int, seed: int, *more: str) -> np.ndarray:
+    """At most so many of the rows, in an order that a hash of seed and cell decides.
+
+    Parameters
+    ----------
+    cells
+        sample and cell_id of every cell.
+    rows
+        Positions to choose from.
+    """
+    draws = cell_draws(cells.iloc[rows], seed, "evaluation", *more)
+    return rows[sorted(range(len(rows)), key=draws.__getitem__)[:most]]
+
+
+@dataclass
+class Measured:
+    """Rows of the run's cells, in drawn order.
+
+    Attributes
+    ----------
+    labels
+        str (n_cells,): what each cell was measured under, "" for all others.
+    training
+        bool (n_cells,): cells that the model was trained on.
+    groups
+        Rows of the other cells by label, those of the control cells by `CONTROL`.
+    trained
+        The same of the training cells.
+    """
+
+    labels: np.ndarray
+    training: np.ndarray
+    groups: dict[str, np.ndarray]
+    trained: dict[str, np.ndarray]
+
+
+def find_measured(
+    obs: pd.DataFrame, column: str, control: str | None, training_cells: str | None, most: int,
+    seed: int,
+) -> Measured:  # fmt: skip
+    """Find the control and the measured cells, and draw some of each.
+
+    Parameters
+    ----------
+    obs
+        sample, cell_id and the columns below.
+    column
+        Column of obs that says under which perturbation a cell was measured.
+    control
+        pandas query that picks control cells; those labelled as control are control cells too.
+    training_cells
+        pandas query that picks the cells that the model was trained on; None: none.
+    most
+        Cells of all groups together, and of all training groups together.
+    """
+    untreated = is_control(obs[column]).to_numpy()
+    perturbed = is_perturbed(obs[column]).to_numpy()
+    if control is not None:
+        untreated |= select_cells(obs, control, "--control")
+        perturbed &= ~untreated  # whatever a control cell is labelled
+    training = np.zeros(len(obs), dtype=bool)
+    if training_cells is not None:
+        training = select_cells(obs, training_cells, "--training_cells")
+    labels = np.where(perturbed, obs[column].astype(str).str.strip(), CONTROL)
+    known = untreated | perturbed
+
+    def groups(chosen: np.ndarray) -> dict[str, np.ndarray]:
+        found = {CONTROL: np.flatnonzero(chosen & untreated)}
+        for name in sorted(set(labels[chosen & perturbed])):
+            found[name] = np.flatnonzero(chosen & (labels == name))
+        shares = equal_shares(most, {name: len(rows) for name, rows in found.items()})
+        return {name: draw(obs, rows, shares[name], seed) for name, rows in found.items()}
+
+    return Measured(labels, training, groups(known & ~training), groups(known & training))
+
+
+class _Groups:
+    """The measured cells in expression, in its principal components, and in X_c2s."""
+
+    def __init__(self, cells: RunCells, measured: Measured, seed: int):
+        self._cells = cells
+        blocks = {name: cells.expression(rows) for name, rows in measured.groups.items()}
+        self._components = fit_components(sparse.vstack(list(blocks.values()), "csr"), seed)
+        self.of = {name: self.group(rows) for name, rows in measured.groups.items()}
+        self.trained = {name: self.group(rows) for name, rows in measured.trained.items()}
+
+    def group(self, rows: np.ndarray) -> Group:
+        """Cells of the run that have an embedding."""
+        vectors = self._cells.obsm("X_c2s", rows)
+        known = np.isfinite(vectors).all(axis=1)
+        expression = self._cells.expression(rows[known])
+        return Group(
+            expression, {"expression_pcs": self.places(expression), "X_c2s": vectors[known]}
+        )
+
+    def spaces(self, expression: sparse.csr_matrix, vectors: np.ndarray) -> dict[str, np.ndarray]:
+        """Where cells with this expression and these embeddings lie."""
+        if not expression.shape[0]:
+            places = np.empty((0, self._components.n_components_))
+        else:
+            places = self._components.transform(expression)
+        return {"expression_pcs": places, "X_c2s": vectors}
+
+    def changes(self, trained: bool = False) -> dict[str, Change]:
+        """Mean change of every label that has cells enough, of the training cells or the others."""
+        groups = self.trained if trained else self.of
+        control = groups[CONTROL] if len(groups[CONTROL]) >= MIN_CELLS else self.of[CONTROL]
+        return {
+            name: mean_change(group, control)
+            for name, group in groups.items()
+            if name != CONTROL and len(group) >= MIN_CELLS
+        }
+
+
+def perturbation_figures(
+    cells: RunCells, answers: pd.DataFrame, measured: Measured, most: int, seed: int
+) -> tuple[list[Figure], list[str]]:
+    """Figures of every condition that has measured cells, and what is to be known of them.
+
+    Parameters
+    ----------
+    answers
+        From `RunCells.answers`; those to cells that the model was trained on are left out.
+    measured
+        From `find_measured`.
+    most
+        Answers of all conditions together that are looked at.
+    """
+    answers = answers[~measured.training[answers["source"]]]
+    labels = _labels_of(answers, measured.groups)
+    notes = [f"{name}: no cell was measured under it" for name in labels if not labels[name]]
+    own = measured.labels[answers["source"]]  # of the cells that the answers are to
+    wanted = answers["condition"].astype(str).map(labels).to_numpy()
+    paired = {n for n in labels if labels[n] and (own == wanted)[answers["condition"] == n].all()}
+    # An answer to a cell that something was done to is no prediction from a control cell.
+    kept = answers["condition"].isin(paired).to_numpy() | (own == CONTROL)
+    drawn = _draw_answers(answers[kept], [name for name in labels if labels[name]], most, seed)
+    figures: list[Figure] = []
+    for name in sorted(paired):
+        own = cells.sentences(drawn[name]["source"].to_numpy())
+        figures += paired_figures(name, cells.said(drawn[name])[0], own, seed)
+    if unpaired := sorted(drawn.keys() - paired):
+        if len(measured.groups[CONTROL]) < MIN_CELLS:
+            notes.append(f"{len(measured.groups[CONTROL])} control cells: too few to compare with")
+            unpaired = []
+        else:
+            groups = _Groups(cells, measured, seed)
+            changes, trained = groups.changes(), groups.changes(trained=True)
+        for name in unpaired:
+            label = labels[name]
+            condition = _condition(cells, groups, drawn[name], groups.of[label])
+            if min(len(condition.source), len(condition.measured)) < MIN_CELLS:
+                notes.append(f"{name}: fewer than {MIN_CELLS} predicted or measured cells")
+                continue
+            of_training = [trained[label]] if label in trained else list(trained.values())
+            condition.trained = _mean_of(of_training)
+            others = _mean_of([change for other, change in changes.items() if other != label])
+            figures += condition_figures(name, condition, groups.of[CONTROL], others, seed)
+    return [*figures, *mean_figures(figures, seed)], notes
+
+
+def _labels_of(answers: pd.DataFrame, known: Mapping[str, np.ndarray]) -> dict[str, str | None]:
+    """Label of the cells measured under each condition: its own name, or the perturbation's."""
+    pairs = answers[["condition", "perturbation"]].astype(str).drop_duplicates("condition")
+    return {
+        condition: next((n for n in (condition, name) if n in known and len(known[n])), None)
+        for condition, name in pairs.itertuples(index=False)
+    }
+
+
+def _draw_answers(
+    answers: pd.DataFrame, names: Sequence[str], most: int, seed: int
+) -> dict[str, pd.DataFrame]:
+    """Some answers of each condition, in drawn order."""
+    groups = {name: answers[answers["condition"] == name] for name in names}
+    shares = equal_shares(most, {name: len(rows) for name, rows in groups.items()})
+    drawn = {}
+    for name, rows in groups.items():
+        # Answers to one cell are told apart by their place among them.
+        number = rows.groupby(["sample", "source_cell"], observed=True).cumcount().astype(str)
+        ids = rows.assign(cell_id=rows["source_cell"].astype(str) + "\0" + number)
+        chosen = draw(ids, np.arange(len(rows)), shares[name], seed, name)
+        drawn[name] = rows.iloc[chosen]
+    return drawn
+
+
+def _condition(
+    cells: RunCells, groups: _Groups, answers: pd.DataFrame, measured: Group
+) -> Condition:
+    """Predicted cells as `perturbation_quality` wants them; without answers that hold no gene."""
+    said, vectors = cells.said(answers)
+    source = cells.obsm("X_c2s", answers["source"].to_numpy())
+    known = np.isfinite(vectors).all(axis=1) & np.isfinite(source).all(axis=1)
+    known &= np.array([genes.size > 0 for genes in said])
+    said = [genes for genes, kept in zip(said, known, strict=True) if kept]
+    rows = answers["source"].to_numpy()[known]
+    origin = groups.group(rows)
+    shift = answer_shifts(said, cells.sentences(rows), len(cells.genes), cells.fit)
+    spoken = expression_from_ranks(
+        said, len(cells.genes), cells.fit["slope"], cells.fit["intercept"]
+    )
+    moved = groups.spaces((origin.expression + shift).tocsr(), vectors[known])
+    return Condition(spoken, shift, origin, moved, measured)
+
+
+def _mean_of(changes: Sequence[Change]) -> Change | None:
+    if not changes:
+        return None
+    spaces = {
+        space: np.mean([change[1][space] for change in changes], axis=0) for space in changes[0][1]
+    }
+    return np.mean([change[0] for change in changes], axis=0), spaces

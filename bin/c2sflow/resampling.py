@@ -1,0 +1,109 @@
+"""Figures and how sure they are: bootstrap over cells, and the table that all evaluations share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+N_RESAMPLES = 200
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of an evaluation.
+
+    Attributes
+    ----------
+    metric
+        Its name, see docs/output.md.
+    subject
+        What it is of: a perturbation, a cell type, a sample; "" for all together.
+    predictor
+        What made the prediction: the model, or a baseline.
+    value
+        NaN where it is not defined.
+    n
+        Cells (or answers, or conditions) it is a figure of.
+    space
+        Where cells are compared, such as X_c2s.
+    ci_low, ci_high
+        95 % interval; NaN where there is none.
+    n_reference
+        Measured cells that it is compared with.
+    """
+
+    metric: str
+    subject: str
+    predictor: str
+    value: float
+    n: int
+    space: str = ""
+    ci_low: float = np.nan
+    ci_high: float = np.nan
+    n_reference: int | None = None
+
+
+COLUMNS = ("metric", "subject", "space", "predictor", "value", "ci_low", "ci_high", "n")
+COLUMNS += ("n_reference",)
+
+
+def figures_table(figures: Iterable[Figure]) -> pd.DataFrame:
+    """A row for each figure, in the columns of `COLUMNS`."""
+    table = pd.DataFrame([asdict(figure) for figure in figures], columns=COLUMNS)
+    return table.astype({"n": "int64", "n_reference": "Int64"})
+
+
+def weights(n: int, seed: int, *more: int, n_resamples: int = N_RESAMPLES) -> np.ndarray:
+    """Shares of n cells in bootstrap resamples.
+
+    Parameters
+    ----------
+    n
+        Cells.
+    seed, more
+        Decide the resamples: groups of cells that are drawn apart need other numbers.
+
+    Returns
+    -------
+    float64 (1 + n_resamples, n), rows sum to 1. The first row is the cells as they are, so that
+    the first of the statistics of all rows is the value, and the others its replicates.
+    """
+    drawn = np.random.default_rng([seed, *more]).multinomial(n, np.full(n, 1 / n), n_resamples)
+    return np.vstack([np.ones(n), drawn]) / n
+
+
+def bootstrap_interval(
+    values: np.ndarray, bounds: tuple[float, float] = (-np.inf, np.inf)
+) -> tuple[float, float]:
+    """95 % interval of a value from its bootstrap replicates.
+
+    The percentiles of the replicates, moved so that their mean is the value. Statistics of a
+    distance are larger in resamples, where cells repeat, than in the sample; unmoved, the
+    interval would lie above the value.
+
+    Parameters
+    ----------
+    values
+        The value, and after it its replicates.
+    bounds
+        What the statistic can be at least and at most.
+    """
+    value, replicates = values[0], values[1:][np.isfinite(values[1:])]
+    if not np.isfinite(value) or replicates.size < 2:
+        return np.nan, np.nan
+    tail = (1 - LEVEL) / 2
+    low, high = value + np.quantile(replicates - replicates.mean(), [tail, 1 - tail])
+    return float(max(low, bounds[0])), float(min(high, bounds[1]))
+
+
+def share_interval(hits: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of independent cells (scipy)."""
+    if not n:
+        return np.nan, np.nan
+    found = binomtest(hits, n).proportion_ci(LEVEL, method="wilson")
+    return float(found.low), float(found.high)

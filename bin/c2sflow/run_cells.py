@@ -1,0 +1,233 @@
+"""The cells of a run, read from the files of its steps: a few rows at a time, in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from anndata.io import read_elem, sparse_dataset
+from scipy import sparse
+
+from c2sflow.errors import UserError
+from c2sflow.merging import concat_obs, outer_genes
+from c2sflow.provenance import read_json
+from c2sflow.reconstruction import RankFit
+
+
+@dataclass
+class RunFiles:
+    """Where the files of the steps lie.
+
+    Attributes
+    ----------
+    samples
+        samples.json of VALIDATE: the samples and their order.
+    qc_dir, sentences_dir, shards_dir, embeddings_dir
+        <id>.h5ad; <id>.sentences.json; <shard>.parquet; <shard>.embedding.h5ad.
+    perturbed_dir
+        <shard>.perturbed.parquet; None without predictions.
+    """
+
+    samples: Path
+    qc_dir: Path
+    sentences_dir: Path
+    shards_dir: Path
+    embeddings_dir: Path
+    perturbed_dir: Path | None = None
+
+
+@dataclass
+class _Part:
+    """A sample or shard: its files, and which rows of the run it holds."""
+
+    path: Path
+    first: int
+    n_cells: int
+    columns: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
+    words: dict[str, int] = field(default_factory=dict)
+
+
+class RunCells:
+    """Every cell that passed QC, in the order of the run.
+
+    Attributes
+    ----------
+    obs
+        A row for each cell: every column of obs, and cell_id and sample as text.
+    genes
+        Symbols of all samples (outer join): the columns of `expression`.
+    fit
+        slope and intercept of the rank fit of the whole run.
+
+    Raises
+    ------
+    UserError
+        If a file is missing or broken.
+    """
+
+    def __init__(self, files: RunFiles):
+        self._files = files
+        ids = [sample["id"] for sample in read_json(files.samples)]
+        summaries = [read_json(files.sentences_dir / f"{i}.sentences.json") for i in ids]
+        self.genes, columns = outer_genes([pd.Index(s["symbols"]) for s in summaries])
+        self.fit = sum((RankFit(*s["rank_fit_sums"]) for s in summaries), RankFit()).solve()
+        self._samples: list[_Part] = []
+        self._shards: dict[str, _Part] = {}
+        frames, start = [], 0
+        for name, summary, own in zip(ids, summaries, columns, strict=True):
+            path = files.qc_dir / f"{name}.h5ad"
+            obs = _read(path, lambda file: read_elem(file["obs"]))
+            words = dict(zip(summary["genes"], own.tolist(), strict=True))
+            self._samples.append(_Part(path, start, len(obs), own, words))
+            for shard in summary["shards"]:
+                part = _Part(Path(shard["name"]), start, shard["n_cells"], own, words)
+                self._shards[shard["name"]] = part
+                start += shard["n_cells"]
+            frames.append(obs)
+        names = np.concatenate([frame.index.to_numpy(dtype=object) for frame in frames])
+        obs = concat_obs(frames).reset_index(drop=True)
+        self.obs = obs.assign(cell_id=names.astype(str), sample=obs["sample"].astype(str))
+
+    def expression(self, rows: np.ndarray) -> sparse.csr_matrix:
+        """Log-normalised expression (log10), CSR float32 (n_rows, n_genes)."""
+
+        def read(part: _Part, own: np.ndarray) -> sparse.csr_matrix:
+            block = _read(part.path, lambda file: sparse_dataset(file["X"])[own])
+            block = sparse.csr_matrix(block, dtype=np.float32)
+            shape = (len(own), len(self.genes))
+            return sparse.csr_matrix((block.data, part.columns[block.indices], block.indptr), shape)
+
+        blocks = self._gather(rows, self._samples, read)
+        return sparse.vstack([sparse.csr_matrix((0, len(self.genes)), dtype=np.float32), *blocks])[
+            _places(rows)
+        ]
+
+    def obsm(self, key: str, rows: np.ndarray) -> np.ndarray:
+        """X_c2s, or an array of the input's obsm: float32 (n_rows, width)."""
+        if key == "X_c2s":
+            folder = self._files.embeddings_dir
+
+            def path(part: _Part) -> Path:
+                return folder / f"{part.path}.embedding.h5ad"
+        else:
+
+            def path(part: _Part) -> Path:
+                return part.path
+
+        def read(part: _Part, own: np.ndarray) -> np.ndarray:
+            return _read(path(part), lambda file: file[f"obsm/{key}"][own].astype(np.float32))
+
+        parts = list(self._shards.values()) if key == "X_c2s" else self._samples
+        blocks = self._gather(rows, parts, read)
+        return np.concatenate(blocks)[_places(rows)] if blocks else np.empty((0, 0), np.float32)
+
+    def sentences(self, rows: np.ndarray) -> list[np.ndarray]:
+        """The cells' sentences: columns of their genes, highest first."""
+
+        def read(part: _Part, own: np.ndarray) -> list[np.ndarray]:
+            path = self._files.shards_dir / f"{part.path}.parquet"
+            texts = _read_parquet(path, ["cell_sentence"])["cell_sentence"].take(own).to_pylist()
+            return [sentence_columns(text, part.words) for text in texts]
+
+        blocks = self._gather(rows, list(self._shards.values()), read)
+        found = [genes for block in blocks for genes in block]
+        return [found[place] for place in _places(rows)]
+
+    def _gather(self, rows: np.ndarray, parts: Sequence[_Part], read: Callable) -> list:
+        """What `read` gives of each part that holds some of the rows, in ascending order."""
+        ordered = np.sort(rows)
+        blocks = []
+        for part in parts:
+            first, last = np.searchsorted(ordered, [part.first, part.first + part.n_cells])
+            if first < last:
+                blocks.append(read(part, ordered[first:last] - part.first))
+        return blocks
+
+    def positions(self, samples: Sequence[str], cell_ids: Sequence[str]) -> np.ndarray:
+        """Row of each cell."""
+        index = pd.MultiIndex.from_frame(self.obs[["sample", "cell_id"]])
+        return index.get_indexer(pd.MultiIndex.from_arrays([samples, cell_ids]))
+
+    def answers(self) -> pd.DataFrame:
+        """What is known of each prediction but its sentence and embedding.
+
+        Returns
+        -------
+        condition, perturbation, sample, source_cell, the counts of c2sflow.predictions; shard,
+        row (in its file) and source (row of the source cell in `obs`). Empty without predictions.
+        """
+        columns = ["source_cell", "condition", "perturbation", "sample", "c2s_n_predicted_genes"]
+        columns += ["c2s_invalid_genes", "c2s_duplicate_genes", "c2s_finish_reason"]
+        frames = []
+        for name, path in self._predicted().items():
+            frame = _read_parquet(path, columns).to_pandas()
+            frames.append(frame.assign(shard=name, row=np.arange(len(frame))))
+        if not frames:
+            return pd.DataFrame(columns=[*columns, "shard", "row", "source"])
+        found = pd.concat(frames, ignore_index=True)
+        names = found["sample"].astype(str), found["source_cell"].astype(str)
+        return found.assign(source=self.positions(*names))
+
+    def said(self, answers: pd.DataFrame) -> tuple[list[np.ndarray], np.ndarray]:
+        """Sentences (columns of the genes) and X_c2s of these rows of `answers`, in order."""
+        genes: list = [None] * len(answers)
+        vectors: np.ndarray | None = None
+        paths = self._predicted()
+        places = pd.Series(range(len(answers)), index=answers.index)
+        for name, rows in answers.groupby("shard"):
+            table = _read_parquet(paths[name], ["c2s_sentence", "X_c2s"]).take(
+                rows["row"].to_numpy()
+            )
+            width = table.schema.field("X_c2s").type.list_size
+            block = table["X_c2s"].combine_chunks().flatten().to_numpy().reshape(-1, width)
+            if vectors is None:
+                vectors = np.empty((len(answers), width), dtype=np.float32)
+            own = places[rows.index].to_numpy()
+            vectors[own] = block
+            for place, text in zip(own, table["c2s_sentence"].to_pylist(), strict=True):
+                genes[place] = sentence_columns(text, self._shards[name].words)
+        return genes, np.empty((0, 0), np.float32) if vectors is None else vectors
+
+    def _predicted(self) -> dict[str, Path]:
+        folder = self._files.perturbed_dir
+        if folder is None:
+            return {}
+        paths = {name: folder / f"{name}.perturbed.parquet" for name in self._shards}
+        return {name: path for name, path in paths.items() if path.exists()}
+
+
+def sentence_columns(text: str, words: dict[str, int]) -> np.ndarray:
+    """Columns of the genes of a sentence, int64."""
+    return np.array([words[word] for word in text.split()], dtype=np.int64)
+
+
+def _places(rows: np.ndarray) -> np.ndarray:
+    """Where each of the rows stands when they are sorted."""
+    return np.argsort(np.argsort(rows, kind="stable"), kind="stable")
+
+
+def _read(path: Path, get: Callable) -> object:
+    try:
+        with h5py.File(path) as file:
+            return get(file)
+    except (OSError, KeyError) as error:
+        raise _broken(path, error) from None
+
+
+def _read_parquet(path: Path, columns: list[str]) -> object:
+    try:
+        table = pq.read_table(path, columns=columns)
+        if missing := set(columns) - set(table.column_names):
+            raise KeyError(missing)
+        return table
+    except (OSError, KeyError, ValueError) as error:
+        raise _broken(path, error) from None
+
+
+def _broken(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path.name} is missing or broken ({error}); run again with -resume")
