@@ -4,6 +4,7 @@
 include { ANNOTATE  } from './modules/annotate'
 include { DEMO      } from './modules/demo'
 include { EMBED     } from './modules/embed'
+include { EVALUATE  } from './modules/evaluate'
 include { FETCH     } from './modules/fetch'
 include { MERGE     } from './modules/merge'
 include { MODEL     } from './modules/model'
@@ -96,18 +97,29 @@ workflow {
     )
     PERTURBATION.out.plan.subscribe { plan -> log.info(plan.text.trim()) }
 
+    // Without --evaluate no options come, and nothing runs.
+    evaluating = options.filter { steps -> steps.evaluating }.map { steps -> steps.evaluate }
+    cells = QC.out.cells.map { _meta, h5ad -> h5ad }
+    EVALUATE(
+        VALIDATE.out.samples, byName(cells), byName(SENTENCES.out.summary),
+        byName(shards.map { _meta, shard, _genes -> shard }), byName(EMBED.out.embeddings),
+        byName(ANNOTATE.out.annotations), byName(PERTURBATION.out.predictions), evaluating, code('evaluate'),
+    )
+    evaluation = EVALUATE.out.tables.ifEmpty([])
+
     provenance = [name: workflow.manifest.name, version: workflow.manifest.version, revision: commit]
     MERGE(
         VALIDATE.out.samples, VALIDATE.out.options, MODEL.out.description,
-        byName(QC.out.cells.map { _meta, h5ad -> h5ad }.mix(QC.out.summary)),
+        byName(cells.mix(QC.out.summary)),
         byName(SENTENCES.out.summary), byName(EMBED.out.embeddings), byName(ANNOTATE.out.annotations),
-        byName(PERTURBATION.out.predictions), PERTURBATION.out.counts,
+        byName(PERTURBATION.out.predictions), PERTURBATION.out.counts, evaluation,
         toJson(provenance), code('merge'),
     )
     // MERGE.out.results: [c2s.h5ad, [c2s_perturbed.h5ad] or [], [table of the predictions] or []]
     REPORT(
         MERGE.out.results, byName(QC.out.summary), byName(SENTENCES.out.summary),
         byName(EMBED.out.stats.mix(ANNOTATE.out.stats, PERTURBATION.out.stats)), ATTENTION_MAPS.out.pairs, PERTURBATION.out.effects,
+        evaluation,
         file("${projectDir}/assets/multiqc_config.yml"), options.map { steps -> steps.report }, code('report'),
     )
 
@@ -115,7 +127,7 @@ workflow {
     // its faults stop the run would be one more error
     versions = VALIDATE.out.versions.combine(options).map { process, lines, _options -> [process, lines] }.mix(
         MODEL.out.versions, QC.out.versions, SENTENCES.out.versions, EMBED.out.versions, ANNOTATE.out.versions,
-        ATTENTION_MAPS.out.versions, PERTURBATION.out.versions, MERGE.out.versions, REPORT.out.versions,
+        ATTENTION_MAPS.out.versions, PERTURBATION.out.versions, EVALUATE.out.versions, MERGE.out.versions, REPORT.out.versions,
     )
     toYaml(versions).collectFile(name: 'software_versions.yml', storeDir: record, sort: true)
 
@@ -123,7 +135,7 @@ workflow {
         if (workflow.success) {
             def predicts = params.perturbations || params.perturbation_column
             def made = ['c2s.h5ad': true, 'c2s_perturbed.h5ad': predicts, 'report.html': true]
-            tellResults(params.outdir, made + [perturbation: predicts, attention: "${params.attention_maps}" != '0'])
+            tellResults(params.outdir, made + [perturbation: predicts, attention: "${params.attention_maps}" != '0', evaluation: "${params.evaluate}" == 'true'])
         }
         else {
             log.info('\nNot finished. With -resume, the next run starts from what was done.')

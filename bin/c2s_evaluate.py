@@ -6,7 +6,8 @@ import click
 from c2s_script import run
 
 FOLDER = click.Path(exists=True, file_okay=False)
-FILES = ("samples", "qc_dir", "sentences_dir", "shards_dir", "embeddings_dir", "perturbed_dir")
+FILES = ("samples", "qc_dir", "sentences_dir", "shards_dir", "embeddings_dir")
+FILES += ("annotations_dir", "perturbed_dir")
 
 
 @click.command(help=__doc__)
@@ -15,6 +16,7 @@ FILES = ("samples", "qc_dir", "sentences_dir", "shards_dir", "embeddings_dir", "
 @click.option("--sentences-dir", required=True, type=FOLDER, help="<id>.sentences.json.")
 @click.option("--shards-dir", required=True, type=FOLDER, help="<shard>.parquet of SENTENCES.")
 @click.option("--embeddings-dir", required=True, type=FOLDER, help="<shard>.embedding.h5ad.")
+@click.option("--annotations-dir", type=FOLDER, help="<shard>.annotation.parquet, if any.")
 @click.option("--perturbed-dir", type=FOLDER, help="<shard>.perturbed.parquet, if any.")
 @click.option("--label-column", help="Column of obs with cell types.")
 @click.option("--evaluation-key", help="Array of the input's obsm to score beside X_c2s.")

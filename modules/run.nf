@@ -30,6 +30,8 @@ def stepOptions(Map groups) {
     def predicting = groups.perturbation.keySet() - drawing - screening - ['max_predictions']
     def origin = ['model', 'model_revision']
     def per_sample = ['organism', 'input_state', 'gene_symbols']
+    def scoring = groups.evaluation.findAll { name, _value -> name != 'evaluate' }
+    scoring.measured_column = scoring.measured_column ?: groups.perturbation.perturbation_column
     def seed = groups.sentences.subMap(['seed'])
     def embedding = groups.embedding.findAll { name, _value -> name != 'attention_maps' }
     def engine = groups.model.findAll { name, _value -> !(name in origin + ['model_cache']) }
@@ -45,6 +47,8 @@ def stepOptions(Map groups) {
         plan: groups.perturbation.subMap(drawing + sizing) + seed,
         perturb: groups.perturbation.subMap(predicting) + embedding + engine + seed,
         effects: groups.perturbation.subMap(screening) + seed,
+        evaluating: groups.evaluation.evaluate,
+        evaluate: scoring + groups.report.subMap(['label_column']) + groups.perturbation.subMap(['control']) + seed,
         report: groups.report.findAll { name, _value -> name != 'store_umap' },
     ]
 }

@@ -23,15 +23,14 @@ from c2sflow.accuracy import (
     majority,
 )
 from c2sflow.answer_trust import answer_figures, novelty_figures
+from c2sflow.evaluation_tables import write_table
 from c2sflow.measured_perturbations import draw, find_measured, perturbation_figures
-from c2sflow.provenance import write_beside, write_json
+from c2sflow.provenance import write_json
 from c2sflow.reconstruction_quality import reconstruction_figures
 from c2sflow.resampling import Figure, figures_table
 from c2sflow.run_cells import RunCells, RunFiles
 
 LOGGER = logging.getLogger(__name__)
-TSV = {"sep": "\t", "index": False, "float_format": "%.6g"}
-ANNOTATION = "c2s_cell_type"  # column of obs that annotation makes
 
 
 @dataclass
@@ -96,8 +95,7 @@ def write_evaluation(files: RunFiles, outdir: Path, settings: Settings) -> None:
         tables["perturbation"] = figures_table(figures)
     for name, table in tables.items():
         if len(table):
-            with write_beside(outdir / "evaluation" / f"{name}.tsv") as partial:
-                table.to_csv(partial, **TSV)
+            write_table(table, outdir / "evaluation" / f"{name}.tsv")
             LOGGER.info("evaluation: %s: %d figures", name, len(table))
     write_json(outdir / "evaluation" / "notes.json", notes)
     for note in (note for found in notes.values() for note in found):
@@ -153,8 +151,8 @@ def _accuracy(cells: RunCells, settings: Settings, notes: list[str]) -> dict[str
         found, confusion = embedding_accuracy(vectors, truth, space, seed)
         figures += found
         tables.append(confusion)
-    if ANNOTATION in cells.obs:
-        said = cells.obs[ANNOTATION].iloc[rows].astype(object).where(lambda s: s.notna(), "")
+    said = cells.said_types(rows)
+    if said is not None:
         figures += label_figures(truth, said, "annotation", "", seed)
         tables.append(confusion_table(truth, said, "annotation", ""))
     confusion = pd.concat(tables, ignore_index=True)

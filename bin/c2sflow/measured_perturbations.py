@@ -123,9 +123,7 @@ class _Groups:
         vectors = self._cells.obsm("X_c2s", rows)
         known = np.isfinite(vectors).all(axis=1)
         expression = self._cells.expression(rows[known])
-        return Group(
-            expression, {"expression_pcs": self.places(expression), "X_c2s": vectors[known]}
-        )
+        return Group(expression, self.spaces(expression, vectors[known]))
 
     def spaces(self, expression: sparse.csr_matrix, vectors: np.ndarray) -> dict[str, np.ndarray]:
         """Where cells with this expression and these embeddings lie."""

@@ -16,6 +16,7 @@ from multiqc.types import Anchor
 from c2sflow import (
     report_annotation,
     report_effects,
+    report_evaluation,
     report_overview,
     report_results,
     report_sections,
@@ -39,6 +40,7 @@ CHAPTERS = {
     "Perturbations": report_results.perturbations,
     "Effects of the perturbations": report_effects.effects,
     "Screen": report_effects.screen,
+    "Evaluation": report_evaluation.evaluation,
 }
 # Less of MultiQC's own banner, and tables and prompts that read well.
 STYLE = """
@@ -76,6 +78,7 @@ def write_report(
     perturbation_summary: Path | None = None,
     attention_pairs: Path | None = None,
     effects_dir: Path | None = None,
+    evaluation_dir: Path | None = None,
     label_column: str | None = None,
 ) -> None:
     """Write report.html.
@@ -90,6 +93,8 @@ def write_report(
         Table of PAIRS, if there are attention maps.
     effects_dir
         Tables and effects.json of EFFECTS, if there are predictions.
+    evaluation_dir
+        Tables and notes.json of EVALUATE, if it ran.
     multiqc_config
         Configuration of MultiQC.
     outdir
@@ -104,7 +109,8 @@ def write_report(
     """
     run = read_run(
         h5ad, qc_dir, sentences_dir, stats_dir,
-        perturbed, perturbation_summary, attention_pairs, effects_dir, label_column,
+        perturbed, perturbation_summary, attention_pairs, effects_dir, evaluation_dir,
+        label_column,
     )  # fmt: skip
     page = _render(run, multiqc_config)
     with write_beside(outdir / "report.html") as partial:

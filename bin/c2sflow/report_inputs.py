@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
 import pandas as pd
 from anndata.io import read_elem
 
+from c2sflow.evaluation_tables import read_evaluation
 from c2sflow.provenance import read_json
 from c2sflow.report_map import CellMap, read_map
 
@@ -46,6 +47,8 @@ class Run:
         The strongest gene pairs of each label.
     effects, screen, notes
         Tables of EFFECTS, and what is to be known of them.
+    evaluation, evaluation_notes
+        The same of EVALUATE, by name.
     """
 
     qc: list[dict]
@@ -63,6 +66,8 @@ class Run:
     effects: pd.DataFrame | None = None
     screen: pd.DataFrame | None = None
     notes: dict[str, list[str]] | None = None
+    evaluation: dict[str, pd.DataFrame] = field(default_factory=dict)
+    evaluation_notes: dict[str, list[str]] = field(default_factory=dict)
 
 
 def read_run(
@@ -74,6 +79,7 @@ def read_run(
     perturbation_summary: Path | None = None,
     attention_pairs: Path | None = None,
     effects_dir: Path | None = None,
+    evaluation_dir: Path | None = None,
     label_column: str | None = None,
 ) -> Run:
     """Read what `c2sflow.report.write_report` is given; no matrix but X_c2s is touched."""
@@ -96,6 +102,8 @@ def read_run(
         summary=_read_table(perturbation_summary) if perturbation_summary else None,
         pairs=_read_pairs(attention_pairs) if attention_pairs else None,
         **(_read_effects(effects_dir) if effects_dir else {}),
+        evaluation=read_evaluation(evaluation_dir) if evaluation_dir else {},
+        evaluation_notes=read_json(evaluation_dir / "notes.json") if evaluation_dir else {},
     )
 
 

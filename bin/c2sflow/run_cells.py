@@ -29,8 +29,8 @@ class RunFiles:
         samples.json of VALIDATE: the samples and their order.
     qc_dir, sentences_dir, shards_dir, embeddings_dir
         <id>.h5ad; <id>.sentences.json; <shard>.parquet; <shard>.embedding.h5ad.
-    perturbed_dir
-        <shard>.perturbed.parquet; None without predictions.
+    annotations_dir, perturbed_dir
+        <shard>.annotation.parquet and <shard>.perturbed.parquet; None without.
     """
 
     samples: Path
@@ -38,6 +38,7 @@ class RunFiles:
     sentences_dir: Path
     shards_dir: Path
     embeddings_dir: Path
+    annotations_dir: Path | None = None
     perturbed_dir: Path | None = None
 
 
@@ -137,6 +138,20 @@ class RunCells:
         blocks = self._gather(rows, list(self._shards.values()), read)
         found = [genes for block in blocks for genes in block]
         return [found[place] for place in _places(rows)]
+
+    def said_types(self, rows: np.ndarray) -> np.ndarray | None:
+        """The cell type that the model said, str (n_rows,); None if it was not asked."""
+        folder = self._files.annotations_dir
+        if folder is None:
+            return None
+
+        def read(part: _Part, own: np.ndarray) -> np.ndarray:
+            table = _read_parquet(folder / f"{part.path}.annotation.parquet", ["c2s_cell_type"])
+            types = table["c2s_cell_type"].to_pandas().astype(object)
+            return types.where(types.notna(), "").to_numpy(dtype=object)[own]
+
+        blocks = self._gather(rows, list(self._shards.values()), read)
+        return np.concatenate([np.empty(0, dtype=object), *blocks])[_places(rows)]
 
     def _gather(self, rows: np.ndarray, parts: Sequence[_Part], read: Callable) -> list:
         """What `read` gives of each part that holds some of the rows, in ascending order."""

@@ -11,6 +11,7 @@ import pandas as pd
 from anndata.io import read_elem
 
 from c2sflow import __version__
+from c2sflow.evaluation_tables import read_evaluation
 from c2sflow.merging import Sample, merge_samples
 from c2sflow.predictions import merge_predictions, summarise
 from c2sflow.prompts import (
@@ -86,6 +87,7 @@ def merge_run(
     plan: Path | None = None,
     pipeline: Mapping[str, str] | None = None,
     annotations_dir: Path | None = None,
+    evaluation_dir: Path | None = None,
 ) -> None:
     """Write c2s.h5ad and, if there are predictions, c2s_perturbed.h5ad and their summary.
 
@@ -97,6 +99,8 @@ def merge_run(
         Where the steps' files lie, named by sample and shard.
     plan
         plan.json of PLAN: how many cells of each shard are perturbed.
+    evaluation_dir
+        Tables of EVALUATE, which ``uns["c2s"]["evaluation"]`` gets.
     outdir
         Gets the results.
     pipeline
@@ -114,6 +118,8 @@ def merge_run(
     rank_fit = sum((RankFit(*sentences[i]["rank_fit_sums"]) for i in ids), RankFit()).solve()
     groups = read_json(options)
     uns = provenance(groups, read_json(model), sheet, reports, rank_fit, pipeline or {})
+    if evaluation_dir is not None:
+        uns["evaluation"] = read_evaluation(evaluation_dir)
     parts = [
         Sample(
             id=sample["id"],

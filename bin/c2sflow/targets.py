@@ -37,6 +37,9 @@ class Targets:
     perturbation_column: str | None = None
     control: str | None = None
     context: str | None = None
+    measured_column: str | None = None
+    training_cells: str | None = None
+    evaluation_key: str | None = None
     treatments: list[Treatment] = field(default_factory=list)
     gene_sets: dict[str, list[str]] = field(default_factory=dict)
     vocabulary: frozenset[str] = frozenset()
@@ -46,6 +49,7 @@ class Targets:
     labelled: Counter = field(default_factory=Counter)
     labelled_controls: Counter = field(default_factory=Counter)
     contexts: set = field(default_factory=set)
+    n_training_cells: int = 0
     genes: list[np.ndarray] = field(default_factory=list)
 
     @property
@@ -55,7 +59,7 @@ class Targets:
 
     def look_at(self, obs: pd.DataFrame, where: str, faults: Faults) -> None:
         """Check the columns that the run needs in one sample, and count its cells."""
-        for option in ("label_column", "perturbation_column", "context"):
+        for option in ("label_column", "perturbation_column", "context", "measured_column"):
             name = getattr(self, option)
             if name is not None and name not in obs:
                 faults.append(f"{where}: --{option} {name}: obs has no such column ({_some(obs)})")
@@ -66,6 +70,7 @@ class Targets:
                 known += self.treatment_columns
             with faults.collect():
                 check_fields(prompt, known, where)
+        self._count_training_cells(obs, where, faults)
         controls = self._count_controls(obs, where, faults)
         perturbed = controls
         if self.perturbation_column in obs:
@@ -93,6 +98,24 @@ class Targets:
             if len(faults) > n_faults:
                 self.unknown.add(query)
         return controls
+
+    def _count_training_cells(self, obs: pd.DataFrame, where: str, faults: Faults) -> None:
+        if self.training_cells is not None:
+            n_faults = len(faults)
+            with faults.collect(f"{where}: "):
+                chosen = select_cells(obs, self.training_cells, "--training_cells")
+                self.n_training_cells += int(chosen.sum())
+            if len(faults) > n_faults:
+                self.n_training_cells += 1  # one fault is enough
+
+    def look_at_obsm(self, names: Iterable[str], where: str, faults: Faults) -> None:
+        """Whether a sample has the embedding to compare with."""
+        names = list(names)
+        if self.evaluation_key is not None and self.evaluation_key not in names:
+            faults.append(
+                f"{where}: --evaluation_key {self.evaluation_key}: obsm has no such array (has "
+                f"{', '.join(map(str, names)) or 'none'})"
+            )
 
     def _queries(self) -> dict[str, str]:
         """Each cell_query, and how messages call it: by its first row."""
@@ -148,6 +171,10 @@ class Targets:
 
     def check(self, faults: Faults) -> None:
         """Faults that only all samples together show."""
+        if self.training_cells is not None and not self.n_training_cells:
+            faults.append(
+                f"--training_cells {self.training_cells!r}: selects no cell of any sample"
+            )
         if None in self.unknown:
             return
         if self.control is not None and not self.n_controls:

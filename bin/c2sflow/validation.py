@@ -124,6 +124,7 @@ def _targets(flat: Mapping, staged: Staged, faults: Faults) -> Targets:
         perturbation_column=flat["perturbation_column"],
         control=flat["control"],
         context=flat["context"],
+        **_scored(flat),
     )
     _read_tables(targets, flat, staged, faults)
     needed = {"cell_sentence"}
@@ -141,6 +142,12 @@ def _targets(flat: Mapping, staged: Staged, faults: Faults) -> Targets:
             targets.prompts[name] = load_template(prompt, default, fields)
     targets.check_prompt(faults)
     return targets
+
+
+def _scored(flat: Mapping) -> dict[str, str | None]:
+    """What the evaluation needs of the samples; nothing without one."""
+    names = ("measured_column", "training_cells", "evaluation_key")
+    return {name: flat[name] if flat["evaluate"] else None for name in names}
 
 
 def _read_tables(targets: Targets, flat: Mapping, staged: Staged, faults: Faults) -> None:
@@ -163,7 +170,7 @@ def _read_tables(targets: Targets, flat: Mapping, staged: Staged, faults: Faults
             if not staged.gene_vocabulary_file:
                 raise UserError(f"--gene_vocabulary {flat['gene_vocabulary']}: no such file")
             targets.vocabulary = read_vocabulary(staged.gene_vocabulary_file)
-    for option in ("perturbation_column", "context"):
+    for option in ("perturbation_column", "context", "measured_column"):
         if flat[option] in RESERVED:
             faults.append(
                 f"--{option} {flat[option]} is a name of c2sflow's own; copy the column to "
@@ -279,6 +286,7 @@ def _inspect(
         if data.duplicate_names:
             said.append(f"{row.sample}: {data.duplicate_names} repeated cell names made unique")
         targets.look_at(_future_obs(data, row, organism), row.where, faults)
+        targets.look_at_obsm(data.obsm(), row.where, faults)
         shape = {"n_obs": data.n_obs, "n_vars": data.n_vars}
     what = "organism per cell" if organism == PER_CELL else organism
     said.insert(
@@ -330,6 +338,9 @@ def _plan(samples: list[dict], targets: Targets, flat: Mapping) -> list[str]:
     unused = []
     if not flat["annotate"]:
         unused.append((["cell_types", "annotation_prompt"], "without --annotate"))
+    if not flat["evaluate"]:
+        names = ["measured_column", "training_cells", "evaluation_key"]
+        unused.append((names, "without --evaluate"))
     if targets.wanted:
         n_predictions = targets.n_predictions(flat["max_cells_per_perturbation"])
         n_predictions *= flat["num_samples"]
@@ -343,6 +354,7 @@ def _plan(samples: list[dict], targets: Targets, flat: Mapping) -> list[str]:
             lines.append(f"--context {flat['context']}: one value only, nothing to compare")
     else:
         names = ["control", "max_cells_per_perturbation", "perturbation_prompt", "gene_vocabulary"]
+        names += ["measured_column", "training_cells"]
         unused.append(
             ([*names, "gene_sets", "context"], "without --perturbations or --perturbation_column")
         )

@@ -14,6 +14,7 @@ process MERGE {
     path annotations, stageAs: 'annotations/*'
     path predictions, stageAs: 'perturbed/*'
     path plan // plan.json, or [] if nothing is perturbed
+    path evaluation, stageAs: 'evaluation/*' // tables of EVALUATE, or []
     val provenance // JSON: name, version and revision of the pipeline
     val code
 
@@ -26,7 +27,7 @@ process MERGE {
     export OMP_NUM_THREADS=${task.cpus}
     c2s_merge.py --samples=${samples} --options=${options} --model=${model} \\
         --qc-dir=qc --sentences-dir=sentences --embeddings-dir=embeddings \\
-        ${annotations ? '--annotations-dir=annotations' : ''} \\
+        ${annotations ? '--annotations-dir=annotations' : ''} ${evaluation ? '--evaluation-dir=evaluation' : ''} \\
         ${predictions ? "--perturbed-dir=perturbed --plan=${plan}" : ''} --provenance=${quote(provenance)}
     """
 

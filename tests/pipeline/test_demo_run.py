@@ -15,6 +15,7 @@ import pytest
 import scanpy as sc
 from driving import DEMO, ROOT, Nextflow
 from scipy.stats import linregress
+from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
 pytestmark = pytest.mark.pipeline
@@ -187,6 +188,36 @@ def test_screen_finds_the_markers_of_what_cells_are_converted_to(outdir):
     assert (whole.loc["T_CELL", "ci_high"] < 0).all()
     between = table[table["versus"].notna()]
     assert set(between["context"] + between["versus"]) == {"donor_1donor_2"}
+
+
+def test_evaluation_is_that_of_the_results(outdir, embedded, sentences):
+    """Figures computed anew from the published files; and the tables are in the h5ad too."""
+    tables = {
+        path.stem: pd.read_csv(path, sep="\t", keep_default_na=False)
+        for path in (outdir / "evaluation").glob("*.tsv")
+    }
+    assert set(tables) == {"accuracy", "confusion", "reconstruction", "trust"}
+    stored = embedded.uns["c2s"]["evaluation"]
+    assert set(stored) == set(tables)
+    figures = tables["accuracy"].set_index(["subject", "space", "predictor", "metric"])["value"]
+    vectors, labels = embedded.obsm["X_c2s"], embedded.obs["bulk_labels"].astype(str)
+    scores = cross_val_score(KNeighborsClassifier(5), vectors, labels, cv=5)
+    assert figures["", "X_c2s", "knn", "accuracy"] == pytest.approx(scores.mean(), abs=0.03)
+    said = (embedded.obs["c2s_cell_type"].astype(str) == labels).mean()
+    assert figures["", "", "annotation", "accuracy"] == pytest.approx(said, rel=1e-4)
+    fit = embedded.uns["c2s"]["rank_fit"]
+    found = tables["reconstruction"].set_index(["subject", "predictor", "metric"])["value"]
+    assert found["", "model", "r_squared"] == pytest.approx(fit["r_squared"], abs=0.002)
+    predicted = ad.read_h5ad(outdir / "c2s_perturbed.h5ad").obs
+    own = dict(zip(embedded.obs_names, sentences, strict=True))
+    novelty = tables["trust"].set_index(["subject", "predictor", "metric"])["value"]
+    for condition, answers in predicted.groupby("condition", observed=True):
+        values = []
+        for source, text in zip(answers["source_cell"], answers["c2s_sentence"], strict=True):
+            said = text.split()
+            values.append(np.mean([g not in own[source].split()[: len(said)] for g in said]))
+        found = novelty[condition, "model", "novelty"]
+        assert found == pytest.approx(np.mean(values), rel=1e-4)
 
 
 def test_plan_is_said(demo):

@@ -23,6 +23,7 @@ TASKS = {
     "PLAN": 1,
     "PERTURB": 4,
     "EFFECTS": 1,
+    "EVALUATE": 1,
     "MERGE": 1,
     "REPORT": 1,
 }
@@ -54,6 +55,7 @@ def test_every_engine_runs_the_flow(engine, tmp_path, nextflow_home):
         *results,
         *(f"perturbation/{name}.tsv" for name in ("summary", "perturbation_effects", "screen")),
         "attention/attention_pairs.tsv",
+        "evaluation/reconstruction.tsv",
         *(f"attention/sample_{n}.0000{shard}.attention.h5" for n in (0, 1) for shard in (0, 2)),
         "qc/sample_0.json",
         "qc/sample_1.json",
@@ -101,7 +103,8 @@ def test_no_predictions_and_maps_unless_asked_for_and_shards_published(nextflow)
     cells.touch()
     (nextflow.folder / "o/perturbation").mkdir(parents=True)
     run = nextflow.run(
-        "-stub-run", "--input", cells, "--model", "demo", "--publish_shards", "--outdir", "o"
+        *("-stub-run", "--input", cells, "--model", "demo", "--publish_shards", "--outdir", "o"),
+        *("--evaluate", "false"),
     )
     asked_for = {"DEMO", "PLAN", "PERTURB", "EFFECTS", "CHOOSE", "ATTENTION", "PAIRS", "ANNOTATE"}
     assert not run.submitted.keys() & asked_for
@@ -110,6 +113,7 @@ def test_no_predictions_and_maps_unless_asked_for_and_shards_published(nextflow)
     assert own.split()[1:] == [str(nextflow.folder / f"o/{n}") for n in ("c2s.h5ad", "report.html")]
     assert not (nextflow.folder / "o/c2s_perturbed.h5ad").exists()
     assert not (nextflow.folder / "o/attention").exists()
+    assert not (nextflow.folder / "o/evaluation").exists()
     assert len(list((nextflow.folder / "o/shards").glob("*.parquet"))) == 3
     assert len(list((nextflow.folder / "o/shards").glob("*.embedding.h5ad"))) == 3
 
@@ -137,7 +141,7 @@ def test_resume_runs_what_a_change_touches_and_nothing_else(nextflow, project):
 
     edit("c2sflow/embedding.py")
     after = run().submitted
-    assert after.keys() >= {"EMBED", "MERGE", "REPORT"}
+    assert after.keys() >= {"EMBED", "EVALUATE", "MERGE", "REPORT"}
     assert not after.keys() & {"DEMO", "VALIDATE", "MODEL", "QC", "SENTENCES", "PLAN"}
 
     edit("c2s_report.py")
@@ -145,7 +149,7 @@ def test_resume_runs_what_a_change_touches_and_nothing_else(nextflow, project):
 
     after = run("--max_new_tokens", "9").submitted
     predicting = {"PLAN": 1, "PERTURB": 4, "EFFECTS": 1}
-    assert after == predicting | {"VALIDATE": 1, "MERGE": 1, "REPORT": 1}
+    assert after == predicting | {"VALIDATE": 1, "EVALUATE": 1, "MERGE": 1, "REPORT": 1}
 
     (nextflow.folder / "other.gmt").touch()
     screen = ("--max_new_tokens", "9", "--gene_sets", "other.gmt", "--context", "bulk_labels")

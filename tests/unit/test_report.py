@@ -17,6 +17,7 @@ from making import cells
 
 from c2sflow.anndata_io import open_anndata
 from c2sflow.errors import UserError
+from c2sflow.evaluation_tables import write_table
 from c2sflow.merging import Sample, merge_samples
 from c2sflow.predictions import summarise
 from c2sflow.provenance import write_json
@@ -178,6 +179,44 @@ def make_effects(folder, contexts=True):
     return folder / "effects"
 
 
+def make_evaluation(folder):
+    """Figures of one condition and two labels; one figure is not defined."""
+    (folder / "evaluation").mkdir()
+    common = {"ci_low": 0.25, "ci_high": 0.75, "n": 60, "n_reference": np.nan, "space": ""}
+    rows = {
+        "accuracy": [
+            common | {"metric": metric, "subject": subject, "predictor": "linear_probe",
+                      "space": "X_c2s", "value": 0.5}
+            for metric, subject in (("accuracy", ""), ("f1_macro", ""), ("recall", EVIL))
+        ],
+        "perturbation": [
+            common | {"metric": metric, "subject": f"IFN {EVIL}", "predictor": predictor,
+                      "value": value, "space": space, "n": 16, "n_reference": 40}
+            for metric, predictor, value, space in (
+                ("scfid", "model", 4.0, "X_c2s"), ("scfid", "no_change", 5.0, "X_c2s"),
+                ("pearson_change_top_20", "model", 0.625, "expression"),
+                ("pearson_change_top_20", "no_change", np.nan, "expression"),
+            )
+        ],
+        "trust": [
+            common | {"metric": "novelty", "subject": EVIL, "predictor": name, "value": 0.125}
+            for name in ("model", "another_control")
+        ],
+        "reconstruction": [
+            common | {"metric": "r_squared", "subject": "", "predictor": name, "value": 0.875}
+            for name in ("model", "gene_mean")
+        ],
+    }  # fmt: skip
+    for name, figures in rows.items():
+        write_table(pd.DataFrame(figures), folder / "evaluation" / f"{name}.tsv")
+    pairs = {"label": [EVIL, "T", "T"], "found": [EVIL, "T", EVIL], "n_cells": [9, 3, 1]}
+    confusion = pd.DataFrame({"predictor": "linear_probe", "space": "X_c2s", **pairs})
+    write_table(confusion, folder / "evaluation" / "confusion.tsv")
+    notes = {"accuracy": [f"left out: {EVIL}"], "perturbation": [f"{EVIL}: not measured"]}
+    write_json(folder / "evaluation" / "notes.json", notes)
+    return folder / "evaluation"
+
+
 def blobs(obs):
     """Embeddings of two groups far apart, one for each label."""
     rng = np.random.default_rng(len(obs))
@@ -236,6 +275,7 @@ def full(tmp_path_factory):
     )
     options["attention_pairs"] = make_pairs(folder)
     options["effects_dir"] = make_effects(folder)
+    options["evaluation_dir"] = make_evaluation(folder)
     write_report(**options, label_column="label")
     return folder, options
 
@@ -252,6 +292,9 @@ def test_sections_in_order(full):
         "Perturbations", "Predicted cells", "What was said",
         "Effects of the perturbations", "Genes that change most", "Genes up and down",
         "Screen", "Shift of the gene sets", "Differences between contexts",
+        "Evaluation", "Cell types from embeddings", "Types taken for another", "Against measured cells",
+        "Changes of the top 20 genes", "Not compared", "What the answers hold",
+        "From rank to expression",
     ]  # fmt: skip
 
 
@@ -278,6 +321,11 @@ def test_figures_of_the_run_are_told(full):
     )
     assert ranked == [("1", "1.500"), ("2", "-0.250")]
     assert "left out: &lt;script&gt;" in text
+    # The evaluation, with intervals.
+    assert "X_c2s: linear probe</th><td>0.500 (0.250 to 0.750)</td>" in text
+    assert "scFID in X_c2s ↓" in text
+    assert "not defined" in text
+    assert "16 predicted, 40 measured cells" in (full[0] / "report.html").read_text()
     # Shards add up: two of a sample, each with 7 cells.
     assert "</strong>: 14 cells have more genes than fit</li>" in text
     shares = re.search(r"nearest neighbours, (\d+)% share its <code>label</code> \((\d+)%", text)

@@ -179,6 +179,10 @@ def test_prompts_may_use_columns_of_the_table(inputs):
         ),
         ({"context": "type"}, ["--context: without --gene_sets no effect"]),
         (
+            {"evaluate": False, "measured_column": "type", "training_cells": "score > 0"},
+            ["--measured_column, --training_cells: without --evaluate no effect"],
+        ),
+        (
             {"perturbation_column": "type"},
             ["--perturbation_column: beside --perturbations no effect"],
         ),
@@ -356,6 +360,26 @@ FAULTS = [
         "good",
         {"perturbations": "A", "context": "n_genes"},
         "--context n_genes is a name of c2sflow",
+    ),
+    (
+        "good",
+        {"perturbations": "A", "measured_column": "x"},
+        "good (good.h5ad): --measured_column x: obs has no such column",
+    ),
+    (
+        "good",
+        {"perturbations": "A", "training_cells": "spilt == 'train'"},
+        "good (good.h5ad): --training_cells \"spilt == 'train'\": obs has no column 'spilt'",
+    ),
+    (
+        "good",
+        {"perturbations": "A", "training_cells": "type == 'X'"},
+        "--training_cells \"type == 'X'\": selects no cell of any sample",
+    ),
+    (
+        "good",
+        {"evaluation_key": "X_scVI"},
+        "good (good.h5ad): --evaluation_key X_scVI: obsm has no such array (has X_pca)",
     ),
     ("good", {"max_predictions": 0}, "--max_predictions 0: must be 1 or more"),
     ("good", {"seed": "x"}, "--seed x: must be a whole number"),

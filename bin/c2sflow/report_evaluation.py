@@ -1,0 +1,251 @@
+"""What the report says of the evaluation: figures with intervals, beside their baselines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from multiqc.plots import bargraph
+
+from c2sflow.report_inputs import Run
+from c2sflow.report_plots import PALETTE, Section, heat_map, safe, table_plot
+
+MOST_LABELS = 30  # in the confusion matrix
+MOST_ROWS = 200
+PREDICTORS = {
+    "model": "This run's model",
+    "no_change": "No change",
+    "perturbation_mean": "Mean of other perturbations",
+    "training_mean": "Mean of training cells",
+    "measured_half": "Measured, by halves",
+    "another_cell": "Another measured cell",
+    "another_control": "Another control cell",
+    "gene_mean": "Mean of each gene",
+    "annotation": "Said by the model",
+    "knn": "nearest neighbours",
+    "linear_probe": "linear probe",
+    "majority": "Always the commonest",
+}
+# Of perturbations, in the order of the table: what it is, and which way is better.
+METRICS = {
+    "pearson_change": ("Pearson of changes, all genes", "↑"),
+    "pearson_change_top_20": ("Pearson of changes, top 20 genes", "↑"),
+    "mse": ("Squared error, all genes", "↓"),
+    "mse_top_20": ("Squared error, top 20 genes", "↓"),
+    "direction_top_20": ("Right direction, top 20 genes", "↑"),
+    "direction_significant": ("Right direction, significant genes", "↑"),
+    "energy_distance": ("Energy distance", "↓"),
+    "scfid": ("scFID", "↓"),
+    **{
+        f"{name}_{depth}": (f"{text}, {depth.replace('_', ' ')}", "↑")
+        for name, text in (("gene_overlap", "Gene overlap"), ("kendall_tau", "Kendall's τ"))
+        for depth in ("top_20", "top_100", "full")
+    },
+}
+SPACES = {"expression_pcs": "expression"}
+
+
+def evaluation(run: Run) -> list[Section]:
+    """Cell types, perturbations, answers and reconstruction, as far as there are figures."""
+    sections = []
+    if "accuracy" in run.evaluation:
+        sections.append(_cell_types(run.evaluation["accuracy"], run.evaluation_notes))
+        sections.append(_confusion(run.evaluation["confusion"]))
+    if "perturbation" in run.evaluation:
+        sections += _perturbations(run.evaluation["perturbation"])
+    if notes := run.evaluation_notes.get("perturbation"):
+        said = "".join(f"<li>{safe(note)}</li>" for note in notes)
+        sections.append(Section("Not compared", content=f"<ul>{said}</ul>"))
+    if "trust" in run.evaluation:
+        sections.append(_trust(run.evaluation["trust"]))
+    if "reconstruction" in run.evaluation:
+        sections.append(_reconstruction(run.evaluation["reconstruction"]))
+    return sections
+
+
+def _interval(row: Mapping, decimals: int = 3) -> str:
+    """A figure with its interval, as text."""
+    value, low, high = row["value"], row["ci_low"], row["ci_high"]
+    if math.isnan(value):
+        return "not defined"
+    if value and abs(value) < 10**-decimals:
+        decimals += 2
+    text = f"{value:.{decimals}f}"
+    return text if math.isnan(low) else f"{text} ({low:.{decimals}f} to {high:.{decimals}f})"
+
+
+def _named(row: Mapping) -> str:
+    predictor, space = row["predictor"], row["space"]
+    name = PREDICTORS.get(predictor, predictor)
+    return f"{SPACES.get(space, space)}: {name}" if predictor in ("knn", "linear_probe") else name
+
+
+def _bars(
+    anchor: str, title: str, axis: str, bars: Mapping[str, Mapping[str, float]],
+    parts: Sequence[tuple[str, str]],
+) -> object:  # fmt: skip
+    """Bars side by side; parts are (key, name)."""
+    config = {
+        "id": anchor, "title": title, "ylab": axis, "stacking": "group", "cpswitch": False,
+        "tt_decimals": 3, "series_label": False, "sort_samples": False,
+    }  # fmt: skip
+    shown = {
+        safe(name): {key: value for key, value in values.items() if math.isfinite(value)}
+        for name, values in bars.items()
+    }
+    categories = {
+        key: {"name": safe(name), "color": PALETTE[place % len(PALETTE)]}
+        for place, (key, name) in enumerate(parts)
+    }
+    return bargraph.plot(shown, categories, config)
+
+
+def _cell_types(table: pd.DataFrame, notes: Mapping[str, list[str]]) -> Section:
+    whole = table[table["subject"] == ""]
+    bars = {
+        _named(group.iloc[0]): dict(zip(group["metric"], group["value"], strict=True))
+        for _, group in whole.groupby(["space", "predictor"], sort=False)
+    }
+    rows = "".join(
+        "<tr><th>{}</th>{}<td>{:,}</td></tr>".format(
+            safe(_named(group.iloc[0])),
+            "".join(f"<td>{_interval(row)}</td>" for row in group.to_dict("records")),
+            group["n"].iloc[0],
+        )
+        for _, group in whole.groupby(["space", "predictor"], sort=False)
+    )
+    parts = [
+        ("accuracy", "Accuracy"),
+        ("balanced_accuracy", "Balanced accuracy"),
+        ("f1_macro", "Macro F1"),
+    ]
+    head = "".join(f"<th>{name}</th>" for _, name in parts)
+    said = "".join(f"<p>{safe(note)}</p>" for note in notes.get("accuracy", []))
+    text = (
+        "Cell types read from the embedding by its 5 nearest neighbours and by a linear probe, in "
+        "5-fold stratified cross-validation; the same from 50 principal components of expression, "
+        "which need no model; and the commonest type for all. 95 % intervals in brackets. Cells of "
+        "one sample stand on both sides of the folds: a new sample may do worse. By type: "
+        f"<code>evaluation/accuracy.tsv</code>.</p>{said}<table class='table c2s-facts'><tr><th>"
+        f"</th>{head}<th>Cells</th></tr>{rows}</table><p>"
+    )
+    name = "Cell types from embeddings"
+    return Section(name, text, plot=_bars("accuracy", name, "Share", bars, parts))
+
+
+def _confusion(table: pd.DataFrame) -> Section:
+    """Of the linear probe on X_c2s."""
+    shown = table[(table["predictor"] == "linear_probe") & (table["space"] == "X_c2s")]
+    counts = shown.pivot_table(
+        index="label", columns="found", values="n_cells", aggfunc="sum", fill_value=0
+    ).astype(float)
+    largest = counts.sum(axis=1).nlargest(MOST_LABELS).index
+    rows = counts.loc[sorted(largest)]
+    found = [*rows.index, *sorted(set(rows.columns[rows.sum() > 0]) - set(rows.index))]
+    shares = rows.reindex(columns=found, fill_value=0.0)
+    shares = shares.div(shares.sum(axis=1), axis=0)
+    text = (
+        "Linear probe on <code>X_c2s</code>: share of the cells of a type (row) that were taken for each type (column). "
+        "Counts, and what else was tried: <code>evaluation/confusion.tsv</code>."
+    )
+    if len(rows) < len(counts):
+        text += f" Shown: the {len(rows)} largest of {len(counts)} types."
+    name = "Types taken for another"
+    plot = heat_map("probe_confusion", name, ("Found", "Cell type", "share"), shares)
+    return Section(name, text, plot=plot)
+
+
+def _perturbations(table: pd.DataFrame) -> list[Section]:
+    means = table[table["subject"] == ""]
+    several = not means.empty
+    shown = means if several else table
+    what = (
+        f"Means over {table.loc[table['subject'] != '', 'subject'].nunique()} perturbations"
+        if several
+        else "Of " + ", ".join(safe(name) for name in table["subject"].unique())
+    )
+    known = [name for name in PREDICTORS if name in set(shown["predictor"])]
+    rows: dict[str, dict] = {}
+    for (metric, space), group in shown.groupby(["metric", "space"], sort=False):
+        name, better = METRICS.get(metric, (metric, ""))
+        place = f" in {SPACES.get(space, space)}" if metric in ("scfid", "energy_distance") else ""
+        rows[f"{name}{place} {better}"] = {
+            row["predictor"]: _interval(row) for row in group.to_dict("records")
+        } | {"order": list(METRICS).index(metric) if metric in METRICS else len(METRICS)}
+    rows = dict(sorted(rows.items(), key=lambda item: item[1].pop("order")))
+    headers = {name: {"title": PREDICTORS[name], "scale": False} for name in known}
+    text = (
+        f"{what}: predicted cells against the cells measured under the same perturbation, beside "
+        "what any predictor must beat; the last column is no predictor, but what half of the "
+        "measured cells says of the other half. In brackets 95 % bootstrap intervals over the "
+        "cells, or over the perturbations. ↑ higher, ↓ lower is better. Definitions: "
+        "docs/output.md; all figures: <code>evaluation/perturbation.tsv</code>."
+    )
+    name = "Against measured cells"
+    sections = [Section(name, text, plot=table_plot("measured", name, "Figure", rows, headers))]
+    single = table[(table["subject"] != "") & table["metric"].isin(METRICS)]
+    metric = "pearson_change_top_20"
+    chosen = single[single["metric"] == metric]
+    if not chosen.empty:
+        bars = {
+            f"{subject} ({group['n'].iloc[0]:,} predicted, {group['n_reference'].iloc[0]:,} "
+            "measured cells)": dict(zip(group["predictor"], group["value"], strict=True))
+            for subject, group in list(chosen.groupby("subject"))[:MOST_ROWS]
+        }
+        parts = [(name, PREDICTORS[name]) for name in known]
+        title = "Changes of the top 20 genes"
+        text = (
+            "Pearson correlation of predicted and measured change over the 20 genes that the "
+            "perturbation changes most. Of no change there is none."
+        )
+        plot = _bars("top_genes", title, "Pearson correlation", bars, parts)
+        sections.append(Section(title, text, plot=plot))
+    return sections
+
+
+def _trust(table: pd.DataFrame) -> Section:
+    names = {
+        "novelty": "Novelty",
+        "invalid_fraction": "Invalid words",
+        "repeated_fraction": "Repeated words",
+        "cut_fraction": "Cut answers",
+    }
+    headers = {key: {"title": title, "scale": False} for key, title in names.items()}
+    headers["another"] = {"title": "Novelty of another control cell", "scale": False}
+    headers["n"] = {"title": "Answers", "scale": False, "format": "{:,.0f}"}
+    rows: dict[str, dict] = {}
+    for row in table.head(MOST_ROWS * len(names)).to_dict("records"):
+        key = row["metric"] if row["predictor"] == "model" else "another"
+        kept = rows.setdefault(row["subject"], {"n": int(row["n"])})
+        kept[key] = _interval(row)
+    text = (
+        "Novelty: share of an answer's genes that the control cell's sentence, cut to the same "
+        "length, does not hold. 0 is a copy; near that of another control cell, the answer is a "
+        "cell of its own rather than this one changed. 95 % intervals in brackets."
+    )
+    name = "What the answers hold"
+    return Section(name, text, plot=table_plot("trust", name, "Perturbation", rows, headers))
+
+
+def _reconstruction(table: pd.DataFrame) -> Section:
+    titles = {"r_squared": "R²", "pearson": "Pearson", "spearman": "Spearman"}
+    headers = {
+        **{key: {"title": title, "scale": False} for key, title in titles.items()},
+        **{
+            f"gene_mean_{key}": {"title": f"{title}, mean of each gene", "scale": False}
+            for key, title in titles.items()
+        },
+        "n": {"title": "Cells", "scale": False, "format": "{:,.0f}"},
+    }
+    rows: dict[str, dict] = {}
+    for row in table.to_dict("records"):
+        key = row["metric"] if row["predictor"] == "model" else f"gene_mean_{row['metric']}"
+        rows.setdefault(row["subject"] or "all samples", {"n": int(row["n"])})[key] = _interval(row)
+    text = (
+        "Expression from the ranks alone against the expression itself: the most that predicted "
+        "sentences can say of values. Beside it the mean of each gene over the other cells, which "
+        "knows no ranks. 95 % intervals in brackets."
+    )
+    name = "From rank to expression"
+    return Section(name, text, plot=table_plot("ranks", name, "Sample", rows, headers))

@@ -1,0 +1,36 @@
+include { cli; versions } from '../code'
+
+// How good the embeddings and predictions are, wherever there is something to compare them with.
+// Before MERGE, which stores the tables in the results: so no file of these is written twice.
+process EVALUATE {
+    label 'process_medium'
+
+    input:
+    path samples
+    path qc, stageAs: 'qc/*'
+    path sentences, stageAs: 'sentences/*'
+    path shards, stageAs: 'shards/*'
+    path embeddings, stageAs: 'embeddings/*'
+    path annotations, stageAs: 'annotations/*'
+    path predictions, stageAs: 'perturbed/*'
+    val options
+    val code
+
+    output:
+    path 'evaluation/*.{tsv,json}', emit: tables
+    tuple val(task.process), eval("${versions('numpy pandas scanpy scikit-learn scipy')}"), emit: versions
+
+    script:
+    """
+    export OMP_NUM_THREADS=${task.cpus}
+    c2s_evaluate.py --samples=${samples} --qc-dir=qc --sentences-dir=sentences --shards-dir=shards \\
+        --embeddings-dir=embeddings ${annotations ? '--annotations-dir=annotations' : ''} \\
+        ${predictions ? '--perturbed-dir=perturbed' : ''} ${cli(options)}
+    """
+
+    stub:
+    """
+    mkdir evaluation
+    touch evaluation/reconstruction.tsv evaluation/notes.json
+    """
+}

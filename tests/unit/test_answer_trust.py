@@ -1,0 +1,75 @@
+"""What answers hold: shares of words and answers, and novelty against the control cell."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from c2sflow.answer_trust import answer_figures, novelty_figures
+from c2sflow.resampling import bootstrap_interval, figures_table, share_interval, weights
+
+
+@pytest.fixture
+def answers():
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "c2s_n_predicted_genes": rng.integers(20, 90, 60),
+            "c2s_invalid_genes": rng.poisson(4, 60),
+            "c2s_duplicate_genes": 0,
+            "c2s_finish_reason": ["eos", "length", "eos"] * 20,
+        }
+    )
+
+
+def test_shares_of_words_and_answers(answers):
+    table = figures_table(answer_figures(answers, "drug", 0)).set_index("metric")
+    words = answers.iloc[:, :3].to_numpy().sum()
+    invalid = table.loc["invalid_fraction"]
+    assert invalid["value"] == pytest.approx(answers["c2s_invalid_genes"].sum() / words)
+    assert invalid["ci_low"] < invalid["value"] < invalid["ci_high"]
+    assert table.loc["repeated_fraction", ["value", "ci_low", "ci_high"]].tolist() == [0, 0, 0]
+    assert table.loc["cut_fraction", "value"] == pytest.approx(1 / 3)
+    assert (table["n"] == 60).all()
+    # The ratio's deviation by the delta method.
+    said = answers.iloc[:, :3].sum(axis=1)
+    residual = answers["c2s_invalid_genes"] - invalid["value"] * said
+    deviation = residual.std() / said.mean() / np.sqrt(60)
+    assert (invalid["ci_high"] - invalid["ci_low"]) / 2 == pytest.approx(1.96 * deviation, rel=0.25)
+
+
+def test_novelty_by_hand():
+    controls = [list("ABCDEF"), list("CDEFGH")]
+    answers = [list("ABX"), list("CDEF")]
+    table = figures_table(novelty_figures(answers, controls, "drug", 0)).set_index("predictor")
+    assert table.loc["model", "value"] == pytest.approx((1 / 3 + 0) / 2)
+    assert table.loc["another_control", "value"] == pytest.approx(2 / 6)
+    copies = figures_table(novelty_figures([list("AB")], controls[:1], "drug", 0))
+    assert copies["value"].tolist() == [0]  # of one cell there is no other
+    assert not novelty_figures([[]], [list("AB")], "drug", 0)
+
+
+def test_weights_are_shares_and_start_with_the_cells_as_they_are():
+    found = weights(7, 3, 1, n_resamples=50)
+    assert found.shape == (51, 7)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    assert (found[0] == 1 / 7).all()
+    assert np.array_equal(found, weights(7, 3, 1, n_resamples=50))
+    assert not np.array_equal(found, weights(7, 3, 2, n_resamples=50))
+
+
+def test_interval_is_moved_to_the_value_and_bounded():
+    values = np.array([0.5, *np.linspace(1, 2, 101)])
+    assert bootstrap_interval(values) == pytest.approx((0.025, 0.975))
+    assert bootstrap_interval(values, (0.2, 0.8)) == (0.2, 0.8)
+    assert np.isnan(bootstrap_interval(np.array([1.0]))).all()
+    assert np.isnan(bootstrap_interval(np.array([np.nan, 1, 2]))).all()
+    assert np.isnan(share_interval(0, 0)).all()
+
+
+def test_intervals_of_a_mean_cover_it():
+    rng = np.random.default_rng(0)
+    inside = 0
+    for seed in range(100):
+        low, high = bootstrap_interval(weights(40, seed) @ rng.exponential(1, 40))
+        inside += low < 1 < high
+    assert inside >= 86
