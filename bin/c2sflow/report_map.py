@@ -46,10 +46,18 @@ class CellMap:
     missing: str = ""
 
     def agreement(self, column: str) -> tuple[float, float]:
-        """Share of neighbours of the same group: as found, and expected if cells were shuffled."""
+        """Share of neighbours of the same group: as found, and expected if cells were shuffled.
+
+        Cells without a group are left out; NaN if too few have one.
+        """
         codes = pd.factorize(self.obs[column])[0]
-        found = (codes[self.neighbours] == codes[:, None]).mean()
-        sizes, n = np.bincount(codes).astype(float), len(codes)
+        near = codes[self.neighbours]
+        pairs = (near >= 0) & (codes >= 0)[:, None]
+        sizes = np.bincount(codes[codes >= 0]).astype(float)
+        n = sizes.sum()
+        if n < 2 or not pairs.any():
+            return np.nan, np.nan
+        found = (near == codes[:, None])[pairs].mean()
         return float(found), float((sizes * (sizes - 1)).sum() / (n * (n - 1)))
 
 

@@ -95,7 +95,7 @@ def _embedding(run: Run) -> Iterator[Finding]:
         return
     if run.label_column and cells.obs[run.label_column].nunique() > 1:
         found, chance = cells.agreement(run.label_column)
-        state = _graded(ratio(found - chance, 1 - chance), 0.5, 0.2)
+        state = PLAIN if found != found else _graded(ratio(found - chance, 1 - chance), 0.5, 0.2)
         meaning = (
             "of a cell's nearest neighbours by the embedding share its "
             f"{safe(run.label_column)} ({chance:.0%} by chance)."

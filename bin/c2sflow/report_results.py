@@ -60,6 +60,8 @@ def _agreement(cells: CellMap) -> str:
     for column in cells.obs.columns.difference(METRICS, sort=False):
         if cells.obs[column].nunique() > 1:
             found, chance = cells.agreement(column)
+            if math.isnan(found):
+                continue
             name = f"<code>{safe(column)}</code>"
             shares.append(f"{found:.0%} share its {name} ({chance:.0%} by chance)")
     if not shares:
