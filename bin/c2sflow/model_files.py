@@ -25,6 +25,28 @@ def read_config(directory: str | Path) -> dict:
         If the directory lacks a readable config, safetensors weights (all shards of them) or a
         fast tokenizer.
     """
+    config = _read_files(directory)
+    if not any("ForCausalLM" in name for name in config.get("architectures") or []):
+        raise UserError(
+            f"model {directory}: {config.get('architectures')} is no causal language model; "
+            "c2sflow runs Gemma-2 models such as vandijklab/C2S-Scale-Gemma-2-2B"
+        )
+    return config
+
+
+def read_encoder(directory: str | Path) -> dict:
+    """config.json of the directory of a text encoder, such as BERT.
+
+    Raises
+    ------
+    UserError
+        As `read_config`; any architecture will do.
+    """
+    return _read_files(directory)
+
+
+def _read_files(directory: str | Path) -> dict:
+    """config.json, when the other files are there and whole."""
     directory = Path(directory)
     if not directory.is_dir():
         raise UserError(f"model {directory}: no such directory")
@@ -36,11 +58,6 @@ def read_config(directory: str | Path) -> dict:
         ) from None
     except ValueError as error:
         raise UserError(f"model {directory}: config.json cannot be read: {error}") from None
-    if not any("ForCausalLM" in name for name in config.get("architectures") or []):
-        raise UserError(
-            f"model {directory}: {config.get('architectures')} is no causal language model; "
-            "c2sflow runs Gemma-2 models such as vandijklab/C2S-Scale-Gemma-2-2B"
-        )
     if not (directory / "tokenizer.json").is_file():
         raise UserError(f"model {directory}: no tokenizer.json (a fast tokenizer is needed)")
     for name in weight_files(directory):
@@ -126,11 +143,12 @@ def describe_model(directory: str | Path, source: str) -> dict:
     }
 
 
-def fetch_model(model: str, revision: str, directory: str | Path) -> None:
+def fetch_model(model: str, revision: str, directory: str | Path, encoder: bool = False) -> None:
     """Download a model of the hub into `directory`: safetensors, tokenizer and configuration.
 
     The commit that `revision` stands for is written to ``c2s_source.json``. An interrupted
-    download is taken up where it stopped when called again.
+    download is taken up where it stopped when called again. `encoder`: a text encoder is wanted,
+    else a causal language model.
 
     Raises
     ------
@@ -146,7 +164,7 @@ def fetch_model(model: str, revision: str, directory: str | Path) -> None:
     )
 
     directory = Path(directory)
-    where = f"--model {model} --model_revision {revision}"
+    where = f"--text_encoder {model}" if encoder else f"--model {model} --model_revision {revision}"
     try:
         commit = HfApi().model_info(model, revision=revision).sha
         snapshot_download(model, revision=commit, local_dir=directory, allow_patterns=PATTERNS)
@@ -169,4 +187,4 @@ def fetch_model(model: str, revision: str, directory: str | Path) -> None:
         ) from None
     source = {"id": model, "revision": revision, "commit": commit}
     (directory / SOURCE).write_text(json.dumps(source), encoding="utf-8")
-    read_config(directory)
+    (read_encoder if encoder else read_config)(directory)

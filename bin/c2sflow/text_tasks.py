@@ -1,0 +1,241 @@
+"""A run's generated texts against what they should say: what TEXT_SCORES does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from c2sflow.draws import cell_draws
+from c2sflow.planning import is_perturbed
+from c2sflow.provenance import write_beside
+from c2sflow.text_scores import Encoder, bert_scores, load_encoder
+
+LOGGER = logging.getLogger(__name__)
+MOST_PAIRS = 200  # predicted sentences scored of each condition
+GENES = 100  # of each sentence: what an encoder of 512 tokens reads
+RESAMPLES = 1000
+
+
+@dataclass
+class Pairs:
+    """Texts to compare.
+
+    Attributes
+    ----------
+    task
+        "cell type" or "perturbation".
+    group
+        Label or condition; "all" for all cells.
+    generated
+        What is scored: "said" and its baseline "commonest label"; "predicted", its baseline
+        "control" (nothing happens) and its ceiling "another measured cell".
+    texts
+        generated and reference, a row a cell.
+    """
+
+    task: str
+    group: str
+    generated: str
+    texts: pd.DataFrame
+
+
+def write_text_scores(
+    shards_dir: Path,
+    encoder_dir: Path,
+    outdir: Path,
+    annotations_dir: Path | None = None,
+    perturbed_dir: Path | None = None,
+    label_column: str | None = None,
+    measured_column: str | None = None,
+    device: str = "auto",
+    seed: int = 42,
+) -> None:
+    """Write ``text_scores.tsv``: BERTScore by task, group and what is compared.
+
+    Parameters
+    ----------
+    shards_dir, annotations_dir, perturbed_dir
+        <shard>.parquet, <shard>.annotation.parquet, <shard>.perturbed.parquet; the latter two if
+        there are any.
+    encoder_dir
+        See `c2sflow.text_scores.load_encoder`.
+    label_column
+        Column of obs with the cell types that the model should say.
+    measured_column
+        Column of obs that names the perturbation that a cell was measured under.
+    """
+    pairs: list[Pairs] = []
+    if annotations_dir and label_column:
+        pairs += label_pairs(_labels(shards_dir, annotations_dir, label_column))
+    if perturbed_dir and measured_column:
+        pairs += sentence_pairs(shards_dir, perturbed_dir, measured_column, seed)
+    if not pairs:
+        LOGGER.warning("--text_encoder: nothing was generated that there is a reference for")
+    encoder = load_encoder(encoder_dir, device)
+    table = score_table(encoder, pairs, seed)
+    with write_beside(outdir / "text_scores.tsv") as partial:
+        table.to_csv(partial, sep="\t", index=False, float_format="%.6g")
+    LOGGER.info("text_scores.tsv: %d comparisons", len(table))
+
+
+def score_table(encoder: Encoder, pairs: list[Pairs], seed: int = 42) -> pd.DataFrame:
+    """Mean scores of each comparison.
+
+    Returns
+    -------
+    task, group, generated, n, precision, recall, f1 (means over the cells) and f1_ci_low,
+    f1_ci_high (95 % percentile bootstrap over the cells).
+    """
+    every = pd.concat([pair.texts for pair in pairs] or [pd.DataFrame({"generated": []})])
+    scores = bert_scores(encoder, every["generated"], every.get("reference", []), progress=True)
+    rows, start = [], 0
+    for pair in pairs:
+        own = scores.iloc[start : (start := start + len(pair.texts))].dropna()
+        low, high = _interval(own["f1"].to_numpy(), seed)
+        rows.append(
+            {
+                "task": pair.task, "group": pair.group, "generated": pair.generated, "n": len(own),
+                **own.mean().to_dict(), "f1_ci_low": low, "f1_ci_high": high,
+            }
+        )  # fmt: skip
+    columns = ["task", "group", "generated", "n", "precision", "recall", "f1"]
+    return pd.DataFrame(rows, columns=[*columns, "f1_ci_low", "f1_ci_high"])
+
+
+def _interval(values: np.ndarray, seed: int) -> tuple[float, float]:
+    """Of the mean; of labels a few values repeat, so counts of these are drawn."""
+    if not values.size:
+        return np.nan, np.nan
+    found, counts = np.unique(values, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(
+        values.size, counts / values.size, size=RESAMPLES
+    )
+    low, high = np.percentile(drawn @ found / values.size, [2.5, 97.5])
+    return float(low), float(high)
+
+
+# ------------------------------------------------------------------ cell types
+
+
+def _labels(shards_dir: Path, annotations_dir: Path, column: str) -> pd.DataFrame:
+    """generated and reference of every cell that has both."""
+    frames = []
+    for path in sorted(annotations_dir.glob("*.annotation.parquet")):
+        said = pd.read_parquet(path).set_index("cell_id")["c2s_cell_type"]
+        shard = shards_dir / path.name.replace(".annotation", "")
+        cells = pd.read_parquet(shard, columns=["cell_id", column]).set_index("cell_id")[column]
+        frames.append(pd.DataFrame({"generated": said, "reference": cells}))
+    return pd.concat(frames).dropna().astype(str)
+
+
+def label_pairs(labels: pd.DataFrame) -> list[Pairs]:
+    """Cell types said against the cells' labels, over all cells and by label."""
+    if labels.empty:
+        return []
+    common = labels.assign(generated=labels["reference"].mode()[0])
+    pairs = [
+        Pairs("cell type", "all", "said", labels),
+        Pairs("cell type", "all", "commonest label", common),
+    ]
+    return pairs + [
+        Pairs("cell type", str(name), "said", own) for name, own in labels.groupby("reference")
+    ]
+
+
+# ------------------------------------------------------------------ sentences
+
+
+def sentence_pairs(
+    shards_dir: Path, perturbed_dir: Path, column: str, seed: int = 42
+) -> list[Pairs]:
+    """Predicted sentences against those of measured cells, and what to compare that with.
+
+    No predicted cell has a measured twin: each is compared with a cell that was measured under the
+    same perturbation, drawn by a hash of seed and cell. In the same place stand its own control
+    cell's sentence (nothing happens: what a prediction must beat) and another measured cell's (as
+    alike as real cells are). Of all sentences the first genes are compared, as many as the shortest
+    of them has.
+    """
+    answers = _answers(perturbed_dir)
+    measured = _cells(shards_dir, column)
+    labels = measured[column].where(is_perturbed(measured[column])).astype("string").str.strip()
+    pairs = []
+    for condition, said in answers.groupby("condition", sort=True):
+        names = [condition, str(said["perturbation"].iloc[0])]
+        found = next((labels == name for name in names if (labels == name).any()), None)
+        if found is None:
+            continue
+        own = measured[found.fillna(False)]
+        some = _drawn(said, MOST_PAIRS, seed, condition)
+        real = _drawn(own, 2 * len(some), seed, condition)
+        place = np.arange(len(some))
+        wanted = {
+            "reference": real.iloc[place % len(real)],
+            "another measured cell": real.iloc[(place + len(some)) % len(real)],
+            "control": some[["sample", "source_cell"]].rename(columns={"source_cell": "cell_id"}),
+        }
+        texts = {name: _sentences(shards_dir, cells) for name, cells in wanted.items()}
+        texts["predicted"] = some["c2s_sentence"].tolist()
+        texts = _cut(pd.DataFrame(texts))
+        for name in ("predicted", "control", "another measured cell"):
+            both = texts[[name, "reference"]].set_axis(["generated", "reference"], axis=1)
+            if name == "another measured cell" and len(real) < 2:
+                continue
+            pairs.append(Pairs("perturbation", str(condition), name, both))
+    return pairs
+
+
+def _answers(folder: Path) -> pd.DataFrame:
+    columns = ["source_cell", "sample", "condition", "perturbation", "c2s_sentence"]
+    paths = sorted(folder.glob("*.perturbed.parquet"))
+    found = pd.concat([pd.read_parquet(path, columns=columns) for path in paths])
+    found = found[found["c2s_sentence"] != ""]
+    return found.assign(cell_id=found["source_cell"]).reset_index(drop=True)
+
+
+def _cells(folder: Path, column: str) -> pd.DataFrame:
+    columns = list(dict.fromkeys(["cell_id", "sample", column, "n_genes"]))
+    paths = sorted(folder.glob("*.parquet"))
+    cells = pd.concat([pd.read_parquet(path, columns=columns) for path in paths])
+    return cells[cells["n_genes"] > 0].reset_index(drop=True)
+
+
+def _drawn(cells: pd.DataFrame, most: int, seed: int, condition: str) -> pd.DataFrame:
+    """At most so many cells, in an order that a hash of seed and cell decides."""
+    draws = cell_draws(cells[["sample", "cell_id"]].astype(str), seed, "text", str(condition))
+    return cells.iloc[sorted(range(len(cells)), key=draws.__getitem__)[:most]]
+
+
+def _sentences(folder: Path, cells: pd.DataFrame) -> list[str]:
+    """The sentences of these cells, in order."""
+    wanted = list(zip(cells["sample"].astype(str), cells["cell_id"].astype(str), strict=True))
+    chosen = set(wanted)
+    found = {
+        (sample, cell): text
+        for shard in _tables(folder)
+        for cell, sample, text in shard
+        if (sample, cell) in chosen
+    }
+    return [found[cell] for cell in wanted]
+
+
+def _tables(folder: Path) -> Iterator[Iterator[tuple[str, str, str]]]:
+    for path in sorted(folder.glob("*.parquet")):
+        table = pq.read_table(path, columns=["cell_id", "sample", "cell_sentence"])
+        columns = (table[name].cast("string").to_pylist() for name in table.column_names)
+        yield zip(*columns, strict=True)
+
+
+def _cut(texts: pd.DataFrame) -> pd.DataFrame:
+    """The first genes of each row's sentences, as many of the one as of the other."""
+    words = texts.map(lambda text: text.split(" ")[:GENES])
+    shortest = words.map(len).min(axis=1)
+    return words.apply(
+        lambda column: [" ".join(genes[:n]) for genes, n in zip(column, shortest, strict=True)]
+    )
