@@ -15,6 +15,7 @@ include { VALIDATE  } from './modules/validate'
 
 include { ATTENTION_MAPS } from './subworkflows/attention_maps'
 include { PERTURBATION   } from './subworkflows/perturbation'
+include { TEXT_SCORING   } from './subworkflows/text_scoring'
 
 include { code } from './modules/code'
 include { findInput; findModel; modelFiles; optionalFile } from './modules/inputs'
@@ -36,7 +37,7 @@ workflow {
         .map { input -> findInput(input) }
 
     // [perturbations, embedding prompt, perturbation prompt, gene sets, gene vocabulary, cell types,
-    // annotation prompt]: [file], or [] if no file is named
+    // annotation prompt]: [file], or [] if no file is named; to them, for VALIDATE, the local encoder
     texts = [
             params.perturbations, params.embedding_prompt, params.perturbation_prompt, params.gene_sets,
             params.gene_vocabulary, params.cell_types, params.annotation_prompt,
@@ -45,9 +46,10 @@ workflow {
 
     // [file of the model folder], or [] for a Hugging Face id
     local_model = findModel(params.model)
+    local_encoder = findModel(params.text_encoder)
 
     schemas = files("${projectDir}/{nextflow_schema.json,assets/schema_input.json}")
-    VALIDATE(source, texts, local_model, toJson(params), schemas, code('validate'))
+    VALIDATE(source, texts + [local_encoder], local_model, toJson(params), schemas, code('validate'))
     VALIDATE.out.report.subscribe { report ->
         def faults = faultsIn(report)
         if (faults) {
@@ -105,7 +107,8 @@ workflow {
         byName(shards.map { _meta, shard, _genes -> shard }), byName(EMBED.out.embeddings),
         byName(ANNOTATE.out.annotations), byName(PERTURBATION.out.predictions), evaluating, code('evaluate'),
     )
-    evaluation = EVALUATE.out.tables.ifEmpty([])
+    TEXT_SCORING(shards, ANNOTATE.out.annotations, PERTURBATION.out.predictions, local_encoder, options)
+    evaluation = byName(EVALUATE.out.tables.mix(TEXT_SCORING.out.table).flatten())
 
     provenance = [name: workflow.manifest.name, version: workflow.manifest.version, revision: commit]
     MERGE(
@@ -127,7 +130,8 @@ workflow {
     // its faults stop the run would be one more error
     versions = VALIDATE.out.versions.combine(options).map { process, lines, _options -> [process, lines] }.mix(
         MODEL.out.versions, QC.out.versions, SENTENCES.out.versions, EMBED.out.versions, ANNOTATE.out.versions,
-        ATTENTION_MAPS.out.versions, PERTURBATION.out.versions, EVALUATE.out.versions, MERGE.out.versions, REPORT.out.versions,
+        ATTENTION_MAPS.out.versions, PERTURBATION.out.versions, EVALUATE.out.versions, TEXT_SCORING.out.versions,
+        MERGE.out.versions, REPORT.out.versions,
     )
     toYaml(versions).collectFile(name: 'software_versions.yml', storeDir: record, sort: true)
 

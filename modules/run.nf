@@ -30,7 +30,7 @@ def stepOptions(Map groups) {
     def predicting = groups.perturbation.keySet() - drawing - screening - ['max_predictions']
     def origin = ['model', 'model_revision']
     def per_sample = ['organism', 'input_state', 'gene_symbols']
-    def scoring = groups.evaluation.findAll { name, _value -> name != 'evaluate' }
+    def scoring = groups.evaluation.findAll { name, _value -> !(name in ['evaluate', 'text_encoder']) }
     scoring.measured_column = scoring.measured_column ?: groups.perturbation.perturbation_column
     def seed = groups.sentences.subMap(['seed'])
     def embedding = groups.embedding.findAll { name, _value -> name != 'attention_maps' }
@@ -49,6 +49,8 @@ def stepOptions(Map groups) {
         effects: groups.perturbation.subMap(screening) + seed,
         evaluating: groups.evaluation.evaluate,
         evaluate: scoring + groups.report.subMap(['label_column']) + groups.perturbation.subMap(['control']) + seed,
+        text_encoder: groups.evaluation.text_encoder,
+        text_scores: scoring.subMap(['measured_column']) + groups.report.subMap(['label_column']) + groups.model.subMap(['device']) + seed,
         report: groups.report.findAll { name, _value -> name != 'store_umap' },
     ]
 }

@@ -9,7 +9,7 @@ import pandas as pd
 from multiqc.plots import bargraph
 
 from c2sflow.report_inputs import Run
-from c2sflow.report_plots import PALETTE, Section, heat_map, safe, table_plot
+from c2sflow.report_plots import PALETTE, Section, heat_map, number, safe, table_plot
 
 MOST_LABELS = 30  # in the confusion matrix
 MOST_ROWS = 200
@@ -57,6 +57,8 @@ def evaluation(run: Run) -> list[Section]:
     if notes := run.evaluation_notes.get("perturbation"):
         said = "".join(f"<li>{safe(note)}</li>" for note in notes)
         sections.append(Section("Not compared", content=f"<ul>{said}</ul>"))
+    if "text_scores" in run.evaluation:
+        sections.append(_text_scores(run.evaluation["text_scores"]))
     if "trust" in run.evaluation:
         sections.append(_trust(run.evaluation["trust"]))
     if "reconstruction" in run.evaluation:
@@ -146,7 +148,8 @@ def _confusion(table: pd.DataFrame) -> Section:
     shares = rows.reindex(columns=found, fill_value=0.0)
     shares = shares.div(shares.sum(axis=1), axis=0)
     text = (
-        "Linear probe on <code>X_c2s</code>: share of the cells of a type (row) that were taken for each type (column). "
+        "Linear probe on <code>X_c2s</code>: share of the cells of a type (row) that were taken "
+        "for each type (column). "
         "Counts, and what else was tried: <code>evaluation/confusion.tsv</code>."
     )
     if len(rows) < len(counts):
@@ -202,6 +205,30 @@ def _perturbations(table: pd.DataFrame) -> list[Section]:
         plot = _bars("top_genes", title, "Pearson correlation", bars, parts)
         sections.append(Section(title, text, plot=plot))
     return sections
+
+
+def _text_scores(table: pd.DataFrame) -> Section:
+    rows = {}
+    for row in table.head(MOST_ROWS).to_dict("records"):
+        figure = {"value": row["f1"], "ci_low": row["f1_ci_low"], "ci_high": row["f1_ci_high"]}
+        rows[f"{row['task']} · {row['group']} · {row['generated']}"] = {
+            "f1": _interval(figure), "precision": row["precision"], "recall": row["recall"],
+            "n": int(row["n"]),
+        }  # fmt: skip
+    headers = {
+        "f1": {"title": "F1", "scale": False},
+        "precision": number("Precision", "Tokens said that the reference has", "", 3, scale=False),
+        "recall": number("Recall", "Tokens of the reference that were said", "", 3, scale=False),
+        "n": number("Cells", "Cells compared", scale=False),
+    }
+    text = (
+        "BERTScore by <code>--text_encoder</code>: how alike the text said and the reference are "
+        "to a model of language. Unlike texts have high scores too: look at the difference to the "
+        "baseline (<em>commonest label</em>; <em>control</em>: nothing happens), and for sentences "
+        "at what <em>another measured cell</em> has. All: <code>evaluation/text_scores.tsv</code>."
+    )
+    name = "Text scores"
+    return Section(name, text, plot=table_plot("text_scores", name, "Compared", rows, headers))
 
 
 def _trust(table: pd.DataFrame) -> Section:

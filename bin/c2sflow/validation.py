@@ -17,7 +17,7 @@ from c2sflow.cells import CellData
 from c2sflow.errors import UserError
 from c2sflow.faults import Faults
 from c2sflow.gene_sets import read_gene_sets
-from c2sflow.model_files import read_config
+from c2sflow.model_files import read_config, read_encoder
 from c2sflow.parameters import check_parameters
 from c2sflow.perturbations import read_perturbations
 from c2sflow.prompts import (
@@ -52,6 +52,7 @@ class Staged:
     gene_vocabulary_file: Path | None = None
     cell_types_file: Path | None = None
     annotation_prompt_file: Path | None = None
+    text_encoder_dir: Path | None = None
 
 
 def validate_run(
@@ -88,6 +89,7 @@ def validate_run(
     targets = _targets(flat, staged, faults)
     _check_attention(flat, faults)
     labels = _cell_types(flat, staged, faults)
+    _check_encoder(flat["text_encoder"], staged.text_encoder_dir, faults)
     log = _check_model(str(flat["model"]), staged.model_dir, faults)
     samples = []
     for number, row, path, name in _rows(flat, staged, input_schema, faults):
@@ -234,6 +236,19 @@ def _check_model(model: str, directory: Path | None, faults: Faults) -> list[str
     return []
 
 
+def _check_encoder(encoder: str | None, directory: Path | None, faults: Faults) -> None:
+    """Check a local text encoder; a Hugging Face id is only looked at."""
+    if not isinstance(encoder, str):
+        return
+    if directory is None and not HUB_ID.fullmatch(encoder):
+        faults.append(f"--text_encoder {encoder}: no such directory, and no Hugging Face id")
+    if directory is not None:
+        try:
+            read_encoder(directory)
+        except UserError as error:
+            faults.append(str(error).replace(f"model {directory}:", f"--text_encoder {encoder}:"))
+
+
 def _rows(
     flat: Mapping, staged: Staged, input_schema: Mapping, faults: Faults
 ) -> Iterator[tuple[int, Row, Path, str]]:
@@ -341,6 +356,13 @@ def _plan(samples: list[dict], targets: Targets, flat: Mapping) -> list[str]:
     if not flat["evaluate"]:
         names = ["measured_column", "training_cells", "evaluation_key"]
         unused.append((names, "without --evaluate"))
+    said = flat["annotate"] and flat["label_column"]
+    predicted = targets.wanted and (flat["measured_column"] or flat["perturbation_column"])
+    if not flat["evaluate"]:
+        unused.append((["text_encoder"], "without --evaluate"))
+    elif not (said or predicted):
+        why = "without --annotate and --label_column, or predictions and --measured_column"
+        unused.append((["text_encoder"], why))
     if targets.wanted:
         n_predictions = targets.n_predictions(flat["max_cells_per_perturbation"])
         n_predictions *= flat["num_samples"]

@@ -7,7 +7,7 @@ process VALIDATE {
 
     input:
     tuple path(sheet, stageAs: 'sheet/*'), path(data, stageAs: 'inputs/?/*', arity: '0..*'), val(rows)
-    tuple path(perturbations, stageAs: 'perturbations/*'), path(embedding_prompt, stageAs: 'embedding_prompt/*'), path(perturbation_prompt, stageAs: 'perturbation_prompt/*'), path(gene_sets, stageAs: 'gene_sets/*'), path(gene_vocabulary, stageAs: 'gene_vocabulary/*'), path(cell_types, stageAs: 'cell_types/*'), path(annotation_prompt, stageAs: 'annotation_prompt/*')
+    tuple path(perturbations, stageAs: 'perturbations/*'), path(embedding_prompt, stageAs: 'embedding_prompt/*'), path(perturbation_prompt, stageAs: 'perturbation_prompt/*'), path(gene_sets, stageAs: 'gene_sets/*'), path(gene_vocabulary, stageAs: 'gene_vocabulary/*'), path(cell_types, stageAs: 'cell_types/*'), path(annotation_prompt, stageAs: 'annotation_prompt/*'), path(encoder, stageAs: 'text_encoder/*')
     path model, stageAs: 'model/*'
     val params_json
     path schemas
@@ -35,7 +35,7 @@ process VALIDATE {
         --staged=${quote(groovy.json.JsonOutput.toJson(staged))} \\
         --schema=nextflow_schema.json \\
         --input-schema=schema_input.json \\
-        ${cli(given + (model ? [model_dir: 'model'] : [:]))} \\
+        ${cli(given + (model ? [model_dir: 'model'] : [:]) + (encoder ? [text_encoder_dir: 'text_encoder'] : [:]))} \\
         2> messages || status=\$?
     cat messages >&2
     case \$status in

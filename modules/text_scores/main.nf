@@ -1,0 +1,31 @@
+include { cli; engine; versions } from '../code'
+
+// BERTScore of what the model generated against what it should say.
+process TEXT_SCORES {
+    label 'process_gpu'
+
+    input:
+    path shards, stageAs: 'shards/*'
+    path annotations, stageAs: 'annotations/*'
+    path predictions, stageAs: 'perturbed/*'
+    path encoder, stageAs: 'encoder/*'
+    val options
+    val code
+
+    output:
+    path 'text_scores.tsv', emit: table
+    tuple val(task.process), eval("${versions('torch torchmetrics transformers')}"), emit: versions
+
+    script:
+    """
+    ${engine(task.cpus)}
+    c2s_text_scores.py --shards-dir=shards --encoder-dir=encoder \\
+        ${annotations ? '--annotations-dir=annotations' : ''} \\
+        ${predictions ? '--perturbed-dir=perturbed' : ''} ${cli(options)}
+    """
+
+    stub:
+    """
+    touch text_scores.tsv
+    """
+}
