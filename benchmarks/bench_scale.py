@@ -8,6 +8,7 @@ python benchmarks/bench_scale.py --cells 50000 --cells 200000 --cells 1000000
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -170,10 +171,13 @@ def main(cells: tuple[int, ...], one: tuple[str, str, str] | None, name: str) ->
     if one:
         report_one(lambda: step(one[0], Path(one[1]), int(one[2])))
         return
-    figures = {n_cells: measure(n_cells) for n_cells in cells}
-    told = {"genes": GENES, "embedding_width": WIDTH, "cells": figures, "growth": growth(figures)}
+    figures = {}
+    for n_cells in cells:
+        figures[n_cells] = measure(n_cells)
+        told = {"genes": GENES, "embedding_width": WIDTH, "load": os.getloadavg()[2]}
+        told |= {"cells": figures, "growth": growth(figures)}
+        save(name, told)
     print(told["growth"])
-    save(name, told)
 
 
 if __name__ == "__main__":

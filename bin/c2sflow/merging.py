@@ -169,7 +169,7 @@ def read_annotations(sample: Sample, cell_ids: pd.Index) -> pd.DataFrame:
         except (OSError, ValueError) as error:
             raise UserError(
                 f"sample {sample.id}: shard {path.name} is missing or broken ({error}); "
-                "run again with -resume"
+                f"{remedy(path)}"
             ) from None
     table = pd.concat(tables).set_index("cell_id")
     if not table.index.equals(cell_ids):
@@ -202,7 +202,7 @@ def _new_columns(block: sparse.csr_matrix, columns: np.ndarray, n_vars: int) -> 
 
 def _shared(files: Sequence[h5py.File], group: str) -> list[str]:
     """Paths of what `group` has in every file; the rest is left out, and said."""
-    keys = [set(file.get(group, ())) for file in files]
+    keys = [set(file.get(group, ())) - {"X_c2s"} for file in files]  # ours, also of earlier runs
     shared = sorted(set.intersection(*keys))
     if group == "obsm":
         shared = [key for key in shared if _same_width([file[group][key] for file in files])]
@@ -216,6 +216,27 @@ def _same_width(items: Sequence[h5py.Dataset | h5py.Group]) -> bool:
     return all(isinstance(item, h5py.Dataset) for item in items) and (
         len({(item.shape[1:], item.dtype) for item in items}) == 1
     )
+
+
+def _copy_matrices(
+    files: Sequence[h5py.File], out: h5py.File, columns: Sequence[np.ndarray], n_vars: int
+) -> None:
+    """X, layers and obsm of all samples; those of a single one as they are, compressed.
+
+    An X_c2s of an earlier run gives way to the one that `out` has already.
+    """
+    if len(files) == 1:
+        (file,) = files
+        keys = [f"{group}/{key}" for group in ("layers", "obsm") for key in file.get(group, ())]
+        for key in ["X", *keys]:
+            if key not in out:
+                file.copy(key, out, name=key)
+        return
+    keys, obsm = ["X", *_shared(files, "layers")], _shared(files, "obsm")
+    writers = {key: RowWriter(out, key, n_vars) for key in keys}
+    for file, moved in zip(files, columns, strict=True):
+        _copy_rows(file, writers, moved, n_vars)
+        _copy_dense(file, out, obsm)
 
 
 def _copy_rows(
@@ -280,11 +301,7 @@ def merge_samples(
         out = stack.enter_context(
             create_h5ad(partial, pd.DataFrame(), _merge_var(variables, genes))
         )
-        keys, obsm = ["X", *_shared(files, "layers")], _shared(files, "obsm")
-        writers = {key: RowWriter(out, key, len(genes)) for key in keys}
-        for n, (sample, file) in enumerate(zip(samples, files, strict=True)):
-            _copy_rows(file, writers, columns[n], len(genes))
-            _copy_dense(file, out, obsm)
+        for n, sample in enumerate(samples):
             made = []
             for obs, vectors in read_embeddings(sample, frames[n].index):
                 append_dense(out, "obsm/X_c2s", vectors.astype(np.float32, copy=False))
@@ -292,6 +309,7 @@ def merge_samples(
             # Cells are in the same order; a column of an earlier run gives way.
             said = read_annotations(sample, frames[n].index)
             frames[n] = frames[n].assign(**pd.concat(made), **said)
+        _copy_matrices(files, out, columns, len(genes))
         names = unique_names([frame.index for frame in frames], [s.name for s in samples])
         obs = concat_obs(frames).set_axis(names)
         write_elem(out, "obs", obs)

@@ -174,10 +174,30 @@ def test_names_as_they_are_when_unique():
     assert list(names) == ["a", "b"]
 
 
-def test_columns_of_an_earlier_run_give_way(tmp_path):
-    sample, _ = make_sample(tmp_path, "a", 5, ["G"], [2, 3], c2s_n_genes=np.full(5, 99))
+@pytest.mark.parametrize("n_samples", [1, 2])
+def test_what_an_earlier_run_made_gives_way(tmp_path, n_samples):
+    samples = []
+    for name in "ab"[:n_samples]:
+        sample, cells = make_sample(tmp_path, name, 5, ["G"], [2, 3], c2s_n_genes=np.full(5, 99))
+        cells.obsm["X_c2s"], cells.obsm["X_table"] = np.full((5, 2), 7.0), cells.obs[["sample"]]
+        cells.write_h5ad(sample.path)
+        samples.append(sample)
+    merge_samples(samples, tmp_path / "c2s.h5ad", {})
+    merged = ad.read_h5ad(tmp_path / "c2s.h5ad")
+    assert merged.obs["c2s_n_genes"].tolist() == [0, 1, 2, 3, 4] * n_samples
+    assert merged.obsm["X_c2s"][:, 0].tolist() == [0, 1, 2, 3, 4] * n_samples
+    assert ("X_table" in merged.obsm) == (n_samples == 1)
+
+
+def test_a_single_sample_is_what_qc_wrote(tmp_path):
+    sample, cells = make_sample(tmp_path, "a", 9, ["G1", "G2", "G3"], [4, 5])
     merge_samples([sample], tmp_path / "c2s.h5ad", {})
-    assert ad.read_h5ad(tmp_path / "c2s.h5ad").obs["c2s_n_genes"].tolist() == [0, 1, 2, 3, 4]
+    merged = ad.read_h5ad(tmp_path / "c2s.h5ad")
+    for found, wanted in [(merged.X, cells.X), (merged.layers["counts"], cells.layers["counts"])]:
+        assert np.array_equal(found.toarray(), wanted.toarray())
+    assert np.array_equal(merged.obsm["X_pca"], cells.obsm["X_pca"])
+    pd.testing.assert_frame_equal(merged.obs[["sample"]], cells.obs)
+    assert list(merged.var_names) == ["G1", "G2", "G3"]
 
 
 def annotated(sample, adata, sizes):
