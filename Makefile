@@ -24,15 +24,15 @@ engines: setup
 lint: setup ## style of the Python code
 	@$(ACTIVATE); ruff format --check .; ruff check .
 
-test: lint engines test-nf ## all tests
+test: lint engines test-nf ## all tests but those of test-faults
 	@$(ACTIVATE); pytest --numprocesses 2 --dist loadfile
 
 test-nf: setup ## each module and the pipeline with nf-test, where that is installed
 	@$(ACTIVATE); if command -v nf-test >/dev/null; then nf-test test --ci; \
 	else echo 'test: no nf-test on PATH (https://www.nf-test.com), so tests/**/*.nf.test are not run'; fi
 
-test-faults: engines ## runs that are killed, run out of memory or disk, and are resumed
-	@$(ACTIVATE); FAULTS=1 pytest tests/pipeline/test_faults.py
+test-faults: engines ## every step killed, power or disk gone, shards broken, and resumed: 3 minutes
+	@$(ACTIVATE); FAULTS=1 pytest tests/pipeline/test_faults.py tests/pipeline/test_download.py
 
 bench: setup ## measure speed and memory: benchmarks/
 	@$(ACTIVATE); cd benchmarks; for bench in 'embedding --model demo' 'embedding --model big' \

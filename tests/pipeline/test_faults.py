@@ -13,11 +13,9 @@ from driving import INJECT, Nextflow, copy_project
 
 from c2sflow.demo import demo_samples
 
-# Ten minutes of their own: `make test-faults`.
-pytestmark = [
-    pytest.mark.pipeline,
-    pytest.mark.skipif("FAULTS" not in os.environ, reason="make test-faults runs it"),
-]
+pytestmark = pytest.mark.pipeline
+# Three minutes of two cores.
+takes_minutes = pytest.mark.skipif("FAULTS" not in os.environ, reason="make test-faults runs it")
 
 ARGUMENTS = ("-profile", "test", "--input", "sheet.csv", "--outdir", "results")
 EVERY_STEP_DIES = """
@@ -100,6 +98,7 @@ def max_batch_tokens(trace: pd.DataFrame) -> int:
     return json.loads((Path(folder) / "s.00000.embed.json").read_text())["max_batch_tokens"]
 
 
+@takes_minutes
 def test_every_step_is_killed_in_its_middle(undisturbed, nextflow):
     write_input(nextflow.folder)
     project = undisturbed.project
@@ -118,6 +117,7 @@ def test_every_step_is_killed_in_its_middle(undisturbed, nextflow):
     assert not nextflow.run(*ARGUMENTS, "-resume", script=project).submitted
 
 
+@takes_minutes
 def test_a_run_that_dies_again_and_again_ends_as_if_nothing_had_been(undisturbed):
     resume = {"script": undisturbed.project, "status": None}
     arguments = ("-resume", "--shard_size", 30, "--attention_maps", 0)
