@@ -125,7 +125,7 @@ def draw(feeds: dict[str, set[str]], on_gpu: set[str]) -> str:
         own = line[start] if joins else line[end]
         way = track(at[start], at[end], joins)
         shapes.append(f'<path class="track" stroke="{LINES[own][0]}" d="{way}"/>')
-    for step, (x, y) in at.items():
+    for step, (x, y) in sorted(at.items()):
         colour = LINES[line[step]][0]
         if step in on_gpu:
             ring = LINES["model"][0]

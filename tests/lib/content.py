@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Print what an .h5ad, .parquet, .tsv or .h5 file holds, in figures of three digits, as JSON.
+"""Print what .h5ad, .parquet, .tsv and .h5 files hold, in figures of three digits, as a JSON list.
 
 What differs between machines is not printed: digests, and digits that rounding decides.
 """
@@ -87,4 +87,4 @@ def content(path: Path) -> dict:
     )
 
 
-print(json.dumps(content(Path(sys.argv[1]))))
+print(json.dumps([content(Path(name)) for name in sys.argv[1:]]))
