@@ -3,12 +3,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup engines demo test test-nf test-faults lint bench bench-scale lock picture clean
+.PHONY: help setup engines demo test test-nf test-faults containers test-containers lint bench \
+	bench-scale lock picture clean
 
 ACTIVATE := source .venv/bin/activate
 
 help: ## these lines
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
 
 setup: ## .venv/ with the locked packages and Nextflow; nothing to do the second time
 	@setup/environment.sh
@@ -34,6 +35,12 @@ test-nf: setup ## each module and the pipeline with nf-test, where that is insta
 test-faults: engines ## every step killed, power or disk gone, shards broken, and resumed: 3 minutes
 	@$(ACTIVATE); FAULTS=1 pytest tests/pipeline/test_faults.py tests/pipeline/test_download.py
 
+containers: ## the images of all steps, with docker, podman or apptainer: containers/build
+	@containers/build
+
+test-containers: engines ## the demo in all of the images, and without: the same result
+	@$(ACTIVATE); CONTAINERS=all pytest tests/pipeline/test_containers.py
+
 bench: setup ## measure speed and memory: benchmarks/
 	@$(ACTIVATE); cd benchmarks; for bench in 'embedding --model demo' 'embedding --model big' \
 		'generation --model demo' 'generation --model big' scaling precision gpu gpu_generation; do \
@@ -46,6 +53,7 @@ lock: setup ## requirements.lock anew from pyproject.toml
 	@$(ACTIVATE); uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
 		--generate-hashes --extra test --custom-compile-command 'make lock' \
 		pyproject.toml --output-file requirements.lock
+	@containers/lock
 
 picture: setup ## docs/images/c2sflow.svg anew from the pipeline's graph
 	@$(ACTIVATE); python docs/images/draw.py

@@ -20,6 +20,7 @@ include { TEXT_SCORING   } from './subworkflows/text_scoring'
 include { code } from './modules/code'
 include { findInput; findModel; modelFiles; optionalFile } from './modules/inputs'
 include { helpText; summary } from './modules/parameters'
+include { placeFaults } from './modules/places'
 include { byName; faultsIn; readJson; revision; stepOptions; tellResults; toJson; toYaml } from './modules/run'
 
 workflow {
@@ -29,6 +30,14 @@ workflow {
     }
     commit = workflow.commitId ?: revision()
     log.info(summary(params, commit))
+
+    // [file of the model folder], or [] for a Hugging Face id
+    local_model = findModel(params.model)
+    local_encoder = findModel(params.text_encoder)
+    misplaced = placeFaults(workflow.profile, params, workDir, !local_model)
+    if (misplaced) {
+        error(misplaced)
+    }
     record = "${params.outdir}/pipeline_info"
     channel.of(groovy.json.JsonOutput.prettyPrint(toJson(params))).collectFile(name: 'params.json', storeDir: record)
 
@@ -43,10 +52,6 @@ workflow {
             params.gene_vocabulary, params.cell_types, params.annotation_prompt,
         ]
         .collect { value -> optionalFile(value) }
-
-    // [file of the model folder], or [] for a Hugging Face id
-    local_model = findModel(params.model)
-    local_encoder = findModel(params.text_encoder)
 
     schemas = files("${projectDir}/{nextflow_schema.json,assets/schema_input.json}")
     VALIDATE(source, texts + [local_encoder], local_model, toJson(params), schemas, code('validate'))

@@ -100,7 +100,7 @@ def _say(error: ValidationError, entries: Mapping[str, Mapping]) -> str:
         "minimum": lambda: f"must be {limit} or more",
         "maximum": lambda: f"must be {limit} or less",
         "minLength": lambda: "must not be empty",
-        "pattern": lambda: f"must be {' or '.join(['auto', KINDS['integer'] + ' above 0'])}",
+        "pattern": lambda: entries[name]["errorMessage"],
         "type": lambda: f"must be {kinds}",
     }
     reason = must[error.validator]() if error.validator in must else error.message

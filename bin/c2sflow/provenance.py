@@ -13,8 +13,10 @@ from pathlib import Path
 
 from c2sflow.errors import UserError
 
-# Packages whose version can change a number in the result.
-SOFTWARE = ("anndata", "numpy", "pandas", "scanpy", "scipy", "torch", "transformers", "tokenizers")
+# Packages whose version can change a number in the result: those of the data side, and those that
+# only the steps with a model have.
+SOFTWARE = ("anndata", "numpy", "pandas", "scanpy", "scipy")
+MODEL_SOFTWARE = ("torch", "transformers", "tokenizers")
 
 
 @contextmanager

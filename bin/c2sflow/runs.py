@@ -26,7 +26,7 @@ from c2sflow.reconstruction import RankFit
 LOGGER = logging.getLogger(__name__)
 
 # Where a run puts its files says nothing of its result: two runs of one input are identical.
-NOT_OF_THE_RESULT = ("input_output", "resources", "report", "generic")
+NOT_OF_THE_RESULT = ("input_output", "resources", "cluster", "report", "generic")
 # Nor do these change the cells: what is fetched, allowed, or made of the predictions.
 NOT_OF_THE_CELLS = ("model_cache", "max_predictions", "gene_sets", "context")
 
@@ -38,6 +38,7 @@ def provenance(
     reports: Mapping[str, Mapping],
     rank_fit: Mapping[str, float],
     pipeline: Mapping[str, str],
+    model_software: Mapping[str, str],
 ) -> dict:
     """``uns["c2s"]``: everything that made the result, and nothing that differs between runs."""
     parameters = {
@@ -54,7 +55,7 @@ def provenance(
         "model": dict(model),
         "parameters": parameters,
         "prompts": _prompts(parameters),
-        "software": software_versions(),
+        "software": software_versions() | dict(model_software),
         "rank_fit": dict(rank_fit),
         "samples": {
             s["id"]: {k: "" if reports[s["id"]][k] is None else reports[s["id"]][k] for k in kept}
@@ -117,9 +118,6 @@ def merge_run(
     reports = {i: read_json(qc_dir / f"{i}.qc.json") for i in ids}
     rank_fit = sum((RankFit(*sentences[i]["rank_fit_sums"]) for i in ids), RankFit()).solve()
     groups = read_json(options)
-    uns = provenance(groups, read_json(model), sheet, reports, rank_fit, pipeline or {})
-    if evaluation_dir is not None:
-        uns["evaluation"] = read_evaluation(evaluation_dir)
     parts = [
         Sample(
             id=sample["id"],
@@ -138,12 +136,26 @@ def merge_run(
         )
         for sample in sheet
     ]
+    uns = provenance(
+        groups, read_json(model), sheet, reports, rank_fit, pipeline or {}, _model_software(parts)
+    )
+    if evaluation_dir is not None:
+        uns["evaluation"] = read_evaluation(evaluation_dir)
     target = outdir / "c2s.h5ad"
     obs = merge_samples(parts, target, uns, groups["report"]["store_umap"])
     LOGGER.info("%s: %d cells of %d samples", target.name, len(obs), len(parts))
     if perturbed_dir is not None:
         planned = read_json(plan)
         _merge_perturbed(parts, sentences, perturbed_dir, planned, target, uns, obs)
+
+
+def _model_software(parts: list[Sample]) -> dict[str, str]:
+    """Versions that the first shard was embedded with: this step has none of those packages."""
+    try:
+        with h5py.File(parts[0].embeddings[0]) as file:
+            return read_elem(file["uns/software"])
+    except (OSError, KeyError):  # merge_samples says which shards are broken
+        return {}
 
 
 def _merge_perturbed(

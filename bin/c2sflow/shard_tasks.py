@@ -26,7 +26,14 @@ from c2sflow.prompts import (
     load_template,
     template_fields,
 )
-from c2sflow.provenance import read_json, remedy, write_beside, write_json
+from c2sflow.provenance import (
+    MODEL_SOFTWARE,
+    read_json,
+    remedy,
+    software_versions,
+    write_beside,
+    write_json,
+)
 from c2sflow.vocabulary import read_vocabulary, words_to_say
 
 LOGGER = logging.getLogger(__name__)
@@ -69,7 +76,7 @@ def embed_shard(
     max_batch_tokens: int | str | None = "auto",
     attempt: int = 1,
 ) -> None:
-    """Write ``<shard>.embedding.h5ad`` (obs, ``obsm["X_c2s"]``) and ``<shard>.embed.json``.
+    """Write ``<shard>.embedding.h5ad`` (obs, obsm, versions) and ``<shard>.embed.json``.
 
     Parameters
     ----------
@@ -114,7 +121,8 @@ def embed_shard(
         index=pd.Index(cells["cell_id"].astype(str), name=None),
     )
     with write_beside(outdir / f"{shard.stem}.embedding.h5ad") as partial:
-        ad.AnnData(obs=obs, obsm={"X_c2s": made.vectors}).write_h5ad(partial)
+        uns = {"software": software_versions(MODEL_SOFTWARE)}
+        ad.AnnData(obs=obs, obsm={"X_c2s": made.vectors}, uns=uns).write_h5ad(partial)
     figures = run_figures(model, shard.stem, cells) | {
         "n_cells": len(cells),
         "n_tokens": stats.n_tokens,

@@ -1,12 +1,12 @@
 """The Groovy functions of the modules, called once by functions.nf."""
 
-import ast
 import json
 import re
 from pathlib import Path
 
 import pytest
 from driving import ROOT, Nextflow
+from importing import closure
 
 pytestmark = pytest.mark.pipeline
 
@@ -105,30 +105,6 @@ def test_input_is_found(answers, name):
 @pytest.mark.parametrize("name", MODELS)
 def test_model_is_found(answers, name):
     assert answers["models"][name] == MODELS[name]
-
-
-def imported(source: Path) -> set[Path]:
-    """Our files that a file imports, by Python's own grammar."""
-    found = set()
-    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
-    paths = {ROOT / "bin" / f"{name.replace('.', '/')}.py" for name in found}
-    if "c2sflow.__version__" in found:
-        paths.add(ROOT / "bin/c2sflow/__init__.py")
-    return {path for path in paths if path.exists()}
-
-
-def closure(source: Path) -> set[Path]:
-    seen, todo = {source}, [source]
-    while todo:
-        current = todo.pop()
-        new = imported(current) - seen if current.name != "__init__.py" else set()
-        seen |= new
-        todo += new
-    return seen
 
 
 def test_code_of_a_step_is_all_it_imports(answers):

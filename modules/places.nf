@@ -1,0 +1,60 @@
+// Where a run is to be: what its profiles cannot do without, told before anything is submitted.
+
+// Parameters that a profile needs; of a list within, one.
+def needs() {
+    def images = ['container_dir', 'container_registry']
+    [
+        apptainer: [images],
+        singularity: [images],
+        charliecloud: [images],
+        k8s: ['k8s_claim', 'container_registry'],
+        awsbatch: ['aws_region', 'queue', 'container_registry'],
+        googlebatch: ['google_project', 'google_location', 'gpu_type', 'container_registry'],
+        azurebatch: ['azure_location', 'azure_batch_account', 'azure_storage_account', 'gpu_machine', 'container_registry'],
+    ]
+}
+
+// Clouds without a file system that all tasks see: what their paths begin with.
+def stores() {
+    [awsbatch: 's3://', googlebatch: 'gs://', azurebatch: 'az://']
+}
+
+def missing(List profiles, Map params, Map entries) {
+    needs().subMap(profiles).collectMany { profile, names ->
+        names
+            .collect { name -> [name].flatten() }
+            .findAll { choice -> !choice.any { name -> params[name] } }
+            .findAll { choice -> params.device != 'cpu' || !choice.any { name -> name.startsWith('gpu_') } }
+            .collect { choice ->
+                def told = choice.collect { name -> "--${name}: ${entries[name].description}" }.join(' Or ')
+                "-profile ${profile} needs ${told}"
+            }
+    }
+}
+
+// Words that end up in the head of a job's script.
+def malformed(Map params, Map entries) {
+    entries
+        .findAll { name, entry -> entry.pattern && params[name] != null && !("${params[name]}" ==~ entry.pattern) }
+        .collect { name, entry -> "--${name} ${params[name]}: ${entry.errorMessage}" }
+}
+
+// Everything that tasks share lies in the object store.
+def outsideOfStore(List profiles, Map params, String work, boolean fetched) {
+    stores().subMap(profiles).collectMany { profile, store ->
+        def paths = ['-work-dir': work] + (fetched ? ['--model_cache': params.model_cache] : [:])
+        paths
+            .findAll { _option, path -> !"${path}".startsWith(store) }
+            .collect { option, path -> "-profile ${profile} needs ${option} ${store}BUCKET/FOLDER, not ${path}" }
+    }
+}
+
+// All of that, a line each, or null.
+def placeFaults(String profile, Map params, Path work, boolean fetched) {
+    def schema = new groovy.json.JsonSlurperClassic().parseText(file("${projectDir}/nextflow_schema.json").text)
+    def entries = schema['$defs'].resources.properties + schema['$defs'].cluster.properties
+    def profiles = profile.tokenize(',')
+    def faults = missing(profiles, params, entries) + malformed(params, entries) +
+        outsideOfStore(profiles, params, work.toUriString(), fetched)
+    faults ? faults.join('\n') : null
+}

@@ -1,0 +1,111 @@
+"""The steps in the images of containers/, built here: the same result as without, as nobody's user.
+
+`make test` builds the images without torch, and runs the steps with a model in theirs only if it is
+there already; `make containers test-containers` builds and runs all of them, with the whole demo.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from driving import ROOT, Nextflow
+
+pytestmark = pytest.mark.pipeline
+
+EVERYTHING = "CONTAINERS" in os.environ
+PROFILE = "demo" if EVERYTHING else "test"
+KINDS = ("cpu", "report", "gpu") if EVERYTHING else ("cpu", "report")
+GPU_STEPS = ("EMBED", "ATTENTION", "PERTURB")
+VERSION = "0.1.0"
+# Somebody who has no name, no home and no rights in the image.
+USER = "12345:12345"
+
+
+def podman(*arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+    return subprocess.run(["podman", *arguments], capture_output=True, text=True, check=check)
+
+
+def has(image: str) -> bool:
+    return podman("image", "exists", image, check=False).returncode == 0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def images():
+    """The images of KINDS, built or found unchanged."""
+    if not shutil.which("podman"):
+        pytest.skip("podman is not installed: no image was built or run")
+    base = os.environ.get("BASE_IMAGE", "localhost/c2sflow-base")
+    if not has(base):
+        pytest.skip(f"no base image {base}: containers/base-image makes it, or set BASE_IMAGE")
+    if podman("run", "--rm", base, "true", check=False).returncode != 0:
+        os.environ["CONTAINERS_CONF"] = str(ROOT / "tests/pipeline/containers.conf")
+        started = podman("run", "--rm", base, "true", check=False)
+        if started.returncode != 0:
+            pytest.skip(f"podman starts no container here: {started.stderr.strip()}")
+    built = subprocess.run(
+        [ROOT / "containers/build", *KINDS],
+        env={**os.environ, "ENGINE": "podman", "BASE_IMAGE": base, "REGISTRY": "localhost"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr[-3000:]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_image(kind):
+    name = f"localhost/c2sflow-{kind}:{VERSION}"
+    [image] = json.loads(podman("image", "inspect", name).stdout)
+    assert kind == "gpu" or image["Size"] < 1e9
+    labels = image["Labels"]
+    assert labels["org.opencontainers.image.version"] == VERSION
+    assert labels["org.opencontainers.image.title"].startswith("c2sflow")
+    script = (
+        "command -v ps bash; python3 -c 'import importlib.util as u; print(u.find_spec(\"torch\"))'"
+    )
+    run = ("run", "--rm", "--read-only", "--network", "none", "--user", USER)
+    said = podman(*run, name, "bash", "-c", script).stdout.split()
+    assert said[0].endswith("/ps")
+    assert (said[2] == "None") == (kind != "gpu")
+
+
+@pytest.fixture(scope="module")
+def without(tmp_path_factory, nextflow_home) -> Nextflow:
+    nextflow = Nextflow(tmp_path_factory.mktemp("without"), nextflow_home)
+    nextflow.run("-profile", PROFILE, "--outdir", "results")
+    return nextflow
+
+
+def test_results_are_those_without_containers(without, tmp_path, nextflow_home):
+    with_gpu = has(f"localhost/c2sflow-gpu:{VERSION}")
+    beside = "" if with_gpu else "process { withLabel: process_gpu { container = null } }"
+    config = tmp_path / "user.config"
+    config.write_text(f"podman.runOptions = '--user {USER} --network none'\n{beside}\n")
+    nextflow = Nextflow(tmp_path, nextflow_home)
+    mask = os.umask(0)  # the task's folder is ours: that user may write there
+    try:
+        nextflow.run("-profile", f"{PROFILE},podman", "--outdir", "results", "-c", config)
+    finally:
+        os.umask(mask)
+
+    trace = pd.read_csv(tmp_path / "results/pipeline_info/execution_trace.tsv", sep="\t")
+    for process, folder in zip(trace["process"], trace["workdir"], strict=True):
+        command = (Path(folder) / ".command.run").read_text()
+        contained = f"localhost/c2sflow-{process.lower()}:{VERSION}" in command
+        assert contained == (with_gpu or process not in GPU_STEPS), process
+
+    for name in ("c2s.h5ad", "c2s_perturbed.h5ad"):
+        found, expected = (
+            ad.read_h5ad(folder / "results" / name) for folder in (tmp_path, without.folder)
+        )
+        pd.testing.assert_frame_equal(found.obs, expected.obs, rtol=1e-4)
+        assert (found.X != expected.X).nnz == 0
+        np.testing.assert_allclose(found.obsm["X_c2s"], expected.obsm["X_c2s"], atol=1e-5)
+        assert found.uns["c2s"]["software"] == expected.uns["c2s"]["software"]
+    assert "</html>" in (tmp_path / "results/report.html").read_text(encoding="utf-8")
