@@ -76,7 +76,7 @@ def embed_shard(
     max_batch_tokens: int | str | None = "auto",
     attempt: int = 1,
 ) -> None:
-    """Write ``<shard>.embedding.h5ad`` (obs, obsm, versions) and ``<shard>.embed.json``.
+    """Write ``<shard>.embedding.h5ad`` (obs, ``obsm["X_c2s"]``, ``uns``), ``<shard>.embed.json``.
 
     Parameters
     ----------

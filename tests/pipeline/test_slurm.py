@@ -1,0 +1,95 @@
+"""The pipeline through a real Slurm: one node, this machine, whose GPUs are device files only."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import anndata as ad
+import pandas as pd
+import pytest
+from driving import ROOT
+
+pytestmark = pytest.mark.pipeline
+
+ONE_NODE = ROOT / "tests/slurm/one-node"
+GPU_STEPS = ["ATTENTION", "EMBED", "PERTURB"]
+# EMBED's jobs are cancelled from outside once, as by an administrator or a job that comes first.
+CONFIG = """
+process {
+    time = 10.min
+    beforeScript = 'echo "${CUDA_VISIBLE_DEVICES:-none}" > .gpus'
+    withName: EMBED {
+        beforeScript = {
+            'echo "$CUDA_VISIBLE_DEVICES" > .gpus' +
+                (task.attempt == 1 ? '; (sleep 1; scancel $SLURM_JOB_ID) &' : '')
+        }
+    }
+}
+executor {
+    pollInterval = '1 sec'
+    queueStatInterval = '3 sec'
+    exitReadTimeout = '20 sec'
+}
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path_factory):
+    """Folder of a Slurm that runs."""
+    missing = [tool for tool in ("slurmctld", "slurmd", "munged") if not shutil.which(tool)]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not installed (slurm-wlm, munge): nothing ran on Slurm")
+    if os.geteuid() != 0:
+        pytest.skip("starting a Slurm needs root: nothing ran on Slurm")
+    folder = tmp_path_factory.mktemp("slurm")
+    for parent in (folder, *folder.parents[:2]):  # munge wants its socket where all can reach it
+        parent.chmod(0o755)
+    subprocess.run([ONE_NODE, "up", folder, "2"], check=True)
+    yield folder
+    subprocess.run([ONE_NODE, "down", folder], check=True)
+    daemons = [path.read_text().strip() for path in folder.rglob("*pid")]
+    assert not [pid for pid in daemons if Path(f"/proc/{pid}").exists()]
+
+
+def finished_jobs(folder: Path) -> pd.DataFrame:
+    """A row for each job that ended: JobId, Name, JobState, Partition, Tres, …"""
+    lines = (folder / "jobs.txt").read_text().splitlines()
+    return pd.DataFrame([dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines])
+
+
+def test_demo_on_slurm(slurm, nextflow):
+    nextflow.env["SLURM_CONF"] = str(slurm / "slurm.conf")
+    (nextflow.folder / "site.config").write_text(CONFIG)
+    run = nextflow.run(
+        *("-profile", "test,slurm", "-c", "site.config", "--outdir", "results"),
+        *("--queue", "main", "--gpu_queue", "gpus", "--gpu_type", "a100", "--job_array", 2),
+        *("--max_cpus", os.cpu_count(), "--max_memory", "8 GB"),
+        *("--submit_rate", "50/1sec", "--cluster_options=--comment=c2sflow", "--device", "auto"),
+    )
+    assert "Error is ignored" not in run.output
+    outdir = nextflow.folder / "results"
+    assert ad.read_h5ad(outdir / "c2s.h5ad").n_obs == 700
+    assert (outdir / "report.html").exists()
+
+    trace = pd.read_csv(outdir / "pipeline_info/execution_trace.tsv", sep="\t")
+    failed = trace[trace["status"] == "FAILED"]
+    assert set(failed["process"]) == {"EMBED"}
+    embed = trace.query("process == 'EMBED' and status == 'COMPLETED'")
+    assert sorted(embed["tag"]) == ["donor_1.00000", "donor_2.00000"]
+    assert set(embed["attempt"]) == {2}
+
+    jobs = finished_jobs(slurm)
+    jobs["step"] = jobs["Name"].str.extract(r"nf-([A-Z]+)", expand=False)
+    assert set(jobs["step"]) == set(trace["process"])
+    on_gpu = jobs["step"].isin(GPU_STEPS)
+    assert set(jobs["Partition"][on_gpu]) == {"gpus"}
+    assert set(jobs["Partition"][~on_gpu]) == {"main"}
+    assert (jobs["JobState"] == "CANCELLED").sum() >= 1
+
+    for folder, process in zip(trace["workdir"], trace["process"], strict=True):
+        head = (Path(folder) / ".command.run").read_text()
+        assert "#SBATCH --comment=c2sflow" in head or "--comment=c2sflow" in head, process
+        gpu = (Path(folder) / ".gpus").read_text().strip()
+        assert gpu in (("0", "1") if process in GPU_STEPS else ("none",)), process
