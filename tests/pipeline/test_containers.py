@@ -20,8 +20,11 @@ pytestmark = pytest.mark.pipeline
 
 EVERYTHING = "CONTAINERS" in os.environ
 PROFILE = "demo" if EVERYTHING else "test"
-KINDS = ("cpu", "report", "gpu") if EVERYTHING else ("cpu", "report")
-GPU_STEPS = ("EMBED", "ATTENTION", "PERTURB")
+KINDS = ("cpu", "evaluate", "report", "gpu") if EVERYTHING else ("cpu", "evaluate", "report")
+# Steps with a model: their folder is a link to that of the kind.
+GPU_STEPS = {
+    path.name.upper() for path in (ROOT / "containers").iterdir() if path.resolve().name == "gpu"
+}
 VERSION = "0.1.0"
 # Somebody who has no name, no home and no rights in the image.
 USER = "12345:12345"
@@ -83,7 +86,7 @@ def without(tmp_path_factory, nextflow_home) -> Nextflow:
 
 
 def test_results_are_those_without_containers(without, tmp_path, nextflow_home):
-    with_gpu = has(f"localhost/c2sflow-gpu:{VERSION}")
+    with_gpu = all(has(f"localhost/c2sflow-{step.lower()}:{VERSION}") for step in GPU_STEPS)
     beside = "" if with_gpu else "process { withLabel: process_gpu { container = null } }"
     config = tmp_path / "user.config"
     config.write_text(f"podman.runOptions = '--user {USER} --network none'\n{beside}\n")

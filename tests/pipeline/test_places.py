@@ -117,4 +117,5 @@ def test_what_is_missing_is_told_before_anything_starts(nextflow):
     assert "--queue a b; $(id): must be a word of letters, digits and" in said
     assert "--submit_rate often: must be like 20/1min" in said
     assert "Exception" not in said
-    assert not (nextflow.folder / "results").exists()
+    written = {path.name for path in (nextflow.folder / "results/test").iterdir()}
+    assert written == {"pipeline_info"}

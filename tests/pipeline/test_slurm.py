@@ -14,7 +14,10 @@ from driving import ROOT
 pytestmark = pytest.mark.pipeline
 
 ONE_NODE = ROOT / "tests/slurm/one-node"
-GPU_STEPS = ["ATTENTION", "EMBED", "PERTURB"]
+# Steps with a model: their folder is a link to that of the kind.
+GPU_STEPS = {
+    path.name.upper() for path in (ROOT / "containers").iterdir() if path.resolve().name == "gpu"
+}
 # EMBED's jobs are cancelled from outside once, as by an administrator or a job that comes first.
 CONFIG = """
 process {

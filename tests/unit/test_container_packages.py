@@ -12,7 +12,7 @@ from importing import packages
 ROOT = Path(__file__).resolve().parents[2]
 CONTAINERS = ROOT / "containers"
 STEPS = sorted(path.parent.name for path in (ROOT / "modules").glob("*/main.nf"))
-KINDS = ("cpu", "report", "gpu")
+KINDS = ("cpu", "evaluate", "report", "gpu")
 PROVIDERS = packages_distributions()
 MODEL_PACKAGES = {"torch", "transformers", "accelerate", "bitsandbytes"}
 
