@@ -32,7 +32,7 @@ test-nf: setup ## each module and the pipeline with nf-test, where that is insta
 	@$(ACTIVATE); if command -v nf-test >/dev/null; then nf-test test --ci; \
 	else echo 'test: no nf-test on PATH (https://www.nf-test.com), so tests/**/*.nf.test are not run'; fi
 
-test-faults: engines ## every step killed, power or disk gone, shards broken, and resumed: 3 minutes
+test-faults: engines ## every step killed, power or disk gone, shards broken, and resumed: 4 minutes
 	@$(ACTIVATE); FAULTS=1 pytest tests/pipeline/test_faults.py tests/pipeline/test_download.py
 
 containers: ## the images of all steps, with docker, podman or apptainer: containers/build

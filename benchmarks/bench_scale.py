@@ -126,11 +126,7 @@ def step(name: str, folder: Path, n_cells: int) -> dict:
 
 
 def measure(n_cells: int) -> dict:
-    """Each step of an atlas of this size.
-
-    What makes the files has processes of its own too: Linux counts the memory of the parent at the
-    time of the fork as the child's peak.
-    """
+    """Each step of an atlas of this size."""
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
         for which in ("input", "qc", "sentences", "embeddings", "merge"):

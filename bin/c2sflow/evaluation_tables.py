@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from c2sflow.errors import UserError
-from c2sflow.provenance import write_beside
+from c2sflow.provenance import remedy, write_beside
 
 # In the order in which they are read.
 TABLES = ("accuracy", "confusion", "perturbation", "reconstruction", "text_scores", "trust")
@@ -43,8 +43,6 @@ def _read(path: Path) -> pd.DataFrame:
             na_values=missing,
         )  # fmt: skip
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path.name} is missing or broken ({error}); run again with -resume"
-        ) from None
+        raise UserError(f"{path.name} is missing or broken ({error}); {remedy(path)}") from None
     whole = {name: "Int64" for name in ("n", "n_reference", "n_cells") if name in table}
     return table.astype(whole)

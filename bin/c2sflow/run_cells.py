@@ -15,7 +15,7 @@ from scipy import sparse
 
 from c2sflow.errors import UserError
 from c2sflow.merging import concat_obs, outer_genes
-from c2sflow.provenance import read_json
+from c2sflow.provenance import read_json, remedy
 from c2sflow.reconstruction import RankFit
 
 
@@ -245,4 +245,4 @@ def _read_parquet(path: Path, columns: list[str]) -> object:
 
 
 def _broken(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path.name} is missing or broken ({error}); run again with -resume")
+    return UserError(f"{path.name} is missing or broken ({error}); {remedy(path)}")
