@@ -16,7 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 LINES = {  # from top to bottom: colour, name, stations
     "model": ("#d29922", "model", "FETCH MODEL"),
-    "cells": ("#1f883d", "cells", "DEMO VALIDATE QC SENTENCES EMBED MERGE REPORT"),
+    "cells": ("#1f883d", "cells", "DEMO VALIDATE QC SENTENCES EMBED EVALUATE MERGE REPORT"),
+    "annotation": ("#8250df", "cell types", "ANNOTATE"),
     "perturbation": ("#bf3989", "perturbations", "PLAN PERTURB EFFECTS"),
     "attention": ("#0969da", "attention maps", "CHOOSE ATTENTION PAIRS"),
 }
@@ -137,10 +138,10 @@ def draw(feeds: dict[str, set[str]], on_gpu: set[str]) -> str:
     width = LEFT * 2 + max(column.values()) * COLUMN
     bottom = TOP + len(LINES) * LANE - 10
     for n, (colour, name, _) in enumerate(LINES.values()):
-        x = LEFT - 40 + n * 190
+        x = LEFT - 40 + n * 158
         shapes.append(f'<path class="track" stroke="{colour}" d="M{x},{bottom}h26"/>')
         shapes.append(f'<text class="key" x="{x + 36}" y="{bottom + 4}">{name}</text>')
-    x = LEFT - 40 + len(LINES) * 190
+    x = LEFT - 40 + len(LINES) * 158
     shapes.append(
         f'<circle class="station" cx="{x}" cy="{bottom}" r="9" stroke="{LINES["model"][0]}"/>'
     )

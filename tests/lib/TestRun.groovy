@@ -14,6 +14,11 @@ class TestRun {
         found.workdir
     }
 
+    /** How many tasks it had. */
+    static int size() {
+        trace().size()
+    }
+
     /** Gives another launch folder the memory of this run, so that -resume there goes on from it. */
     static void lendTo(String launchDir) {
         trace()
