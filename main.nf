@@ -5,7 +5,7 @@ include { ANNOTATE  } from './modules/annotate'
 include { DEMO      } from './modules/demo'
 include { EMBED     } from './modules/embed'
 include { EVALUATE  } from './modules/evaluate'
-include { FETCH     } from './modules/fetch'
+include { FETCH; FETCH as FETCH_ENCODER } from './modules/fetch'
 include { MERGE     } from './modules/merge'
 include { MODEL     } from './modules/model'
 include { QC        } from './modules/qc'
@@ -112,7 +112,14 @@ workflow {
         byName(shards.map { _meta, shard, _genes -> shard }), byName(EMBED.out.embeddings),
         byName(ANNOTATE.out.annotations), byName(PERTURBATION.out.predictions), evaluating, code('evaluate'),
     )
-    TEXT_SCORING(shards, ANNOTATE.out.annotations, PERTURBATION.out.predictions, local_encoder, options)
+
+    // [file of the text encoder]; of the hub only if one is named
+    wanted = options.map { steps -> steps.text_encoder }.filter { origin -> origin.model && !local_encoder }
+    FETCH_ENCODER(wanted)
+    encoder = local_encoder
+        ? channel.value(local_encoder)
+        : FETCH_ENCODER.out.folder.map { folder -> modelFiles(folder) }
+    TEXT_SCORING(shards, ANNOTATE.out.annotations, PERTURBATION.out.predictions, encoder, options)
     evaluation = byName(EVALUATE.out.tables.mix(TEXT_SCORING.out.table).flatten())
 
     provenance = [name: workflow.manifest.name, version: workflow.manifest.version, revision: commit]

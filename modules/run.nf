@@ -49,7 +49,7 @@ def stepOptions(Map groups) {
         effects: groups.perturbation.subMap(screening) + seed,
         evaluating: groups.evaluation.evaluate,
         evaluate: scoring + groups.report.subMap(['label_column']) + groups.perturbation.subMap(['control']) + seed,
-        text_encoder: groups.evaluation.text_encoder,
+        text_encoder: [model: groups.evaluation.evaluate ? groups.evaluation.text_encoder : null, model_revision: 'main', encoder: true],
         text_scores: scoring.subMap(['measured_column']) + groups.report.subMap(['label_column']) + groups.model.subMap(['device']) + seed,
         report: groups.report.findAll { name, _value -> name != 'store_umap' },
     ]

@@ -1,8 +1,6 @@
-include { FETCH as FETCH_ENCODER } from '../../modules/fetch'
-include { TEXT_SCORES            } from '../../modules/text_scores'
-include { code                   } from '../../modules/code'
-include { modelFiles             } from '../../modules/inputs'
-include { byName                 } from '../../modules/run'
+include { TEXT_SCORES } from '../../modules/text_scores'
+include { code        } from '../../modules/code'
+include { byName      } from '../../modules/run'
 
 // Scores of generated text by an encoder such as BioBERT. Without --text_encoder no options come, and
 // nothing runs.
@@ -11,16 +9,11 @@ workflow TEXT_SCORING {
     shards      // [meta of the shard, shard, sentences.json]
     annotations // <shard>.annotation.parquet
     predictions // <shard>.perturbed.parquet
-    local       // [file of the encoder's folder], or [] for a Hugging Face id
+    encoder     // [file of the encoder]
     options     // [step: [option: value]]
 
     main:
-    scoring = options.filter { steps -> steps.evaluating && steps.text_encoder }
-    FETCH_ENCODER(
-        scoring.filter { _steps -> !local }
-            .map { steps -> [model: steps.text_encoder, model_revision: 'main', encoder: true] }
-    )
-    encoder = local ? channel.value(local) : FETCH_ENCODER.out.folder.map { folder -> modelFiles(folder) }
+    scoring = options.filter { steps -> steps.text_encoder.model }
     TEXT_SCORES(
         byName(shards.map { _meta, shard, _genes -> shard }), byName(annotations), byName(predictions),
         encoder, scoring.map { steps -> steps.text_scores }, code('text_scores'),
