@@ -114,13 +114,13 @@ workflow {
     )
 
     // [file of the text encoder]; of the hub only if one is named
-    wanted = options.map { steps -> steps.text_encoder }.filter { origin -> origin.model && !local_encoder }
+    wanted = options.map { steps -> steps.text_encoder }.filter { named -> named.model && !local_encoder }
     FETCH_ENCODER(wanted)
     encoder = local_encoder
         ? channel.value(local_encoder)
         : FETCH_ENCODER.out.folder.map { folder -> modelFiles(folder) }
     TEXT_SCORING(shards, ANNOTATE.out.annotations, PERTURBATION.out.predictions, encoder, options)
-    evaluation = byName(EVALUATE.out.tables.mix(TEXT_SCORING.out.table).flatten())
+    evaluation = byName(EVALUATE.out.tables.mix(TEXT_SCORING.out.scores).flatten())
 
     provenance = [name: workflow.manifest.name, version: workflow.manifest.version, revision: commit]
     MERGE(

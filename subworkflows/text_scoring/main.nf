@@ -18,8 +18,10 @@ workflow TEXT_SCORING {
         byName(shards.map { _meta, shard, _genes -> shard }), byName(annotations), byName(predictions),
         encoder, scoring.map { steps -> steps.text_scores }, code('text_scores'),
     )
+    scores = TEXT_SCORES.out.table
+    versions = TEXT_SCORES.out.versions
 
     emit:
-    table    = TEXT_SCORES.out.table
-    versions = TEXT_SCORES.out.versions
+    scores // text_scores.tsv
+    versions
 }
