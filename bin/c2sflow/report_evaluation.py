@@ -148,14 +148,14 @@ def _confusion(table: pd.DataFrame) -> Section:
     shares = rows.reindex(columns=found, fill_value=0.0)
     shares = shares.div(shares.sum(axis=1), axis=0)
     text = (
-        "Linear probe on <code>X_c2s</code>: share of the cells of a type (row) that were taken "
+        "Linear probe on <code>X_c2s</code>: percentage of the cells of a type (row) taken "
         "for each type (column). "
         "Counts, and what else was tried: <code>evaluation/confusion.tsv</code>."
     )
     if len(rows) < len(counts):
         text += f" Shown: the {len(rows)} largest of {len(counts)} types."
     name = "Types taken for another"
-    plot = heat_map("probe_confusion", name, ("Found", "Cell type", "share"), shares)
+    plot = heat_map("probe_confusion", name, ("Found", "Cell type", "%"), 100 * shares, shares=True)
     return Section(name, text, plot=plot)
 
 

@@ -198,7 +198,7 @@ def test_predictions_of_known_quality(evaluated, files):
         assert model < 3 * half
     assert figure(tables, "trust", "novelty", "model", OTHER)["value"] == 0
     assert figure(tables, "trust", "invalid_fraction", "model", OTHER)["value"] == pytest.approx(
-        1 / 81
+        1 / 81, rel=1e-4
     )
 
 

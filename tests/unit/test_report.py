@@ -293,8 +293,8 @@ def test_sections_in_order(full):
         "Effects of the perturbations", "Genes that change most", "Genes up and down",
         "Screen", "Shift of the gene sets", "Differences between contexts",
         "Evaluation", "Cell types from embeddings", "Types taken for another",
-        "Against measured cells",
-        "Changes of the top 20 genes", "Not compared", "What the answers hold",
+        "Against measured cells", "Changes of the top 20 genes", "Not compared",
+        "What the answers hold",
         "From rank to expression",
     ]  # fmt: skip
 
