@@ -326,7 +326,6 @@ def test_figures_of_the_run_are_told(full):
     assert "X_c2s: linear probe</th><td>0.500 (0.250 to 0.750)</td>" in text
     assert "scFID in X_c2s ↓" in text
     assert "not defined" in text
-    assert "16 predicted, 40 measured cells" in (full[0] / "report.html").read_text()
     # Shards add up: two of a sample, each with 7 cells.
     assert "</strong>: 14 cells have more genes than fit</li>" in text
     shares = re.search(r"nearest neighbours, (\d+)% share its <code>label</code> \((\d+)%", text)
