@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LINES = {  # from top to bottom: colour, name, stations
     "model": ("#d29922", "model", "FETCH MODEL"),
     "cells": ("#1f883d", "cells", "DEMO VALIDATE QC SENTENCES EMBED EVALUATE MERGE REPORT"),
-    "annotation": ("#8250df", "cell types", "ANNOTATE"),
+    "annotation": ("#8250df", "cell types", "ANNOTATE TEXT_SCORES"),
     "perturbation": ("#bf3989", "perturbations", "PLAN PERTURB EFFECTS"),
     "attention": ("#0969da", "attention maps", "CHOOSE ATTENTION PAIRS"),
 }
@@ -54,6 +54,8 @@ def graph() -> dict[str, set[str]]:
         everything = ["-profile", "test", "--model", "some/model", "-preview", "-with-dag", dot]
         subprocess.run(["nextflow", "run", ROOT, *everything], cwd=folder, check=True)
         text = dot.read_text(encoding="utf-8")
+    # FETCH_ENCODER is FETCH by another name.
+    text = text.replace("FETCH_ENCODER", "FETCH")
     steps = dict(re.findall(r'^(v\d+) \[label="(?:\w+:)*(\w+)"\];', text, re.MULTILINE))
     after = defaultdict(set)
     for start, end in re.findall(r"^(v\d+) -> (v\d+)", text, re.MULTILINE):

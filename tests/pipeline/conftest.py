@@ -1,5 +1,7 @@
 """Fixtures of the tests that drive the real Nextflow."""
 
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -30,3 +32,12 @@ def nextflow(tmp_path, nextflow_home) -> Nextflow:
 def project(tmp_path) -> Path:
     """A copy of the pipeline that a test may edit."""
     return copy_project(tmp_path / "project")
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that every user of this machine can reach: those of pytest are its owner's alone."""
+    folder = Path(tempfile.mkdtemp(prefix="c2sflow-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)

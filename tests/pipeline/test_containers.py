@@ -85,30 +85,31 @@ def without(tmp_path_factory, nextflow_home) -> Nextflow:
     return nextflow
 
 
-def test_results_are_those_without_containers(without, tmp_path, nextflow_home):
+def test_results_are_those_without_containers(without, open_folder, nextflow_home):
     with_gpu = all(has(f"localhost/c2sflow-{step.lower()}:{VERSION}") for step in GPU_STEPS)
     beside = "" if with_gpu else "process { withLabel: process_gpu { container = null } }"
-    config = tmp_path / "user.config"
+    config = open_folder / "user.config"
     config.write_text(f"podman.runOptions = '--user {USER} --network none'\n{beside}\n")
-    nextflow = Nextflow(tmp_path, nextflow_home)
+    nextflow = Nextflow(open_folder, nextflow_home)
     mask = os.umask(0)  # the task's folder is ours: that user may write there
     try:
         nextflow.run("-profile", f"{PROFILE},podman", "--outdir", "results", "-c", config)
     finally:
         os.umask(mask)
 
-    trace = pd.read_csv(tmp_path / "results/pipeline_info/execution_trace.tsv", sep="\t")
+    trace = pd.read_csv(open_folder / "results/pipeline_info/execution_trace.tsv", sep="\t")
     for process, folder in zip(trace["process"], trace["workdir"], strict=True):
         command = (Path(folder) / ".command.run").read_text()
+        process = process.split(":")[-1]
         contained = f"localhost/c2sflow-{process.lower()}:{VERSION}" in command
         assert contained == (with_gpu or process not in GPU_STEPS), process
 
     for name in ("c2s.h5ad", "c2s_perturbed.h5ad"):
         found, expected = (
-            ad.read_h5ad(folder / "results" / name) for folder in (tmp_path, without.folder)
+            ad.read_h5ad(folder / "results" / name) for folder in (open_folder, without.folder)
         )
         pd.testing.assert_frame_equal(found.obs, expected.obs, rtol=1e-4)
         assert (found.X != expected.X).nnz == 0
         np.testing.assert_allclose(found.obsm["X_c2s"], expected.obsm["X_c2s"], atol=1e-5)
         assert found.uns["c2s"]["software"] == expected.uns["c2s"]["software"]
-    assert "</html>" in (tmp_path / "results/report.html").read_text(encoding="utf-8")
+    assert "</html>" in (open_folder / "results/report.html").read_text(encoding="utf-8")

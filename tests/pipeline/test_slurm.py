@@ -39,16 +39,14 @@ executor {
 
 
 @pytest.fixture
-def slurm(tmp_path_factory):
+def slurm(open_folder):
     """Folder of a Slurm that runs."""
     missing = [tool for tool in ("slurmctld", "slurmd", "munged") if not shutil.which(tool)]
     if missing:
         pytest.skip(f"{', '.join(missing)} not installed (slurm-wlm, munge): nothing ran on Slurm")
     if os.geteuid() != 0:
         pytest.skip("starting a Slurm needs root: nothing ran on Slurm")
-    folder = tmp_path_factory.mktemp("slurm")
-    for parent in (folder, *folder.parents[:2]):  # munge wants its socket where all can reach it
-        parent.chmod(0o755)
+    folder = open_folder  # munge wants its socket where all can reach it
     subprocess.run([ONE_NODE, "up", folder, "2"], check=True)
     yield folder
     subprocess.run([ONE_NODE, "down", folder], check=True)
@@ -84,9 +82,10 @@ def test_demo_on_slurm(slurm, nextflow):
     assert set(embed["attempt"]) == {2}
 
     jobs = finished_jobs(slurm)
-    jobs["step"] = jobs["Name"].str.extract(r"nf-([A-Z]+)", expand=False)
-    assert set(jobs["step"]) == set(trace["process"])
-    on_gpu = jobs["step"].isin(GPU_STEPS)
+    jobs["process"] = jobs["Name"].str.removeprefix("nf-").str.split("_(", regex=False).str[0]
+    steps = {process.replace(":", "_"): process.split(":")[-1] for process in trace["process"]}
+    assert set(jobs["process"]) == set(steps)
+    on_gpu = jobs["process"].map(steps).isin(GPU_STEPS)
     assert set(jobs["Partition"][on_gpu]) == {"gpus"}
     assert set(jobs["Partition"][~on_gpu]) == {"main"}
     assert (jobs["JobState"] == "CANCELLED").sum() >= 1
@@ -95,4 +94,5 @@ def test_demo_on_slurm(slurm, nextflow):
         head = (Path(folder) / ".command.run").read_text()
         assert "#SBATCH --comment=c2sflow" in head or "--comment=c2sflow" in head, process
         gpu = (Path(folder) / ".gpus").read_text().strip()
-        assert gpu in (("0", "1") if process in GPU_STEPS else ("none",)), process
+        on_gpu = process.split(":")[-1] in GPU_STEPS
+        assert gpu in (("0", "1") if on_gpu else ("none",)), process

@@ -19,7 +19,7 @@ def run(pbmc):
     column = {word: n for n, word in enumerate(words)}
     fit, sentences = RankFit(), []
     for text, values in cell_sentences(cells.X, cells.obs_names, words):
-        fit.add_cell(values)
+        fit.add_cells(values, [values.size])
         sentences.append(np.array([column[word] for word in text.split()]))
     samples = ["a"] * 40 + ["b"] * 20
     found = reconstruction_figures(cells.X.tocsr(), sentences, samples, fit.solve(), seed=1)
