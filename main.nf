@@ -34,7 +34,7 @@ workflow {
     // [file of the model folder], or [] for a Hugging Face id
     local_model = findModel(params.model)
     local_encoder = findModel(params.text_encoder)
-    misplaced = placeFaults(workflow.profile, params, workDir, !local_model)
+    misplaced = placeFaults(workflow.profile, params, workDir, !local_model || (params.text_encoder && !local_encoder))
     if (misplaced) {
         error(misplaced)
     }

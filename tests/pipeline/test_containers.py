@@ -14,7 +14,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from driving import ROOT, Nextflow
+from driving import ROOT, Nextflow, copy_project
 
 pytestmark = pytest.mark.pipeline
 
@@ -91,9 +91,11 @@ def test_results_are_those_without_containers(without, open_folder, nextflow_hom
     config = open_folder / "user.config"
     config.write_text(f"podman.runOptions = '--user {USER} --network none'\n{beside}\n")
     nextflow = Nextflow(open_folder, nextflow_home)
+    project = copy_project(open_folder / "project")
     mask = os.umask(0)  # the task's folder is ours: that user may write there
     try:
-        nextflow.run("-profile", f"{PROFILE},podman", "--outdir", "results", "-c", config)
+        arguments = ("-profile", f"{PROFILE},podman", "--outdir", "results", "-c", config)
+        nextflow.run(*arguments, script=project)
     finally:
         os.umask(mask)
 

@@ -12,6 +12,10 @@ from importing import packages
 ROOT = Path(__file__).resolve().parents[2]
 CONTAINERS = ROOT / "containers"
 STEPS = sorted(path.parent.name for path in (ROOT / "modules").glob("*/main.nf"))
+FLOW = [ROOT / "main.nf", *(ROOT / "subworkflows").glob("*/main.nf")]
+ALIASES = {
+    name.lower() for path in FLOW for name in re.findall(r"\bas ([A-Z_]+)\b", path.read_text())
+}
 KINDS = ("cpu", "evaluate", "report", "gpu")
 PROVIDERS = packages_distributions()
 MODEL_PACKAGES = {"torch", "transformers", "accelerate", "bitsandbytes"}
@@ -26,7 +30,7 @@ def pins(lock: Path) -> dict[str, str]:
 
 def test_every_step_has_an_image():
     assert len(STEPS) > 10
-    for step in STEPS:
+    for step in {*STEPS, *ALIASES}:
         folder = (CONTAINERS / step).resolve()
         assert folder.name in KINDS, step
         assert {"Dockerfile", "Apptainer.def", "requirements.lock"} <= {
