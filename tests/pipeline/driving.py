@@ -79,7 +79,7 @@ class Nextflow:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=900,
+            timeout=1800,  # on a busy machine
             check=False,
         )
         return Run(done.returncode, done.stdout)
