@@ -49,7 +49,7 @@ process VALIDATE {
     def samples = rows.indices.collect { row -> [id: "sample_${row}", sample: "sample ${row}", input: row, obs: [:]] }
     // Of the command line's values 26.04's strict parser makes texts.
     def typed = { value -> value in ['true', 'false'] ? value == 'true' : "${value}".isInteger() ? "${value}".toInteger() : value }
-    def given = new groovy.json.JsonSlurperClassic().parseText(params_json).collectEntries { name, value -> [name, typed(value)] }
+    def given = new groovy.json.JsonSlurperClassic().parseText(params_json).collectEntries { name, value -> [name, typed.call(value)] }
     def schema = new groovy.json.JsonSlurperClassic().parseText(file("${projectDir}/nextflow_schema.json").text)
     def options = schema['$defs'].collectEntries { name, group -> [name, given.subMap(group.properties.keySet())] }
     """

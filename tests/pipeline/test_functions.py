@@ -70,7 +70,7 @@ def write_inputs(folder: Path) -> None:
         (folder / "model" / name).touch()
 
 
-@pytest.fixture(scope="module", params=["24.10", "25.04-strict"])
+@pytest.fixture(scope="module", params=["24.10", "25.04-strict", "26.04"])
 def answers(request, tmp_path_factory, nextflow_home) -> dict:
     folder = tmp_path_factory.mktemp("functions")
     write_inputs(folder)
