@@ -24,6 +24,7 @@ from c2sflow.accuracy import (
 )
 from c2sflow.answer_trust import answer_figures, novelty_figures
 from c2sflow.evaluation_tables import write_table
+from c2sflow.generation_quality import generation_figures
 from c2sflow.measured_perturbations import draw, find_measured, perturbation_figures
 from c2sflow.provenance import write_json
 from c2sflow.reconstruction_quality import reconstruction_figures
@@ -68,8 +69,9 @@ class Settings:
 def write_evaluation(files: RunFiles, outdir: Path, settings: Settings) -> None:
     """Write the tables of the evaluation, those that this run has something for.
 
-    ``evaluation/accuracy.tsv``, ``confusion.tsv``, ``reconstruction.tsv``, ``trust.tsv`` and
-    ``perturbation.tsv``; and ``evaluation/notes.json``: what is to be known of each.
+    ``evaluation/accuracy.tsv``, ``confusion.tsv``, ``reconstruction.tsv``, ``trust.tsv``,
+    ``perturbation.tsv`` and ``generation.tsv``; and ``evaluation/notes.json``: what is to be known
+    of each.
 
     Raises
     ------
@@ -93,6 +95,12 @@ def write_evaluation(files: RunFiles, outdir: Path, settings: Settings) -> None:
             cells, answers, measured, settings.evaluation_cells, settings.seed
         )
         tables["perturbation"] = figures_table(figures)
+    generated = cells.generated()
+    if len(generated):
+        figures, notes["generation"] = generation_figures(
+            cells, generated, settings.label_column, settings.evaluation_cells, settings.seed
+        )
+        tables["generation"] = figures_table(figures)
     for name, table in tables.items():
         if len(table):
             write_table(table, outdir / "evaluation" / f"{name}.tsv")

@@ -34,6 +34,10 @@ GENERATION_PROMPT = (
     "Cell sentence:"
 )
 
+UNCONDITIONAL_PROMPT = GENERATION_PROMPT.replace(" of cell type {cell_type}", "")
+# What a generated cell can tell a prompt: it has no obs of its own.
+GENERATION_FIELDS = frozenset({"num_genes", "organism", "cell_type"})
+
 BUILT_IN_FIELDS = frozenset({"num_genes", "organism", "cell_sentence", "perturbation"})
 
 
@@ -86,6 +90,33 @@ def load_template(prompt: str | None, default: str, required: Iterable[str]) -> 
     if missing:
         names = ", ".join(f"{{{name}}}" for name in sorted(missing))
         raise UserError(f"prompt template lacks {names}: {template!r}")
+    return template
+
+
+def generation_template(prompt: str | None, typed: bool) -> str:
+    """The template of generated cells, see `load_template`.
+
+    Parameters
+    ----------
+    typed
+        Whether cell types are asked for: then the template holds {cell_type}, else it does not.
+
+    Raises
+    ------
+    UserError
+        If it is the other way round, or the template uses what generated cells do not have.
+    """
+    default = GENERATION_PROMPT if typed else UNCONDITIONAL_PROMPT
+    template = load_template(prompt, default, ["cell_type"] if typed else [])
+    fields = set(template_fields(template))
+    if "cell_type" in fields and not typed:
+        raise UserError("the prompt uses {cell_type}: name the types with --cell_types")
+    if unknown := fields - GENERATION_FIELDS:
+        names = ", ".join(f"{{{name}}}" for name in sorted(unknown))
+        raise UserError(
+            f"the prompt uses {names}; of generated cells only "
+            f"{', '.join(f'{{{name}}}' for name in sorted(GENERATION_FIELDS))} are known"
+        )
     return template
 
 

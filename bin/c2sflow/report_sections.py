@@ -53,7 +53,7 @@ METRICS = {
 def warnings(run: Run) -> list[Section]:
     """What went otherwise than expected, added up over the shards of a sample."""
     said: Counter[tuple[str, str]] = Counter()
-    for record in (*run.qc, *run.embed, *run.annotate, *run.perturb):
+    for record in (*run.qc, *run.embed, *run.annotate, *run.perturb, *run.generate):
         for text in record["warnings"]:
             number, rest = re.fullmatch(r"(\d*) ?(.*)", text, re.DOTALL).groups()
             said[record["sample"], rest] += int(number or 0)

@@ -51,6 +51,7 @@ class Targets:
     contexts: set = field(default_factory=set)
     n_training_cells: int = 0
     genes: list[np.ndarray] = field(default_factory=list)
+    organisms: set[str] = field(default_factory=set)
 
     @property
     def n_controls(self) -> int:
@@ -65,6 +66,8 @@ class Targets:
                 faults.append(f"{where}: --{option} {name}: obs has no such column ({_some(obs)})")
                 self.unknown.add(name)
         for name, prompt in self.prompts.items():
+            if name == "generation_prompt":  # of no cell's obs
+                continue
             known = [*obs.columns, *QC_COLUMNS]
             if name == "perturbation_prompt":
                 known += self.treatment_columns

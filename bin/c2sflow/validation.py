@@ -17,14 +17,18 @@ from c2sflow.cells import CellData
 from c2sflow.errors import UserError
 from c2sflow.faults import Faults
 from c2sflow.gene_sets import read_gene_sets
+from c2sflow.generation_plan import GenerationPlan
 from c2sflow.model_files import read_config, read_encoder
 from c2sflow.parameters import check_parameters
 from c2sflow.perturbations import read_perturbations
 from c2sflow.prompts import (
     ANNOTATION_PROMPT,
     EMBEDDING_PROMPT,
+    GENERATION_FIELDS,
     PERTURBATION_PROMPT,
+    generation_template,
     load_template,
+    template_fields,
 )
 from c2sflow.samplesheet import Row, read_samplesheet, sample_ids, single_row
 from c2sflow.shards import RESERVED
@@ -52,6 +56,7 @@ class Staged:
     gene_vocabulary_file: Path | None = None
     cell_types_file: Path | None = None
     annotation_prompt_file: Path | None = None
+    generation_prompt_file: Path | None = None
     text_encoder_dir: Path | None = None
 
 
@@ -88,6 +93,7 @@ def validate_run(
         faults.append("--top_p: only sampled answers have it; give --temperature above 0")
     targets = _targets(flat, staged, faults)
     _check_attention(flat, faults)
+    _check_generation(flat, targets, faults)
     labels = _cell_types(flat, staged, faults)
     _check_encoder(flat["text_encoder"], staged.text_encoder_dir, faults)
     log = _check_model(str(flat["model"]), staged.model_dir, faults)
@@ -97,16 +103,19 @@ def validate_run(
             sample, said = _inspect(row, path, flat, targets, faults)
             samples.append({"id": name, "input": number, **sample})
             log += said
+    plan = _generation_plan(flat, targets, labels)
     if len(samples) == len(staged.rows):
         targets.check(faults)
         log += targets.check_gene_sets(faults)
         targets.check_vocabulary(faults)
         if not wrong:
-            _check_size(flat, targets, faults)
+            _check_size(flat, targets, plan, faults)
     faults.stop_if_any()
     for group in options.values():  # a prompt's file becomes its text: later steps need no file
         group |= {name: text for name, text in targets.prompts.items() if group.get(name)}
     options["annotation"]["cell_types"] = "\n".join(labels) or None
+    if plan:
+        options["generation"] |= {"organisms": "\n".join(plan.organisms), "tasks": plan.n_tasks}
     for name in (
         "perturbations",
         "gene_sets",
@@ -114,7 +123,7 @@ def validate_run(
     ):  # where a file lay is nothing of the result
         if file := getattr(staged, f"{name}_file"):
             options["perturbation"][name] = file.name
-    for line in [*log, *_plan(samples, targets, flat)]:
+    for line in [*log, *_plan(samples, targets, flat, plan)]:
         LOGGER.info(line)
     return options, samples
 
@@ -138,6 +147,12 @@ def _targets(flat: Mapping, staged: Staged, faults: Faults) -> Targets:
         needed = {"cell_sentence", "perturbation"}
         file = staged.perturbation_prompt_file
         prompts["perturbation_prompt"] = (PERTURBATION_PROMPT, needed, file)
+    if flat["generate"]:
+        with faults.collect("--generation_prompt: "):
+            file = staged.generation_prompt_file
+            prompt = str(file) if file else flat["generation_prompt"]
+            template = generation_template(prompt, bool(flat["cell_types"]))
+            targets.prompts["generation_prompt"] = template
     for name, (default, fields, file) in prompts.items():
         with faults.collect(f"--{name}: "):
             prompt = str(file) if file else flat[name]
@@ -181,15 +196,52 @@ def _read_tables(targets: Targets, flat: Mapping, staged: Staged, faults: Faults
             setattr(targets, option, None)  # one fault is enough
 
 
-def _check_size(flat: Mapping, targets: Targets, faults: Faults) -> None:
+def _check_size(
+    flat: Mapping, targets: Targets, plan: GenerationPlan | None, faults: Faults
+) -> None:
     """The limit holds for what is planned before QC: a run of days is refused in seconds."""
     n = targets.n_predictions(flat["max_cells_per_perturbation"]) * flat["num_samples"]
+    parts = ["cells before QC x perturbations x answers"] if n else []
+    fewer = ["--max_cells_per_perturbation"] if n else []
+    if plan:
+        n += plan.n_cells
+        parts.append(f"{plan.n_cells} of --generate")
+        fewer.append("--generate")
     if n > flat["max_predictions"]:
         faults.append(
-            f"--max_predictions {flat['max_predictions']}: the run would predict {n} cells (cells "
-            "before QC x perturbations x answers); take fewer with --max_cells_per_perturbation, "
+            f"--max_predictions {flat['max_predictions']}: the run would predict {n} cells "
+            f"({' + '.join(parts)}); take fewer with {' or '.join(fewer)}, "
             f"or allow it with --max_predictions {n}"
         )
+
+
+def _check_generation(flat: Mapping, targets: Targets, faults: Faults) -> None:
+    if not isinstance(flat["generate"], int):
+        return
+    if flat["generate"] > 1 and not flat["temperature"]:
+        faults.append(
+            f"--generate {flat['generate']}: greedy cells of one type are all the same; give "
+            "--temperature above 0, or --generate 1"
+        )
+    with faults.collect():
+        known = GENERATION_FIELDS | {"cell_sentence"}
+        unknown = set(template_fields(targets.prompts.get("embedding_prompt", ""))) - known
+        if unknown:
+            names = ", ".join(f"{{{name}}}" for name in sorted(unknown))
+            raise UserError(
+                f"--generate: --embedding_prompt uses {names}, which a generated cell does not "
+                "have; leave it out, or generate in a run of its own"
+            )
+
+
+def _generation_plan(flat: Mapping, targets: Targets, labels: list[str]) -> GenerationPlan | None:
+    """What --generate makes, as far as the parameters are sound."""
+    if not isinstance(flat["generate"], int) or not targets.organisms:
+        return None
+    organisms = "\n".join(sorted(targets.organisms))
+    size = flat["shard_size"]
+    size = size if isinstance(size, int) and size > 0 else "auto"
+    return GenerationPlan.of(flat["generate"], organisms, "\n".join(labels), size)
 
 
 def _check_attention(flat: Mapping, faults: Faults) -> None:
@@ -206,14 +258,14 @@ def _check_attention(flat: Mapping, faults: Faults) -> None:
 
 
 def _cell_types(flat: Mapping, staged: Staged, faults: Faults) -> list[str]:
-    """The labels that an annotation chooses from, if it is given any."""
+    """The labels that an annotation chooses from, or that cells are generated of, if any."""
     given = flat["cell_types"]
-    if not flat["annotate"] or not isinstance(given, str):
+    if not (flat["annotate"] or flat["generate"]) or not isinstance(given, str):
         return []
     with faults.collect():
         if not staged.cell_types_file and re.fullmatch(r"[^,]+\.(csv|tsv|txt)", given.strip()):
             raise UserError(f"--cell_types {given}: no such file")
-        return read_cell_types(given, staged.cell_types_file)
+        return read_cell_types(given, staged.cell_types_file, 2 if flat["annotate"] else 1)
     return []
 
 
@@ -300,7 +352,9 @@ def _inspect(
             organism = find_organism(settings["organism"], data, symbols, row.where)
         if data.duplicate_names:
             said.append(f"{row.sample}: {data.duplicate_names} repeated cell names made unique")
-        targets.look_at(_future_obs(data, row, organism), row.where, faults)
+        obs = _future_obs(data, row, organism)
+        targets.organisms |= set(obs["organism"].astype(str)) if organism else set()
+        targets.look_at(obs, row.where, faults)
         targets.look_at_obsm(data.obsm(), row.where, faults)
         shape = {"n_obs": data.n_obs, "n_vars": data.n_vars}
     what = "organism per cell" if organism == PER_CELL else organism
@@ -337,7 +391,9 @@ def _future_obs(data: CellData, row: Row, organism: str | None) -> pd.DataFrame:
     return obs
 
 
-def _plan(samples: list[dict], targets: Targets, flat: Mapping) -> list[str]:
+def _plan(
+    samples: list[dict], targets: Targets, flat: Mapping, generation: GenerationPlan | None
+) -> list[str]:
     """What the run is going to do, for the log."""
     n_cells = sum(sample["n_obs"] for sample in samples)
     size = flat["shard_size"]
@@ -351,8 +407,17 @@ def _plan(samples: list[dict], targets: Targets, flat: Mapping) -> list[str]:
         n_maps = min(n_cells, flat["attention_maps"])
         lines.append(f"plan: attention maps of at most {n_maps} cells")
     unused = []
+    if generation:
+        types = (
+            f"{len(generation.cell_types)} cell types" if generation.cell_types[0] else "no type"
+        )
+        lines.append(f"plan: {generation.n_cells} cells to generate, of {types}")
+    else:
+        unused.append((["generation_prompt"], "without --generate"))
     if not flat["annotate"]:
-        unused.append((["cell_types", "annotation_prompt"], "without --annotate"))
+        unused.append((["annotation_prompt"], "without --annotate"))
+        if not generation:
+            unused.append((["cell_types"], "without --annotate or --generate"))
     if not flat["evaluate"]:
         names = ["measured_column", "training_cells", "evaluation_key"]
         unused.append((names, "without --evaluate"))
@@ -375,8 +440,8 @@ def _plan(samples: list[dict], targets: Targets, flat: Mapping) -> list[str]:
         elif flat["context"] and len(targets.contexts) < 2:
             lines.append(f"--context {flat['context']}: one value only, nothing to compare")
     else:
-        names = ["control", "max_cells_per_perturbation", "perturbation_prompt", "gene_vocabulary"]
-        names += ["measured_column", "training_cells"]
+        names = ["control", "max_cells_per_perturbation", "perturbation_prompt"]
+        names += ["measured_column", "training_cells"] + ["gene_vocabulary"] * (not generation)
         unused.append(
             ([*names, "gene_sets", "context"], "without --perturbations or --perturbation_column")
         )

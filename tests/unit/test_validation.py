@@ -148,6 +148,53 @@ def test_planned_attention_maps(inputs, caplog, wanted, n):
     assert caplog.messages[-1] == f"plan: attention maps of at most {n} cells"
 
 
+def test_planned_generation(inputs, caplog):
+    with caplog.at_level(logging.INFO):
+        options, _ = validate(inputs, generate=7, cell_types="B,T", temperature=1, shard_size=10)
+    assert "plan: 14 cells to generate, of 2 cell types" in caplog.messages
+    assert options["generation"]["organisms"] == "human"
+    assert options["generation"]["tasks"] == 2
+    assert options["annotation"]["cell_types"] == "B\nT"
+    options, _ = validate(inputs, generate=1, cell_types="one type only")
+    assert options["generation"]["tasks"] == 1
+    options, _ = validate(
+        inputs, generate=2, temperature=1,
+        sheet="sample,path,organism\na,good.h5ad,mouse\nb,good.h5ad,human\n",
+    )  # fmt: skip
+    assert options["generation"]["organisms"] == "human\nmouse"
+    assert "tasks" not in validate(inputs)[0]["generation"]
+
+
+@pytest.mark.parametrize(
+    ("params", "fault"),
+    [
+        ({"generate": 2}, "--generate 2: greedy cells of one type are all the same; give --temp"),
+        ({"generate": 0}, "--generate 0: must be 1 or more"),
+        (
+            {"generate": 200_000, "temperature": 1},
+            "--max_predictions 100000: the run would predict 200000 cells (200000 of --generate)",
+        ),
+        (
+            {"generate": 1, "embedding_prompt": "{type} {cell_sentence}"},
+            "--generate: --embedding_prompt uses {type}, which a generated cell does not have",
+        ),
+        (
+            {"generate": 1, "generation_prompt": "{cell_type}:"},
+            "--generation_prompt: the prompt uses {cell_type}: name the types with --cell_types",
+        ),
+        (
+            {"generate": 1, "cell_types": "B", "generation_prompt": "{organism}:"},
+            "--generation_prompt: prompt template lacks {cell_type}",
+        ),
+        ({"generate": 1, "cell_types": "no.csv"}, "--cell_types no.csv: no such file"),
+    ],
+)
+def test_faults_of_generation(inputs, params, fault):
+    with pytest.raises(UserError) as caught:
+        validate(inputs, **params)
+    assert str(caught.value).startswith(f"1 fault in the input; nothing was run\n  1. {fault}")
+
+
 def test_labels_of_attention_maps_are_not_of_our_own_names(inputs):
     with pytest.raises(UserError, match="--label_column n_genes is a name of c2sflow's own"):
         validate(inputs, attention_maps=3, label_column="n_genes")
