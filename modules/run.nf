@@ -33,7 +33,7 @@ def stepOptions(Map groups) {
     def scoring = groups.evaluation.findAll { name, _value -> !(name in ['evaluate', 'text_encoder']) }
     scoring.measured_column = scoring.measured_column ?: groups.perturbation.perturbation_column
     def seed = groups.sentences.subMap(['seed'])
-    def embedding = groups.embedding.findAll { name, _value -> name != 'attention_maps' }
+    def embedding = groups.embedding.findAll { name, _value -> !(name in ['attention_maps', 'dataset_context']) }
     def saying = ['valid_genes_only', 'no_repeats', 'gene_vocabulary', 'max_new_tokens', 'temperature', 'top_p']
     def engine = groups.model.findAll { name, _value -> !(name in origin + ['model_cache']) }
     [

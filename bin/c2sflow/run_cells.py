@@ -113,9 +113,13 @@ class RunCells:
             _places(rows)
         ]
 
-    def obsm(self, key: str, rows: np.ndarray) -> np.ndarray:
-        """X_c2s, or an array of the input's obsm: float32 (n_rows, width)."""
-        if key == "X_c2s":
+    def obsm(self, key: str, rows: np.ndarray, of_input: bool = False) -> np.ndarray:
+        """X_c2s of this run, or an array of the input's obsm: float32 (n_rows, width).
+
+        `of_input`: an X_c2s is one that an earlier run gave to the input.
+        """
+        ours = key == "X_c2s" and not of_input
+        if ours:
             folder = self._files.embeddings_dir
 
             def path(part: _Part) -> Path:
@@ -128,7 +132,7 @@ class RunCells:
         def read(part: _Part, own: np.ndarray) -> np.ndarray:
             return _read(path(part), lambda file: file[f"obsm/{key}"][own].astype(np.float32))
 
-        parts = list(self._shards.values()) if key == "X_c2s" else self._samples
+        parts = list(self._shards.values()) if ours else self._samples
         blocks = self._gather(rows, parts, read)
         return np.concatenate(blocks)[_places(rows)] if blocks else np.empty((0, 0), np.float32)
 

@@ -29,6 +29,7 @@ from c2sflow.prompts import (
     generation_template,
     load_template,
     template_fields,
+    with_context,
 )
 from c2sflow.samplesheet import Row, read_samplesheet, sample_ids, single_row
 from c2sflow.shards import RESERVED
@@ -111,8 +112,10 @@ def validate_run(
         if not wrong:
             _check_size(flat, targets, plan, faults)
     faults.stop_if_any()
-    for group in options.values():  # a prompt's file becomes its text: later steps need no file
-        group |= {name: text for name, text in targets.prompts.items() if group.get(name)}
+    # A prompt's file becomes its text, with the context in it: later steps need no file.
+    said = {k: v for k, v in targets.prompts.items() if flat[k] or flat["dataset_context"]}
+    for group in options.values():
+        group |= {name: text for name, text in said.items() if name in group}
     options["annotation"]["cell_types"] = "\n".join(labels) or None
     if plan:
         options["generation"] |= {"organisms": "\n".join(plan.organisms), "tasks": plan.n_tasks}
@@ -123,7 +126,7 @@ def validate_run(
     ):  # where a file lay is nothing of the result
         if file := getattr(staged, f"{name}_file"):
             options["perturbation"][name] = file.name
-    for line in [*log, *_plan(samples, targets, flat, plan)]:
+    for line in [*log, *targets.gaps, *_plan(samples, targets, flat, plan)]:
         LOGGER.info(line)
     return options, samples
 
@@ -147,16 +150,18 @@ def _targets(flat: Mapping, staged: Staged, faults: Faults) -> Targets:
         needed = {"cell_sentence", "perturbation"}
         file = staged.perturbation_prompt_file
         prompts["perturbation_prompt"] = (PERTURBATION_PROMPT, needed, file)
-    if flat["generate"]:
-        with faults.collect("--generation_prompt: "):
-            file = staged.generation_prompt_file
-            prompt = str(file) if file else flat["generation_prompt"]
-            template = generation_template(prompt, bool(flat["cell_types"]))
-            targets.prompts["generation_prompt"] = template
+    context = flat["dataset_context"] if isinstance(flat["dataset_context"], str) else None
     for name, (default, fields, file) in prompts.items():
         with faults.collect(f"--{name}: "):
             prompt = str(file) if file else flat[name]
             targets.prompts[name] = load_template(prompt, default, fields)
+            targets.prompts[name] = with_context(targets.prompts[name], context)
+    if flat["generate"]:
+        with faults.collect("--generation_prompt: "):
+            file = staged.generation_prompt_file
+            prompt = str(file) if file else flat["generation_prompt"]
+            template = generation_template(prompt, bool(flat["cell_types"]), context)
+            targets.prompts["generation_prompt"] = template
     targets.check_prompt(faults)
     return targets
 

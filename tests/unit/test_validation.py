@@ -21,6 +21,7 @@ from c2sflow.errors import UserError
 from c2sflow.faults import Faults
 from c2sflow.perturbations import read_perturbations
 from c2sflow.planning import plan_predictions
+from c2sflow.prompts import EMBEDDING_PROMPT, UNCONDITIONAL_PROMPT
 from c2sflow.targets import Targets
 from c2sflow.validation import Staged, validate_run
 
@@ -202,6 +203,43 @@ def test_labels_of_attention_maps_are_not_of_our_own_names(inputs):
 
 def test_prompts_may_use_columns_of_obs_and_qc(inputs):
     validate(inputs, embedding_prompt="{cell_sentence} {condition} {organism} {total_counts}")
+
+
+def test_context_of_the_data_is_in_every_prompt(inputs):
+    context = "Blood {of} donors"
+    options, _ = validate(
+        inputs, dataset_context=context, annotate=True, perturbations="A", generate=1,
+        perturbation_prompt="{cell_sentence} {perturbation} in {dataset_context}",
+    )  # fmt: skip
+    text = "Blood {{of}} donors"
+    assert options["embedding"]["embedding_prompt"] == f"{text}\n{EMBEDDING_PROMPT}"
+    assert options["annotation"]["annotation_prompt"] == f"{text}\n{EMBEDDING_PROMPT}"
+    assert options["generation"]["generation_prompt"] == f"{text}\n{UNCONDITIONAL_PROMPT}"
+    told = "{cell_sentence} {perturbation} in Blood {{of}} donors"
+    assert options["perturbation"]["perturbation_prompt"] == told
+    # Without the parameter it is a column like any other: of the samplesheet, for instance.
+    sheet = "sample,path,dataset_context\na,good.h5ad,Blood\n"
+    prompt = "{dataset_context}: {cell_sentence}"
+    validate(inputs, sheet=sheet, embedding_prompt=prompt)
+    with pytest.raises(UserError, match=r"uses \{dataset_context\}, which obs does not have"):
+        validate(inputs, embedding_prompt=prompt)
+    with pytest.raises(UserError, match=r"--generation_prompt: the prompt uses \{dataset_context"):
+        validate(inputs, generate=1, generation_prompt="{dataset_context}:")
+
+
+def test_empty_fields_of_prompts_are_told(inputs, caplog):
+    data = cells()
+    data.obs["tissue"] = ["blood", None] * 20
+    data.obs["age"] = [63.0] * 39 + [np.nan]
+    data.write_h5ad(inputs / "gaps.h5ad")
+    with caplog.at_level(logging.INFO):
+        validate(inputs, "gaps", embedding_prompt="{tissue} {type} {age} {cell_sentence}")
+    told = [line for line in caplog.messages if "is empty" in line]
+    assert told == [
+        f"gaps (gaps.h5ad): obs['{name}'] is empty for {n} of 40 cells: there the prompt says "
+        "'unknown'"
+        for name, n in (("age", 1), ("tissue", 20))
+    ]
 
 
 TABLE = "perturbation,dose,vendor\nA,1,X\nA,2,Y\n"
