@@ -64,7 +64,9 @@ class Targets:
         for option in ("label_column", "perturbation_column", "context", "measured_column"):
             name = getattr(self, option)
             if name is not None and name not in obs:
-                faults.append(f"{where}: --{option} {name}: obs has no such column ({_some(obs)})")
+                faults.append(
+                    f"{where}: --{option} {name}: obs has no such column ({some_columns(obs)})"
+                )
                 self.unknown.add(name)
         for name, prompt in self.prompts.items():
             if name == "generation_prompt":  # of no cell's obs
@@ -236,6 +238,7 @@ class Targets:
         return [describe_sets(self.gene_sets, found)]
 
 
-def _some(obs: pd.DataFrame, most: int = 10) -> str:
+def some_columns(obs: pd.DataFrame, most: int = 10) -> str:
+    """Some columns that obs has, for messages."""
     names = [str(name) for name in obs.columns]
     return "has " + (", ".join(names[:most]) or "none") + (", …" if len(names) > most else "")

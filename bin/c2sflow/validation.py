@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from c2sflow.anndata_io import open_anndata
+from c2sflow.bulk import BULK_COUNTS, BULK_SAMPLES, TABLES, input_kind
 from c2sflow.cell_types import read_cell_types
 from c2sflow.cells import CellData
 from c2sflow.errors import UserError
@@ -31,11 +32,12 @@ from c2sflow.prompts import (
     template_fields,
     with_context,
 )
+from c2sflow.pseudobulk_groups import pseudobulk_obs, read_columns
 from c2sflow.samplesheet import Row, read_samplesheet, sample_ids, single_row
 from c2sflow.shards import RESERVED
 from c2sflow.states import STATES, State, declared_state, detect_state
 from c2sflow.symbols import PER_CELL, cell_organisms, find_organism, find_symbols, gene_symbols
-from c2sflow.targets import Targets
+from c2sflow.targets import Targets, some_columns
 from c2sflow.vocabulary import read_vocabulary
 
 LOGGER = logging.getLogger(__name__)
@@ -104,6 +106,7 @@ def validate_run(
             sample, said = _inspect(row, path, flat, targets, faults)
             samples.append({"id": name, "input": number, **sample})
             log += said
+    _name_kinds(samples, bool(flat["pseudobulk"]))
     plan = _generation_plan(flat, targets, labels)
     if len(samples) == len(staged.rows):
         targets.check(faults)
@@ -337,15 +340,26 @@ def _inspect(
     row: Row, path: Path, flat: Mapping, targets: Targets, faults: Faults
 ) -> tuple[dict, list[str]]:
     """What a sample is, and lines for the log. Faults after opening it are collected."""
-    settings = {name: row.settings.get(name, flat[name]) for name in ("organism", "gene_symbols")}
+    names = ("organism", "gene_symbols", "input_kind")
+    settings = {name: row.settings.get(name, flat[name]) for name in names}
+    kind = input_kind(settings["input_kind"], row.path)
+    columns = read_columns(flat["pseudobulk"]) if kind == "cells" else []
     said, state, column, organism = [], None, None, None
     with open_anndata(path, row.where) as data:
         with faults.collect():
             name = row.settings.get("input_state", flat["input_state"])
             state, warning = _state(data, name, row.where)
             said += [f"{row.sample}: {warning}"] if warning else []
+            said += _bulk_hint(data, state, kind, row.sample)
+            if columns and state.name != "counts":
+                raise UserError(
+                    f"{row.where}: --pseudobulk sums raw counts, but X holds others ({state}); put "
+                    "the counts into X: adata.X = adata.layers['counts']"
+                )
         with faults.collect():
-            column = find_symbols(data.var, settings["gene_symbols"], row.where)
+            column = find_symbols(
+                data.var, settings["gene_symbols"], row.where, row.path.lower().endswith(TABLES)
+            )
             symbols, counts = gene_symbols(data.var, column)
             if column is not None:
                 n_found = data.n_vars - counts["missing"]
@@ -357,25 +371,60 @@ def _inspect(
             organism = find_organism(settings["organism"], data, symbols, row.where)
         if data.duplicate_names:
             said.append(f"{row.sample}: {data.duplicate_names} repeated cell names made unique")
-        obs = _future_obs(data, row, organism)
+        obs, n_rows = _future_obs(data, row, organism), data.n_obs
+        if missing := [name for name in columns if name not in obs]:
+            faults.append(
+                f"{row.where}: --pseudobulk {', '.join(missing)}: obs has no such column "
+                f"({some_columns(obs)})"
+            )
+            columns = []
+        if columns:
+            obs = pseudobulk_obs(obs, columns)
+            n_rows = len(obs)
+            said.append(f"{row.sample}: {n_rows} pseudobulk samples by {', '.join(columns)}")
+            if not n_rows:
+                faults.append(f"{row.where}: --pseudobulk: no cell has a value in {columns}")
         targets.organisms |= set(obs["organism"].astype(str)) if organism else set()
         targets.look_at(obs, row.where, faults)
-        targets.look_at_obsm(data.obsm(), row.where, faults)
-        shape = {"n_obs": data.n_obs, "n_vars": data.n_vars}
+        targets.look_at_obsm({} if columns else data.obsm(), row.where, faults)
+        rows = "bulk samples" if kind == "bulk" else "cells"
+        size = f"{data.n_obs} {rows} x {data.n_vars} genes"
+        shape = {"n_obs": n_rows, "n_vars": data.n_vars}
     what = "organism per cell" if organism == PER_CELL else organism
-    said.insert(
-        0, f"{row.sample}: {shape['n_obs']} cells x {shape['n_vars']} genes, {what}, {state}"
-    )
+    said.insert(0, f"{row.sample}: {size}, {what}, {state}")
     sample = {
         "sample": row.sample,
         "organism": organism,
         "input_state": state and state.name,
         "log_base": state and state.log_base,
         "gene_symbols": column,
+        "input_kind": kind,
         **shape,
         "obs": row.obs,
     }
     return sample, said
+
+
+def _bulk_hint(data: CellData, state: State, kind: str, sample: str) -> list[str]:
+    """Few rows of millions of counts each are hardly cells."""
+    if kind == "bulk" or state.name != "counts" or data.n_obs > BULK_SAMPLES:
+        return []
+    counts = float(np.median(np.asarray(data.sample_rows().sum(axis=1))))
+    if counts < BULK_COUNTS:
+        return []
+    return [
+        f"{sample}: {counts / 1e6:.1f} million counts a row: if these are bulk samples, say "
+        "--input_kind bulk"
+    ]
+
+
+def _name_kinds(samples: list[dict], pseudobulk: bool) -> None:
+    """Where not all rows are cells, obs says what each is."""
+    if pseudobulk or any(sample["input_kind"] == "bulk" for sample in samples):
+        for sample in samples:
+            kind = sample["input_kind"]
+            kind = "pseudobulk" if pseudobulk and kind == "cells" else kind
+            sample["obs"] = {**sample["obs"], "input_kind": kind}
 
 
 def _state(data: CellData, name: str, where: str) -> tuple[State, str | None]:
@@ -402,11 +451,13 @@ def _plan(
     """What the run is going to do, for the log."""
     n_cells = sum(sample["n_obs"] for sample in samples)
     size = flat["shard_size"]
-    counts = {"sample": len(samples), "cell": n_cells}
+    row = "cell" if all(s["input_kind"] == "cells" for s in samples) else "row"
+    row = "row" if flat["pseudobulk"] else row
+    counts = {"sample": len(samples), row: n_cells}
     if size != "auto":  # by the genes that QC keeps, which nobody knows yet
         counts["shard"] = sum(-(-sample["n_obs"] // size) for sample in samples)
     many = ", ".join(f"{count} {word}{'s' * (count != 1)}" for word, count in counts.items())
-    of_cells = "" if size == "auto" else f" of at most {size} cells"
+    of_cells = "" if size == "auto" else f" of at most {size} {row}s"
     lines = [f"plan: {many}{of_cells}"]
     if flat["attention_maps"]:
         n_maps = min(n_cells, flat["attention_maps"])

@@ -99,6 +99,7 @@ def test_demo(inputs, caplog):
         "input_state": "lognormalized",
         "log_base": "e",
         "gene_symbols": None,
+        "input_kind": "cells",
         "n_obs": 350,
         "n_vars": 765,
         "obs": {},
@@ -240,6 +241,87 @@ def test_empty_fields_of_prompts_are_told(inputs, caplog):
         "'unknown'"
         for name, n in (("age", 1), ("tissue", 20))
     ]
+
+
+def write_bulk(folder, identifiers=False):
+    data = cells()
+    data.X = data.X * 100_000
+    if identifiers:
+        data.var_names = [f"ENSG{n:011}.{n % 9}" for n in range(34)]
+    table = data.to_df()
+    (table.div(table.sum(axis=1), axis=0) * 1e6).to_csv(folder / "tpm.tsv", sep="\t")
+    table.astype(int).to_csv(folder / "bulk.csv")
+    data.write_h5ad(folder / "bulk.h5ad")
+
+
+def test_bulk_and_cells_in_one_sheet(inputs, caplog):
+    write_bulk(inputs)
+    sheet = "sample,path,input_kind\nt,bulk.csv,\nc,good.h5ad,auto\nh,bulk.h5ad,bulk\n"
+    with caplog.at_level(logging.INFO):
+        _, samples = validate(inputs, sheet=sheet + "p,tpm.tsv,\n")
+    assert [sample["input_kind"] for sample in samples] == ["bulk", "cells", "bulk", "bulk"]
+    assert [sample["obs"]["input_kind"] for sample in samples] == ["bulk", "cells", "bulk", "bulk"]
+    assert samples[3]["input_state"] == "normalized"
+    assert "t: 40 bulk samples x 34 genes, human, raw counts" in caplog.messages
+    assert caplog.messages[-1] == "plan: 4 samples, 160 rows"
+    # Cells alone need no column that says so; rows of millions of counts are hardly cells.
+    with caplog.at_level(logging.INFO):
+        _, samples = validate(inputs, "bulk")
+    assert samples[0]["obs"] == {}
+    assert any("if these are bulk samples, say --input_kind bulk" in m for m in caplog.messages)
+    with pytest.raises(UserError, match=r"input_kind tissue: must be one of auto, cells, bulk"):
+        validate(inputs, sheet="sample,path,input_kind\nt,bulk.csv,tissue\n")
+
+
+def test_bulk_by_identifiers_needs_symbols(inputs):
+    write_bulk(inputs, identifiers=True)
+    with pytest.raises(UserError) as caught:
+        validate(inputs, sheet="sample,path\nt,bulk.csv\nh,bulk.h5ad\n")
+    faults = str(caught.value).splitlines()[1:]
+    assert "a table of text has no var" in faults[0]
+    assert "rename its genes to symbols" in faults[0]
+    assert "add one and name it with --gene_symbols" in faults[1]
+
+
+def test_pseudobulk_is_planned(inputs, caplog):
+    with caplog.at_level(logging.INFO):
+        _, samples = validate(
+            inputs, pseudobulk="type, condition", perturbations="A", control="condition == 'IFN'"
+        )
+    assert samples[0]["n_obs"] == 4
+    assert samples[0]["obs"] == {"input_kind": "pseudobulk"}
+    assert "good: 4 pseudobulk samples by type, condition" in caplog.messages
+    assert "plan: at most 2 perturbed cells to predict" in caplog.messages
+    write_bulk(inputs)
+    sheet = "sample,path\nt,bulk.csv\nc,good.h5ad\n"
+    _, samples = validate(inputs, sheet=sheet, pseudobulk="type")
+    assert [sample["obs"]["input_kind"] for sample in samples] == ["bulk", "pseudobulk"]
+    assert [sample["n_obs"] for sample in samples] == [40, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "fault"),
+    [
+        ("good", {"pseudobulk": "type,donor"}, "--pseudobulk donor: obs has no such column (has"),
+        ("donor_1", {"pseudobulk": "bulk_labels"}, "--pseudobulk sums raw counts, but X holds oth"),
+        # What differs within a group is no more.
+        (
+            "good",
+            {"pseudobulk": "type", "embedding_prompt": "{condition} {cell_sentence}"},
+            "the prompt uses {condition}, which obs does not have",
+        ),
+        (
+            "good", {"pseudobulk": "type", "evaluation_key": "X_pca"},
+            "--evaluation_key X_pca: obsm has no such array (has none)",
+        ),
+    ],
+)  # fmt: skip
+def test_faults_of_pseudobulk(inputs, name, params, fault):
+    with pytest.raises(UserError) as caught:
+        validate(inputs, name, **params)
+    assert str(caught.value).startswith(
+        f"1 fault in the input; nothing was run\n  1. {name} ({name}.h5ad): {fault}"
+    )
 
 
 TABLE = "perturbation,dose,vendor\nA,1,X\nA,2,Y\n"
