@@ -97,7 +97,10 @@ def cell_metrics(
     """
     names = np.arange(mitochondrial.size).astype(str)
     var = pd.DataFrame({"mt": mitochondrial}, index=names)
-    data = AnnData(linear_values(block, state), var=var)
+    values = linear_values(block, state)
+    if n_top:  # float32 does not hold the millions of counts of a bulk sample exactly
+        values = values.astype(np.float64)
+    data = AnnData(values, var=var)
     top = (n_top,) if n_top and n_top <= mitochondrial.size else None
     metrics, _ = sc.pp.calculate_qc_metrics(
         data, qc_vars=["mt"], percent_top=top, log1p=False, inplace=False

@@ -29,6 +29,8 @@ def bulk():
     matrix = counts(6, 120, seed=3).toarray() * 1000
     matrix[1:, 60:119] = 0
     matrix[2, 119] = 10**7  # a sample that is mostly mitochondrial
+    matrix[3] = 0
+    matrix[3, :2] = 12_000_001, 12_000_000  # float32 holds both, but not their sum
     names = [f"ENSG{n:011d}.{n % 7}" for n in range(120)]
     symbols = [*(f"GENE{n}" for n in range(119)), "MT-CO1"]
     var = pd.DataFrame({"symbol": symbols}, index=names)
@@ -68,6 +70,7 @@ def test_bulk_samples_are_not_filtered_and_have_metrics_of_their_own(bulk, tmp_p
     )
     for name in ("total_counts", "n_genes_by_counts", "pct_counts_mt", TOP):
         np.testing.assert_allclose(kept.obs[name], expected.obs[name], rtol=1e-6)
+    assert kept.obs["total_counts"].iloc[3] == 24_000_001
     assert summary["n_cells_kept"] == 6
     assert [row["name"] for row in summary["bulk_samples"]] == list(bulk.obs_names)
     assert summary["bulk_samples"][2]["pct_counts_mt"] > 90
