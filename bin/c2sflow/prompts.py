@@ -89,7 +89,7 @@ def load_template(prompt: str | None, default: str, required: Iterable[str]) -> 
         if not path.is_file():
             raise UserError(
                 f"prompt {prompt!r} is neither a file nor a template "
-                "(a template holds {cell_sentence})"
+                "(a template holds fields such as {cell_sentence})"
             )
         template = path.read_text(encoding="utf-8").rstrip("\n")
     missing = set(required) - set(template_fields(template))
