@@ -16,7 +16,7 @@ process QC {
     tuple val(task.process), eval("${versions('anndata scanpy scipy')}"), emit: versions
 
     script:
-    def sample = meta.subMap('id', 'sample', 'organism', 'input_state', 'log_base', 'gene_symbols')
+    def sample = meta.subMap('id', 'sample', 'organism', 'input_state', 'log_base', 'gene_symbols', 'input_kind')
     def obs = meta.obs.collect { column, value -> "--obs=${quote("${column}=${value}")}" }.join(' ')
     """
     export OMP_NUM_THREADS=${task.cpus}
