@@ -47,11 +47,12 @@ workflow {
         .map { input -> findInput(input) }
 
     // [perturbations, embedding prompt, perturbation prompt, gene sets, gene vocabulary, cell types,
-    // annotation prompt, generation prompt]: [file], or [] if no file is named; to them, for
+    // annotation prompt, generation prompt, gene symbols]: [file], or [] if no file is named; to them, for
     // VALIDATE, the local encoder
     texts = [
             params.perturbations, params.embedding_prompt, params.perturbation_prompt, params.gene_sets,
             params.gene_vocabulary, params.cell_types, params.annotation_prompt, params.generation_prompt,
+            params.gene_symbols,
         ]
         .collect { value -> optionalFile(value) }
 
@@ -81,7 +82,7 @@ workflow {
             readJson(list).collect { meta -> [meta.findAll { key, _value -> key != 'input' }, data[rows[meta.input]]] }
         }
     // QC.out.cells: [meta, h5ad]
-    QC(samples, options.map { steps -> steps.qc }, code('qc'))
+    QC(samples, texts[8], options.map { steps -> steps.qc }, code('qc'))
 
     // SENTENCES.out.shards: [meta, [shard], sentences.json]
     SENTENCES(QC.out.cells, options.map { steps -> steps.sentences }, code('sentences'))

@@ -18,6 +18,7 @@ BASES = {"e": "e", "2": 2, "10": 10}
 )
 @click.option("--log-base", type=click.Choice(list(BASES)), help="Of log-normalised values.")
 @click.option("--gene-symbols", help="Column of var with the symbols; default: names of genes.")
+@click.option("--gene-symbols-file", type=click.Path(exists=True), help="Table of symbols.")
 @click.option("--obs", "extra", multiple=True, metavar="K=V", help="One more column of obs.")
 @click.option("--min-genes", type=click.IntRange(0), default=200, help="Genes a cell, at least.")
 @click.option("--min-cells", type=click.IntRange(0), default=3, help="Cells a gene, at least.")
@@ -34,6 +35,7 @@ def main(
     input_state,
     log_base,
     gene_symbols,
+    gene_symbols_file,
     extra,
     input_kind,
     pseudobulk,
@@ -63,6 +65,7 @@ def main(
         organism=organism,
         state=State(input_state, BASES[log_base] if input_state == "lognormalized" else None),
         symbols_column=gene_symbols,
+        symbols_table=gene_symbols_file,
         extra=dict(pair.split("=", 1) for pair in extra),
         filters=Filters(
             limits["min_genes"], limits["min_cells"], limits["max_pct_mt"], limits["skip_qc"]

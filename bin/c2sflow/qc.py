@@ -20,6 +20,7 @@ from anndata import AnnData
 from anndata.io import write_elem
 from scipy import sparse
 
+from c2sflow import symbol_tables
 from c2sflow.anndata_io import open_anndata
 from c2sflow.bulk import TOP, TOP_GENES, bulk_table
 from c2sflow.cells import DENSE_ROWS, CellData, RowWriter, append_dense, create_h5ad
@@ -288,6 +289,7 @@ def run_qc(
     organism: str,
     state: State,
     symbols_column: str | None = None,
+    symbols_table: str | Path | None = None,
     extra: Mapping[str, str] | None = None,
     filters: Filters | None = None,
     chunk_size: int | None = None,
@@ -310,6 +312,8 @@ def run_qc(
         Of the values of X.
     symbols_column
         Column of var with the gene symbols; None for the names of the genes.
+    symbols_table
+        File of `c2sflow.symbol_tables.read_symbols`, if the column is to be made from it.
     extra
         More columns of obs, the same value for all cells.
     filters
@@ -327,6 +331,9 @@ def run_qc(
     filters, bulk = filters or Filters(), kind == "bulk"
     filters = filters.for_bulk() if bulk else filters
     with open_anndata(source) as data:
+        if symbols_table is not None and symbols_column == symbol_tables.COLUMN:
+            table = symbol_tables.read_symbols(symbols_table)
+            data.var = symbol_tables.with_symbols(data.var, table, data.label)
         symbols, symbol_counts = gene_symbols(data.var, symbols_column)
         found = survey(data, symbols, state, filters, chunk_size, TOP_GENES if bulk else None)
         obs, said = _annotate(data, found, sample, organism, extra or {})

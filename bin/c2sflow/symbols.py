@@ -88,12 +88,12 @@ def find_symbols(
     names = f"{where}: gene names are identifiers (such as {var.index[0]})"
     if text_table:
         raise UserError(
-            f"{names}, and a table of text has no var: rename its genes to symbols, or make an "
-            ".h5ad with a column of var for them (docs/usage.md, Bulk samples)"
+            f"{names}; give a table of two columns, identifier and symbol: --gene_symbols "
+            "symbols.tsv"
         )
     raise UserError(
         f"{names}, and no column of var (has: {columns}) holds symbols; add one and name it with "
-        "--gene_symbols"
+        "--gene_symbols, or give a table of identifiers and symbols: --gene_symbols symbols.tsv"
     )
 
 

@@ -51,6 +51,7 @@ class Targets:
     contexts: set = field(default_factory=set)
     n_training_cells: int = 0
     genes: list[np.ndarray] = field(default_factory=list)
+    symbols: pd.Series | None = None  # table from gene identifiers to symbols
     organisms: set[str] = field(default_factory=set)
     gaps: list[str] = field(default_factory=list)  # what prompts do not know, in words
 

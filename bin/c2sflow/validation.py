@@ -36,7 +36,15 @@ from c2sflow.pseudobulk_groups import pseudobulk_obs, read_columns
 from c2sflow.samplesheet import Row, read_samplesheet, sample_ids, single_row
 from c2sflow.shards import RESERVED
 from c2sflow.states import STATES, State, declared_state, detect_state
-from c2sflow.symbols import PER_CELL, cell_organisms, find_organism, find_symbols, gene_symbols
+from c2sflow.symbol_tables import COLUMN, is_table, read_symbols, with_symbols
+from c2sflow.symbols import (
+    PER_CELL,
+    cell_organisms,
+    find_organism,
+    find_symbols,
+    gene_symbols,
+    is_identifier,
+)
 from c2sflow.targets import Targets, some_columns
 from c2sflow.vocabulary import read_vocabulary
 
@@ -60,6 +68,7 @@ class Staged:
     cell_types_file: Path | None = None
     annotation_prompt_file: Path | None = None
     generation_prompt_file: Path | None = None
+    gene_symbols_file: Path | None = None
     text_encoder_dir: Path | None = None
 
 
@@ -122,13 +131,12 @@ def validate_run(
     options["annotation"]["cell_types"] = "\n".join(labels) or None
     if plan:
         options["generation"] |= {"organisms": "\n".join(plan.organisms), "tasks": plan.n_tasks}
-    for name in (
-        "perturbations",
-        "gene_sets",
-        "gene_vocabulary",
-    ):  # where a file lay is nothing of the result
+    # Where a file lay is nothing of the result.
+    for name in ("perturbations", "gene_sets", "gene_vocabulary"):
         if file := getattr(staged, f"{name}_file"):
             options["perturbation"][name] = file.name
+    if is_table(flat["gene_symbols"]):
+        options["qc"]["gene_symbols"] = staged.gene_symbols_file.name
     for line in [*log, *targets.gaps, *_plan(samples, targets, flat, plan)]:
         LOGGER.info(line)
     return options, samples
@@ -195,6 +203,11 @@ def _read_tables(targets: Targets, flat: Mapping, staged: Staged, faults: Faults
             if not staged.gene_vocabulary_file:
                 raise UserError(f"--gene_vocabulary {flat['gene_vocabulary']}: no such file")
             targets.vocabulary = read_vocabulary(staged.gene_vocabulary_file)
+    if is_table(flat["gene_symbols"]):
+        with faults.collect():
+            if not staged.gene_symbols_file:
+                raise UserError(f"--gene_symbols {flat['gene_symbols']}: no such file")
+            targets.symbols = read_symbols(staged.gene_symbols_file)
     for option in ("perturbation_column", "context", "measured_column"):
         if flat[option] in RESERVED:
             faults.append(
@@ -357,9 +370,7 @@ def _inspect(
                     "the counts into X: adata.X = adata.layers['counts']"
                 )
         with faults.collect():
-            column = find_symbols(
-                data.var, settings["gene_symbols"], row.where, row.path.lower().endswith(TABLES)
-            )
+            column = _symbols_column(data, settings["gene_symbols"], targets.symbols, row)
             symbols, counts = gene_symbols(data.var, column)
             if column is not None:
                 n_found = data.n_vars - counts["missing"]
@@ -403,6 +414,18 @@ def _inspect(
         "obs": row.obs,
     }
     return sample, said
+
+
+def _symbols_column(data: CellData, given: str, table: pd.Series | None, row: Row) -> str | None:
+    """Column of var with the symbols, which the table makes if the data hold identifiers only."""
+    if is_table(row.settings.get("gene_symbols")):
+        raise UserError(f"{row.where}: gene_symbols {given}: a table is for all: --gene_symbols")
+    if not is_table(given):
+        return find_symbols(data.var, given, row.where, row.path.lower().endswith(TABLES))
+    if table is None or is_identifier(data.var_names).mean() <= 0.5:
+        return None
+    data.var = with_symbols(data.var, table, row.where)
+    return COLUMN
 
 
 def _bulk_hint(data: CellData, state: State, kind: str, sample: str) -> list[str]:

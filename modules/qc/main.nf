@@ -7,6 +7,7 @@ process QC {
 
     input:
     tuple val(meta), path(data, stageAs: 'input/*')
+    path symbols, stageAs: 'symbols/*' // table of gene symbols, or []
     val options
     val code
 
@@ -17,10 +18,11 @@ process QC {
 
     script:
     def sample = meta.subMap('id', 'sample', 'organism', 'input_state', 'log_base', 'gene_symbols', 'input_kind')
+    def table = symbols ? [gene_symbols_file: symbols.name] : [:]
     def obs = meta.obs.collect { column, value -> "--obs=${quote("${column}=${value}")}" }.join(' ')
     """
     export OMP_NUM_THREADS=${task.cpus}
-    c2s_qc.py --h5ad=${quote(data.name)} ${cli(options + sample)} ${obs}
+    c2s_qc.py --h5ad=${quote(data.name)} ${cli(options + sample + table)} ${obs}
     """
 
     stub:

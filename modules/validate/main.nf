@@ -7,7 +7,7 @@ process VALIDATE {
 
     input:
     tuple path(sheet, stageAs: 'sheet/*'), path(data, stageAs: 'inputs/?/*', arity: '0..*'), val(rows)
-    tuple path(perturbations, stageAs: 'perturbations/*'), path(embedding_prompt, stageAs: 'embedding_prompt/*'), path(perturbation_prompt, stageAs: 'perturbation_prompt/*'), path(gene_sets, stageAs: 'gene_sets/*'), path(gene_vocabulary, stageAs: 'gene_vocabulary/*'), path(cell_types, stageAs: 'cell_types/*'), path(annotation_prompt, stageAs: 'annotation_prompt/*'), path(generation_prompt, stageAs: 'generation_prompt/*'), path(encoder, stageAs: 'text_encoder/*')
+    tuple path(perturbations, stageAs: 'perturbations/*'), path(embedding_prompt, stageAs: 'embedding_prompt/*'), path(perturbation_prompt, stageAs: 'perturbation_prompt/*'), path(gene_sets, stageAs: 'gene_sets/*'), path(gene_vocabulary, stageAs: 'gene_vocabulary/*'), path(cell_types, stageAs: 'cell_types/*'), path(annotation_prompt, stageAs: 'annotation_prompt/*'), path(generation_prompt, stageAs: 'generation_prompt/*'), path(gene_symbols, stageAs: 'gene_symbols/*'), path(encoder, stageAs: 'text_encoder/*')
     path model, stageAs: 'model/*'
     val params_json
     path schemas
@@ -26,6 +26,7 @@ process VALIDATE {
         perturbation_prompt_file: perturbation_prompt, gene_sets_file: gene_sets,
         gene_vocabulary_file: gene_vocabulary, cell_types_file: cell_types,
         annotation_prompt_file: annotation_prompt, generation_prompt_file: generation_prompt,
+        gene_symbols_file: gene_symbols,
     ]
     def given = files.findAll { _name, file -> file }.collectEntries { name, file -> [name, file.name] }
     """

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 import scanpy as sc
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from making import cells
+from making import SYMBOLS, cells
 
 import c2s_validate
 from c2sflow.demo import write_demo
@@ -22,6 +23,7 @@ from c2sflow.faults import Faults
 from c2sflow.perturbations import read_perturbations
 from c2sflow.planning import plan_predictions
 from c2sflow.prompts import EMBEDDING_PROMPT, UNCONDITIONAL_PROMPT
+from c2sflow.symbol_tables import COLUMN
 from c2sflow.targets import Targets
 from c2sflow.validation import Staged, validate_run
 
@@ -49,12 +51,15 @@ def inputs(tmp_path_factory):
     return folder
 
 
-def validate(inputs, name="good", sheet=None, table=None, sets=None, **params):
+def validate(inputs, name="good", sheet=None, table=None, sets=None, symbols=None, **params):
     """Validate a run on one file, or on a samplesheet with these lines.
 
-    `table` and `sets` are the text of a table of perturbations and of a GMT file.
+    `table` and `sets` are the text of a table of perturbations and of a GMT file, `symbols` is the
+    path of a table of gene symbols.
     """
     files = {}
+    if symbols is not None:
+        params["gene_symbols"], files["gene_symbols_file"] = str(symbols), symbols
     for option, text in (("perturbations", table), ("gene_sets", sets)):
         if text is not None:
             path = inputs / f"my.{'csv' if option == 'perturbations' else 'gmt'}"
@@ -273,14 +278,34 @@ def test_bulk_and_cells_in_one_sheet(inputs, caplog):
         validate(inputs, sheet="sample,path,input_kind\nt,bulk.csv,tissue\n")
 
 
-def test_bulk_by_identifiers_needs_symbols(inputs):
+def test_identifiers_need_symbols_of_a_column_or_a_table(inputs, caplog):
     write_bulk(inputs, identifiers=True)
+    sheet = "sample,path\nt,bulk.csv\nh,bulk.h5ad\nc,good.h5ad\n"
     with pytest.raises(UserError) as caught:
-        validate(inputs, sheet="sample,path\nt,bulk.csv\nh,bulk.h5ad\n")
+        validate(inputs, sheet=sheet)
     faults = str(caught.value).splitlines()[1:]
-    assert "a table of text has no var" in faults[0]
-    assert "rename its genes to symbols" in faults[0]
-    assert "add one and name it with --gene_symbols" in faults[1]
+    assert "give a table of two columns, identifier and symbol: --gene_symbols symb" in faults[0]
+    assert "add one and name it with --gene_symbols, or give a table" in faults[1]
+    table = pd.DataFrame({"Gene stable ID": [f"ENSG{n:011}" for n in range(34)], "name": SYMBOLS})
+    path = inputs / "it's symbols.tsv"
+    table.to_csv(path, sep="\t", index=False)
+    with caplog.at_level(logging.INFO):
+        options, samples = validate(inputs, sheet=sheet, symbols=path)
+    assert options["qc"]["gene_symbols"] == "it's symbols.tsv"
+    # A sample whose genes are symbols needs no table.
+    assert [sample["gene_symbols"] for sample in samples] == [COLUMN, COLUMN, None]
+    assert "t: symbols of 34 of 34 genes from var['c2s_gene_symbol'], 0 of them repeated" in (
+        caplog.messages
+    )
+    with pytest.raises(UserError, match=r"--gene_symbols no.tsv: no such file"):
+        validate(inputs, gene_symbols="no.tsv")
+    table.iloc[:5].to_csv(path, sep="\t", index=False)
+    with pytest.raises(
+        UserError, match=r"the table has symbols of 15% of the genes \(such as ENSG"
+    ):
+        validate(inputs, sheet=sheet, symbols=path)
+    with pytest.raises(UserError, match="a table is for all: --gene_symbols"):
+        validate(inputs, sheet="sample,path,gene_symbols\nt,bulk.csv,x.tsv\n")
 
 
 def test_pseudobulk_is_planned(inputs, caplog):
