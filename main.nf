@@ -6,6 +6,7 @@ include { DEMO      } from './modules/demo'
 include { EMBED     } from './modules/embed'
 include { EVALUATE  } from './modules/evaluate'
 include { FETCH; FETCH as FETCH_ENCODER } from './modules/fetch'
+include { GENERATE  } from './modules/generate'
 include { MERGE     } from './modules/merge'
 include { MODEL     } from './modules/model'
 include { QC        } from './modules/qc'
@@ -21,7 +22,7 @@ include { code } from './modules/code'
 include { findInput; findModel; modelFiles; optionalFile } from './modules/inputs'
 include { helpText; summary } from './modules/parameters'
 include { placeFaults } from './modules/places'
-include { byName; faultsIn; readJson; revision; stepOptions; tellResults; toJson; toYaml } from './modules/run'
+include { byName; faultsIn; readJson; revision; stepOptions; taskName; tellResults; toJson; toYaml } from './modules/run'
 
 workflow {
     if ("${params.help}" != 'false') {
@@ -46,10 +47,12 @@ workflow {
         .map { input -> findInput(input) }
 
     // [perturbations, embedding prompt, perturbation prompt, gene sets, gene vocabulary, cell types,
-    // annotation prompt]: [file], or [] if no file is named; to them, for VALIDATE, the local encoder
+    // annotation prompt, generation prompt, gene symbols]: [file], or [] if no file is named; to them, for
+    // VALIDATE, the local encoder
     texts = [
             params.perturbations, params.embedding_prompt, params.perturbation_prompt, params.gene_sets,
-            params.gene_vocabulary, params.cell_types, params.annotation_prompt,
+            params.gene_vocabulary, params.cell_types, params.annotation_prompt, params.generation_prompt,
+            params.gene_symbols,
         ]
         .collect { value -> optionalFile(value) }
 
@@ -79,7 +82,7 @@ workflow {
             readJson(list).collect { meta -> [meta.findAll { key, _value -> key != 'input' }, data[rows[meta.input]]] }
         }
     // QC.out.cells: [meta, h5ad]
-    QC(samples, options.map { steps -> steps.qc }, code('qc'))
+    QC(samples, texts[8], options.map { steps -> steps.qc }, code('qc'))
 
     // SENTENCES.out.shards: [meta, [shard], sentences.json]
     SENTENCES(QC.out.cells, options.map { steps -> steps.sentences }, code('sentences'))
@@ -97,6 +100,13 @@ workflow {
         .map { meta, shard, _genes, _steps -> [meta, shard] }
     ANNOTATE(annotated, model, options.map { steps -> steps.annotate }, code('annotate'))
 
+    // Generated cells, if asked for: a task for some thousands of them, or none
+    generating = options.flatMap { steps -> (0..<steps.generating).collect { task -> [id: taskName(task), task: task] } }
+    GENERATE(
+        generating, VALIDATE.out.samples, byName(SENTENCES.out.summary), model, texts[4],
+        options.map { steps -> steps.generate }, code('generate'),
+    )
+
     ATTENTION_MAPS(shards, SENTENCES.out.obs, model, options)
 
     PERTURBATION(
@@ -110,7 +120,8 @@ workflow {
     EVALUATE(
         VALIDATE.out.samples, byName(cells), byName(SENTENCES.out.summary),
         byName(shards.map { _meta, shard, _genes -> shard }), byName(EMBED.out.embeddings),
-        byName(ANNOTATE.out.annotations), byName(PERTURBATION.out.predictions), evaluating, code('evaluate'),
+        byName(ANNOTATE.out.annotations), byName(PERTURBATION.out.predictions), byName(GENERATE.out.cells),
+        evaluating, code('evaluate'),
     )
 
     // [file of the text encoder]; of the hub only if one is named
@@ -127,14 +138,14 @@ workflow {
         VALIDATE.out.samples, VALIDATE.out.options, MODEL.out.description,
         byName(cells.mix(QC.out.summary)),
         byName(SENTENCES.out.summary), byName(EMBED.out.embeddings), byName(ANNOTATE.out.annotations),
-        byName(PERTURBATION.out.predictions), PERTURBATION.out.counts, evaluation,
+        byName(PERTURBATION.out.predictions), PERTURBATION.out.counts, evaluation, byName(GENERATE.out.cells),
         toJson(provenance), code('merge'),
     )
     // MERGE.out.results: [c2s.h5ad, [c2s_perturbed.h5ad] or [], [table of the predictions] or []]
     REPORT(
         MERGE.out.results, byName(QC.out.summary), byName(SENTENCES.out.summary),
-        byName(EMBED.out.stats.mix(ANNOTATE.out.stats, PERTURBATION.out.stats)), ATTENTION_MAPS.out.pairs, PERTURBATION.out.effects,
-        evaluation,
+        byName(EMBED.out.stats.mix(ANNOTATE.out.stats, PERTURBATION.out.stats, GENERATE.out.stats)),
+        ATTENTION_MAPS.out.pairs, PERTURBATION.out.effects, evaluation, MERGE.out.generated_summary,
         file("${projectDir}/assets/multiqc_config.yml"), options.map { steps -> steps.report }, code('report'),
     )
 
@@ -142,7 +153,7 @@ workflow {
     // its faults stop the run would be one more error
     versions = VALIDATE.out.versions.combine(options).map { process, lines, _options -> [process, lines] }.mix(
         MODEL.out.versions, QC.out.versions, SENTENCES.out.versions, EMBED.out.versions, ANNOTATE.out.versions,
-        ATTENTION_MAPS.out.versions, PERTURBATION.out.versions, EVALUATE.out.versions, TEXT_SCORING.out.versions,
+        GENERATE.out.versions, ATTENTION_MAPS.out.versions, PERTURBATION.out.versions, EVALUATE.out.versions, TEXT_SCORING.out.versions,
         MERGE.out.versions, REPORT.out.versions,
     )
     toYaml(versions).collectFile(name: 'software_versions.yml', storeDir: record, sort: true)
@@ -150,8 +161,8 @@ workflow {
     workflow.onComplete = {
         if (workflow.success) {
             def predicts = params.perturbations || params.perturbation_column
-            def made = ['c2s.h5ad': true, 'c2s_perturbed.h5ad': predicts, 'report.html': true]
-            tellResults(params.outdir, made + [perturbation: predicts, attention: "${params.attention_maps}" != '0', evaluation: "${params.evaluate}" == 'true'])
+            def made = ['c2s.h5ad': true, 'c2s_perturbed.h5ad': predicts, 'c2s_generated.h5ad': params.generate, 'report.html': true]
+            tellResults(params.outdir, made + [perturbation: predicts, generation: params.generate, attention: "${params.attention_maps}" != '0', evaluation: "${params.evaluate}" == 'true'])
         }
         else {
             log.info('\nNot finished. With -resume, the next run starts from what was done.')

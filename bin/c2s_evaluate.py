@@ -7,7 +7,7 @@ from c2s_script import run
 
 FOLDER = click.Path(exists=True, file_okay=False)
 FILES = ("samples", "qc_dir", "sentences_dir", "shards_dir", "embeddings_dir")
-FILES += ("annotations_dir", "perturbed_dir")
+FILES += ("annotations_dir", "perturbed_dir", "generated_dir")
 
 
 @click.command(help=__doc__)
@@ -18,8 +18,9 @@ FILES += ("annotations_dir", "perturbed_dir")
 @click.option("--embeddings-dir", required=True, type=FOLDER, help="<shard>.embedding.h5ad.")
 @click.option("--annotations-dir", type=FOLDER, help="<shard>.annotation.parquet, if any.")
 @click.option("--perturbed-dir", type=FOLDER, help="<shard>.perturbed.parquet, if any.")
+@click.option("--generated-dir", type=FOLDER, help="<task>.generated.parquet, if any.")
 @click.option("--label-column", help="Column of obs with cell types.")
-@click.option("--evaluation-key", help="Array of the input's obsm to score beside X_c2s.")
+@click.option("--evaluation-key", help="Arrays of the input's obsm to score beside X_c2s.")
 @click.option("--measured-column", help="Column of obs: under which perturbation cells were seen.")
 @click.option("--control", help="pandas query on obs; default: cells labelled as control.")
 @click.option("--training-cells", help="pandas query on obs: cells the model was trained on.")

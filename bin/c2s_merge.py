@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""All samples' cells and embeddings to c2s.h5ad, all predictions to c2s_perturbed.h5ad."""
+"""All samples' cells and embeddings to c2s.h5ad, all answers to files of their own."""
 
 import click
 
@@ -17,6 +17,7 @@ FILE = click.Path(exists=True, dir_okay=False)
 @click.option("--sentences-dir", required=True, type=FOLDER, help="<id>.sentences.json.")
 @click.option("--embeddings-dir", required=True, type=FOLDER, help="<shard>.embedding.h5ad.")
 @click.option("--perturbed-dir", type=FOLDER, help="<shard>.perturbed.parquet, if any.")
+@click.option("--generated-dir", type=FOLDER, help="<task>.generated.parquet, if any.")
 @click.option("--annotations-dir", type=FOLDER, help="<shard>.annotation.parquet, if any.")
 @click.option("--evaluation-dir", type=FOLDER, help="Tables of EVALUATE, if any.")
 @click.option("--plan", type=FILE, help="plan.json of PLAN, with --perturbed-dir.")

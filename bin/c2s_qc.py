@@ -18,14 +18,29 @@ BASES = {"e": "e", "2": 2, "10": 10}
 )
 @click.option("--log-base", type=click.Choice(list(BASES)), help="Of log-normalised values.")
 @click.option("--gene-symbols", help="Column of var with the symbols; default: names of genes.")
+@click.option("--gene-symbols-file", type=click.Path(exists=True), help="Table of symbols.")
 @click.option("--obs", "extra", multiple=True, metavar="K=V", help="One more column of obs.")
 @click.option("--min-genes", type=click.IntRange(0), default=200, help="Genes a cell, at least.")
 @click.option("--min-cells", type=click.IntRange(0), default=3, help="Cells a gene, at least.")
 @click.option("--max-pct-mt", type=click.FloatRange(0, 100), default=20.0, help="At most.")
 @click.option("--skip-qc/--no-skip-qc", default=False, help="Drop nothing.")
+@click.option("--input-kind", type=click.Choice(["cells", "bulk"]), default="cells")
+@click.option("--pseudobulk", help="Columns of obs: sum the counts of cells by them.")
 @click.option("--outdir", default=".", help="Gets <id>.h5ad and <id>.qc.json.")
 def main(
-    h5ad, name, sample, organism, input_state, log_base, gene_symbols, extra, outdir, **limits
+    h5ad,
+    name,
+    sample,
+    organism,
+    input_state,
+    log_base,
+    gene_symbols,
+    gene_symbols_file,
+    extra,
+    input_kind,
+    pseudobulk,
+    outdir,
+    **limits,
 ):
     """Parse, call the library, write."""
     import warnings
@@ -37,21 +52,29 @@ def main(
         raise click.UsageError("--obs takes COLUMN=VALUE")
     warnings.filterwarnings("ignore", category=FutureWarning)
     from c2sflow.provenance import write_json
+    from c2sflow.pseudobulk import run_pseudobulk
+    from c2sflow.pseudobulk_groups import read_columns
     from c2sflow.qc import Filters, run_qc
     from c2sflow.states import State
 
+    target = Path(outdir) / f"{name}.h5ad"
     summary = run_qc(
         h5ad,
-        Path(outdir) / f"{name}.h5ad",
+        target,
         sample=sample,
         organism=organism,
         state=State(input_state, BASES[log_base] if input_state == "lognormalized" else None),
         symbols_column=gene_symbols,
+        symbols_table=gene_symbols_file,
         extra=dict(pair.split("=", 1) for pair in extra),
         filters=Filters(
             limits["min_genes"], limits["min_cells"], limits["max_pct_mt"], limits["skip_qc"]
         ),
+        kind=input_kind,
     )
+    if pseudobulk and input_kind == "cells":
+        summed = run_pseudobulk(target, target, read_columns(pseudobulk))
+        summary |= summed | {"warnings": summary["warnings"] + summed["warnings"]}
     write_json(Path(outdir) / f"{name}.qc.json", {"id": name, **summary})
 
 

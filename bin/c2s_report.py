@@ -14,12 +14,16 @@ FILE = click.Path(exists=True, dir_okay=False)
 @click.option("--perturbed", type=FILE, help="c2s_perturbed.h5ad of MERGE, if any.")
 @click.option("--perturbation-summary", type=FILE, help="summary.tsv of MERGE, if any.")
 @click.option("--attention-pairs", type=FILE, help="attention_pairs.tsv of PAIRS, if any.")
+@click.option("--generated-summary", type=FILE, help="generation/summary.tsv of MERGE, if any.")
 @click.option("--effects-dir", type=FOLDER, help="perturbation_effects.tsv and more of EFFECTS.")
 @click.option("--evaluation-dir", type=FOLDER, help="Tables and notes.json of EVALUATE.")
 @click.option("--qc-dir", required=True, type=FOLDER, help="<id>.qc.json.")
 @click.option("--sentences-dir", required=True, type=FOLDER, help="<id>.sentences.json.")
 @click.option(
-    "--stats-dir", required=True, type=FOLDER, help="<shard>.{embed,annotate,perturb}.json."
+    "--stats-dir",
+    required=True,
+    type=FOLDER,
+    help="<shard>.{embed,annotate,perturb,generate}.json.",
 )
 @click.option("--multiqc-config", required=True, type=FILE, help="Configuration of MultiQC.")
 @click.option("--label-column", help="Column of obs to colour the map of the cells by.")

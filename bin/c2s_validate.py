@@ -22,6 +22,8 @@ EXISTING = click.Path(exists=True)
 @click.option("--gene-vocabulary-file", type=EXISTING, help="If --gene_vocabulary names a file.")
 @click.option("--cell-types-file", type=EXISTING, help="If --cell_types names a file.")
 @click.option("--annotation-prompt-file", type=EXISTING, help="Likewise, --annotation_prompt.")
+@click.option("--generation-prompt-file", type=EXISTING, help="Likewise, --generation_prompt.")
+@click.option("--gene-symbols-file", type=EXISTING, help="If --gene_symbols names a table.")
 @click.option("--text-encoder-dir", type=EXISTING, help="The text encoder, if it is local.")
 @click.option("--outdir", default=".", help="Gets options.json and samples.json.")
 def main(params, staged, schema, input_schema, outdir, **files):

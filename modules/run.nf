@@ -29,11 +29,12 @@ def stepOptions(Map groups) {
     def screening = ['gene_sets', 'context']
     def predicting = groups.perturbation.keySet() - drawing - screening - ['max_predictions']
     def origin = ['model', 'model_revision']
-    def per_sample = ['organism', 'input_state', 'gene_symbols']
+    def per_sample = ['organism', 'input_state', 'gene_symbols', 'input_kind']
     def scoring = groups.evaluation.findAll { name, _value -> !(name in ['evaluate', 'text_encoder']) }
     scoring.measured_column = scoring.measured_column ?: groups.perturbation.perturbation_column
     def seed = groups.sentences.subMap(['seed'])
-    def embedding = groups.embedding.findAll { name, _value -> name != 'attention_maps' }
+    def embedding = groups.embedding.findAll { name, _value -> !(name in ['attention_maps', 'dataset_context']) }
+    def saying = ['valid_genes_only', 'no_repeats', 'gene_vocabulary', 'max_new_tokens', 'temperature', 'top_p']
     def engine = groups.model.findAll { name, _value -> !(name in origin + ['model_cache']) }
     [
         model: groups.model.subMap(origin),
@@ -43,6 +44,9 @@ def stepOptions(Map groups) {
         choose: groups.embedding.subMap(['attention_maps']) + groups.report.subMap(['label_column']) + seed,
         annotating: groups.annotation.annotate,
         annotate: groups.annotation.findAll { name, _value -> name != 'annotate' } + engine,
+        generating: groups.generation.tasks ?: 0,
+        generate: groups.generation.findAll { name, _value -> name != 'tasks' } + groups.annotation.subMap(['cell_types']) +
+            groups.sentences.subMap(['shard_size']) + groups.perturbation.subMap(saying) + embedding + engine + seed,
         attention: embedding.findAll { name, _value -> name != 'pooling' } + engine,
         plan: groups.perturbation.subMap(drawing + sizing) + seed,
         perturb: groups.perturbation.subMap(predicting) + embedding + engine + seed,
@@ -53,6 +57,11 @@ def stepOptions(Map groups) {
         text_scores: scoring.subMap(['measured_column']) + groups.report.subMap(['label_column']) + groups.model.subMap(['device']) + seed,
         report: groups.report.findAll { name, _value -> name != 'store_umap' },
     ]
+}
+
+// The name of a task of GENERATE: as in c2sflow.generation_plan.
+def taskName(task) {
+    "generated.${"${task}".padLeft(5, '0')}".toString()
 }
 
 // All files of a channel as one list, in an order that is the same in every run.

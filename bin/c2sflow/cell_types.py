@@ -1,4 +1,4 @@
-"""The labels that an annotation may choose from."""
+"""The labels that an annotation may choose from, or that cells are generated of."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from c2sflow.text_files import read_text
 MOST = 1000  # each is scored for each cell
 
 
-def read_cell_types(value: str, file: str | Path | None = None) -> list[str]:
+def read_cell_types(value: str, file: str | Path | None = None, least: int = 2) -> list[str]:
     """Labels in order, without repeats.
 
     Parameters
@@ -21,11 +21,13 @@ def read_cell_types(value: str, file: str | Path | None = None) -> list[str]:
         quotes where commas separate.
     file
         Text file with a label a line; taken instead of `value`.
+    least
+        Labels that there must be: to choose among one is no choice.
 
     Raises
     ------
     UserError
-        If the file cannot be read, or there are less than two labels or too many.
+        If the file cannot be read, or there are too few labels or too many.
     """
     where = f"--cell_types {Path(file).name if file else repr(value)}"
     text = read_text(Path(file), where) if file else value
@@ -35,10 +37,10 @@ def read_cell_types(value: str, file: str | Path | None = None) -> list[str]:
         labels = next(csv.reader([text], skipinitialspace=True), [])
     # White space is one space: no tokenizer's answer would tell more apart.
     distinct = list(dict.fromkeys(" ".join(label.split()) for label in labels if label.strip()))
-    if len(distinct) < 2:
+    if len(distinct) < least:
         raise UserError(
-            f"{where}: names {len(distinct)} of the labels to choose from; give at least two, with "
-            "commas between, or a file with one a line"
+            f"{where}: names {len(distinct)} of the labels to choose from; give at least "
+            f"{'two' if least > 1 else 'one'}, with commas between, or a file with one a line"
         )
     if len(distinct) > MOST:
         raise UserError(f"{where}: {len(distinct)} labels; at most {MOST} can be chosen from")

@@ -24,13 +24,16 @@ from c2sflow.accuracy import (
 )
 from c2sflow.answer_trust import answer_figures, novelty_figures
 from c2sflow.evaluation_tables import write_table
+from c2sflow.generation_quality import generation_figures
 from c2sflow.measured_perturbations import draw, find_measured, perturbation_figures
+from c2sflow.obs_queries import obsm_keys
 from c2sflow.provenance import write_json
 from c2sflow.reconstruction_quality import reconstruction_figures
 from c2sflow.resampling import Figure, figures_table
 from c2sflow.run_cells import RunCells, RunFiles
 
 LOGGER = logging.getLogger(__name__)
+EARLIER = "X_c2s of the input"
 
 
 @dataclass
@@ -42,7 +45,8 @@ class Settings:
     label_column
         Column of obs with the cells' types.
     evaluation_key
-        Array of the input's obsm that is scored beside X_c2s.
+        Arrays of the input's obsm, with commas between, that are scored beside X_c2s; one of
+        these may be an X_c2s that an earlier run made.
     measured_column
         Column of obs that says under which perturbation a cell was measured.
     control
@@ -68,8 +72,9 @@ class Settings:
 def write_evaluation(files: RunFiles, outdir: Path, settings: Settings) -> None:
     """Write the tables of the evaluation, those that this run has something for.
 
-    ``evaluation/accuracy.tsv``, ``confusion.tsv``, ``reconstruction.tsv``, ``trust.tsv`` and
-    ``perturbation.tsv``; and ``evaluation/notes.json``: what is to be known of each.
+    ``evaluation/accuracy.tsv``, ``confusion.tsv``, ``reconstruction.tsv``, ``trust.tsv``,
+    ``perturbation.tsv`` and ``generation.tsv``; and ``evaluation/notes.json``: what is to be known
+    of each.
 
     Raises
     ------
@@ -93,6 +98,12 @@ def write_evaluation(files: RunFiles, outdir: Path, settings: Settings) -> None:
             cells, answers, measured, settings.evaluation_cells, settings.seed
         )
         tables["perturbation"] = figures_table(figures)
+    generated = cells.generated()
+    if len(generated):
+        figures, notes["generation"] = generation_figures(
+            cells, generated, settings.label_column, settings.evaluation_cells, settings.seed
+        )
+        tables["generation"] = figures_table(figures)
     for name, table in tables.items():
         if len(table):
             write_table(table, outdir / "evaluation" / f"{name}.tsv")
@@ -160,13 +171,13 @@ def _accuracy(cells: RunCells, settings: Settings, notes: list[str]) -> dict[str
 
 
 def _spaces(cells: RunCells, rows: np.ndarray, settings: Settings) -> dict[str, np.ndarray]:
-    """X_c2s, principal components of expression to compare with, and another embedding."""
+    """X_c2s, principal components of expression to compare with, and other embeddings."""
     expression = cells.expression(rows)
     spaces = {
         "X_c2s": cells.obsm("X_c2s", rows),
         "expression_pcs": fit_components(expression, settings.seed).transform(expression),
     }
-    if settings.evaluation_key:
-        vectors = cells.obsm(settings.evaluation_key, rows)
-        spaces[settings.evaluation_key] = np.nan_to_num(vectors)
+    for key in obsm_keys(settings.evaluation_key):
+        name = EARLIER if key == "X_c2s" else key
+        spaces[name] = np.nan_to_num(cells.obsm(key, rows, of_input=True))
     return spaces

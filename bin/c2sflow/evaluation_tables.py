@@ -10,7 +10,8 @@ from c2sflow.errors import UserError
 from c2sflow.provenance import remedy, write_beside
 
 # In the order in which they are read.
-TABLES = ("accuracy", "confusion", "perturbation", "reconstruction", "text_scores", "trust")
+TABLES = ("accuracy", "confusion", "perturbation", "generation", "reconstruction")
+TABLES += ("text_scores", "trust")
 # A subject may be called NA or 01.
 TEXT = ("metric", "subject", "space", "predictor", "label", "found")
 TEXT += ("task", "group", "generated")

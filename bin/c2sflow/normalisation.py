@@ -20,7 +20,7 @@ def linear_values(block: sparse.csr_matrix, state: State) -> sparse.csr_matrix:
     return linear
 
 
-def normalise(block: sparse.csr_matrix, state: State) -> sparse.csr_matrix:
+def normalise(block: sparse.csr_matrix, state: State, rescale: bool = False) -> sparse.csr_matrix:
     """To log base 10 of 1 + values per 10,000; what is done already is not done again.
 
     Parameters
@@ -30,13 +30,18 @@ def normalise(block: sparse.csr_matrix, state: State) -> sparse.csr_matrix:
     state
         Of the values: counts are normalised and logged, normalised values logged, logged ones
         only brought to base 10.
+    rescale
+        Bring each row to 10,000 whatever it was normalised to: bulk samples in transcripts per
+        million become comparable with cells.
 
     Returns
     -------
     float32 CSR.
     """
+    if rescale and state.log_base is not None:
+        block, state = linear_values(block, state), State("normalized")
     values = block.astype(np.float64)
-    if state.name == "counts":
+    if state.name == "counts" or rescale:
         totals = np.asarray(values.sum(axis=1)).ravel()
         factors = np.divide(TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
         values.data *= np.repeat(factors, np.diff(values.indptr))

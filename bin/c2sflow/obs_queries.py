@@ -1,4 +1,4 @@
-"""Cells by a query on obs that can run no code."""
+"""Cells by a query on obs that can run no code, and names of arrays of obsm."""
 
 from __future__ import annotations
 
@@ -113,3 +113,8 @@ def _rewrite(query: str, where: str) -> tuple[str, dict[str, str]]:
         if isinstance(node, ast.Name) and node.id not in backticked:
             node.id = plain.setdefault(node.id, f"column_{len(plain)}")
     return ast.unparse(tree), {key: name for name, key in plain.items()}
+
+
+def obsm_keys(text: str | None) -> list[str]:
+    """The keys that --evaluation_key names, with commas between."""
+    return [key.strip() for key in (text or "").split(",") if key.strip()]

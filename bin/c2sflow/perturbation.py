@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from c2sflow.answers import answer_sentences
 from c2sflow.embedding import Pooling, embed_cells
-from c2sflow.gene_trie import GeneTrie, gene_tokens
-from c2sflow.generation import Decoding, GenerationStats, end_tokens, generate_tokens
-from c2sflow.genes import parse_answer
+from c2sflow.generation import GenerationStats
 from c2sflow.tokenization import tokenize_prompts
 
 
@@ -22,16 +21,9 @@ def predict(
     genes: Collection[str],
     template: str,
     *,
-    valid_genes_only: bool = True,
-    no_repeats: bool = True,
     max_new_tokens: int = 200,
-    temperature: float = 0.0,
-    top_p: float = 1.0,
     num_samples: int = 1,
-    seed: int = 42,
-    max_batch_tokens: int | str | None = "auto",
-    max_rows: int | None = None,
-    progress: bool = True,
+    **options: object,
 ) -> tuple[pd.DataFrame, GenerationStats]:
     """Predict the perturbed sentence of each cell.
 
@@ -46,15 +38,12 @@ def predict(
         Words of the data set's genes; what else is said counts as invalid.
     template
         Perturbation prompt.
-    valid_genes_only
-        Let answers hold genes of `genes` only; else what the model says is counted.
-    no_repeats
-        With `valid_genes_only`: each gene at most once.
-    temperature, top_p
-        0 is greedy; else answers are sampled, from the likeliest tokens that together have the
-        probability `top_p`.
+    max_new_tokens
+        Longest answer.
     num_samples
         Answers a row; more than one needs a temperature above 0.
+    options
+        Those of `c2sflow.answers.answer_sentences`.
 
     Returns
     -------
@@ -80,50 +69,13 @@ def predict(
     # The answer needs its place in the context too.
     context = model.config.max_position_embeddings - max_new_tokens
     prompts = tokenize_prompts(tokenizer, template, records, context)
-    eos = end_tokens(model, tokenizer.eos_token_id)
-    trie = None
-    if valid_genes_only:
-        paths = gene_tokens(tokenizer, list(genes)).values()
-        trie = GeneTrie(list(paths), eos, model.config.vocab_size, model.device, no_repeats)
-    answers, stats = generate_tokens(
-        model,
-        prompts.input_ids,
-        Decoding(
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_ids=eos,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            trie=trie,
-            seed=seed,
-        ),
-        keys=keys,
-        max_batch_tokens=max_batch_tokens,
-        max_rows=max_rows,
-        progress=progress,
+    answers, stats = answer_sentences(
+        model, tokenizer, prompts.input_ids, keys, genes, max_new_tokens=max_new_tokens, **options
     )
-    texts = tokenizer.batch_decode([a.token_ids for a in answers], skip_special_tokens=True)
-    known = frozenset(genes)
-    parsed = [
-        parse_answer(text, known, cut=answer.finish_reason == "length")
-        for text, answer in zip(texts, answers, strict=True)
-    ]
-    frame = pd.DataFrame(
-        {
-            "source_cell": [record["cell_id"] for record in records],
-            "sample": [record["sample"] for record in records],
-            "organism": [record["organism"] for record in records],
-            "perturbation": [record["perturbation"] for record in records],
-            "sample_index": number.astype(np.int32),
-            "c2s_sentence": [" ".join(answer.genes) for answer in parsed],
-            "c2s_n_predicted_genes": [len(answer.genes) for answer in parsed],
-            "c2s_invalid_genes": [answer.n_invalid for answer in parsed],
-            "c2s_duplicate_genes": [answer.n_duplicate for answer in parsed],
-            "c2s_finish_reason": [answer.finish_reason for answer in answers],
-            "c2s_log_likelihood": [answer.log_likelihood for answer in answers],
-            "c2s_truncated": prompts.truncated,
-        }
-    )
+    copied = {"cell_id": "source_cell"} | {n: n for n in ("sample", "organism", "perturbation")}
+    frame = pd.DataFrame({new: [r[old] for r in records] for old, new in copied.items()})
+    frame["sample_index"] = number.astype(np.int32)
+    frame = pd.concat([frame, answers], axis=1).assign(c2s_truncated=prompts.truncated)
     return frame, stats
 
 

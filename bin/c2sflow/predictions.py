@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +33,15 @@ OBS_COLUMNS = (
 )
 
 
-def read_predictions(path: str | Path) -> tuple[pd.DataFrame, np.ndarray]:
-    """obs and X_c2s, float32 (n_predictions, hidden_size), of one shard.
+def read_answers(
+    path: str | Path, columns: Callable[[Sequence[str]], Sequence[str]]
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Columns and X_c2s, float32 (n_answers, hidden_size), of a table of answers.
 
-    obs holds `OBS_COLUMNS` and, after them, the columns of the table of perturbations.
+    Parameters
+    ----------
+    columns
+        From the names of all columns those that are wanted.
 
     Raises
     ------
@@ -47,12 +52,20 @@ def read_predictions(path: str | Path) -> tuple[pd.DataFrame, np.ndarray]:
         table = pq.read_table(path)
         vectors = table["X_c2s"].combine_chunks()
         width = table.schema.field("X_c2s").type.list_size
-        obs = table.select([*OBS_COLUMNS, *_more_columns(table.column_names)]).to_pandas()
+        obs = table.select(columns(table.column_names)).to_pandas()
     except (OSError, KeyError, ValueError) as error:
         raise UserError(
             f"{Path(path).name} is missing or broken ({error}); {remedy(path)}"
         ) from None
     return obs, vectors.flatten().to_numpy().reshape(-1, width).astype(np.float32)
+
+
+def read_predictions(path: str | Path) -> tuple[pd.DataFrame, np.ndarray]:
+    """obs and X_c2s of one shard: see `read_answers`.
+
+    obs holds `OBS_COLUMNS` and, after them, the columns of the table of perturbations.
+    """
+    return read_answers(path, lambda names: [*OBS_COLUMNS, *_more_columns(names)])
 
 
 def _more_columns(names: Iterable[str]) -> list[str]:
@@ -141,25 +154,31 @@ def merge_predictions(
 
 
 def summarise(obs: pd.DataFrame) -> pd.DataFrame:
-    """Figures of each condition and sample: how many cells, and how far to trust the answers.
+    """`answer_figures` of each condition and sample."""
+    figures = answer_figures(obs, ["condition", "sample"], "n_predictions")
+    conditions = obs[condition_columns(obs.columns)].drop_duplicates("condition")
+    return conditions.merge(figures, on="condition", how="right")
+
+
+def answer_figures(obs: pd.DataFrame, by: Sequence[str], count: str) -> pd.DataFrame:
+    """Figures of each group of answers: how many, and how far to trust them.
 
     Fractions are of the words said (valid, invalid and repeated genes together) and of the
     answers (truncated).
     """
     said = obs["c2s_n_predicted_genes"] + obs["c2s_invalid_genes"] + obs["c2s_duplicate_genes"]
     groups = obs.assign(said=said, cut=obs["c2s_finish_reason"] == "length").groupby(
-        ["condition", "sample"], observed=True, sort=True
+        list(by), observed=True, sort=True
     )
     words = groups["said"].sum().clip(lower=1)
     figures = pd.DataFrame(
         {
-            "n_predictions": groups.size(),
+            count: groups.size(),
             "n_genes_mean": groups["c2s_n_predicted_genes"].mean(),
             "invalid_fraction": groups["c2s_invalid_genes"].sum() / words,
             "duplicate_fraction": groups["c2s_duplicate_genes"].sum() / words,
             "truncated_fraction": groups["cut"].mean(),
             "log_likelihood_mean": groups["c2s_log_likelihood"].mean(),
         }
-    ).reset_index()
-    conditions = obs[condition_columns(obs.columns)].drop_duplicates("condition")
-    return conditions.merge(figures, on="condition", how="right")
+    )
+    return figures.reset_index()

@@ -11,6 +11,9 @@ import string
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from c2sflow.errors import UserError
 
 EMBEDDING_PROMPT = (
@@ -33,6 +36,13 @@ GENERATION_PROMPT = (
     "a {organism} cell of cell type {cell_type}.\n"
     "Cell sentence:"
 )
+
+UNCONDITIONAL_PROMPT = GENERATION_PROMPT.replace(" of cell type {cell_type}", "")
+# What a generated cell can tell a prompt: it has no obs of its own.
+GENERATION_FIELDS = frozenset({"num_genes", "organism", "cell_type"})
+
+CONTEXT = "dataset_context"
+UNKNOWN = "unknown"  # what CELLxGENE writes, and models have read, where nothing is known
 
 BUILT_IN_FIELDS = frozenset({"num_genes", "organism", "cell_sentence", "perturbation"})
 
@@ -79,13 +89,41 @@ def load_template(prompt: str | None, default: str, required: Iterable[str]) -> 
         if not path.is_file():
             raise UserError(
                 f"prompt {prompt!r} is neither a file nor a template "
-                "(a template holds {cell_sentence})"
+                "(a template holds fields such as {cell_sentence})"
             )
         template = path.read_text(encoding="utf-8").rstrip("\n")
     missing = set(required) - set(template_fields(template))
     if missing:
         names = ", ".join(f"{{{name}}}" for name in sorted(missing))
         raise UserError(f"prompt template lacks {names}: {template!r}")
+    return template
+
+
+def generation_template(prompt: str | None, typed: bool, context: str | None = None) -> str:
+    """The template of generated cells, see `load_template`, `with_context`.
+
+    Parameters
+    ----------
+    typed
+        Whether cell types are asked for: then the template holds {cell_type}, else it does not.
+
+    Raises
+    ------
+    UserError
+        If it is the other way round, or the template uses what generated cells do not have.
+    """
+    default = GENERATION_PROMPT if typed else UNCONDITIONAL_PROMPT
+    template = load_template(prompt, default, ["cell_type"] if typed else [])
+    template = with_context(template, context)
+    fields = set(template_fields(template))
+    if "cell_type" in fields and not typed:
+        raise UserError("the prompt uses {cell_type}: name the types with --cell_types")
+    if unknown := fields - GENERATION_FIELDS:
+        names = ", ".join(f"{{{name}}}" for name in sorted(unknown))
+        raise UserError(
+            f"the prompt uses {names}; of generated cells only "
+            f"{', '.join(f'{{{name}}}' for name in sorted(GENERATION_FIELDS))} are known"
+        )
     return template
 
 
@@ -97,9 +135,50 @@ def check_fields(template: str, columns: Iterable[str], where: str) -> None:
         raise UserError(f"{where}: the prompt uses {names}, which obs does not have")
 
 
+def with_context(template: str, context: str | None) -> str:
+    """The template with a text about the data set.
+
+    It stands where the template has {dataset_context}, else on lines of its own before it.
+    """
+    if context is None:
+        return template
+    text = context.strip().replace("{", "{{").replace("}", "}}")
+    if CONTEXT in template_fields(template):
+        return template.replace(f"{{{CONTEXT}}}", text)
+    return f"{text}\n{template}"
+
+
+class _Word(str):
+    """A word that any format takes as it is."""
+
+    __slots__ = ()
+
+    def __format__(self, _: str) -> str:
+        return str(self)
+
+
+class _Values(dict):
+    """What fills a template, as a reader would write it."""
+
+    def __getitem__(self, name: str) -> object:
+        value = super().__getitem__(name)
+        if name == "cell_sentence":
+            return value
+        if pd.isna(value) or value == "":
+            return _Word(UNKNOWN)
+        # A column of whole numbers with gaps is one of floats: an age is 63, not 63.0.
+        whole = isinstance(value, float | np.floating) and value.is_integer()
+        return int(value) if whole else value
+
+
 def fill(template: str, record: Mapping[str, object]) -> str:
-    """One prompt. `record` holds cell_sentence, n_genes, organism and any obs column."""
-    return template.format_map({**record, "num_genes": record["n_genes"]})
+    """One prompt. `record` holds cell_sentence, n_genes, organism and any obs column.
+
+    What is missing in the record is said to be `UNKNOWN`.
+    """
+    values = _Values(record)
+    values["num_genes"] = record["n_genes"]
+    return template.format_map(values)
 
 
 def first_genes(record: Mapping[str, object], n_genes: int) -> dict[str, object]:

@@ -20,7 +20,9 @@ from anndata import AnnData
 from anndata.io import write_elem
 from scipy import sparse
 
+from c2sflow import symbol_tables
 from c2sflow.anndata_io import open_anndata
+from c2sflow.bulk import TOP, TOP_GENES, bulk_table
 from c2sflow.cells import DENSE_ROWS, CellData, RowWriter, append_dense, create_h5ad
 from c2sflow.errors import UserError
 from c2sflow.normalisation import LOG_BASE, linear_values, normalise
@@ -43,6 +45,10 @@ class Filters:
     min_cells: int = 3
     max_pct_mt: float = 20.0
     skip: bool = False
+
+    def for_bulk(self) -> Filters:
+        """What bulk samples must pass: to have genes; and genes, to be in one of the samples."""
+        return Filters(0, 1, 100.0, self.skip)
 
     def reason(self, metrics: pd.DataFrame) -> np.ndarray:
         """Position in `REASONS` of why each cell is dropped; -1 for kept cells."""
@@ -81,28 +87,41 @@ def _check(block: sparse.csr_matrix, state: State, where: str) -> None:
         )
 
 
-def cell_metrics(block: sparse.csr_matrix, mitochondrial: np.ndarray, state: State) -> pd.DataFrame:
-    """scanpy's metrics of each cell that mean something for values in this state.
+def cell_metrics(
+    block: sparse.csr_matrix, mitochondrial: np.ndarray, state: State, n_top: int | None = None
+) -> pd.DataFrame:
+    """scanpy's metrics of each cell or bulk sample that mean something for values in this state.
 
     ``n_genes_by_counts``; ``total_counts`` and ``total_counts_mt`` of raw counts only;
-    ``pct_counts_mt`` if the data has mitochondrial genes.
+    ``pct_counts_mt`` if the data has mitochondrial genes; of the `n_top` highest genes the
+    percentage, ``pct_counts_in_top_<n_top>_genes``, if the data has as many.
     """
     names = np.arange(mitochondrial.size).astype(str)
     var = pd.DataFrame({"mt": mitochondrial}, index=names)
-    data = AnnData(linear_values(block, state), var=var)
+    values = linear_values(block, state)
+    if n_top:  # float32 does not hold the millions of counts of a bulk sample exactly
+        values = values.astype(np.float64)
+    data = AnnData(values, var=var)
+    top = (n_top,) if n_top and n_top <= mitochondrial.size else None
     metrics, _ = sc.pp.calculate_qc_metrics(
-        data, qc_vars=["mt"], percent_top=None, log1p=False, inplace=False
+        data, qc_vars=["mt"], percent_top=top, log1p=False, inplace=False
     )
     columns = ["n_genes_by_counts"]
     if state.name == "counts":
         columns += ["total_counts"] + ["total_counts_mt"] * bool(mitochondrial.any())
     if mitochondrial.any():
         columns.append("pct_counts_mt")
+    columns += [f"pct_counts_in_top_{n_top}_genes"] if top else []
     return metrics[columns].reset_index(drop=True)
 
 
 def survey(
-    data: CellData, symbols: pd.Index, state: State, filters: Filters, chunk_size: int | None = None
+    data: CellData,
+    symbols: pd.Index,
+    state: State,
+    filters: Filters,
+    chunk_size: int | None = None,
+    n_top: int | None = None,
 ) -> Survey:
     """First pass: what is to be kept.
 
@@ -118,6 +137,8 @@ def survey(
         Thresholds.
     chunk_size
         Rows read at once; None bounds memory.
+    n_top
+        See `cell_metrics`.
 
     Raises
     ------
@@ -129,7 +150,7 @@ def survey(
     metrics, reasons = [], []
     for start, block in data.chunks(chunk_size):
         _check(block, state, f"{data.label}, cells {start} to {start + block.shape[0] - 1}")
-        metrics.append(cell_metrics(block, mitochondrial, state))
+        metrics.append(cell_metrics(block, mitochondrial, state, n_top))
         reasons.append(filters.reason(metrics[-1]))
         n_cells += block[reasons[-1] < 0].getnnz(axis=0)
     reason = np.concatenate(reasons)
@@ -186,6 +207,7 @@ def _write(
     var: pd.DataFrame,
     state: State,
     chunk_size: int | None,
+    rescale: bool = False,
 ) -> None:
     """Second pass: kept cells and genes to `target`."""
     with write_beside(target) as partial, create_h5ad(partial, obs, var) as file:
@@ -197,7 +219,7 @@ def _write(
         counts = RowWriter(file, "layers/counts", len(var)) if with_counts else None
         for start, block in data.chunks(chunk_size):
             kept = _kept(block, start, found)
-            matrix.append(normalise(kept, state))
+            matrix.append(normalise(kept, state, rescale))
             if counts is not None:
                 counts.append(kept)
         for name in data.layers:
@@ -225,7 +247,7 @@ def _kept(block: sparse.csr_matrix, start: int, found: Survey) -> sparse.csr_mat
 def _histograms(found: Survey) -> dict[str, dict[str, list[float]]]:
     """Distribution of each metric before and after the filters, over the same bins."""
     histograms = {}
-    for name in ("n_genes_by_counts", "total_counts", "pct_counts_mt"):
+    for name in ("n_genes_by_counts", "total_counts", "pct_counts_mt", TOP):
         if name not in found.metrics:
             continue
         # A cell without genes has no percentage.
@@ -267,9 +289,11 @@ def run_qc(
     organism: str,
     state: State,
     symbols_column: str | None = None,
+    symbols_table: str | Path | None = None,
     extra: Mapping[str, str] | None = None,
     filters: Filters | None = None,
     chunk_size: int | None = None,
+    kind: str = "cells",
 ) -> dict:
     """Quality control of one sample, from a file in any input format to an h5ad file.
 
@@ -288,33 +312,45 @@ def run_qc(
         Of the values of X.
     symbols_column
         Column of var with the gene symbols; None for the names of the genes.
+    symbols_table
+        File of `c2sflow.symbol_tables.read_symbols`, if the column is to be made from it.
     extra
         More columns of obs, the same value for all cells.
     filters
         Thresholds; None for the defaults.
     chunk_size
         Rows read at once; None bounds memory.
+    kind
+        "cells", or "bulk": no thresholds hold for bulk samples, their own metrics are told, and
+        values that come normalised, such as TPM, are brought to 10,000 a sample.
 
     Returns
     -------
     Figures for ``qc.json``: what came in, what was kept, what was dropped and why.
     """
-    filters = filters or Filters()
+    filters, bulk = filters or Filters(), kind == "bulk"
+    filters = filters.for_bulk() if bulk else filters
     with open_anndata(source) as data:
+        if symbols_table is not None and symbols_column == symbol_tables.COLUMN:
+            table = symbol_tables.read_symbols(symbols_table)
+            data.var = symbol_tables.with_symbols(data.var, table, data.label)
         symbols, symbol_counts = gene_symbols(data.var, symbols_column)
-        found = survey(data, symbols, state, filters, chunk_size)
+        found = survey(data, symbols, state, filters, chunk_size, TOP_GENES if bulk else None)
         obs, said = _annotate(data, found, sample, organism, extra or {})
         var = data.var.set_axis(symbols, axis=0).loc[found.genes]
         if symbols_column is not None:
             var["input_id"] = data.var_names[found.genes].to_numpy()
-        _write(Path(target), data, found, obs, var, state, chunk_size)
-        said += _warnings(data, symbols, symbol_counts)
+        _write(Path(target), data, found, obs, var, state, chunk_size, bulk)
+        said += _warnings(data, symbols, symbol_counts, bulk)
     for line in said:
         LOGGER.warning("%s: %s", sample, line)
-    return {"sample": sample, "organism": organism, **_summary(found, state), "warnings": said}
+    figures = _summary(found, state) | ({"bulk_samples": bulk_table(obs)} if bulk else {})
+    return {"sample": sample, "organism": organism, **figures, "warnings": said}
 
 
-def _warnings(data: CellData, symbols: pd.Index, counts: Mapping[str, int]) -> list[str]:
+def _warnings(
+    data: CellData, symbols: pd.Index, counts: Mapping[str, int], bulk: bool
+) -> list[str]:
     said = []
     if data.duplicate_names:
         said.append(f"{data.duplicate_names} cells had the name of another; made unique")
@@ -322,6 +358,6 @@ def _warnings(data: CellData, symbols: pd.Index, counts: Mapping[str, int]) -> l
         said.append(f"{counts['duplicates']} genes had the symbol of another; made unique")
     if counts["missing"]:
         said.append(f"{counts['missing']} of {len(symbols)} genes without a symbol keep their id")
-    if not is_mitochondrial(symbols).any():
+    if not bulk and not is_mitochondrial(symbols).any():
         said.append("no mitochondrial genes: --max_pct_mt drops nothing")
     return said

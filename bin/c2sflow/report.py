@@ -17,6 +17,7 @@ from c2sflow import (
     report_annotation,
     report_effects,
     report_evaluation,
+    report_generation,
     report_overview,
     report_results,
     report_sections,
@@ -40,6 +41,7 @@ CHAPTERS = {
     "Perturbations": report_results.perturbations,
     "Effects of the perturbations": report_effects.effects,
     "Screen": report_effects.screen,
+    "Generated cells": report_generation.generation,
     "Evaluation": report_evaluation.evaluation,
 }
 # Less of MultiQC's own banner, and tables and prompts that read well.
@@ -80,6 +82,7 @@ def write_report(
     effects_dir: Path | None = None,
     evaluation_dir: Path | None = None,
     label_column: str | None = None,
+    generated_summary: Path | None = None,
 ) -> None:
     """Write report.html.
 
@@ -88,7 +91,8 @@ def write_report(
     h5ad, perturbed, perturbation_summary
         Results of MERGE; the latter two if there are predictions.
     qc_dir, sentences_dir, stats_dir
-        <id>.qc.json; <id>.sentences.json; <shard>.embed.json, annotate.json and perturb.json.
+        <id>.qc.json; <id>.sentences.json; <shard>.embed.json, annotate.json, perturb.json and
+        generate.json.
     attention_pairs
         Table of PAIRS, if there are attention maps.
     effects_dir
@@ -101,6 +105,8 @@ def write_report(
         Gets the report.
     label_column
         Column of obs to colour the map of the cells by, besides the sample.
+    generated_summary
+        Table of MERGE, if cells were generated.
 
     Raises
     ------
@@ -110,7 +116,7 @@ def write_report(
     run = read_run(
         h5ad, qc_dir, sentences_dir, stats_dir,
         perturbed, perturbation_summary, attention_pairs, effects_dir, evaluation_dir,
-        label_column,
+        label_column, generated_summary,
     )  # fmt: skip
     page = _render(run, multiqc_config)
     with write_beside(outdir / "report.html") as partial:

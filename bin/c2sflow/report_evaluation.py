@@ -20,6 +20,7 @@ PREDICTORS = {
     "training_mean": "Mean of training cells",
     "measured_half": "Measured, by halves",
     "another_cell": "Another measured cell",
+    "other_types": "Cells of other types",
     "another_control": "Another control cell",
     "gene_mean": "Mean of each gene",
     "annotation": "Said by the model",
@@ -43,7 +44,7 @@ METRICS = {
         for depth in ("top_20", "top_100", "full")
     },
 }
-SPACES = {"expression_pcs": "expression"}
+SPACES = {"expression_pcs": "expression", "sentence_pcs": "ranks", "cells": "single cells"}
 
 
 def evaluation(run: Run) -> list[Section]:
@@ -57,6 +58,11 @@ def evaluation(run: Run) -> list[Section]:
     if notes := run.evaluation_notes.get("perturbation"):
         said = "".join(f"<li>{safe(note)}</li>" for note in notes)
         sections.append(Section("Not compared", content=f"<ul>{said}</ul>"))
+    if "generation" in run.evaluation:
+        sections.append(_generated(run.evaluation["generation"]))
+    if notes := run.evaluation_notes.get("generation"):
+        said = "".join(f"<li>{safe(note)}</li>" for note in notes)
+        sections.append(Section("Generated, not compared", content=f"<ul>{said}</ul>"))
     if "text_scores" in run.evaluation:
         sections.append(_text_scores(run.evaluation["text_scores"]))
     if "trust" in run.evaluation:
@@ -205,6 +211,29 @@ def _perturbations(table: pd.DataFrame) -> list[Section]:
         plot = _bars("top_genes", title, "Pearson correlation", bars, parts)
         sections.append(Section(title, text, plot=plot))
     return sections
+
+
+def _generated(table: pd.DataFrame) -> Section:
+    """Means over the cell types, or of the only group."""
+    means = table[table["subject"] == ""]
+    shown = table if means.empty else means
+    known = [name for name in PREDICTORS if name in set(shown["predictor"])]
+    rows: dict[str, dict] = {}
+    for (metric, space), group in shown.groupby(["metric", "space"], sort=False):
+        name, better = METRICS[metric]
+        row = rows.setdefault(f"{name}, {SPACES.get(space, space)} {better}", {})
+        row |= {found["predictor"]: _interval(found) for found in group.to_dict("records")}
+    headers = {name: {"title": PREDICTORS[name], "scale": False} for name in known}
+    n_types = table.loc[table["subject"] != "", "subject"].nunique()
+    text = (
+        f"Generated cells against real cells{f' of {n_types} types' if n_types else ''}, whose "
+        "sentences are cut to the same length. Beside them what they must beat (real cells of "
+        "other types), and what real cells of the type reach. ↑ higher, ↓ lower is better. In "
+        "<code>X_c2s</code> real sentences are whole, which alone sets them apart. By type: "
+        "<code>evaluation/generation.tsv</code>."
+    )
+    name = "Generated against real cells"
+    return Section(name, text, plot=table_plot("generated_real", name, "Figure", rows, headers))
 
 
 def _text_scores(table: pd.DataFrame) -> Section:

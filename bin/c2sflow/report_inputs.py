@@ -15,7 +15,7 @@ from c2sflow.report_map import CellMap, read_map
 
 # Columns of text in tables of perturbations.
 TEXT = ("condition", "perturbation", "dose", "time", "sample", "gene", "gene_set", "context")
-TEXT += ("versus",)
+TEXT += ("versus", "c2s_cell_type", "organism")
 # What the map is coloured by, besides label and sample, where obs has it.
 COLOURS = ("c2s_cell_type", "n_genes_by_counts", "total_counts", "pct_counts_mt")
 
@@ -30,6 +30,8 @@ class Run:
         Content of qc.json and sentences.json of each sample.
     embed, annotate, perturb
         Content of embed.json, annotate.json and perturb.json of each shard.
+    generate, generated
+        Content of generate.json of each task; figures of each organism and cell type.
     provenance
         ``uns["c2s"]``.
     cells
@@ -68,6 +70,8 @@ class Run:
     notes: dict[str, list[str]] | None = None
     evaluation: dict[str, pd.DataFrame] = field(default_factory=dict)
     evaluation_notes: dict[str, list[str]] = field(default_factory=dict)
+    generate: list[dict] = field(default_factory=list)
+    generated: pd.DataFrame | None = None
 
 
 def read_run(
@@ -81,6 +85,7 @@ def read_run(
     effects_dir: Path | None = None,
     evaluation_dir: Path | None = None,
     label_column: str | None = None,
+    generated_summary: Path | None = None,
 ) -> Run:
     """Read what `c2sflow.report.write_report` is given; no matrix but X_c2s is touched."""
     columns = list(dict.fromkeys([*filter(None, [label_column]), "sample"]))
@@ -104,6 +109,8 @@ def read_run(
         **(_read_effects(effects_dir) if effects_dir else {}),
         evaluation=read_evaluation(evaluation_dir) if evaluation_dir else {},
         evaluation_notes=read_json(evaluation_dir / "notes.json") if evaluation_dir else {},
+        generate=_read_all(stats_dir, "*.generate.json"),
+        generated=_read_table(generated_summary) if generated_summary else None,
     )
 
 

@@ -59,7 +59,7 @@ def _findings(run: Run) -> Iterator[Finding]:
     yield from _embedding(run)
     yield from _types(run)
     yield from _predictions(run)
-    records = (*run.qc, *run.embed, *run.annotate, *run.perturb)
+    records = (*run.qc, *run.embed, *run.annotate, *run.perturb, *run.generate)
     n_warnings = len({text for record in records for text in record["warnings"]})
     meaning = "Read them first: just below." if n_warnings else "Every step went as expected."
     yield Finding(

@@ -75,8 +75,10 @@ def _throughput(run: Run) -> Section:
         rows[f"{shard['shard']} · cell types"] = _speed(shard, "n_cells", "n_prompt_tokens")
     for shard in run.perturb:
         rows[f"{shard['shard']} · perturbation"] = _speed(shard, "n_predictions", "n_new_tokens")
+    for task in run.generate:
+        rows[task["shard"]] = _speed(task, "n_predictions", "n_new_tokens")
     headers = {
-        "cells": number("Cells", "Cells embedded, annotated or predicted", scale=False),
+        "cells": number("Cells", "Cells embedded, annotated, predicted or generated", scale=False),
         "tokens": number("Tokens", "Tokens of the prompts; of predictions: said", scale=False),
         "padding": number("Padding", PADDING, "%", 1, top=100),
         "cells_per_second": number("Cells / s", "Cells a second, without start", "", 1, "Greens"),

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from html import escape
 
+from c2sflow.bulk import TOP, TOP_GENES
+from c2sflow.report_bulk import bulk
 from c2sflow.report_inputs import Run
 from c2sflow.report_plots import (
     PADDING,
@@ -42,6 +44,11 @@ METRICS = {
         "Counts of a cell",
         "Samples sequenced to a similar depth have similar curves.",
     ),
+    TOP: (
+        f"Share of the top {TOP_GENES} genes",
+        f"Expression from the {TOP_GENES} highest genes of a bulk sample (%)",
+        "A sample far to the right is of poor complexity, or one tissue's secretion.",
+    ),
     "pct_counts_mt": (
         "Mitochondrial share",
         "Expression from mitochondrial genes (%)",
@@ -53,7 +60,7 @@ METRICS = {
 def warnings(run: Run) -> list[Section]:
     """What went otherwise than expected, added up over the shards of a sample."""
     said: Counter[tuple[str, str]] = Counter()
-    for record in (*run.qc, *run.embed, *run.annotate, *run.perturb):
+    for record in (*run.qc, *run.embed, *run.annotate, *run.perturb, *run.generate):
         for text in record["warnings"]:
             number, rest = re.fullmatch(r"(\d*) ?(.*)", text, re.DOTALL).groups()
             said[record["sample"], rest] += int(number or 0)
@@ -169,12 +176,12 @@ def quality(run: Run) -> list[Section]:
     sections = [Section(name, text, plot=plot)]
     for metric, (name, axis, advice) in METRICS.items():
         records = {r["sample"]: r["histograms"].get(metric) for r in run.qc}
-        whole = metric != "pct_counts_mt"
+        whole = not metric.startswith("pct_")
         lines = _before_and_after({k: v for k, v in records.items() if v}, whole)
         if lines:
             text = f"Solid: cells kept; dashed: all cells, where some were dropped. {advice}"
             sections.append(Section(name, text, plot=line_plot(metric, name, axis, lines)))
-    return sections
+    return [*sections, *bulk(run)]
 
 
 def _before_and_after(histograms: Mapping[str, Mapping], whole: bool) -> list:

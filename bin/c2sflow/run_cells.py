@@ -14,6 +14,7 @@ from anndata.io import read_elem, sparse_dataset
 from scipy import sparse
 
 from c2sflow.errors import UserError
+from c2sflow.generation_plan import organism_genes
 from c2sflow.merging import concat_obs, outer_genes
 from c2sflow.provenance import read_json, remedy
 from c2sflow.reconstruction import RankFit
@@ -29,8 +30,9 @@ class RunFiles:
         samples.json of VALIDATE: the samples and their order.
     qc_dir, sentences_dir, shards_dir, embeddings_dir
         <id>.h5ad; <id>.sentences.json; <shard>.parquet; <shard>.embedding.h5ad.
-    annotations_dir, perturbed_dir
-        <shard>.annotation.parquet and <shard>.perturbed.parquet; None without.
+    annotations_dir, perturbed_dir, generated_dir
+        <shard>.annotation.parquet, <shard>.perturbed.parquet, <task>.generated.parquet; None
+        without.
     """
 
     samples: Path
@@ -40,6 +42,7 @@ class RunFiles:
     embeddings_dir: Path
     annotations_dir: Path | None = None
     perturbed_dir: Path | None = None
+    generated_dir: Path | None = None
 
 
 @dataclass
@@ -73,7 +76,8 @@ class RunCells:
 
     def __init__(self, files: RunFiles):
         self._files = files
-        ids = [sample["id"] for sample in read_json(files.samples)]
+        sheet = read_json(files.samples)
+        ids = [sample["id"] for sample in sheet]
         summaries = [read_json(files.sentences_dir / f"{i}.sentences.json") for i in ids]
         self.genes, columns = outer_genes([pd.Index(s["symbols"]) for s in summaries])
         self.fit = sum((RankFit(*s["rank_fit_sums"]) for s in summaries), RankFit()).solve()
@@ -91,6 +95,7 @@ class RunCells:
                 start += shard["n_cells"]
             frames.append(obs)
         names = np.concatenate([frame.index.to_numpy(dtype=object) for frame in frames])
+        self._sheet, self._summaries = sheet, dict(zip(ids, summaries, strict=True))
         obs = concat_obs(frames).reset_index(drop=True)
         self.obs = obs.assign(cell_id=names.astype(str), sample=obs["sample"].astype(str))
 
@@ -108,9 +113,13 @@ class RunCells:
             _places(rows)
         ]
 
-    def obsm(self, key: str, rows: np.ndarray) -> np.ndarray:
-        """X_c2s, or an array of the input's obsm: float32 (n_rows, width)."""
-        if key == "X_c2s":
+    def obsm(self, key: str, rows: np.ndarray, of_input: bool = False) -> np.ndarray:
+        """X_c2s of this run, or an array of the input's obsm: float32 (n_rows, width).
+
+        `of_input`: an X_c2s is one that an earlier run gave to the input.
+        """
+        ours = key == "X_c2s" and not of_input
+        if ours:
             folder = self._files.embeddings_dir
 
             def path(part: _Part) -> Path:
@@ -123,7 +132,7 @@ class RunCells:
         def read(part: _Part, own: np.ndarray) -> np.ndarray:
             return _read(path(part), lambda file: file[f"obsm/{key}"][own].astype(np.float32))
 
-        parts = list(self._shards.values()) if key == "X_c2s" else self._samples
+        parts = list(self._shards.values()) if ours else self._samples
         blocks = self._gather(rows, parts, read)
         return np.concatenate(blocks)[_places(rows)] if blocks else np.empty((0, 0), np.float32)
 
@@ -207,6 +216,39 @@ class RunCells:
             for place, text in zip(own, table["c2s_sentence"].to_pylist(), strict=True):
                 genes[place] = sentence_columns(text, self._shards[name].words)
         return genes, np.empty((0, 0), np.float32) if vectors is None else vectors
+
+    def generated(self) -> pd.DataFrame:
+        """What each generated cell is, but its sentence and embedding.
+
+        Returns
+        -------
+        organism, c2s_cell_type, number; file and row (in it). Empty without generated cells.
+        """
+        folder, columns = self._files.generated_dir, ["organism", "c2s_cell_type", "number"]
+        frames = [pd.DataFrame(columns=[*columns, "file", "row"])]
+        for path in sorted(folder.glob("*.generated.parquet")) if folder else ():
+            frame = _read_parquet(path, columns).to_pandas()
+            frames.append(frame.assign(file=path.name, row=np.arange(len(frame))))
+        return pd.concat(frames[1:] or frames, ignore_index=True)
+
+    def said_generated(self, generated: pd.DataFrame) -> tuple[list[np.ndarray], np.ndarray]:
+        """Sentences (columns of the genes) and X_c2s of these rows of `generated`, in order."""
+        words = {}
+        for organism in generated["organism"].unique():
+            genes = organism_genes(self._sheet, self._summaries, organism)
+            places = self.genes.get_indexer(list(genes.values()))
+            words[organism] = dict(zip(genes, places.tolist(), strict=True))
+        sentences: list = [None] * len(generated)
+        vectors: list = [None] * len(generated)
+        place = pd.Series(range(len(generated)), index=generated.index)
+        for name, rows in generated.groupby("file"):
+            path = self._files.generated_dir / name
+            table = _read_parquet(path, ["c2s_sentence", "X_c2s"]).take(rows["row"].to_numpy())
+            texts, made = table["c2s_sentence"].to_pylist(), table["X_c2s"].to_pylist()
+            own = zip(place[rows.index], rows["organism"], texts, made, strict=True)
+            for at, organism, text, vector in own:
+                sentences[at], vectors[at] = sentence_columns(text, words[organism]), vector
+        return sentences, np.array(vectors, dtype=np.float32)
 
     def _predicted(self) -> dict[str, Path]:
         folder = self._files.perturbed_dir

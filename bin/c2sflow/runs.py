@@ -12,12 +12,15 @@ from anndata.io import read_elem
 
 from c2sflow import __version__
 from c2sflow.evaluation_tables import read_evaluation
+from c2sflow.generated import merge_generated, summarise_generated
+from c2sflow.generation_plan import GenerationPlan, organism_genes
 from c2sflow.merging import Sample, merge_samples
 from c2sflow.predictions import merge_predictions, summarise
 from c2sflow.prompts import (
     ANNOTATION_PROMPT,
     EMBEDDING_PROMPT,
     PERTURBATION_PROMPT,
+    generation_template,
     load_template,
 )
 from c2sflow.provenance import read_json, software_versions, write_beside
@@ -28,7 +31,7 @@ LOGGER = logging.getLogger(__name__)
 # Where a run puts its files says nothing of its result: two runs of one input are identical.
 NOT_OF_THE_RESULT = ("input_output", "resources", "cluster", "report", "generic")
 # Nor do these change the cells: what is fetched, allowed, or made of the predictions.
-NOT_OF_THE_CELLS = ("model_cache", "max_predictions", "gene_sets", "context")
+NOT_OF_THE_CELLS = ("model_cache", "max_predictions", "gene_sets", "context", "tasks")
 
 
 def provenance(
@@ -66,14 +69,18 @@ def provenance(
 
 
 def _prompts(parameters: Mapping) -> dict[str, str]:
-    """The prompts of what was done; that of the annotation only with one."""
+    """The prompts of what was done; those of annotation and generation only with one."""
     defaults = {"embedding": EMBEDDING_PROMPT, "perturbation": PERTURBATION_PROMPT}
     if parameters.get("annotate"):
         defaults["annotation"] = ANNOTATION_PROMPT
-    return {
+    prompts = {
         name: load_template(parameters.get(f"{name}_prompt") or None, default, ())
         for name, default in defaults.items()
     }
+    if parameters.get("generate"):
+        given = parameters["generation_prompt"] or None
+        prompts["generation"] = generation_template(given, bool(parameters["cell_types"]))
+    return prompts
 
 
 def merge_run(
@@ -89,8 +96,11 @@ def merge_run(
     pipeline: Mapping[str, str] | None = None,
     annotations_dir: Path | None = None,
     evaluation_dir: Path | None = None,
+    generated_dir: Path | None = None,
 ) -> None:
-    """Write c2s.h5ad and, if there are predictions, c2s_perturbed.h5ad and their summary.
+    """Write c2s.h5ad and, if there are such cells, c2s_perturbed.h5ad, c2s_generated.h5ad.
+
+    With each of the latter comes a summary of the answers.
 
     Parameters
     ----------
@@ -102,6 +112,8 @@ def merge_run(
         plan.json of PLAN: how many cells of each shard are perturbed.
     evaluation_dir
         Tables of EVALUATE, which ``uns["c2s"]["evaluation"]`` gets.
+    generated_dir
+        <task>.generated.parquet of GENERATE.
     outdir
         Gets the results.
     pipeline
@@ -147,6 +159,8 @@ def merge_run(
     if perturbed_dir is not None:
         planned = read_json(plan)
         _merge_perturbed(parts, sentences, perturbed_dir, planned, target, uns, obs)
+    if generated_dir is not None:
+        _merge_generated(sheet, sentences, generated_dir, groups, target, uns)
 
 
 def _model_software(parts: list[Sample]) -> dict[str, str]:
@@ -191,3 +205,41 @@ def _merge_perturbed(
     LOGGER.info("%s: %d predicted cells", target.name, len(predicted))
     with write_beside(merged.parent / "perturbation" / "summary.tsv") as partial:
         summarise(predicted).to_csv(partial, sep="\t", index=False, float_format="%.6g")
+
+
+def _merge_generated(
+    sheet: list[Mapping],
+    sentences: Mapping[str, Mapping],
+    generated_dir: Path,
+    groups: Mapping[str, Mapping],
+    merged: Path,
+    uns: Mapping,
+) -> None:
+    with h5py.File(merged) as file:
+        genes = read_elem(file["var"]).index
+    plan = generation_plan(groups)
+    columns = {}
+    for organism in plan.organisms:
+        words = organism_genes(sheet, sentences, organism)
+        columns[organism] = dict(zip(words, genes.get_indexer(words.values()), strict=True))
+    tasks = [
+        (generated_dir / f"{plan.task_name(task)}.generated.parquet", len(plan.cells(task)))
+        for task in range(plan.n_tasks)
+    ]
+    target = merged.with_name("c2s_generated.h5ad")
+    var = pd.DataFrame(index=genes)
+    obs = merge_generated(tasks, columns, var, uns["rank_fit"], target, uns)
+    LOGGER.info("%s: %d generated cells", target.name, len(obs))
+    with write_beside(merged.parent / "generation" / "summary.tsv") as partial:
+        table = summarise_generated(obs)
+        table.to_csv(partial, sep="\t", index=False, float_format="%.6g")
+
+
+def generation_plan(groups: Mapping[str, Mapping]) -> GenerationPlan:
+    """Which cells a run with these options generates."""
+    return GenerationPlan.of(
+        groups["generation"]["generate"],
+        groups["generation"]["organisms"],
+        groups["annotation"]["cell_types"],
+        groups["sentences"]["shard_size"],
+    )

@@ -222,7 +222,7 @@ def perturb_shard(
     answers = len(predictions) // max(1, len(planned))
     for name in planned.columns.drop("cell_id"):
         predictions[name] = planned[name].repeat(answers).to_numpy()
-    _write_predictions(outdir / f"{shard.stem}.perturbed.parquet", predictions, vectors)
+    write_answers(outdir / f"{shard.stem}.perturbed.parquet", predictions, vectors)
     figures = run_figures(model, shard.stem, cells) | {
         "n_predictions": len(predictions),
         "n_prompt_tokens": stats.n_prompt_tokens,
@@ -249,8 +249,9 @@ def _cells_to_perturb(planned: pd.DataFrame, cells: pd.DataFrame, template: str)
     return own.merge(rest, on="cell_id", how="left", validate="many_to_one")
 
 
-def _write_predictions(path: Path, predictions: pd.DataFrame, vectors: np.ndarray) -> None:
-    table = pa.Table.from_pandas(predictions, preserve_index=False)
+def write_answers(path: Path, answers: pd.DataFrame, vectors: np.ndarray) -> None:
+    """Write answers and their embeddings, float32 (n_answers, hidden_size), as Parquet."""
+    table = pa.Table.from_pandas(answers, preserve_index=False)
     flat = pa.array(vectors.astype(np.float32).ravel())
     column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
     with write_beside(path) as partial:

@@ -45,7 +45,9 @@ def is_identifier(names: Iterable[object]) -> np.ndarray:
     return np.array([bool(_IDENTIFIER.match(str(name).strip())) for name in names], dtype=bool)
 
 
-def find_symbols(var: pd.DataFrame, column: str, where: str) -> str | None:
+def find_symbols(
+    var: pd.DataFrame, column: str, where: str, text_table: bool = False
+) -> str | None:
     """Where the gene symbols are.
 
     Parameters
@@ -56,6 +58,8 @@ def find_symbols(var: pd.DataFrame, column: str, where: str) -> str | None:
         "auto", or a column of `var`.
     where
         The sample's name and file, for messages.
+    text_table
+        Whether the data is a table of text, to which no column can be added.
 
     Returns
     -------
@@ -81,9 +85,15 @@ def find_symbols(var: pd.DataFrame, column: str, where: str) -> str | None:
     for name in SYMBOL_COLUMNS:
         if name in var and is_identifier(var[name]).mean() <= 0.5:
             return name
+    names = f"{where}: gene names are identifiers (such as {var.index[0]})"
+    if text_table:
+        raise UserError(
+            f"{names}; give a table of two columns, identifier and symbol: --gene_symbols "
+            "symbols.tsv"
+        )
     raise UserError(
-        f"{where}: gene names are identifiers (such as {var.index[0]}), and no column of var "
-        f"(has: {columns}) holds symbols; add one and name it with --gene_symbols"
+        f"{names}, and no column of var (has: {columns}) holds symbols; add one and name it with "
+        "--gene_symbols, or give a table of identifiers and symbols: --gene_symbols symbols.tsv"
     )
 
 

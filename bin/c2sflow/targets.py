@@ -11,10 +11,10 @@ import pandas as pd
 
 from c2sflow.faults import Faults
 from c2sflow.gene_sets import MIN_GENES, describe_sets, found_genes
-from c2sflow.obs_queries import select_cells
+from c2sflow.obs_queries import obsm_keys, select_cells
 from c2sflow.perturbations import Treatment, prompt_text
 from c2sflow.planning import is_perturbed
-from c2sflow.prompts import check_fields, template_fields
+from c2sflow.prompts import UNKNOWN, check_fields, template_fields
 from c2sflow.sentences import gene_words
 from c2sflow.shards import N_GENES
 from c2sflow.vocabulary import words_to_say
@@ -51,6 +51,9 @@ class Targets:
     contexts: set = field(default_factory=set)
     n_training_cells: int = 0
     genes: list[np.ndarray] = field(default_factory=list)
+    symbols: pd.Series | None = None  # table from gene identifiers to symbols
+    organisms: set[str] = field(default_factory=set)
+    gaps: list[str] = field(default_factory=list)  # what prompts do not know, in words
 
     @property
     def n_controls(self) -> int:
@@ -62,14 +65,19 @@ class Targets:
         for option in ("label_column", "perturbation_column", "context", "measured_column"):
             name = getattr(self, option)
             if name is not None and name not in obs:
-                faults.append(f"{where}: --{option} {name}: obs has no such column ({_some(obs)})")
+                faults.append(
+                    f"{where}: --{option} {name}: obs has no such column ({some_columns(obs)})"
+                )
                 self.unknown.add(name)
         for name, prompt in self.prompts.items():
+            if name == "generation_prompt":  # of no cell's obs
+                continue
             known = [*obs.columns, *QC_COLUMNS]
             if name == "perturbation_prompt":
                 known += self.treatment_columns
             with faults.collect():
                 check_fields(prompt, known, where)
+        self._note_gaps(obs, where)
         self._count_training_cells(obs, where, faults)
         controls = self._count_controls(obs, where, faults)
         perturbed = controls
@@ -82,6 +90,16 @@ class Targets:
                 perturbed = labelled.to_numpy()
         if self.context in obs:
             self.contexts |= set(obs[self.context][perturbed].dropna().unique())
+
+    def _note_gaps(self, obs: pd.DataFrame, where: str) -> None:
+        """Cells for which a prompt's field is empty."""
+        fields = {name for prompt in self.prompts.values() for name in template_fields(prompt)}
+        for name in sorted(fields & set(obs.columns)):
+            if n := int((obs[name].isna() | (obs[name].astype(str) == "")).sum()):
+                self.gaps.append(
+                    f"{where}: obs[{name!r}] is empty for {n} of {len(obs)} cells: there the "
+                    f"prompt says {UNKNOWN!r}"
+                )
 
     def _count_controls(self, obs: pd.DataFrame, where: str, faults: Faults) -> np.ndarray:
         """Which cells are controls; and how many of them each cell_query leaves."""
@@ -109,13 +127,14 @@ class Targets:
                 self.n_training_cells += 1  # one fault is enough
 
     def look_at_obsm(self, names: Iterable[str], where: str, faults: Faults) -> None:
-        """Whether a sample has the embedding to compare with."""
+        """Whether a sample has the embeddings to compare with."""
         names = list(names)
-        if self.evaluation_key is not None and self.evaluation_key not in names:
-            faults.append(
-                f"{where}: --evaluation_key {self.evaluation_key}: obsm has no such array (has "
-                f"{', '.join(map(str, names)) or 'none'})"
-            )
+        for key in obsm_keys(self.evaluation_key):
+            if key not in names:
+                faults.append(
+                    f"{where}: --evaluation_key {key}: obsm has no such array (has "
+                    f"{', '.join(map(str, names)) or 'none'})"
+                )
 
     def _queries(self) -> dict[str, str]:
         """Each cell_query, and how messages call it: by its first row."""
@@ -220,6 +239,7 @@ class Targets:
         return [describe_sets(self.gene_sets, found)]
 
 
-def _some(obs: pd.DataFrame, most: int = 10) -> str:
+def some_columns(obs: pd.DataFrame, most: int = 10) -> str:
+    """Some columns that obs has, for messages."""
     names = [str(name) for name in obs.columns]
     return "has " + (", ".join(names[:most]) or "none") + (", …" if len(names) > most else "")

@@ -12,25 +12,40 @@ import numpy as np
 import pandas as pd
 
 from c2sflow.anndata_io import open_anndata
+from c2sflow.bulk import BULK_COUNTS, BULK_SAMPLES, TABLES, input_kind
 from c2sflow.cell_types import read_cell_types
 from c2sflow.cells import CellData
 from c2sflow.errors import UserError
 from c2sflow.faults import Faults
 from c2sflow.gene_sets import read_gene_sets
+from c2sflow.generation_plan import GenerationPlan
 from c2sflow.model_files import read_config, read_encoder
 from c2sflow.parameters import check_parameters
 from c2sflow.perturbations import read_perturbations
 from c2sflow.prompts import (
     ANNOTATION_PROMPT,
     EMBEDDING_PROMPT,
+    GENERATION_FIELDS,
     PERTURBATION_PROMPT,
+    generation_template,
     load_template,
+    template_fields,
+    with_context,
 )
+from c2sflow.pseudobulk_groups import pseudobulk_obs, read_columns
 from c2sflow.samplesheet import Row, read_samplesheet, sample_ids, single_row
 from c2sflow.shards import RESERVED
 from c2sflow.states import STATES, State, declared_state, detect_state
-from c2sflow.symbols import PER_CELL, cell_organisms, find_organism, find_symbols, gene_symbols
-from c2sflow.targets import Targets
+from c2sflow.symbol_tables import COLUMN, is_table, read_symbols, with_symbols
+from c2sflow.symbols import (
+    PER_CELL,
+    cell_organisms,
+    find_organism,
+    find_symbols,
+    gene_symbols,
+    is_identifier,
+)
+from c2sflow.targets import Targets, some_columns
 from c2sflow.vocabulary import read_vocabulary
 
 LOGGER = logging.getLogger(__name__)
@@ -52,6 +67,8 @@ class Staged:
     gene_vocabulary_file: Path | None = None
     cell_types_file: Path | None = None
     annotation_prompt_file: Path | None = None
+    generation_prompt_file: Path | None = None
+    gene_symbols_file: Path | None = None
     text_encoder_dir: Path | None = None
 
 
@@ -88,6 +105,7 @@ def validate_run(
         faults.append("--top_p: only sampled answers have it; give --temperature above 0")
     targets = _targets(flat, staged, faults)
     _check_attention(flat, faults)
+    _check_generation(flat, targets, faults)
     labels = _cell_types(flat, staged, faults)
     _check_encoder(flat["text_encoder"], staged.text_encoder_dir, faults)
     log = _check_model(str(flat["model"]), staged.model_dir, faults)
@@ -97,24 +115,29 @@ def validate_run(
             sample, said = _inspect(row, path, flat, targets, faults)
             samples.append({"id": name, "input": number, **sample})
             log += said
+    _name_kinds(samples, bool(flat["pseudobulk"]))
+    plan = _generation_plan(flat, targets, labels)
     if len(samples) == len(staged.rows):
         targets.check(faults)
         log += targets.check_gene_sets(faults)
         targets.check_vocabulary(faults)
         if not wrong:
-            _check_size(flat, targets, faults)
+            _check_size(flat, targets, plan, faults)
     faults.stop_if_any()
-    for group in options.values():  # a prompt's file becomes its text: later steps need no file
-        group |= {name: text for name, text in targets.prompts.items() if group.get(name)}
+    # A prompt's file becomes its text, with the context in it: later steps need no file.
+    said = {k: v for k, v in targets.prompts.items() if flat[k] or flat["dataset_context"]}
+    for group in options.values():
+        group |= {name: text for name, text in said.items() if name in group}
     options["annotation"]["cell_types"] = "\n".join(labels) or None
-    for name in (
-        "perturbations",
-        "gene_sets",
-        "gene_vocabulary",
-    ):  # where a file lay is nothing of the result
+    if plan:
+        options["generation"] |= {"organisms": "\n".join(plan.organisms), "tasks": plan.n_tasks}
+    # Where a file lay is nothing of the result.
+    for name in ("perturbations", "gene_sets", "gene_vocabulary"):
         if file := getattr(staged, f"{name}_file"):
             options["perturbation"][name] = file.name
-    for line in [*log, *_plan(samples, targets, flat)]:
+    if is_table(flat["gene_symbols"]):
+        options["qc"]["gene_symbols"] = staged.gene_symbols_file.name
+    for line in [*log, *targets.gaps, *_plan(samples, targets, flat, plan)]:
         LOGGER.info(line)
     return options, samples
 
@@ -138,10 +161,18 @@ def _targets(flat: Mapping, staged: Staged, faults: Faults) -> Targets:
         needed = {"cell_sentence", "perturbation"}
         file = staged.perturbation_prompt_file
         prompts["perturbation_prompt"] = (PERTURBATION_PROMPT, needed, file)
+    context = flat["dataset_context"] if isinstance(flat["dataset_context"], str) else None
     for name, (default, fields, file) in prompts.items():
         with faults.collect(f"--{name}: "):
             prompt = str(file) if file else flat[name]
             targets.prompts[name] = load_template(prompt, default, fields)
+            targets.prompts[name] = with_context(targets.prompts[name], context)
+    if flat["generate"]:
+        with faults.collect("--generation_prompt: "):
+            file = staged.generation_prompt_file
+            prompt = str(file) if file else flat["generation_prompt"]
+            template = generation_template(prompt, bool(flat["cell_types"]), context)
+            targets.prompts["generation_prompt"] = template
     targets.check_prompt(faults)
     return targets
 
@@ -172,6 +203,11 @@ def _read_tables(targets: Targets, flat: Mapping, staged: Staged, faults: Faults
             if not staged.gene_vocabulary_file:
                 raise UserError(f"--gene_vocabulary {flat['gene_vocabulary']}: no such file")
             targets.vocabulary = read_vocabulary(staged.gene_vocabulary_file)
+    if is_table(flat["gene_symbols"]):
+        with faults.collect():
+            if not staged.gene_symbols_file:
+                raise UserError(f"--gene_symbols {flat['gene_symbols']}: no such file")
+            targets.symbols = read_symbols(staged.gene_symbols_file)
     for option in ("perturbation_column", "context", "measured_column"):
         if flat[option] in RESERVED:
             faults.append(
@@ -181,15 +217,52 @@ def _read_tables(targets: Targets, flat: Mapping, staged: Staged, faults: Faults
             setattr(targets, option, None)  # one fault is enough
 
 
-def _check_size(flat: Mapping, targets: Targets, faults: Faults) -> None:
+def _check_size(
+    flat: Mapping, targets: Targets, plan: GenerationPlan | None, faults: Faults
+) -> None:
     """The limit holds for what is planned before QC: a run of days is refused in seconds."""
     n = targets.n_predictions(flat["max_cells_per_perturbation"]) * flat["num_samples"]
+    parts = ["cells before QC x perturbations x answers"] if n else []
+    fewer = ["--max_cells_per_perturbation"] if n else []
+    if plan:
+        n += plan.n_cells
+        parts.append(f"{plan.n_cells} of --generate")
+        fewer.append("--generate")
     if n > flat["max_predictions"]:
         faults.append(
-            f"--max_predictions {flat['max_predictions']}: the run would predict {n} cells (cells "
-            "before QC x perturbations x answers); take fewer with --max_cells_per_perturbation, "
+            f"--max_predictions {flat['max_predictions']}: the run would predict {n} cells "
+            f"({' + '.join(parts)}); take fewer with {' or '.join(fewer)}, "
             f"or allow it with --max_predictions {n}"
         )
+
+
+def _check_generation(flat: Mapping, targets: Targets, faults: Faults) -> None:
+    if not isinstance(flat["generate"], int):
+        return
+    if flat["generate"] > 1 and not flat["temperature"]:
+        faults.append(
+            f"--generate {flat['generate']}: greedy cells of one type are all the same; give "
+            "--temperature above 0, or --generate 1"
+        )
+    with faults.collect():
+        known = GENERATION_FIELDS | {"cell_sentence"}
+        unknown = set(template_fields(targets.prompts.get("embedding_prompt", ""))) - known
+        if unknown:
+            names = ", ".join(f"{{{name}}}" for name in sorted(unknown))
+            raise UserError(
+                f"--generate: --embedding_prompt uses {names}, which a generated cell does not "
+                "have; leave it out, or generate in a run of its own"
+            )
+
+
+def _generation_plan(flat: Mapping, targets: Targets, labels: list[str]) -> GenerationPlan | None:
+    """What --generate makes, as far as the parameters are sound."""
+    if not isinstance(flat["generate"], int) or not targets.organisms:
+        return None
+    organisms = "\n".join(sorted(targets.organisms))
+    size = flat["shard_size"]
+    size = size if isinstance(size, int) and size > 0 else "auto"
+    return GenerationPlan.of(flat["generate"], organisms, "\n".join(labels), size)
 
 
 def _check_attention(flat: Mapping, faults: Faults) -> None:
@@ -206,14 +279,14 @@ def _check_attention(flat: Mapping, faults: Faults) -> None:
 
 
 def _cell_types(flat: Mapping, staged: Staged, faults: Faults) -> list[str]:
-    """The labels that an annotation chooses from, if it is given any."""
+    """The labels that an annotation chooses from, or that cells are generated of, if any."""
     given = flat["cell_types"]
-    if not flat["annotate"] or not isinstance(given, str):
+    if not (flat["annotate"] or flat["generate"]) or not isinstance(given, str):
         return []
     with faults.collect():
         if not staged.cell_types_file and re.fullmatch(r"[^,]+\.(csv|tsv|txt)", given.strip()):
             raise UserError(f"--cell_types {given}: no such file")
-        return read_cell_types(given, staged.cell_types_file)
+        return read_cell_types(given, staged.cell_types_file, 2 if flat["annotate"] else 1)
     return []
 
 
@@ -280,15 +353,24 @@ def _inspect(
     row: Row, path: Path, flat: Mapping, targets: Targets, faults: Faults
 ) -> tuple[dict, list[str]]:
     """What a sample is, and lines for the log. Faults after opening it are collected."""
-    settings = {name: row.settings.get(name, flat[name]) for name in ("organism", "gene_symbols")}
+    names = ("organism", "gene_symbols", "input_kind")
+    settings = {name: row.settings.get(name, flat[name]) for name in names}
+    kind = input_kind(settings["input_kind"], row.path)
+    columns = read_columns(flat["pseudobulk"]) if kind == "cells" else []
     said, state, column, organism = [], None, None, None
     with open_anndata(path, row.where) as data:
         with faults.collect():
             name = row.settings.get("input_state", flat["input_state"])
             state, warning = _state(data, name, row.where)
             said += [f"{row.sample}: {warning}"] if warning else []
+            said += _bulk_hint(data, state, kind, row.sample)
+            if columns and state.name != "counts":
+                raise UserError(
+                    f"{row.where}: --pseudobulk sums raw counts, but X holds others ({state}); put "
+                    "the counts into X: adata.X = adata.layers['counts']"
+                )
         with faults.collect():
-            column = find_symbols(data.var, settings["gene_symbols"], row.where)
+            column = _symbols_column(data, settings["gene_symbols"], targets.symbols, row)
             symbols, counts = gene_symbols(data.var, column)
             if column is not None:
                 n_found = data.n_vars - counts["missing"]
@@ -300,23 +382,72 @@ def _inspect(
             organism = find_organism(settings["organism"], data, symbols, row.where)
         if data.duplicate_names:
             said.append(f"{row.sample}: {data.duplicate_names} repeated cell names made unique")
-        targets.look_at(_future_obs(data, row, organism), row.where, faults)
-        targets.look_at_obsm(data.obsm(), row.where, faults)
-        shape = {"n_obs": data.n_obs, "n_vars": data.n_vars}
+        obs, n_rows = _future_obs(data, row, organism), data.n_obs
+        if missing := [name for name in columns if name not in obs]:
+            faults.append(
+                f"{row.where}: --pseudobulk {', '.join(missing)}: obs has no such column "
+                f"({some_columns(obs)})"
+            )
+            columns = []
+        if columns:
+            obs = pseudobulk_obs(obs, columns)
+            n_rows = len(obs)
+            said.append(f"{row.sample}: {n_rows} pseudobulk samples by {', '.join(columns)}")
+            if not n_rows:
+                faults.append(f"{row.where}: --pseudobulk: no cell has a value in {columns}")
+        targets.organisms |= set(obs["organism"].astype(str)) if organism else set()
+        targets.look_at(obs, row.where, faults)
+        targets.look_at_obsm({} if columns else data.obsm(), row.where, faults)
+        rows = "bulk samples" if kind == "bulk" else "cells"
+        size = f"{data.n_obs} {rows} x {data.n_vars} genes"
+        shape = {"n_obs": n_rows, "n_vars": data.n_vars}
     what = "organism per cell" if organism == PER_CELL else organism
-    said.insert(
-        0, f"{row.sample}: {shape['n_obs']} cells x {shape['n_vars']} genes, {what}, {state}"
-    )
+    said.insert(0, f"{row.sample}: {size}, {what}, {state}")
     sample = {
         "sample": row.sample,
         "organism": organism,
         "input_state": state and state.name,
         "log_base": state and state.log_base,
         "gene_symbols": column,
+        "input_kind": kind,
         **shape,
         "obs": row.obs,
     }
     return sample, said
+
+
+def _symbols_column(data: CellData, given: str, table: pd.Series | None, row: Row) -> str | None:
+    """Column of var with the symbols, which the table makes if the data hold identifiers only."""
+    if is_table(row.settings.get("gene_symbols")):
+        raise UserError(f"{row.where}: gene_symbols {given}: a table is for all: --gene_symbols")
+    if not is_table(given):
+        return find_symbols(data.var, given, row.where, row.path.lower().endswith(TABLES))
+    if table is None or is_identifier(data.var_names).mean() <= 0.5:
+        return None
+    data.var = with_symbols(data.var, table, row.where)
+    return COLUMN
+
+
+def _bulk_hint(data: CellData, state: State, kind: str, sample: str) -> list[str]:
+    """Few rows of millions of counts each are hardly cells."""
+    if kind == "bulk" or state.name != "counts" or data.n_obs > BULK_SAMPLES:
+        return []
+    counts = float(np.median(np.asarray(data.sample_rows().sum(axis=1))))
+    if counts < BULK_COUNTS:
+        return []
+    return [
+        f"{sample}: {counts / 1e6:.1f} million counts a row: if these are bulk samples, say "
+        "--input_kind bulk"
+    ]
+
+
+def _name_kinds(samples: list[dict], pseudobulk: bool) -> None:
+    """Where not all rows are cells, obs says what each is."""
+    if pseudobulk or any(sample["input_kind"] == "bulk" for sample in samples):
+        for sample in samples:
+            kind = sample["input_kind"]
+            kind = "pseudobulk" if pseudobulk and kind == "cells" else kind
+            sample["obs"] = {**sample["obs"], "input_kind": kind}
 
 
 def _state(data: CellData, name: str, where: str) -> tuple[State, str | None]:
@@ -337,22 +468,35 @@ def _future_obs(data: CellData, row: Row, organism: str | None) -> pd.DataFrame:
     return obs
 
 
-def _plan(samples: list[dict], targets: Targets, flat: Mapping) -> list[str]:
+def _plan(
+    samples: list[dict], targets: Targets, flat: Mapping, generation: GenerationPlan | None
+) -> list[str]:
     """What the run is going to do, for the log."""
     n_cells = sum(sample["n_obs"] for sample in samples)
     size = flat["shard_size"]
-    counts = {"sample": len(samples), "cell": n_cells}
+    row = "cell" if all(s["input_kind"] == "cells" for s in samples) else "row"
+    row = "row" if flat["pseudobulk"] else row
+    counts = {"sample": len(samples), row: n_cells}
     if size != "auto":  # by the genes that QC keeps, which nobody knows yet
         counts["shard"] = sum(-(-sample["n_obs"] // size) for sample in samples)
     many = ", ".join(f"{count} {word}{'s' * (count != 1)}" for word, count in counts.items())
-    of_cells = "" if size == "auto" else f" of at most {size} cells"
+    of_cells = "" if size == "auto" else f" of at most {size} {row}s"
     lines = [f"plan: {many}{of_cells}"]
     if flat["attention_maps"]:
         n_maps = min(n_cells, flat["attention_maps"])
         lines.append(f"plan: attention maps of at most {n_maps} cells")
     unused = []
+    if generation:
+        types = (
+            f"{len(generation.cell_types)} cell types" if generation.cell_types[0] else "no type"
+        )
+        lines.append(f"plan: {generation.n_cells} cells to generate, of {types}")
+    else:
+        unused.append((["generation_prompt"], "without --generate"))
     if not flat["annotate"]:
-        unused.append((["cell_types", "annotation_prompt"], "without --annotate"))
+        unused.append((["annotation_prompt"], "without --annotate"))
+        if not generation:
+            unused.append((["cell_types"], "without --annotate or --generate"))
     if not flat["evaluate"]:
         names = ["measured_column", "training_cells", "evaluation_key"]
         unused.append((names, "without --evaluate"))
@@ -375,8 +519,8 @@ def _plan(samples: list[dict], targets: Targets, flat: Mapping) -> list[str]:
         elif flat["context"] and len(targets.contexts) < 2:
             lines.append(f"--context {flat['context']}: one value only, nothing to compare")
     else:
-        names = ["control", "max_cells_per_perturbation", "perturbation_prompt", "gene_vocabulary"]
-        names += ["measured_column", "training_cells"]
+        names = ["control", "max_cells_per_perturbation", "perturbation_prompt"]
+        names += ["measured_column", "training_cells"] + ["gene_vocabulary"] * (not generation)
         unused.append(
             ([*names, "gene_sets", "context"], "without --perturbations or --perturbation_column")
         )

@@ -19,6 +19,7 @@ LINES = {  # from top to bottom: colour, name, stations
     "cells": ("#1f883d", "cells", "DEMO VALIDATE QC SENTENCES EMBED EVALUATE MERGE REPORT"),
     "annotation": ("#8250df", "cell types", "ANNOTATE TEXT_SCORES"),
     "perturbation": ("#bf3989", "perturbations", "PLAN PERTURB EFFECTS"),
+    "generation": ("#cf222e", "generated cells", "GENERATE"),
     "attention": ("#0969da", "attention maps", "CHOOSE ATTENTION PAIRS"),
 }
 MAIN = "cells"
@@ -51,7 +52,8 @@ def graph() -> dict[str, set[str]]:
     """Which step feeds which, in a run with everything that can be asked for."""
     with tempfile.TemporaryDirectory() as folder:
         dot = Path(folder, "dag.dot")
-        everything = ["-profile", "test", "--model", "some/model", "-preview", "-with-dag", dot]
+        asked_for = ["-profile", "test", "--generate", "2", "--model", "some/model"]
+        everything = [*asked_for, "-preview", "-with-dag", dot]
         subprocess.run(["nextflow", "run", ROOT, *everything], cwd=folder, check=True)
         text = dot.read_text(encoding="utf-8")
     # FETCH_ENCODER is FETCH by another name.

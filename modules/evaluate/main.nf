@@ -13,6 +13,7 @@ process EVALUATE {
     path embeddings, stageAs: 'embeddings/*'
     path annotations, stageAs: 'annotations/*'
     path predictions, stageAs: 'perturbed/*'
+    path generated, stageAs: 'generated/*'
     val options
     val code
 
@@ -25,7 +26,7 @@ process EVALUATE {
     export OMP_NUM_THREADS=${task.cpus}
     c2s_evaluate.py --samples=${samples} --qc-dir=qc --sentences-dir=sentences --shards-dir=shards \\
         --embeddings-dir=embeddings ${annotations ? '--annotations-dir=annotations' : ''} \\
-        ${predictions ? '--perturbed-dir=perturbed' : ''} ${cli(options)}
+        ${predictions ? '--perturbed-dir=perturbed' : ''} ${generated ? '--generated-dir=generated' : ''} ${cli(options)}
     """
 
     stub:

@@ -15,11 +15,14 @@ process MERGE {
     path predictions, stageAs: 'perturbed/*'
     path plan // plan.json, or [] if nothing is perturbed
     path evaluation, stageAs: 'evaluation/*' // tables of EVALUATE, or []
+    path generated, stageAs: 'generated/*'
     val provenance // JSON: name, version and revision of the pipeline
     val code
 
     output:
     tuple path('c2s.h5ad'), path('c2s_perturbed.h5ad', arity: '0..*'), path('perturbation/*.tsv', arity: '0..*'), emit: results
+    path 'c2s_generated.h5ad', optional: true, emit: generated
+    path 'generation/summary.tsv', arity: '0..*', emit: generated_summary // or []
     tuple val(task.process), eval('c2s_versions.py anndata h5py pandas pyarrow scanpy umap-learn'), emit: versions
 
     script:
@@ -28,6 +31,7 @@ process MERGE {
     c2s_merge.py --samples=${samples} --options=${options} --model=${model} \\
         --qc-dir=qc --sentences-dir=sentences --embeddings-dir=embeddings \\
         ${annotations ? '--annotations-dir=annotations' : ''} ${evaluation ? '--evaluation-dir=evaluation' : ''} \\
+        ${generated ? '--generated-dir=generated' : ''} \\
         ${predictions ? "--perturbed-dir=perturbed --plan=${plan}" : ''} --provenance=${quote(provenance)}
     """
 
@@ -35,5 +39,6 @@ process MERGE {
     """
     touch c2s.h5ad
     ${predictions ? 'mkdir perturbation; touch c2s_perturbed.h5ad perturbation/summary.tsv' : ''}
+    ${generated ? 'mkdir generation; touch c2s_generated.h5ad generation/summary.tsv' : ''}
     """
 }

@@ -7,6 +7,7 @@ process QC {
 
     input:
     tuple val(meta), path(data, stageAs: 'input/*')
+    path symbols, stageAs: 'symbols/*' // table of gene symbols, or []
     val options
     val code
 
@@ -16,11 +17,12 @@ process QC {
     tuple val(task.process), eval('c2s_versions.py anndata scanpy scipy'), emit: versions
 
     script:
-    def sample = meta.subMap('id', 'sample', 'organism', 'input_state', 'log_base', 'gene_symbols')
+    def sample = meta.subMap('id', 'sample', 'organism', 'input_state', 'log_base', 'gene_symbols', 'input_kind')
+    def table = symbols ? [gene_symbols_file: symbols.name] : [:]
     def obs = meta.obs.collect { column, value -> "--obs=${quote("${column}=${value}")}" }.join(' ')
     """
     export OMP_NUM_THREADS=${task.cpus}
-    c2s_qc.py --h5ad=${quote(data.name)} ${cli(options + sample)} ${obs}
+    c2s_qc.py --h5ad=${quote(data.name)} ${cli(options + sample + table)} ${obs}
     """
 
     stub:

@@ -12,6 +12,7 @@ process REPORT {
     path attention_pairs // attention_pairs.tsv, or [] without attention maps
     tuple path(effects, stageAs: 'effects/*'), path(notes, stageAs: 'effects/*') // of EFFECTS, or []
     path evaluation, stageAs: 'evaluation/*' // tables and notes.json of EVALUATE, or []
+    path generated, stageAs: 'generation/*' // table of MERGE, or []
     path multiqc_config
     val options
     val code
@@ -25,11 +26,12 @@ process REPORT {
         ? '--perturbed=c2s_perturbed.h5ad --perturbation-summary=summary.tsv'
         : ''
     def changes = effects ? '--effects-dir=effects' : ''
+    def made = generated ? '--generated-summary=generation/summary.tsv' : ''
     def scores = evaluation ? '--evaluation-dir=evaluation' : ''
     def attention = attention_pairs ? "--attention-pairs=${attention_pairs}" : ''
     """
     export OMP_NUM_THREADS=${task.cpus}
-    c2s_report.py --h5ad=c2s.h5ad ${predicted} ${changes} ${scores} ${attention} --qc-dir=qc --sentences-dir=sentences \\
+    c2s_report.py --h5ad=c2s.h5ad ${predicted} ${changes} ${scores} ${attention} ${made} --qc-dir=qc --sentences-dir=sentences \\
         --stats-dir=stats --multiqc-config=${multiqc_config} ${cli(options)}
     """
 

@@ -7,7 +7,7 @@ process VALIDATE {
 
     input:
     tuple path(sheet, stageAs: 'sheet/*'), path(data, stageAs: 'inputs/?/*', arity: '0..*'), val(rows)
-    tuple path(perturbations, stageAs: 'perturbations/*'), path(embedding_prompt, stageAs: 'embedding_prompt/*'), path(perturbation_prompt, stageAs: 'perturbation_prompt/*'), path(gene_sets, stageAs: 'gene_sets/*'), path(gene_vocabulary, stageAs: 'gene_vocabulary/*'), path(cell_types, stageAs: 'cell_types/*'), path(annotation_prompt, stageAs: 'annotation_prompt/*'), path(encoder, stageAs: 'text_encoder/*')
+    tuple path(perturbations, stageAs: 'perturbations/*'), path(embedding_prompt, stageAs: 'embedding_prompt/*'), path(perturbation_prompt, stageAs: 'perturbation_prompt/*'), path(gene_sets, stageAs: 'gene_sets/*'), path(gene_vocabulary, stageAs: 'gene_vocabulary/*'), path(cell_types, stageAs: 'cell_types/*'), path(annotation_prompt, stageAs: 'annotation_prompt/*'), path(generation_prompt, stageAs: 'generation_prompt/*'), path(gene_symbols, stageAs: 'gene_symbols/*'), path(encoder, stageAs: 'text_encoder/*')
     path model, stageAs: 'model/*'
     val params_json
     path schemas
@@ -25,7 +25,8 @@ process VALIDATE {
         sheet: sheet, perturbations_file: perturbations, embedding_prompt_file: embedding_prompt,
         perturbation_prompt_file: perturbation_prompt, gene_sets_file: gene_sets,
         gene_vocabulary_file: gene_vocabulary, cell_types_file: cell_types,
-        annotation_prompt_file: annotation_prompt,
+        annotation_prompt_file: annotation_prompt, generation_prompt_file: generation_prompt,
+        gene_symbols_file: gene_symbols,
     ]
     def given = files.findAll { _name, file -> file }.collectEntries { name, file -> [name, file.name] }
     """
@@ -52,6 +53,9 @@ process VALIDATE {
     def given = new groovy.json.JsonSlurperClassic().parseText(params_json).collectEntries { name, value -> [name, typed.call(value)] }
     def schema = new groovy.json.JsonSlurperClassic().parseText(file("${projectDir}/nextflow_schema.json").text)
     def options = schema['$defs'].collectEntries { name, group -> [name, given.subMap(group.properties.keySet())] }
+    if (options.generation?.generate) {
+        options.generation.tasks = 2
+    }
     """
     echo ${quote(groovy.json.JsonOutput.toJson(samples))} > samples.json
     echo ${quote(groovy.json.JsonOutput.toJson(options))} > options.json

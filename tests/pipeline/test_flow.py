@@ -17,6 +17,7 @@ TASKS = {
     "SENTENCES": 2,
     "EMBED": 6,
     "ANNOTATE": 6,
+    "GENERATE": 2,
     "CHOOSE": 1,
     "ATTENTION": 4,
     "PAIRS": 1,
@@ -45,16 +46,18 @@ def parameters() -> dict:
 
 @pytest.mark.parametrize("engine", ["24.10", "25.04", "25.04-strict", "26.04"])
 def test_every_engine_runs_the_flow(engine, tmp_path, nextflow_home):
-    run = Nextflow(tmp_path, nextflow_home, engine).run(*STUB_DEMO, "--attention_maps", "20")
+    asked_for = ("--attention_maps", "20", "--generate", "9")
+    run = Nextflow(tmp_path, nextflow_home, engine).run(*STUB_DEMO, *asked_for)
     assert run.submitted == TASKS
     outdir = tmp_path / "out put"
-    results = ["c2s.h5ad", "c2s_perturbed.h5ad", "report.html"]
+    results = ["c2s.h5ad", "c2s_perturbed.h5ad", "c2s_generated.h5ad", "report.html"]
     assert all(str(outdir / name) in run.output for name in results)
     files = {str(path.relative_to(outdir)) for path in outdir.rglob("*") if path.is_file()}
     assert files == {
         *results,
         *(f"perturbation/{name}.tsv" for name in ("summary", "perturbation_effects", "screen")),
         "attention/attention_pairs.tsv",
+        "generation/summary.tsv",
         "evaluation/reconstruction.tsv",
         *(f"attention/sample_{n}.0000{shard}.attention.h5" for n in (0, 1) for shard in (0, 2)),
         "qc/sample_0.json",
@@ -107,6 +110,7 @@ def test_no_predictions_and_maps_unless_asked_for_and_shards_published(nextflow)
         *("--evaluate", "false"),
     )
     asked_for = {"DEMO", "PLAN", "PERTURB", "EFFECTS", "CHOOSE", "ATTENTION", "PAIRS", "ANNOTATE"}
+    asked_for.add("GENERATE")
     assert not run.submitted.keys() & asked_for
     old, own = run.output.split("Of an earlier run, and not of this one:")[1].split("Done in")
     assert old.split() == [str(nextflow.folder / "o/perturbation")]

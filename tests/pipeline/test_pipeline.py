@@ -7,6 +7,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from c2sflow.attention_files import read_cells
 from c2sflow.demo import write_demo
@@ -211,3 +212,60 @@ def test_a_fault_is_not_remembered(nextflow):
     arguments = ("-profile", "test", "--input", "cells.h5ad", "--outdir", "results", "-resume")
     assert "no such file" in refused(nextflow, *arguments)
     assert "no such file" in refused(nextflow, *arguments)
+
+
+def test_bulk_sums_context_and_generated_cells(nextflow, cells):
+    """Bulk samples beside the sums of cells, a text in each prompt, and cells that are made up."""
+    counts = cells.copy()
+    linear = np.expm1(counts.X.toarray())
+    smallest = np.where(linear > 0, linear, np.inf).min(axis=1, keepdims=True)
+    counts.X = sparse.csr_matrix(np.round(linear / smallest))
+    counts.write_h5ad(nextflow.folder / "it's cells.h5ad")
+    sums = counts.to_df().groupby(counts.obs["bulk_labels"], observed=True).sum()
+    table = sums.astype(int)
+    table.index = [f"bulk of {name}" for name in table.index]
+    table.to_csv(nextflow.folder / "bulk.tsv", sep="\t")
+    sheet = ["sample,path,tissue", "c,it's cells.h5ad,", "b,bulk.tsv,blood"]
+    (nextflow.folder / "sheet.csv").write_text("\n".join(sheet))
+    context = 'it\'s "$HOME" {of} adults'
+    prompt = "{cell_sentence} of {organism}"
+    run = nextflow.run(
+        *("-profile", "test", "--input", "sheet.csv", "--outdir", "out"),
+        *("--pseudobulk", "bulk_labels", "--dataset_context", context),
+        *("--embedding_prompt", prompt, "--attention_maps", 0, "--control", 'sample == "c"'),
+        *("--label_column", "sample"),
+        *("--generate", 3, "--temperature", 1, "--cell_types", "CD19+ B,it's `$x`,Dendritic"),
+        *("--shard_size", 4, "--generated_genes", 20),
+    )
+    assert run.submitted["GENERATE"] == 3  # 9 cells
+    made = ad.read_h5ad(nextflow.folder / "out/c2s.h5ad")
+    own = made[made.obs["sample"] == "c"]
+    assert set(own.obs["input_kind"]) == {"pseudobulk"}
+    assert own.obs["n_cells"].sum() == 150
+    bulk = made[made.obs["sample"] == "b"]
+    assert set(bulk.obs["input_kind"]) == {"bulk"}
+    # The same cells, summed by us and by hand: the same expression, sentences and embedding.
+    order = [f"bulk of {name}" for name in own.obs["bulk_labels"]]
+    genes = own.var_names[own.X.getnnz(axis=0) > 0]
+    np.testing.assert_array_equal(
+        own[:, genes].layers["counts"].toarray(), sums.loc[own.obs["bulk_labels"], genes]
+    )
+    assert list(bulk.obs_names) == list(table.index)
+    assert list(bulk.obs_names) == order
+    assert own.obsm["X_c2s"].shape == bulk.obsm["X_c2s"].shape
+    prompts = made.uns["c2s"]["prompts"]
+    text = context.replace("{", "{{").replace("}", "}}")
+    assert prompts["embedding"] == f"{text}\n{prompt}"
+    assert all(own.startswith(f"{text}\n") for own in prompts.values())
+    generated = ad.read_h5ad(nextflow.folder / "out/c2s_generated.h5ad")
+    kinds = ["CD19+ B", "it's `$x`", "Dendritic"]
+    assert list(generated.obs_names) == [f"{kind}|{n}" for kind in kinds for n in range(3)]
+    assert (generated.X.getnnz(axis=1) > 0).all()
+    assert np.isfinite(generated.obsm["X_c2s"]).all()
+    for sentence in generated.obs["c2s_sentence"]:
+        assert len(set(sentence.split())) == len(sentence.split())
+        assert set(sentence.split()) <= set(made.var_names.str.upper())
+    assert set(pd.read_csv(nextflow.folder / "out/generation/summary.tsv", sep="\t")) > {"n_cells"}
+    page = (nextflow.folder / "out/report.html").read_text()
+    assert "Bulk samples" in page
+    assert "Cells made up" in page

@@ -20,6 +20,7 @@ from c2sflow.evaluation_tables import read_evaluation
 from c2sflow.provenance import write_json
 from c2sflow.qc import Filters, run_qc
 from c2sflow.run_cells import RunCells, RunFiles
+from c2sflow.shard_tasks import write_answers
 from c2sflow.shards import write_shards
 from c2sflow.states import State
 
@@ -101,6 +102,7 @@ def files(pbmc, tmp_path_factory):
         (folder / name).mkdir()
     cells = pbmc.copy()
     cells.obsm["X_other"] = PCA(12, random_state=0).fit_transform(cells.X.toarray())
+    cells.obsm["X_c2s"] = cells.obsm["X_other"][:, ::-1].copy()  # of an earlier run
     cells.obs["split"] = np.where(np.arange(cells.n_obs) % 5, "test", "train")
     write_sample(folder, "a", cells[:300].copy())
     write_sample(folder, "b", cells[300:, 40:].copy())
@@ -111,7 +113,7 @@ def files(pbmc, tmp_path_factory):
 
 
 SETTINGS = Settings(
-    label_column="bulk_labels", evaluation_key="X_other", measured_column="bulk_labels",
+    label_column="bulk_labels", evaluation_key="X_other, X_c2s", measured_column="bulk_labels",
     control=f"bulk_labels == '{CONTROL}'", training_cells="split == 'train'",
 )  # fmt: skip
 
@@ -135,6 +137,8 @@ def test_cells_are_read_in_any_order(files):
     kept = [0, 2, 3, 4, 5]
     np.testing.assert_allclose(vectors[kept], cells.obsm["X_other"][rows[kept]] * 2, rtol=1e-5)
     assert np.isnan(vectors[1]).all()
+    earlier = run.obsm("X_c2s", rows, of_input=True)
+    np.testing.assert_allclose(earlier, cells.obsm["X_c2s"][rows], rtol=1e-5)
     np.testing.assert_allclose(run.obsm("X_other", rows), cells.obsm["X_other"][rows], rtol=1e-5)
     for genes, values in zip(run.sentences(rows), found.to_numpy(), strict=True):
         assert (np.diff(values[genes]) <= 0).all()
@@ -160,10 +164,11 @@ def figure(tables, table, metric, predictor, subject="", space=None):
 
 def test_cell_types(evaluated):
     tables, notes = evaluated
-    assert set(tables["accuracy"]["space"]) == {"", "X_c2s", "X_other", "expression_pcs"}
-    # The other embedding is X_c2s times a number: the same neighbours.
-    found = [figure(tables, "accuracy", "accuracy", "knn", space=s) for s in ("X_c2s", "X_other")]
-    assert found[0]["value"] == found[1]["value"] > 0.7
+    spaces = ("X_c2s", "X_other", "X_c2s of the input")
+    assert set(tables["accuracy"]["space"]) == {"", "expression_pcs", *spaces}
+    # The other embeddings are X_c2s turned and times a number: the same neighbours.
+    found = [figure(tables, "accuracy", "accuracy", "knn", space=s) for s in spaces]
+    assert found[0]["value"] == found[1]["value"] == found[2]["value"] > 0.7
     assert found[0]["n"] == 698  # without the cells that have no embedding
     said = figure(tables, "accuracy", "accuracy", "annotation")
     assert said["value"] == pytest.approx(1 - 0.1, abs=0.005)
@@ -275,3 +280,78 @@ def test_a_broken_file_is_named(files, tmp_path):
     (tmp_path / "accuracy.tsv").write_bytes(b"\xff\x00")
     with pytest.raises(UserError, match=r"accuracy.tsv is missing or broken"):
         read_evaluation(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def generated(files, tmp_path_factory):
+    """Cells "generated" of two types, both the heads of real B cells; of a third too few."""
+    folder = tmp_path_factory.mktemp("generated")
+    run, cells = files
+    every = pd.concat([pd.read_parquet(path) for path in sorted(run.shards_dir.iterdir())])
+    known = set(json.loads((run.sentences_dir / "a.sentences.json").read_text())["genes"])
+    b_cells = np.flatnonzero(cells.obs["bulk_labels"] == TARGET)[::2]
+    texts = every["cell_sentence"].iloc[b_cells]
+    heads = [" ".join([g for g in text.split() if g in known][:60]) for text in texts]
+    frame = pd.DataFrame({"c2s_sentence": heads, "number": range(len(heads))})
+    tables = [frame.assign(c2s_cell_type=name) for name in (TARGET, OTHER)]
+    tables += [frame[:3].assign(c2s_cell_type="Dendritic"), frame.assign(c2s_cell_type="no label")]
+    vectors = np.asarray(cells.obsm["X_other"] * 2, dtype=np.float32)[b_cells]
+    for number, table in enumerate(tables):
+        write_answers(
+            folder / f"generated.{number:05d}.generated.parquet",
+            table.assign(organism="human"), vectors[: len(table)],
+        )  # fmt: skip
+    sheet = folder / "samples.json"
+    write_json(sheet, [{"id": name, "organism": "human"} for name in "ab"])
+    places = {**vars(run), "samples": sheet, "generated_dir": folder, "perturbed_dir": None}
+    return RunFiles(**places)
+
+
+def test_generated_cells_of_known_quality(generated, tmp_path):
+    write_evaluation(generated, tmp_path, Settings(label_column="bulk_labels"))
+    tables = read_evaluation(tmp_path / "evaluation")
+    notes = json.loads((tmp_path / "evaluation/notes.json").read_text())["generation"]
+    assert set(tables["generation"]["subject"]) == {"", TARGET, OTHER}
+    assert [note.split(":")[0] for note in notes] == ["Dendritic", "no label"]
+
+    def value(metric, predictor, subject, space):
+        return figure(tables, "generation", metric, predictor, subject, space)["value"]
+
+    for space in ("X_c2s", "sentence_pcs"):
+        for metric in ("scfid", "energy_distance"):
+            good, others, half = (
+                value(metric, name, TARGET, space)
+                for name in ("model", "other_types", "measured_half")
+            )
+            assert good < 0.2 * others
+            assert good < half  # half of the real cells themselves
+            # B cells that pass for monocytes: those of other types are B cells here.
+            assert value(metric, "model", OTHER, space) > 0.5 * value(
+                metric, "other_types", OTHER, space
+            )
+    for space in ("cells", "pseudobulk"):
+        right, wrong = (
+            value("gene_overlap_top_20", "model", name, space) for name in (TARGET, OTHER)
+        )
+        assert right > wrong + 0.1
+        assert right > value("gene_overlap_top_20", "other_types", TARGET, space) + 0.1
+
+
+def test_cells_generated_of_no_type_are_compared_with_all(generated, tmp_path):
+    folder = tmp_path / "generated"
+    folder.mkdir()
+    name = "generated.00000.generated.parquet"
+    table = pq.read_table(generated.generated_dir / name)
+    place = table.column_names.index("c2s_cell_type")
+    table = table.set_column(place, "c2s_cell_type", pa.array([""] * len(table)))
+    pq.write_table(table, folder / name)
+    files = RunFiles(**{**vars(generated), "generated_dir": folder})
+    write_evaluation(files, tmp_path, Settings())
+    found = read_evaluation(tmp_path / "evaluation")["generation"]
+    assert set(found["subject"]) == {""}
+    assert set(found["predictor"]) == {"model", "measured_half", "another_cell"}
+    assert found["n_reference"].max() >= 498  # of 500, but for two without embedding
+    with_types = RunFiles(**vars(generated))
+    write_evaluation(with_types, tmp_path / "typed", Settings())
+    notes = json.loads((tmp_path / "typed/evaluation/notes.json").read_text())
+    assert notes["generation"] == ["without --label_column there are no cell types to compare with"]

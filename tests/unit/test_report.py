@@ -453,6 +453,64 @@ def test_a_browser_draws_it_without_network(full):
     assert len(re.findall(r'<path class="point"', dom)) >= n_cells
 
 
+def make_generated(folder):
+    """Of two types in two organisms, and the figures of one task."""
+    table = pd.DataFrame(
+        {
+            "organism": ["human", "mouse"] * 2, "c2s_cell_type": [EVIL, EVIL, "NA", "NA"],
+            "n_cells": 7, "n_genes_mean": 60.5, "invalid_fraction": 0.0, "duplicate_fraction": 0.25,
+            "truncated_fraction": 1.0, "log_likelihood_mean": -300.0,
+        }
+    )  # fmt: skip
+    for name in ("generation", "evaluation"):
+        (folder / name).mkdir()
+    table.to_csv(folder / "generation/summary.tsv", sep="\t", index=False)
+    figures = {
+        "shard": "generated.00000", "sample": "generated cells", "device": "cpu",
+        "n_predictions": 28, "n_new_tokens": 1700, "seconds": 2.0, "peak_memory_bytes": 2**30,
+        "dtype": "float32", "attention": "eager", "warnings": ["28 generated cells were cut"],
+    }  # fmt: skip
+    write_json(folder / "stats" / "generated.00000.generate.json", figures)
+    rows = [
+        ("scfid", subject, predictor, space, 1.5)
+        for subject in (EVIL, "NA", "")
+        for predictor in ("model", "other_types", "measured_half")
+        for space in ("X_c2s", "sentence_pcs")
+    ]
+    rows += [("gene_overlap_top_20", "", "another_cell", "cells", 0.25)]
+    columns = ["metric", "subject", "predictor", "space", "value"]
+    table = pd.DataFrame(rows, columns=columns).assign(ci_low=0.0, ci_high=2.0, n=7, n_reference=9)
+    write_table(table, folder / "evaluation/generation.tsv")
+    notes = {"generation": [f"{EVIL}: fewer than 4 generated cells"]}
+    write_json(folder / "evaluation/notes.json", notes)
+    return {
+        "generated_summary": folder / "generation/summary.tsv",
+        "evaluation_dir": folder / "evaluation",
+    }
+
+
+def test_generated_cells_and_bulk_samples_are_told(tmp_path):
+    arguments = make_run(tmp_path, ["a"], n_cells=12)
+    path = tmp_path / "qc" / "s0.qc.json"
+    record = json.loads(path.read_text())
+    record["bulk_samples"] = [
+        {"name": EVIL, "n_cells": 40.0, "total_counts": 2e6, "n_genes_by_counts": 30.0,
+         "pct_counts_mt": None}
+    ]  # fmt: skip
+    record["pseudobulk"] = {"by": [EVIL, "donor"], "n_samples": 1}
+    write_json(path, record)
+    write_report(**arguments | make_generated(tmp_path))
+    text = body(tmp_path)
+    found = headings(tmp_path)
+    for name in ("Bulk samples", "Cells made up", "Generated against real cells"):
+        assert name in found
+    assert "1,700 tokens were generated, 850/s (cpu)" in text
+    assert "28 generated cells were cut" in text
+    assert "Pseudobulk: cells summed by" in text
+    assert "against real cells of 2 types" in text
+    assert "<script>alert" not in (tmp_path / "report.html").read_text()
+
+
 def test_a_run_without_warnings_labels_and_perturbations(tmp_path):
     write_report(**make_run(tmp_path, ["only"]))
     found = headings(tmp_path)

@@ -7,10 +7,15 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from making import cells as made_cells
 
 from c2sflow.anndata_io import open_anndata
+from c2sflow.prompts import EMBEDDING_PROMPT, fill
+from c2sflow.qc import Filters, run_qc
 from c2sflow.shard_sizes import shard_bounds
 from c2sflow.shards import write_shards
+from c2sflow.states import State
+from c2sflow.symbols import find_organism
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +98,23 @@ def test_a_cell_without_genes_has_an_empty_sentence(tmp_path):
     adata = ad.AnnData(pd.DataFrame([[1.0, 2.0], [0.0, 0.0]], index=obs.index), obs=obs)
     _, (table,) = shards_of(adata, tmp_path, 10)
     assert table["cell_sentence"].tolist() == ["1 0", ""]
+
+
+def test_each_cell_is_called_by_its_own_organism(tmp_path):
+    """From ontology terms of a data set of both to what the prompts say."""
+    data = made_cells(20)
+    terms = ["NCBITaxon:9606", "NCBITaxon:10090"] * 10
+    data.obs["organism_ontology_term_id"] = terms
+    with open_anndata(data) as given:
+        organism = find_organism("auto", given, given.var_names, "x")
+    path = tmp_path / "s.h5ad"
+    run_qc(
+        data, path, sample="s", organism=organism, state=State("counts"), filters=Filters(skip=True)
+    )
+    with open_anndata(path) as kept:
+        write_shards(kept, [(0, 20)], "s", tmp_path)
+    records = pd.read_parquet(tmp_path / "shards/s.00000.parquet").to_dict("records")
+    said = [fill(EMBEDDING_PROMPT, record) for record in records]
+    for term, text in zip(terms, said, strict=True):
+        assert ("in a human cell" in text) == (term == "NCBITaxon:9606")
+        assert ("in a mouse cell" in text) == (term == "NCBITaxon:10090")

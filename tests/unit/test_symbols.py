@@ -71,6 +71,15 @@ MOUSE = ["Actb", "Gapdh", "Cd3e", "Rps27rt", "H2-K1"]
         (SYMBOLS, {"obs": {"species": "NCBITaxon:10090"}}, "mouse"),
         (SYMBOLS, {"obs": {"organism_ontology_term_id": "NCBITaxon:9606"}}, "human"),
         (SYMBOLS, {"obs": {"organism": ["Homo sapiens", "Mus musculus"]}}, "obs"),
+        (
+            SYMBOLS,
+            {"obs": {"organism_ontology_term_id": ["NCBITaxon:9606", "NCBITaxon:10090"]}},
+            "obs",
+        ),
+        (SYMBOLS, {"obs": {"species": pd.Categorical([10090, 10090])}}, "mouse"),
+        (MOUSE, {"uns": {"organism_ontology_term_id": "NCBITaxon:9606"}}, "human"),
+        (MOUSE, {"obs": {"organism": [None, None]}}, "mouse"),  # says nothing
+        (["MT-CO1", "Actb", "Gapdh", "Cd3e"], {}, "human"),  # mitochondrial genes go first
         (SYMBOLS, {"obs": {"organism": ["human", "Homo sapiens"]}}, "human"),
         (MOUSE, {"uns": {"organism": "Rattus norvegicus"}}, "Rattus norvegicus"),
         (MOUSE, {"option": "Homo sapiens"}, "human"),
@@ -94,5 +103,7 @@ def test_no_organism(symbols, details, message):
 
 
 def test_organism_per_cell():
+    terms = {"organism_ontology_term_id": ["NCBITaxon:9606", "NCBITaxon:10090", "mice"]}
+    assert list(cell_organisms(pd.DataFrame(terms))) == ["human", "mouse", "mouse"]
     obs = cells().obs.assign(organism=pd.Categorical(["Homo sapiens", "Mus musculus"] * 20))
     assert list(cell_organisms(obs)[:3]) == ["human", "mouse", "human"]

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 import scanpy as sc
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from making import cells
+from making import SYMBOLS, cells
 
 import c2s_validate
 from c2sflow.demo import write_demo
@@ -21,6 +22,8 @@ from c2sflow.errors import UserError
 from c2sflow.faults import Faults
 from c2sflow.perturbations import read_perturbations
 from c2sflow.planning import plan_predictions
+from c2sflow.prompts import EMBEDDING_PROMPT, UNCONDITIONAL_PROMPT
+from c2sflow.symbol_tables import COLUMN
 from c2sflow.targets import Targets
 from c2sflow.validation import Staged, validate_run
 
@@ -48,12 +51,15 @@ def inputs(tmp_path_factory):
     return folder
 
 
-def validate(inputs, name="good", sheet=None, table=None, sets=None, **params):
+def validate(inputs, name="good", sheet=None, table=None, sets=None, symbols=None, **params):
     """Validate a run on one file, or on a samplesheet with these lines.
 
-    `table` and `sets` are the text of a table of perturbations and of a GMT file.
+    `table` and `sets` are the text of a table of perturbations and of a GMT file, `symbols` is the
+    path of a table of gene symbols.
     """
     files = {}
+    if symbols is not None:
+        params["gene_symbols"], files["gene_symbols_file"] = str(symbols), symbols
     for option, text in (("perturbations", table), ("gene_sets", sets)):
         if text is not None:
             path = inputs / f"my.{'csv' if option == 'perturbations' else 'gmt'}"
@@ -98,6 +104,7 @@ def test_demo(inputs, caplog):
         "input_state": "lognormalized",
         "log_base": "e",
         "gene_symbols": None,
+        "input_kind": "cells",
         "n_obs": 350,
         "n_vars": 765,
         "obs": {},
@@ -148,6 +155,53 @@ def test_planned_attention_maps(inputs, caplog, wanted, n):
     assert caplog.messages[-1] == f"plan: attention maps of at most {n} cells"
 
 
+def test_planned_generation(inputs, caplog):
+    with caplog.at_level(logging.INFO):
+        options, _ = validate(inputs, generate=7, cell_types="B,T", temperature=1, shard_size=10)
+    assert "plan: 14 cells to generate, of 2 cell types" in caplog.messages
+    assert options["generation"]["organisms"] == "human"
+    assert options["generation"]["tasks"] == 2
+    assert options["annotation"]["cell_types"] == "B\nT"
+    options, _ = validate(inputs, generate=1, cell_types="one type only")
+    assert options["generation"]["tasks"] == 1
+    options, _ = validate(
+        inputs, generate=2, temperature=1,
+        sheet="sample,path,organism\na,good.h5ad,mouse\nb,good.h5ad,human\n",
+    )  # fmt: skip
+    assert options["generation"]["organisms"] == "human\nmouse"
+    assert "tasks" not in validate(inputs)[0]["generation"]
+
+
+@pytest.mark.parametrize(
+    ("params", "fault"),
+    [
+        ({"generate": 2}, "--generate 2: greedy cells of one type are all the same; give --temp"),
+        ({"generate": 0}, "--generate 0: must be 1 or more"),
+        (
+            {"generate": 200_000, "temperature": 1},
+            "--max_predictions 100000: the run would predict 200000 cells (200000 of --generate)",
+        ),
+        (
+            {"generate": 1, "embedding_prompt": "{type} {cell_sentence}"},
+            "--generate: --embedding_prompt uses {type}, which a generated cell does not have",
+        ),
+        (
+            {"generate": 1, "generation_prompt": "{cell_type}:"},
+            "--generation_prompt: the prompt uses {cell_type}: name the types with --cell_types",
+        ),
+        (
+            {"generate": 1, "cell_types": "B", "generation_prompt": "{organism}:"},
+            "--generation_prompt: prompt template lacks {cell_type}",
+        ),
+        ({"generate": 1, "cell_types": "no.csv"}, "--cell_types no.csv: no such file"),
+    ],
+)
+def test_faults_of_generation(inputs, params, fault):
+    with pytest.raises(UserError) as caught:
+        validate(inputs, **params)
+    assert str(caught.value).startswith(f"1 fault in the input; nothing was run\n  1. {fault}")
+
+
 def test_labels_of_attention_maps_are_not_of_our_own_names(inputs):
     with pytest.raises(UserError, match="--label_column n_genes is a name of c2sflow's own"):
         validate(inputs, attention_maps=3, label_column="n_genes")
@@ -155,6 +209,144 @@ def test_labels_of_attention_maps_are_not_of_our_own_names(inputs):
 
 def test_prompts_may_use_columns_of_obs_and_qc(inputs):
     validate(inputs, embedding_prompt="{cell_sentence} {condition} {organism} {total_counts}")
+
+
+def test_context_of_the_data_is_in_every_prompt(inputs):
+    context = "Blood {of} donors"
+    options, _ = validate(
+        inputs, dataset_context=context, annotate=True, perturbations="A", generate=1,
+        perturbation_prompt="{cell_sentence} {perturbation} in {dataset_context}",
+    )  # fmt: skip
+    text = "Blood {{of}} donors"
+    assert options["embedding"]["embedding_prompt"] == f"{text}\n{EMBEDDING_PROMPT}"
+    assert options["annotation"]["annotation_prompt"] == f"{text}\n{EMBEDDING_PROMPT}"
+    assert options["generation"]["generation_prompt"] == f"{text}\n{UNCONDITIONAL_PROMPT}"
+    told = "{cell_sentence} {perturbation} in Blood {{of}} donors"
+    assert options["perturbation"]["perturbation_prompt"] == told
+    # Without the parameter it is a column like any other: of the samplesheet, for instance.
+    sheet = "sample,path,dataset_context\na,good.h5ad,Blood\n"
+    prompt = "{dataset_context}: {cell_sentence}"
+    validate(inputs, sheet=sheet, embedding_prompt=prompt)
+    with pytest.raises(UserError, match=r"uses \{dataset_context\}, which obs does not have"):
+        validate(inputs, embedding_prompt=prompt)
+    with pytest.raises(UserError, match=r"--generation_prompt: the prompt uses \{dataset_context"):
+        validate(inputs, generate=1, generation_prompt="{dataset_context}:")
+
+
+def test_empty_fields_of_prompts_are_told(inputs, caplog):
+    data = cells()
+    data.obs["tissue"] = ["blood", None] * 20
+    data.obs["age"] = [63.0] * 39 + [np.nan]
+    data.write_h5ad(inputs / "gaps.h5ad")
+    with caplog.at_level(logging.INFO):
+        validate(inputs, "gaps", embedding_prompt="{tissue} {type} {age} {cell_sentence}")
+    told = [line for line in caplog.messages if "is empty" in line]
+    assert told == [
+        f"gaps (gaps.h5ad): obs['{name}'] is empty for {n} of 40 cells: there the prompt says "
+        "'unknown'"
+        for name, n in (("age", 1), ("tissue", 20))
+    ]
+
+
+def write_bulk(folder, identifiers=False):
+    data = cells()
+    data.X = data.X * 100_000
+    if identifiers:
+        data.var_names = [f"ENSG{n:011}.{n % 9}" for n in range(34)]
+    table = data.to_df()
+    (table.div(table.sum(axis=1), axis=0) * 1e6).to_csv(folder / "tpm.tsv", sep="\t")
+    table.astype(int).to_csv(folder / "bulk.csv")
+    data.write_h5ad(folder / "bulk.h5ad")
+
+
+def test_bulk_and_cells_in_one_sheet(inputs, caplog):
+    write_bulk(inputs)
+    sheet = "sample,path,input_kind\nt,bulk.csv,\nc,good.h5ad,auto\nh,bulk.h5ad,bulk\n"
+    with caplog.at_level(logging.INFO):
+        _, samples = validate(inputs, sheet=sheet + "p,tpm.tsv,\n")
+    assert [sample["input_kind"] for sample in samples] == ["bulk", "cells", "bulk", "bulk"]
+    assert [sample["obs"]["input_kind"] for sample in samples] == ["bulk", "cells", "bulk", "bulk"]
+    assert samples[3]["input_state"] == "normalized"
+    assert "t: 40 bulk samples x 34 genes, human, raw counts" in caplog.messages
+    assert caplog.messages[-1] == "plan: 4 samples, 160 rows"
+    # Cells alone need no column that says so; rows of millions of counts are hardly cells.
+    with caplog.at_level(logging.INFO):
+        _, samples = validate(inputs, "bulk")
+    assert samples[0]["obs"] == {}
+    assert any("if these are bulk samples, say --input_kind bulk" in m for m in caplog.messages)
+    with pytest.raises(UserError, match=r"input_kind tissue: must be one of auto, cells, bulk"):
+        validate(inputs, sheet="sample,path,input_kind\nt,bulk.csv,tissue\n")
+
+
+def test_identifiers_need_symbols_of_a_column_or_a_table(inputs, caplog):
+    write_bulk(inputs, identifiers=True)
+    sheet = "sample,path\nt,bulk.csv\nh,bulk.h5ad\nc,good.h5ad\n"
+    with pytest.raises(UserError) as caught:
+        validate(inputs, sheet=sheet)
+    faults = str(caught.value).splitlines()[1:]
+    assert "give a table of two columns, identifier and symbol: --gene_symbols symb" in faults[0]
+    assert "add one and name it with --gene_symbols, or give a table" in faults[1]
+    table = pd.DataFrame({"Gene stable ID": [f"ENSG{n:011}" for n in range(34)], "name": SYMBOLS})
+    path = inputs / "it's symbols.tsv"
+    table.to_csv(path, sep="\t", index=False)
+    with caplog.at_level(logging.INFO):
+        options, samples = validate(inputs, sheet=sheet, symbols=path)
+    assert options["qc"]["gene_symbols"] == "it's symbols.tsv"
+    # A sample whose genes are symbols needs no table.
+    assert [sample["gene_symbols"] for sample in samples] == [COLUMN, COLUMN, None]
+    assert "t: symbols of 34 of 34 genes from var['c2s_gene_symbol'], 0 of them repeated" in (
+        caplog.messages
+    )
+    with pytest.raises(UserError, match=r"--gene_symbols no.tsv: no such file"):
+        validate(inputs, gene_symbols="no.tsv")
+    table.iloc[:5].to_csv(path, sep="\t", index=False)
+    with pytest.raises(
+        UserError, match=r"the table has symbols of 15% of the genes \(such as ENSG"
+    ):
+        validate(inputs, sheet=sheet, symbols=path)
+    with pytest.raises(UserError, match="a table is for all: --gene_symbols"):
+        validate(inputs, sheet="sample,path,gene_symbols\nt,bulk.csv,x.tsv\n")
+
+
+def test_pseudobulk_is_planned(inputs, caplog):
+    with caplog.at_level(logging.INFO):
+        _, samples = validate(
+            inputs, pseudobulk="type, condition", perturbations="A", control="condition == 'IFN'"
+        )
+    assert samples[0]["n_obs"] == 4
+    assert samples[0]["obs"] == {"input_kind": "pseudobulk"}
+    assert "good: 4 pseudobulk samples by type, condition" in caplog.messages
+    assert "plan: at most 2 perturbed cells to predict" in caplog.messages
+    write_bulk(inputs)
+    sheet = "sample,path\nt,bulk.csv\nc,good.h5ad\n"
+    _, samples = validate(inputs, sheet=sheet, pseudobulk="type")
+    assert [sample["obs"]["input_kind"] for sample in samples] == ["bulk", "pseudobulk"]
+    assert [sample["n_obs"] for sample in samples] == [40, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "fault"),
+    [
+        ("good", {"pseudobulk": "type,donor"}, "--pseudobulk donor: obs has no such column (has"),
+        ("donor_1", {"pseudobulk": "bulk_labels"}, "--pseudobulk sums raw counts, but X holds oth"),
+        # What differs within a group is no more.
+        (
+            "good",
+            {"pseudobulk": "type", "embedding_prompt": "{condition} {cell_sentence}"},
+            "the prompt uses {condition}, which obs does not have",
+        ),
+        (
+            "good", {"pseudobulk": "type", "evaluation_key": "X_pca"},
+            "--evaluation_key X_pca: obsm has no such array (has none)",
+        ),
+    ],
+)  # fmt: skip
+def test_faults_of_pseudobulk(inputs, name, params, fault):
+    with pytest.raises(UserError) as caught:
+        validate(inputs, name, **params)
+    assert str(caught.value).startswith(
+        f"1 fault in the input; nothing was run\n  1. {name} ({name}.h5ad): {fault}"
+    )
 
 
 TABLE = "perturbation,dose,vendor\nA,1,X\nA,2,Y\n"

@@ -1,0 +1,100 @@
+"""Prompts to answers that are cell sentences: genes of the data set, and how they were said."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import pandas as pd
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from c2sflow.gene_trie import GeneTrie, gene_tokens
+from c2sflow.generation import Decoding, GenerationStats, end_tokens, generate_tokens
+from c2sflow.genes import parse_answer
+
+
+def answer_sentences(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    input_ids: Sequence[np.ndarray],
+    keys: Sequence[str],
+    genes: Collection[str],
+    *,
+    valid_genes_only: bool = True,
+    no_repeats: bool = True,
+    max_new_tokens: int = 200,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 42,
+    max_batch_tokens: int | str | None = "auto",
+    max_rows: int | None = None,
+    progress: bool = True,
+) -> tuple[pd.DataFrame, GenerationStats]:
+    """Generate the sentence that answers each prompt.
+
+    Parameters
+    ----------
+    model
+        Causal language model with its head.
+    input_ids
+        Token ids of each prompt; an empty prompt gets an empty answer.
+    keys
+        What the samples of each answer are drawn by, besides `seed`: all different.
+    genes
+        Words of the data set's genes; what else is said counts as invalid.
+    valid_genes_only
+        Let answers hold genes of `genes` only; else what the model says is counted.
+    no_repeats
+        With `valid_genes_only`: each gene at most once.
+    temperature, top_p
+        0 is greedy; else answers are sampled, from the likeliest tokens that together have the
+        probability `top_p`.
+    max_batch_tokens, max_rows
+        See `c2sflow.generation.generate_tokens`.
+
+    Returns
+    -------
+    A row a prompt: c2s_sentence (valid genes, each once), c2s_n_predicted_genes,
+    c2s_invalid_genes, c2s_duplicate_genes, c2s_finish_reason, c2s_log_likelihood; and the figures
+    of the run.
+    """
+    eos = end_tokens(model, tokenizer.eos_token_id)
+    trie = None
+    if valid_genes_only:
+        paths = gene_tokens(tokenizer, list(genes)).values()
+        trie = GeneTrie(list(paths), eos, model.config.vocab_size, model.device, no_repeats)
+    decoding = Decoding(
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_ids=eos,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        trie=trie,
+        seed=seed,
+    )
+    answers, stats = generate_tokens(
+        model,
+        input_ids,
+        decoding,
+        keys=keys,
+        max_batch_tokens=max_batch_tokens,
+        max_rows=max_rows,
+        progress=progress,
+    )
+    texts = tokenizer.batch_decode([a.token_ids for a in answers], skip_special_tokens=True)
+    known = frozenset(genes)
+    parsed = [
+        parse_answer(text, known, cut=answer.finish_reason == "length")
+        for text, answer in zip(texts, answers, strict=True)
+    ]
+    frame = pd.DataFrame(
+        {
+            "c2s_sentence": [" ".join(answer.genes) for answer in parsed],
+            "c2s_n_predicted_genes": [len(answer.genes) for answer in parsed],
+            "c2s_invalid_genes": [answer.n_invalid for answer in parsed],
+            "c2s_duplicate_genes": [answer.n_duplicate for answer in parsed],
+            "c2s_finish_reason": [answer.finish_reason for answer in answers],
+            "c2s_log_likelihood": [answer.log_likelihood for answer in answers],
+        }
+    )
+    return frame, stats

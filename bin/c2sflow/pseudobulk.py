@@ -1,0 +1,92 @@
+"""Pseudobulk: counts summed over the cells of a group, one bulk-like sample each. Streaming."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from anndata.io import write_elem
+from scipy import sparse
+
+from c2sflow.anndata_io import open_anndata
+from c2sflow.bulk import TOP_GENES, bulk_table
+from c2sflow.cells import RowWriter, create_h5ad
+from c2sflow.errors import UserError
+from c2sflow.normalisation import LOG_BASE, normalise
+from c2sflow.provenance import write_beside
+from c2sflow.pseudobulk_groups import group_cells, pseudobulk_obs
+from c2sflow.qc import cell_metrics
+from c2sflow.states import State
+from c2sflow.symbols import is_mitochondrial
+
+LOGGER = logging.getLogger(__name__)
+
+
+def run_pseudobulk(
+    source: str | Path,
+    target: str | Path,
+    columns: Sequence[str],
+    *,
+    chunk_size: int | None = None,
+) -> dict:
+    """Sum the counts of one sample's cells by group, from one h5ad of QC to another.
+
+    Parameters
+    ----------
+    source
+        h5ad with ``layers["counts"]``, from `c2sflow.qc.run_qc`.
+    target
+        h5ad to write, as `run_qc` writes them, with a row for each group: X, ``layers["counts"]``
+        (sums), obs of `pseudobulk_obs` with the metrics of `c2sflow.qc.cell_metrics`. obsm and
+        other layers are not summed, and left out.
+    columns
+        Columns of obs that tell the groups apart.
+    chunk_size
+        Cells read at once; None bounds memory. The sums are kept: groups × genes.
+
+    Returns
+    -------
+    Figures for ``qc.json``.
+
+    Raises
+    ------
+    UserError
+        If there are no counts, or no cell has a group.
+    """
+    with open_anndata(source) as data:
+        if "counts" not in data.layers:
+            raise UserError(f"{data.label}: --pseudobulk sums raw counts, and there are none")
+        groups = group_cells(data.obs, columns)
+        if (groups < 0).all():
+            raise UserError(f"{data.label}: --pseudobulk: no cell has a value in {columns}")
+        n_groups = int(groups.max()) + 1
+        sums = sparse.csr_matrix((n_groups, data.n_vars))
+        for start, block in data.chunks(chunk_size, "counts"):
+            own = groups[start : start + block.shape[0]]
+            rows = np.flatnonzero(own >= 0)
+            member = sparse.csr_matrix(
+                (np.ones(rows.size), (own[rows], rows)), shape=(n_groups, len(own))
+            )
+            sums = sums + member @ block.astype(np.float64)
+        obs = pseudobulk_obs(data.obs, columns, groups)
+        var = data.var
+    sums.sort_indices()
+    counts = State("counts")
+    mitochondrial = np.asarray(is_mitochondrial(var.index), dtype=bool)
+    metrics = cell_metrics(sums, mitochondrial, counts, TOP_GENES)
+    obs = obs.assign(**{name: column.to_numpy() for name, column in metrics.items()})
+    with write_beside(target) as partial, create_h5ad(partial, obs, var) as file:
+        write_elem(file, "uns", {"log1p": {"base": LOG_BASE}})
+        RowWriter(file, "X", len(var)).append(normalise(sums, counts))
+        RowWriter(file, "layers/counts", len(var)).append(sums)
+    left_out = int((groups < 0).sum())
+    warnings = [f"{left_out} cells have no {' or '.join(columns)}: left out"] if left_out else []
+    sizes = obs["n_cells"]
+    LOGGER.info("%d pseudobulk samples of %d to %d cells", n_groups, sizes.min(), sizes.max())
+    return {
+        "pseudobulk": {"by": list(columns), "n_samples": n_groups},
+        "bulk_samples": bulk_table(obs),
+        "warnings": warnings,
+    }

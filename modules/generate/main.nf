@@ -1,0 +1,34 @@
+include { cli; engine } from '../code'
+
+// Generated cells of one task: sentences that the model says of cell types, or of none.
+process GENERATE {
+    tag "${meta.id}"
+    label 'process_gpu'
+
+    input:
+    val meta // id, task: its number
+    path samples // samples.json
+    path sentences, stageAs: 'sentences/*' // of all samples: their genes may be said
+    path model, stageAs: 'model/*'
+    path vocabulary, stageAs: 'vocabulary/*'
+    val options
+    val code
+
+    output:
+    path "${meta.id}.generated.parquet", emit: cells
+    path "${meta.id}.generate.json", emit: stats
+    tuple val(task.process), eval('c2s_versions.py torch transformers tokenizers'), emit: versions
+
+    script:
+    def named = [gene_vocabulary: null, gene_vocabulary_file: vocabulary ? vocabulary.name : null]
+    """
+    ${engine(task.cpus)}
+    c2s_generate.py --task=${meta.task} --samples=${samples} --sentences-dir=sentences --model=model \\
+        --attempt=${task.attempt} ${cli(options + named)}
+    """
+
+    stub:
+    """
+    touch ${meta.id}.generated.parquet ${meta.id}.generate.json
+    """
+}
