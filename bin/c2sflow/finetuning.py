@@ -26,6 +26,7 @@ from c2sflow.model_card import model_card
 from c2sflow.model_files import describe_model
 from c2sflow.model_saving import save_adapter, save_model
 from c2sflow.models import load_model, load_tokenizer
+from c2sflow.optimizers import RATES
 from c2sflow.pairing import rank_vectors
 from c2sflow.prompts import EMBEDDING_PROMPT, load_template
 from c2sflow.provenance import (
@@ -41,7 +42,7 @@ from c2sflow.training_cells import SPLITS, TrainingCells, read_splits, read_trai
 from c2sflow.training_checkpoints import Checkpoints
 from c2sflow.training_examples import ExampleMaker, Templates, labels_of
 from c2sflow.training_material import Place, check_columns, make_epochs, validation_shares
-from c2sflow.training_methods import RATES, Trainee, load_trainee, micro_tokens, n_trained
+from c2sflow.training_methods import Trainee, load_trainee, micro_tokens, n_trained
 from c2sflow.training_options import TrainingOptions
 from c2sflow.training_tasks import Epochs
 from c2sflow.training_team import Team
@@ -88,6 +89,8 @@ def finetune(
     if (outdir / "model").exists():
         raise UserError(f"{outdir / 'model'} is there already; give another --outdir")
     team = Team(options.device)
+    if not team.leads:
+        logging.getLogger("c2sflow").setLevel(logging.WARNING)
     templates = Templates.load(
         options.annotation_prompt, options.perturbation_prompt, options.generation_prompt
     )
@@ -319,7 +322,7 @@ def _record(
         "attention": trainee.attention,
         "device": str(trainee.model.device),
         "dtype": str(trainee.precision).removeprefix("torch."),
-        "gradient_checkpointing": bool(trainee.model.is_gradient_checkpointing),
+        "gradient_checkpointing": bool(trainee.model.is_activation_checkpointing),
         "n_processes": trainer.team.size,
         "resumed_from": trainer.resumed_from,
         "software": software_versions(TRAINING_SOFTWARE),

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 import torch
 
+# Of AdamW, by the method of training.
+RATES = {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5, "scratch": 3e-3}
 # Muon's steps are of one size whatever the gradient's: its rate beside AdamW's, as the bundled
 # model was trained (0.02 and 0.003).
 MUON_RATE = 20 / 3

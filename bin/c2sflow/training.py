@@ -254,7 +254,7 @@ class Trainer:
         """Mean loss of the answers of each task, an example counting as much as another."""
         self.model.eval()
         validation, tasks = self.validation, list(self.validation.shares)
-        sums = torch.zeros(2, len(tasks))
+        sums = torch.zeros(2, len(tasks), dtype=torch.float64)
         for batch in self._batches(validation.examples):
             targets = batch_targets(batch, validation.examples)
             with self.trainee.autocast():
@@ -262,7 +262,8 @@ class Trainer:
             ends = [validation.examples[row] for row in batch.rows]
             sizes = [example.input_ids.size - example.n_prompt for example in ends]
             for example, loss in zip(ends, losses.split(sizes), strict=True):
-                sums[:, tasks.index(example.task)] += torch.tensor([float(loss.sum()), 1.0])
+                sums[0, tasks.index(example.task)] += float(loss.sum())
+                sums[1, tasks.index(example.task)] += 1
         sums = sums.to(self.model.device)
         self.team.add_up([sums])
         means = (sums[0] / sums[1]).tolist()

@@ -20,8 +20,6 @@ from c2sflow.placement import resolve_device, resolve_dtype
 from c2sflow.small_gemma import make_model
 from c2sflow.training_attention import training_attention
 
-METHODS = ("lora", "qlora", "full", "scratch")
-RATES = {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5, "scratch": 3e-3}
 # Parameters from which layers are computed again on the way back instead of being kept.
 CHECKPOINTED = 100_000_000
 
@@ -133,8 +131,8 @@ def load_trainee(
         torch.manual_seed(seed)
         adapter = get_peft_model(model, _lora(lora_rank, lora_alpha))
         model = adapter.get_base_model()
-    if sum(p.numel() for p in model.parameters()) >= CHECKPOINTED:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+    if model.num_parameters() >= CHECKPOINTED:
+        model.activation_checkpointing_enable({"use_reentrant": False})
     model.config.use_cache = False
     return Trainee(method, model.train(), tokenizer, adapter, precision)
 
@@ -162,7 +160,7 @@ def micro_tokens(value: int | str | None, trainee: Trainee, free: int) -> int:
         return 2048
     layer = 64 * (config.hidden_size + config.intermediate_size)
     kept = 4 * config.hidden_size * config.num_hidden_layers
-    if not trainee.model.is_gradient_checkpointing:
+    if not trainee.model.is_activation_checkpointing:
         kept = layer * config.num_hidden_layers // 2
     return int(min(max(0.5 * free // (layer + kept), 1024), 2**14))
 
