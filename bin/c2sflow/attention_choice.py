@@ -110,6 +110,7 @@ def disagreement(
     return (difference / scale) ** 0.5 if np.isfinite(difference) else np.inf
 
 
+@torch.no_grad()
 def small_model(config: PreTrainedConfig) -> PreTrainedModel:
     """Random weights, eager, float32: a sliding and a full layer with the heads of `config`."""
     small = copy.deepcopy(config)
