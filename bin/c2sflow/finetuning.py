@@ -274,13 +274,23 @@ def _digest(
     """Of all that decides the weights."""
     parts = {
         "recipe": RECIPE,
-        "options": options.deciding(),
+        "options": {name: _as_number(value) for name, value in options.deciding().items()},
         "templates": asdict(templates),
         "cells": [part.digest() for part in cells if part is not None],
         "base": described["digest"] if described else None,
         "genes": [] if described else [read_json(path)["genes"] for path in summaries],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _as_number(value: object) -> object:
+    """2, 2.0 and the text "2" are the same option."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 def _record(

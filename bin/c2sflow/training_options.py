@@ -103,7 +103,7 @@ class TrainingOptions:
 
     def deciding(self) -> dict[str, object]:
         """Those that decide the weights that come out, beside the prompts."""
-        return {k: v for k, v in asdict(self).items() if k not in INDIFFERENT}
+        return {name: value for name, value in asdict(self).items() if name not in INDIFFERENT}
 
     def columns(self, templates: Collection[str]) -> list[str]:
         """Columns of obs that training looks at."""
