@@ -18,7 +18,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from c2sflow import finetuning
+from c2sflow import finetuning, training_methods
 from c2sflow.errors import UserError
 from c2sflow.finetuning import finetune
 from c2sflow.model_files import read_config
@@ -371,3 +371,11 @@ def test_without_validation_cells_training_goes_to_the_end(tmp_path, training_da
     record = json.loads((tmp_path / "finetune.json").read_text())
     assert (record["best_step"], record["validation_loss"]) == (4, None)
     assert any("no validation cell" in warning for warning in record["warnings"])
+
+
+def test_layers_that_are_computed_again_give_the_same_model(train, tmp_path, lora, monkeypatch):
+    """As those of a large model are, whose activations would fill the memory."""
+    monkeypatch.setattr(training_methods, "CHECKPOINTED", 0)
+    again = train(tmp_path)
+    assert json.loads((again / "finetune.json").read_text())["gradient_checkpointing"]
+    assert disagreement(weights(lora), weights(again)) < 1e-3
