@@ -81,8 +81,7 @@ def weight_files(directory: str | Path) -> list[str]:
     index = directory / "model.safetensors.index.json"
     if index.is_file():
         return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    names = sorted(path.name for path in directory.glob("*.safetensors"))
-    names = [name for name in names if name != adapters.WEIGHTS]
+    names = base_weights(directory)
     if not names and has_adapter(directory):
         raise UserError(
             f"model {directory}: an adapter without its base; name that with --base_model"
@@ -94,6 +93,12 @@ def weight_files(directory: str | Path) -> list[str]:
             "safetensors"
         )
     return names
+
+
+def base_weights(directory: str | Path) -> list[str]:
+    """Names of the safetensors files of a directory, but for those of an adapter."""
+    names = sorted(path.name for path in Path(directory).glob("*.safetensors"))
+    return [name for name in names if name != adapters.WEIGHTS]
 
 
 def weight_shapes(directory: str | Path) -> dict[str, list[int]]:
