@@ -33,6 +33,7 @@ GENERATION_PROMPT = (
     "a {organism} cell of cell type {cell_type}.\n"
     "Cell sentence:"
 )
+UNCONDITIONAL_PROMPT = GENERATION_PROMPT.replace(" of cell type {cell_type}", "")
 
 BUILT_IN_FIELDS = frozenset({"num_genes", "organism", "cell_sentence", "perturbation"})
 
