@@ -184,7 +184,10 @@ def _option_faults(flat: Mapping, tasks: Mapping, measured: str | None) -> Itera
             "are held out are predicted: --control"
         )
     if flat["held_out"] + flat["validation"] >= 0.9:
-        yield f"--held_out {flat['held_out']}, --validation {flat['validation']}: leave more to train"
+        shares = f"--held_out {flat['held_out']}, --validation {flat['validation']}"
+        yield f"{shares}: leave more to train"
+    if flat["dtype"] == "float16":
+        yield "--dtype float16: gradients are lost in it; fine-tune in bfloat16 or float32"
     for option in ("split_by", "split_column"):
         if flat[option] in RESERVED:
             yield f"--{option} {flat[option]} is a name of c2sflow's own; copy the column"

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from c2sflow.anndata_io import open_anndata
 from c2sflow.adapters import has_adapter, read_adapter
+from c2sflow.anndata_io import open_anndata
 from c2sflow.cell_types import read_cell_types
 from c2sflow.cells import CellData
 from c2sflow.errors import UserError

@@ -84,7 +84,7 @@ def test_only_held_out_controls_are_predicted(inputs):
         validate(inputs, max_predictions=int(2 * n * 0.4), **{**params, "finetune": None})
 
 
-def test_prompts_of_the_tasks_are_checked(inputs, tmp_path):
+def test_prompts_of_the_tasks_are_checked(inputs):
     options = validate(inputs, finetune="cell_type", annotation_prompt="{cell_sentence} of {donor}")
     assert options["annotation"]["annotation_prompt"] == "{cell_sentence} of {donor}"
     with pytest.raises(UserError, match=r"the prompt uses \{dose\}, which obs does not have"):
@@ -97,7 +97,7 @@ def test_prompts_of_the_tasks_are_checked(inputs, tmp_path):
 @pytest.mark.parametrize(
     ("params", "fault"),
     [
-        ({"finetune": "cell_types"}, "--finetune: .*no task 'cell_types'; there are cell_type, gen"),
+        ({"finetune": "cell_types"}, "--finetune: .*no task 'cell_types'; there are cell_type"),
         ({"finetune": "cell_type:0"}, "--finetune: .*the weight of cell_type must be a number"),
         (
             {"finetune": "cell_type", "label_column": None},
@@ -113,6 +113,7 @@ def test_prompts_of_the_tasks_are_checked(inputs, tmp_path):
             "--held_out 0.5, --validation 0.45: leave more to train",
         ),
         ({"finetune": "generation", "held_out": 0}, "--held_out 0: "),
+        ({"finetune": "generation", "dtype": "float16"}, "--dtype float16: gradients are lost"),
         (
             {"finetune": "generation", "split_by": "sample"},
             r"--split_by sample: 2 groups \(a, b\) for 3 splits \(train, validation, test\)",
