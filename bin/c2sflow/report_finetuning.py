@@ -35,8 +35,7 @@ def _recipe(record: dict) -> Section:
         f"{STOPPED.get(record['stopped'], record['stopped'])}",
         "Weights taken": f"those of step {record['best_step']:,}",
         "Tokens": f"{record['tokens']:,}, {record['tokens_per_second']:,.0f} a second",
-        "Validation loss": f"{record['validation_loss']:.4f} "
-        f"({record['first_validation_loss']:.4f} before training)",
+        "Validation loss": _validated(record),
         "Ran on": f"{record['device']}, {record['dtype']}, attention {record['attention']}",
     }
     options = {name: plain(v) for name, v in record["options"].items() if v not in (None, "")}
@@ -49,6 +48,13 @@ def _recipe(record: dict) -> Section:
         "lies in <code>finetuned/model</code>, for <code>--model</code>."
     )
     return Section("Recipe", text, content=content)
+
+
+def _validated(record: dict) -> str:
+    if record["validation_loss"] is None:
+        return "none: no validation cell has an answer"
+    before = record["first_validation_loss"]
+    return f"{record['validation_loss']:.4f} ({before:.4f} before training)"
 
 
 def _curve(record: dict, losses: pd.DataFrame) -> Section:

@@ -89,7 +89,7 @@ def _cells(run: Run) -> Iterator[Finding]:
 
 
 def _training(run: Run) -> Iterator[Finding]:
-    if run.training is None:
+    if run.training is None or run.training["validation_loss"] is None:
         return
     before, after = run.training["first_validation_loss"], run.training["validation_loss"]
     state = GOOD if after < before else POOR
