@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup engines demo test test-nf test-faults containers test-containers lint bench \
+.PHONY: help setup engines demo test test-nf test-faults containers test-containers lint audit bench \
 	bench-scale lock picture clean
 
 ACTIVATE := source .venv/bin/activate
@@ -24,6 +24,9 @@ engines: setup
 
 lint: setup ## style of the Python code
 	@$(ACTIVATE); ruff format --check .; ruff check .
+
+audit: setup ## known vulnerabilities of the locked packages: needs the network, fails where it cannot ask
+	@$(ACTIVATE); uv tool run --quiet pip-audit --requirement requirements.lock --disable-pip --require-hashes --strict
 
 test: lint engines test-nf ## all tests but those of test-faults
 	@$(ACTIVATE); pytest --numprocesses 2 --dist loadfile

@@ -14,11 +14,12 @@ include { SENTENCES } from './modules/sentences'
 include { VALIDATE  } from './modules/validate'
 
 include { ATTENTION_MAPS } from './subworkflows/attention_maps'
+include { FINETUNING     } from './subworkflows/finetuning'
 include { PERTURBATION   } from './subworkflows/perturbation'
 include { TEXT_SCORING   } from './subworkflows/text_scoring'
 
 include { code } from './modules/code'
-include { findInput; findModel; modelFiles; optionalFile } from './modules/inputs'
+include { baseId; findInput; findModel; folderForTasks; modelFiles; optionalFile; toFetch } from './modules/inputs'
 include { helpText; summary } from './modules/parameters'
 include { placeFaults } from './modules/places'
 include { byName; faultsIn; readJson; revision; stepOptions; tellResults; toJson; toYaml } from './modules/run'
@@ -31,10 +32,12 @@ workflow {
     commit = workflow.commitId ?: revision()
     log.info(summary(params, commit))
 
-    // [file of the model folder], or [] for a Hugging Face id
-    local_model = findModel(params.model)
+    // [file of the model folder], or [] for a Hugging Face id; and what is still to be fetched, or null
+    from_scratch = params.finetune && params.finetune_method == 'scratch'
+    local_model = from_scratch ? [] : findModel(params.model, params.base_model)
+    to_fetch = from_scratch ? null : toFetch(local_model, params.base_model)
     local_encoder = findModel(params.text_encoder)
-    misplaced = placeFaults(workflow.profile, params, workDir, !local_model || (params.text_encoder && !local_encoder))
+    misplaced = placeFaults(workflow.profile, params, workDir, to_fetch != null || (params.text_encoder && !local_encoder))
     if (misplaced) {
         error(misplaced)
     }
@@ -65,12 +68,10 @@ workflow {
     // options: [step: [option: checked value]]; everything below waits for it
     options = VALIDATE.out.options.map { file -> stepOptions(readJson(file)) }
 
-    // model: [file of the model]
-    origin = options.map { steps -> steps.model }
-    model = local_model
+    // base: [file of the model that is given]
+    base = to_fetch == null
         ? channel.value(local_model)
-        : FETCH(origin).folder.map { folder -> modelFiles(folder) }
-    MODEL(model, origin, code('model'))
+        : FETCH(options.map { steps -> steps.model + to_fetch }).folder.map { folder -> local_model + modelFiles(folder) }
 
     // [meta of samples.json, data file]
     samples = VALIDATE.out.samples
@@ -88,6 +89,12 @@ workflow {
     shards = SENTENCES.out.shards
         .transpose(by: 1)
         .map { meta, shard, genes -> [[id: shard.baseName, sample: meta.id], shard, genes] }
+
+    // model: [file of the model], fine-tuned if asked for
+    checkpoints = params.finetune ? folderForTasks(params.checkpoint_dir, 'finetune_checkpoints') : ''
+    FINETUNING(shards, SENTENCES.out.summary, base, baseId(params.model, local_model), checkpoints, options)
+    model = FINETUNING.out.model
+    MODEL(model, options.map { steps -> steps.described }, code('model'))
     EMBED(shards.map { meta, shard, _genes -> [meta, shard] }, model, options.map { steps -> steps.embed }, code('embed'))
 
     // Cell types, if asked for: [meta of the shard, shard] of every shard, or none
@@ -134,14 +141,14 @@ workflow {
     REPORT(
         MERGE.out.results, byName(QC.out.summary), byName(SENTENCES.out.summary),
         byName(EMBED.out.stats.mix(ANNOTATE.out.stats, PERTURBATION.out.stats)), ATTENTION_MAPS.out.pairs, PERTURBATION.out.effects,
-        evaluation,
+        evaluation, FINETUNING.out.record,
         file("${projectDir}/assets/multiqc_config.yml"), options.map { steps -> steps.report }, code('report'),
     )
 
     // [process, versions of its software]; VALIDATE's only when it passed: a file half written when
     // its faults stop the run would be one more error
     versions = VALIDATE.out.versions.combine(options).map { process, lines, _options -> [process, lines] }.mix(
-        MODEL.out.versions, QC.out.versions, SENTENCES.out.versions, EMBED.out.versions, ANNOTATE.out.versions,
+        MODEL.out.versions, QC.out.versions, SENTENCES.out.versions, FINETUNING.out.versions, EMBED.out.versions, ANNOTATE.out.versions,
         ATTENTION_MAPS.out.versions, PERTURBATION.out.versions, EVALUATE.out.versions, TEXT_SCORING.out.versions,
         MERGE.out.versions, REPORT.out.versions,
     )
@@ -151,7 +158,7 @@ workflow {
         if (workflow.success) {
             def predicts = params.perturbations || params.perturbation_column
             def made = ['c2s.h5ad': true, 'c2s_perturbed.h5ad': predicts, 'report.html': true]
-            tellResults(params.outdir, made + [perturbation: predicts, attention: "${params.attention_maps}" != '0', evaluation: "${params.evaluate}" == 'true'])
+            tellResults(params.outdir, made + [finetuned: !!params.finetune, perturbation: predicts, attention: "${params.attention_maps}" != '0', evaluation: "${params.evaluate}" == 'true'])
         }
         else {
             log.info('\nNot finished. With -resume, the next run starts from what was done.')

@@ -23,11 +23,23 @@ BASES = {"e": "e", "2": 2, "10": 10}
 @click.option("--min-cells", type=click.IntRange(0), default=3, help="Cells a gene, at least.")
 @click.option("--max-pct-mt", type=click.FloatRange(0, 100), default=20.0, help="At most.")
 @click.option("--skip-qc/--no-skip-qc", default=False, help="Drop nothing.")
+@click.option("--split", metavar="JSON", help="For training: c2sflow.splits.Rule.asdict().")
 @click.option("--outdir", default=".", help="Gets <id>.h5ad and <id>.qc.json.")
 def main(
-    h5ad, name, sample, organism, input_state, log_base, gene_symbols, extra, outdir, **limits
+    h5ad,
+    name,
+    sample,
+    organism,
+    input_state,
+    log_base,
+    gene_symbols,
+    extra,
+    split,
+    outdir,
+    **limits,
 ):
     """Parse, call the library, write."""
+    import json
     import warnings
     from pathlib import Path
 
@@ -38,6 +50,7 @@ def main(
     warnings.filterwarnings("ignore", category=FutureWarning)
     from c2sflow.provenance import write_json
     from c2sflow.qc import Filters, run_qc
+    from c2sflow.splits import Rule
     from c2sflow.states import State
 
     summary = run_qc(
@@ -51,6 +64,7 @@ def main(
         filters=Filters(
             limits["min_genes"], limits["min_cells"], limits["max_pct_mt"], limits["skip_qc"]
         ),
+        split=Rule(**json.loads(split)) if split else None,
     )
     write_json(Path(outdir) / f"{name}.qc.json", {"id": name, **summary})
 

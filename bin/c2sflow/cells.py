@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -121,6 +120,7 @@ class CellData(AbstractContextManager):
         matrix = self._matrix(layer)
         with self._reading(f"cells {start} to {stop - 1}"):
             block = matrix[start:stop]
+            _check_block(block, (max(0, min(stop, self.n_obs) - start), self.n_vars))
         if block.dtype == np.float16:  # which scipy's sparse matrices do not hold
             block = block.astype(np.float32)
         # A slice of a matrix in memory shares its values, which are not ours to change.
@@ -130,7 +130,9 @@ class CellData(AbstractContextManager):
     def _reading(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (EOFError, OSError, RuntimeError, ValueError, zlib.error) as error:
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:  # anything a damaged file can cause in any of the readers
             raise UserError(
                 f"{self.label}: {what} cannot be read; is the file damaged? ({error})"
             ) from None
@@ -167,6 +169,19 @@ class CellData(AbstractContextManager):
             with self._reading("a sample of the cells"):
                 return _canonical(matrix.select(np.unique(starts[:, None] + np.arange(size))))
         return sparse.vstack([self.rows(start, start + size) for start in starts], "csr")
+
+
+def _check_block(block: object, shape: tuple[int, int]) -> None:
+    """Raise ValueError unless these are numbers of this shape, every index within it.
+
+    Compiled code trusts the indices of a sparse matrix: those of a damaged file crash it.
+    """
+    if block.shape != shape:
+        raise ValueError(f"{block.shape[0]} × {block.shape[1]} values, not {shape[0]} × {shape[1]}")
+    if block.dtype.kind not in "biuf":
+        raise ValueError(f"values are of type {block.dtype}, no numbers")
+    if sparse.issparse(block):
+        block.check_format(full_check=True)
 
 
 def _canonical(block: sparse.csr_matrix) -> sparse.csr_matrix:

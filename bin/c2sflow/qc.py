@@ -25,6 +25,8 @@ from c2sflow.cells import DENSE_ROWS, CellData, RowWriter, append_dense, create_
 from c2sflow.errors import UserError
 from c2sflow.normalisation import LOG_BASE, linear_values, normalise
 from c2sflow.provenance import write_beside
+from c2sflow.splits import COLUMN as SPLIT
+from c2sflow.splits import Rule
 from c2sflow.states import State, are_counts, check_values
 from c2sflow.symbols import PER_CELL, cell_organisms, gene_symbols, is_mitochondrial
 
@@ -161,7 +163,12 @@ def _dropped(reason: np.ndarray) -> dict[str, int]:
 
 
 def _annotate(
-    data: CellData, found: Survey, sample: str, organism: str, extra: Mapping[str, str]
+    data: CellData,
+    found: Survey,
+    sample: str,
+    organism: str,
+    extra: Mapping[str, str],
+    split: Rule | None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """obs of the kept cells, and warnings about columns that had to give way."""
     obs, said = data.obs.copy(), []
@@ -175,6 +182,8 @@ def _annotate(
     for name, value in {**extra, "sample": sample}.items():
         obs[name] = pd.Categorical([value] * len(obs))
     obs["organism"] = pd.Categorical(names)
+    if split is not None:
+        obs[SPLIT] = pd.Categorical(split.apply(obs))
     return obs[found.cells], said
 
 
@@ -269,6 +278,7 @@ def run_qc(
     symbols_column: str | None = None,
     extra: Mapping[str, str] | None = None,
     filters: Filters | None = None,
+    split: Rule | None = None,
     chunk_size: int | None = None,
 ) -> dict:
     """Quality control of one sample, from a file in any input format to an h5ad file.
@@ -292,6 +302,8 @@ def run_qc(
         More columns of obs, the same value for all cells.
     filters
         Thresholds; None for the defaults.
+    split
+        If a model is to be trained: which cells are for what, told in ``obs["c2s_split"]``.
     chunk_size
         Rows read at once; None bounds memory.
 
@@ -303,7 +315,7 @@ def run_qc(
     with open_anndata(source) as data:
         symbols, symbol_counts = gene_symbols(data.var, symbols_column)
         found = survey(data, symbols, state, filters, chunk_size)
-        obs, said = _annotate(data, found, sample, organism, extra or {})
+        obs, said = _annotate(data, found, sample, organism, extra or {}, split)
         var = data.var.set_axis(symbols, axis=0).loc[found.genes]
         if symbols_column is not None:
             var["input_id"] = data.var_names[found.genes].to_numpy()
@@ -311,7 +323,10 @@ def run_qc(
         said += _warnings(data, symbols, symbol_counts)
     for line in said:
         LOGGER.warning("%s: %s", sample, line)
-    return {"sample": sample, "organism": organism, **_summary(found, state), "warnings": said}
+    figures = _summary(found, state)
+    if split is not None:
+        figures["splits"] = obs[SPLIT].value_counts().sort_index().to_dict()
+    return {"sample": sample, "organism": organism, **figures, "warnings": said}
 
 
 def _warnings(data: CellData, symbols: pd.Index, counts: Mapping[str, int]) -> list[str]:

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 
 from c2sflow.errors import UserError
 from c2sflow.provenance import remedy
+from c2sflow.splits import COLUMN as SPLIT
+from c2sflow.splits import SPLITS, UNUSED
 
-SPLIT = "c2s_split"  # column of obs
-SPLITS = ("train", "validation", "test")
 CELL = ("cell_id", "sample")
 ALWAYS = (*CELL, "organism", "n_genes", "cell_sentence")
 
@@ -117,7 +117,7 @@ def read_splits(shards: Iterable[Path]) -> pd.DataFrame:
         _columns_of(shard, [SPLIT, *CELL])
         tables.append(_read(shard, [*CELL, SPLIT], None).to_pandas())
     cells = pd.concat(tables, ignore_index=True).rename(columns={SPLIT: "split"})
-    strange = cells.loc[~cells["split"].isin(SPLITS), "split"]
+    strange = cells.loc[~cells["split"].isin([*SPLITS, UNUSED]), "split"]
     if len(strange):
         raise UserError(
             f"obs[{SPLIT!r}] holds {strange.iloc[0]!r}; every cell is of {', '.join(SPLITS)}"

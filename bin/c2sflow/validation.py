@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from c2sflow.adapters import has_adapter, read_adapter
 from c2sflow.anndata_io import open_anndata
 from c2sflow.cell_types import read_cell_types
 from c2sflow.cells import CellData
 from c2sflow.errors import UserError
 from c2sflow.faults import Faults
 from c2sflow.gene_sets import read_gene_sets
-from c2sflow.model_files import read_config, read_encoder
+from c2sflow.model_files import base_weights, read_config, read_encoder
 from c2sflow.parameters import check_parameters
 from c2sflow.perturbations import read_perturbations
 from c2sflow.prompts import (
@@ -31,6 +32,7 @@ from c2sflow.shards import RESERVED
 from c2sflow.states import STATES, State, declared_state, detect_state
 from c2sflow.symbols import PER_CELL, cell_organisms, find_organism, find_symbols, gene_symbols
 from c2sflow.targets import Targets
+from c2sflow.training_checks import Training, training_of
 from c2sflow.vocabulary import read_vocabulary
 
 LOGGER = logging.getLogger(__name__)
@@ -86,27 +88,34 @@ def validate_run(
         faults.append("--num_samples: greedy answers are all the same; give --temperature above 0")
     if flat["top_p"] != 1 and not flat["temperature"]:
         faults.append("--top_p: only sampled answers have it; give --temperature above 0")
-    targets = _targets(flat, staged, faults)
+    predicts = bool(flat["perturbations"] or flat["perturbation_column"])
+    training = training_of(flat, predicts, faults)
+    targets = _targets(flat, staged, training, faults)
     _check_attention(flat, faults)
     labels = _cell_types(flat, staged, faults)
     _check_encoder(flat["text_encoder"], staged.text_encoder_dir, faults)
-    log = _check_model(str(flat["model"]), staged.model_dir, faults)
+    log = _check_model(flat, staged.model_dir, faults)
     samples = []
     for number, row, path, name in _rows(flat, staged, input_schema, faults):
         with faults.collect():
-            sample, said = _inspect(row, path, flat, targets, faults)
+            sample, said = _inspect(row, path, flat, targets, training, faults)
             samples.append({"id": name, "input": number, **sample})
             log += said
     if len(samples) == len(staged.rows):
         targets.check(faults)
         log += targets.check_gene_sets(faults)
         targets.check_vocabulary(faults)
+        if training:
+            log += training.check(faults)
+            targets.hold_out(training.held_out)
         if not wrong:
             _check_size(flat, targets, faults)
     faults.stop_if_any()
     for group in options.values():  # a prompt's file becomes its text: later steps need no file
         group |= {name: text for name, text in targets.prompts.items() if group.get(name)}
     options["annotation"]["cell_types"] = "\n".join(labels) or None
+    if training:
+        options["split"] = training.rule.asdict()
     for name in (
         "perturbations",
         "gene_sets",
@@ -119,7 +128,7 @@ def validate_run(
     return options, samples
 
 
-def _targets(flat: Mapping, staged: Staged, faults: Faults) -> Targets:
+def _targets(flat: Mapping, staged: Staged, training: Training | None, faults: Faults) -> Targets:
     targets = Targets(
         wanted=bool(flat["perturbations"] or flat["perturbation_column"]),
         label_column=flat["label_column"],
@@ -131,10 +140,11 @@ def _targets(flat: Mapping, staged: Staged, faults: Faults) -> Targets:
     _read_tables(targets, flat, staged, faults)
     needed = {"cell_sentence"}
     prompts = {"embedding_prompt": (EMBEDDING_PROMPT, needed, staged.embedding_prompt_file)}
-    if flat["annotate"]:
+    tasks = training.tasks if training else {}
+    if flat["annotate"] or "cell_type" in tasks:
         file = staged.annotation_prompt_file
         prompts["annotation_prompt"] = (ANNOTATION_PROMPT, needed, file)
-    if targets.wanted:
+    if targets.wanted or {"perturbation", "conversion"} & set(tasks):
         needed = {"cell_sentence", "perturbation"}
         file = staged.perturbation_prompt_file
         prompts["perturbation_prompt"] = (PERTURBATION_PROMPT, needed, file)
@@ -217,23 +227,48 @@ def _cell_types(flat: Mapping, staged: Staged, faults: Faults) -> list[str]:
     return []
 
 
-def _check_model(model: str, directory: Path | None, faults: Faults) -> list[str]:
+def _check_model(flat: Mapping, directory: Path | None, faults: Faults) -> list[str]:
     """Check a local model; a Hugging Face id is only looked at. Lines for the log."""
+    model, base, said = str(flat["model"]), flat["base_model"], []
+    if flat["finetune"] and flat["finetune_method"] == "scratch":
+        return []
+    adapted = directory is not None and has_adapter(directory)
+    if base is not None and not adapted:
+        said.append(f"--base_model {base}: no effect, for --model {model} is no adapter")
     if directory is None:
         if model == "demo" or not HUB_ID.fullmatch(model):
             faults.append(
                 f"--model {model}: no such directory, and no Hugging Face id (such as "
                 "vandijklab/C2S-Scale-Gemma-2-2B)"
             )
-        return []
+        return said
+    if flat["finetune"] and adapted:
+        faults.append(
+            f"--model {model}: an adapter, and --finetune begins with a whole model; "
+            "--merge_adapter writes one"
+        )
     try:
+        if adapted and not base_weights(directory):
+            _check_base(base or read_adapter(directory).get("base_model_name_or_path"))
+            return said
         config = read_config(directory)
     except UserError as error:
         faults.append(str(error).replace(f"model {directory}:", f"--model {model}:"))
-        return []
+        return said
     if config.get("model_type") != "gemma2":
-        return [f"model {model}: a {config.get('model_type')} model; c2sflow is made for Gemma-2"]
-    return []
+        said.append(
+            f"model {model}: a {config.get('model_type')} model; c2sflow is made for Gemma-2"
+        )
+    return said
+
+
+def _check_base(base: object) -> None:
+    """Look at the base of an adapter, which is in no directory here."""
+    if not isinstance(base, str) or not HUB_ID.fullmatch(base):
+        raise UserError(
+            f"--base_model {base}: the base of the adapter is no directory here that holds a whole "
+            "model, and no Hugging Face id; name it"
+        )
 
 
 def _check_encoder(encoder: str | None, directory: Path | None, faults: Faults) -> None:
@@ -277,7 +312,12 @@ def _rows(
 
 
 def _inspect(
-    row: Row, path: Path, flat: Mapping, targets: Targets, faults: Faults
+    row: Row,
+    path: Path,
+    flat: Mapping,
+    targets: Targets,
+    training: Training | None,
+    faults: Faults,
 ) -> tuple[dict, list[str]]:
     """What a sample is, and lines for the log. Faults after opening it are collected."""
     settings = {name: row.settings.get(name, flat[name]) for name in ("organism", "gene_symbols")}
@@ -300,7 +340,10 @@ def _inspect(
             organism = find_organism(settings["organism"], data, symbols, row.where)
         if data.duplicate_names:
             said.append(f"{row.sample}: {data.duplicate_names} repeated cell names made unique")
-        targets.look_at(_future_obs(data, row, organism), row.where, faults)
+        obs = _future_obs(data, row, organism)
+        targets.look_at(obs, row.where, faults)
+        if training:
+            training.look_at(obs, row.where, faults)
         targets.look_at_obsm(data.obsm(), row.where, faults)
         shape = {"n_obs": data.n_obs, "n_vars": data.n_vars}
     what = "organism per cell" if organism == PER_CELL else organism
@@ -351,10 +394,14 @@ def _plan(samples: list[dict], targets: Targets, flat: Mapping) -> list[str]:
         n_maps = min(n_cells, flat["attention_maps"])
         lines.append(f"plan: attention maps of at most {n_maps} cells")
     unused = []
+    if not flat["finetune"]:
+        unused.append((["split_column", "max_steps", "checkpoint_dir"], "without --finetune"))
     if not flat["annotate"]:
-        unused.append((["cell_types", "annotation_prompt"], "without --annotate"))
+        names = ["cell_types"] if flat["finetune"] else ["cell_types", "annotation_prompt"]
+        unused.append((names, "without --annotate"))
     if not flat["evaluate"]:
         names = ["measured_column", "training_cells", "evaluation_key"]
+        names = names[1:] if flat["finetune"] else names
         unused.append((names, "without --evaluate"))
     said = flat["annotate"] and flat["label_column"]
     predicted = targets.wanted and (flat["measured_column"] or flat["perturbation_column"])
@@ -375,8 +422,9 @@ def _plan(samples: list[dict], targets: Targets, flat: Mapping) -> list[str]:
         elif flat["context"] and len(targets.contexts) < 2:
             lines.append(f"--context {flat['context']}: one value only, nothing to compare")
     else:
-        names = ["control", "max_cells_per_perturbation", "perturbation_prompt", "gene_vocabulary"]
-        names += ["measured_column", "training_cells"]
+        names = ["max_cells_per_perturbation", "gene_vocabulary"]
+        if not flat["finetune"]:
+            names = ["control", *names, "perturbation_prompt", "measured_column", "training_cells"]
         unused.append(
             ([*names, "gene_sets", "context"], "without --perturbations or --perturbation_column")
         )
