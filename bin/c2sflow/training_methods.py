@@ -117,7 +117,7 @@ def load_trainee(
             head=True,
             device=device,
             dtype=str(kept).removeprefix("torch."),
-            attention=training_attention(config, where, precision),
+            attention=training_attention(config, where, kept, precision),
             quantization="nf4" if method == "qlora" else "none",
         )
         if len(set(getattr(model, "hf_device_map", {"": 0}).values())) > 1:
