@@ -76,6 +76,8 @@ def finetune(
     """
     if (base is None) != (options.method == "scratch"):
         raise UserError("every method but scratch needs a --model to begin with, and scratch none")
+    if not shards:
+        raise UserError("no shard of sentences to train on")
     if (outdir / "model").exists():
         raise UserError(f"{outdir / 'model'} is there already; give another --outdir")
     team = Team(options.device)
