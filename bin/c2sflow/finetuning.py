@@ -250,8 +250,8 @@ def _recipe(options: TrainingOptions, epochs: Epochs, maker: ExampleMaker, team:
     steps = max(1, math.ceil(options.epochs * epochs.n_examples / per_step))
     steps = min(steps, options.max_steps or steps)
     auto = max(1, math.ceil(steps / EVALUATIONS))
-    evaluate = auto if options.evaluate_every == "auto" else int(options.evaluate_every)
-    keep = evaluate if options.checkpoint_every == "auto" else int(options.checkpoint_every)
+    evaluate = auto if options.evaluate_every == "auto" else options.evaluate_every
+    keep = evaluate if options.checkpoint_every == "auto" else options.checkpoint_every
     rate = options.learning_rate
     LOGGER.info(
         "%d examples an epoch of %.0f tokens; %d steps of %d examples",
@@ -260,7 +260,7 @@ def _recipe(options: TrainingOptions, epochs: Epochs, maker: ExampleMaker, team:
     return Recipe(
         steps=steps,
         examples_per_step=per_step,
-        rate=RATES[options.method] if rate == "auto" else float(rate),
+        rate=RATES[options.method] if rate == "auto" else rate,
         warm_up=math.ceil(options.warmup * steps),
         evaluate_every=evaluate,
         checkpoint_every=keep,
@@ -280,20 +280,10 @@ def _digest(
     """Of all that decides the weights."""
     parts = {
         "recipe": RECIPE,
-        "options": {name: _as_number(value) for name, value in options.deciding().items()},
+        "options": options.deciding(),
         "templates": asdict(templates),
         "cells": [part.digest() for part in cells if part is not None],
         "base": described["digest"] if described else None,
         "genes": [] if described else [read_json(path)["genes"] for path in summaries],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _as_number(value: object) -> object:
-    """2, 2.0 and the text "2" are the same option."""
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return value
-    try:
-        return float(value)
-    except ValueError:
-        return value

@@ -343,7 +343,9 @@ def test_from_scratch(train, tmp_path):
         ({"annotation_prompt": "{tissue}: {cell_sentence}"}, r"uses \{tissue\}"),
         ({"method": "scratch"}, "and scratch none"),
         ({"learning_rate": 1e30, "method": "full"}, "use a lower --learning_rate"),
-        ({"max_answer_genes": 10**6, "tasks": "typing"}, "no task 'typing'"),
+        ({"tasks": "typing"}, "no task 'typing'"),
+        ({"learning_rate": "fast"}, "--learning_rate fast: must be auto or a number above 0"),
+        ({"evaluate_every": "0"}, "--evaluate_every 0: must be auto or a number above 0"),
     ],
 )
 def test_what_a_user_can_get_wrong_is_told(train, tmp_path, options, message):
