@@ -7,7 +7,7 @@ import json
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -229,17 +229,19 @@ def _validation(
     team: Team,
 ) -> tuple[Validation | None, list[str]]:
     """This process' share of the validation examples, the same in every validation."""
-    epochs, warnings = None, []
+    epochs, warnings = None, ["no cell"]
     if cells is not None:
-        epochs, warnings = make_epochs(cells, options, most=min(MOST_VALIDATION, len(cells)))
+        each_once = replace(options, balance_labels=False)
+        epochs, warnings = make_epochs(cells, each_once, most=MOST_VALIDATION)
+    warnings = [f"validation: {warning}" for warning in warnings]
     if epochs is None:
-        said = "no validation cell: training goes on to the last step, whose weights are taken"
-        return None, [said]
+        said = "validation: nothing to validate on: the weights of the last step are taken"
+        return None, [*warnings, said]
     maker = _maker(cells, trainee, templates, options, 0.0)
     draws = [epochs[number] for number in range(epochs.n_examples)]
     examples = maker(team.share(draws)) if team.share(draws) else []
     shares = validation_shares(epochs, options.shares())
-    return Validation(examples, shares), [f"validation: {warning}" for warning in warnings]
+    return Validation(examples, shares), warnings
 
 
 def _recipe(options: TrainingOptions, epochs: Epochs, maker: ExampleMaker, team: Team) -> Recipe:

@@ -372,7 +372,7 @@ def test_without_validation_cells_training_goes_to_the_end(tmp_path, training_da
     finetune(sorted(shards.iterdir()), sentences, tmp_path, replace(options, method="scratch"))
     record = json.loads((tmp_path / "finetune.json").read_text())
     assert (record["best_step"], record["validation_loss"]) == (4, None)
-    assert any("no validation cell" in warning for warning in record["warnings"])
+    assert any("nothing to validate on" in warning for warning in record["warnings"])
 
 
 def test_layers_that_are_computed_again_give_the_same_model(train, tmp_path, lora, monkeypatch):
