@@ -15,11 +15,12 @@ include { SENTENCES } from './modules/sentences'
 include { VALIDATE  } from './modules/validate'
 
 include { ATTENTION_MAPS } from './subworkflows/attention_maps'
+include { FINETUNING     } from './subworkflows/finetuning'
 include { PERTURBATION   } from './subworkflows/perturbation'
 include { TEXT_SCORING   } from './subworkflows/text_scoring'
 
 include { code } from './modules/code'
-include { findInput; findModel; modelFiles; optionalFile } from './modules/inputs'
+include { baseId; findInput; findModel; folderForTasks; modelFiles; optionalFile; toFetch } from './modules/inputs'
 include { helpText; summary } from './modules/parameters'
 include { placeFaults } from './modules/places'
 include { byName; faultsIn; readJson; revision; stepOptions; taskName; tellResults; toJson; toYaml } from './modules/run'
@@ -32,10 +33,12 @@ workflow {
     commit = workflow.commitId ?: revision()
     log.info(summary(params, commit))
 
-    // [file of the model folder], or [] for a Hugging Face id
-    local_model = findModel(params.model)
+    // [file of the model folder], or [] for a Hugging Face id; and what is still to be fetched, or null
+    from_scratch = params.finetune && params.finetune_method == 'scratch'
+    local_model = from_scratch ? [] : findModel(params.model, params.base_model)
+    to_fetch = from_scratch ? null : toFetch(local_model, params.base_model)
     local_encoder = findModel(params.text_encoder)
-    misplaced = placeFaults(workflow.profile, params, workDir, !local_model || (params.text_encoder && !local_encoder))
+    misplaced = placeFaults(workflow.profile, params, workDir, to_fetch != null || (params.text_encoder && !local_encoder))
     if (misplaced) {
         error(misplaced)
     }
@@ -68,12 +71,10 @@ workflow {
     // options: [step: [option: checked value]]; everything below waits for it
     options = VALIDATE.out.options.map { file -> stepOptions(readJson(file)) }
 
-    // model: [file of the model]
-    origin = options.map { steps -> steps.model }
-    model = local_model
+    // base: [file of the model that is given]
+    base = to_fetch == null
         ? channel.value(local_model)
-        : FETCH(origin).folder.map { folder -> modelFiles(folder) }
-    MODEL(model, origin, code('model'))
+        : FETCH(options.map { steps -> steps.model + to_fetch }).folder.map { folder -> local_model + modelFiles(folder) }
 
     // [meta of samples.json, data file]
     samples = VALIDATE.out.samples
@@ -91,6 +92,12 @@ workflow {
     shards = SENTENCES.out.shards
         .transpose(by: 1)
         .map { meta, shard, genes -> [[id: shard.baseName, sample: meta.id], shard, genes] }
+
+    // model: [file of the model], fine-tuned if asked for
+    checkpoints = params.finetune ? folderForTasks(params.checkpoint_dir, 'finetune_checkpoints') : ''
+    FINETUNING(shards, SENTENCES.out.summary, base, baseId(params.model, local_model), checkpoints, options)
+    model = FINETUNING.out.model
+    MODEL(model, options.map { steps -> steps.described }, code('model'))
     EMBED(shards.map { meta, shard, _genes -> [meta, shard] }, model, options.map { steps -> steps.embed }, code('embed'))
 
     // Cell types, if asked for: [meta of the shard, shard] of every shard, or none
@@ -145,15 +152,16 @@ workflow {
     REPORT(
         MERGE.out.results, byName(QC.out.summary), byName(SENTENCES.out.summary),
         byName(EMBED.out.stats.mix(ANNOTATE.out.stats, PERTURBATION.out.stats, GENERATE.out.stats)),
-        ATTENTION_MAPS.out.pairs, PERTURBATION.out.effects, evaluation, MERGE.out.generated_summary,
+        ATTENTION_MAPS.out.pairs, PERTURBATION.out.effects, evaluation, MERGE.out.generated_summary, FINETUNING.out.record,
         file("${projectDir}/assets/multiqc_config.yml"), options.map { steps -> steps.report }, code('report'),
     )
 
     // [process, versions of its software]; VALIDATE's only when it passed: a file half written when
     // its faults stop the run would be one more error
     versions = VALIDATE.out.versions.combine(options).map { process, lines, _options -> [process, lines] }.mix(
-        MODEL.out.versions, QC.out.versions, SENTENCES.out.versions, EMBED.out.versions, ANNOTATE.out.versions,
-        GENERATE.out.versions, ATTENTION_MAPS.out.versions, PERTURBATION.out.versions, EVALUATE.out.versions, TEXT_SCORING.out.versions,
+        MODEL.out.versions, QC.out.versions, SENTENCES.out.versions, FINETUNING.out.versions, EMBED.out.versions,
+        ANNOTATE.out.versions, GENERATE.out.versions, ATTENTION_MAPS.out.versions, PERTURBATION.out.versions,
+        EVALUATE.out.versions, TEXT_SCORING.out.versions,
         MERGE.out.versions, REPORT.out.versions,
     )
     toYaml(versions).collectFile(name: 'software_versions.yml', storeDir: record, sort: true)
@@ -161,8 +169,12 @@ workflow {
     workflow.onComplete = {
         if (workflow.success) {
             def predicts = params.perturbations || params.perturbation_column
-            def made = ['c2s.h5ad': true, 'c2s_perturbed.h5ad': predicts, 'c2s_generated.h5ad': params.generate, 'report.html': true]
-            tellResults(params.outdir, made + [perturbation: predicts, generation: params.generate, attention: "${params.attention_maps}" != '0', evaluation: "${params.evaluate}" == 'true'])
+            def made = [
+                'c2s.h5ad': true, 'c2s_perturbed.h5ad': predicts, 'c2s_generated.h5ad': params.generate,
+                'report.html': true, finetuned: params.finetune, perturbation: predicts, generation: params.generate,
+                attention: "${params.attention_maps}" != '0', evaluation: "${params.evaluate}" == 'true',
+            ]
+            tellResults(params.outdir, made.collectEntries { name, wanted -> [name, wanted ? true : false] })
         }
         else {
             log.info('\nNot finished. With -resume, the next run starts from what was done.')

@@ -49,16 +49,17 @@ def main(path: Path, outdir: Path, steps: int, seed: int, threads: int) -> None:
 def _train(cells, directory: Path, steps: int, seed: int, threads: int) -> None:
     import torch
     from demo_model.saving import save
-    from demo_model.tokenizer import make_tokenizer
-    from demo_model.training import Recipe, make_model, train
+    from demo_model.tokenizer import demo_tokenizer
+    from demo_model.training import Recipe, train
     from perturbation_model.tasks import PerturbationStream
 
     from c2sflow.provenance import write_json
     from c2sflow.sentences import gene_words
+    from c2sflow.small_gemma import make_model
 
     torch.set_num_threads(threads)
     names = sorted({*cells.obs["cell_type"], *cells.obs["perturbation"]})
-    tokenizer = make_tokenizer(gene_words(cells.var_names), names)
+    tokenizer = demo_tokenizer(gene_words(cells.var_names), names)
     model = make_model(tokenizer, seed)
     recipe = Recipe(steps=steps, seed=seed)
     figures = train(model, PerturbationStream(cells, tokenizer, seed), recipe)

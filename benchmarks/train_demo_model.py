@@ -39,17 +39,18 @@ def main(
     from demo_model.cells import demo_cells, split
     from demo_model.saving import save
     from demo_model.tasks import ExampleStream
-    from demo_model.tokenizer import make_tokenizer
-    from demo_model.training import Recipe, make_model, train
+    from demo_model.tokenizer import demo_tokenizer
+    from demo_model.training import Recipe, train
 
     from c2sflow.provenance import software_versions, write_json
+    from c2sflow.small_gemma import make_model
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     torch.set_num_threads(threads)
     cells = demo_cells()
     trained_on, heldout = split(cells.labels, fold)
     recipe = Recipe(steps=steps, seed=seed, pooled_weight=pooled_weight)
-    tokenizer = make_tokenizer(cells.words, cells.types)
+    tokenizer = demo_tokenizer(cells.words, cells.types)
     model = make_model(tokenizer, seed)
     figures = train(model, ExampleStream(cells, trained_on, tokenizer, seed), recipe)
     save(model, tokenizer, cells.ids[heldout], outdir)

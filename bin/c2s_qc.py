@@ -26,6 +26,7 @@ BASES = {"e": "e", "2": 2, "10": 10}
 @click.option("--skip-qc/--no-skip-qc", default=False, help="Drop nothing.")
 @click.option("--input-kind", type=click.Choice(["cells", "bulk"]), default="cells")
 @click.option("--pseudobulk", help="Columns of obs: sum the counts of cells by them.")
+@click.option("--split", metavar="JSON", help="For training: c2sflow.splits.Rule.asdict().")
 @click.option("--outdir", default=".", help="Gets <id>.h5ad and <id>.qc.json.")
 def main(
     h5ad,
@@ -39,10 +40,12 @@ def main(
     extra,
     input_kind,
     pseudobulk,
+    split,
     outdir,
     **limits,
 ):
     """Parse, call the library, write."""
+    import json
     import warnings
     from pathlib import Path
 
@@ -55,6 +58,7 @@ def main(
     from c2sflow.pseudobulk import run_pseudobulk
     from c2sflow.pseudobulk_groups import read_columns
     from c2sflow.qc import Filters, run_qc
+    from c2sflow.splits import Rule
     from c2sflow.states import State
 
     target = Path(outdir) / f"{name}.h5ad"
@@ -71,6 +75,7 @@ def main(
             limits["min_genes"], limits["min_cells"], limits["max_pct_mt"], limits["skip_qc"]
         ),
         kind=input_kind,
+        split=Rule(**json.loads(split)) if split else None,
     )
     if pseudobulk and input_kind == "cells":
         summed = run_pseudobulk(target, target, read_columns(pseudobulk))

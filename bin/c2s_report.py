@@ -17,6 +17,7 @@ FILE = click.Path(exists=True, dir_okay=False)
 @click.option("--generated-summary", type=FILE, help="generation/summary.tsv of MERGE, if any.")
 @click.option("--effects-dir", type=FOLDER, help="perturbation_effects.tsv and more of EFFECTS.")
 @click.option("--evaluation-dir", type=FOLDER, help="Tables and notes.json of EVALUATE.")
+@click.option("--training-dir", type=FOLDER, help="finetune.json and loss.tsv of FINETUNE.")
 @click.option("--qc-dir", required=True, type=FOLDER, help="<id>.qc.json.")
 @click.option("--sentences-dir", required=True, type=FOLDER, help="<id>.sentences.json.")
 @click.option(

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Print the versions of Python and of the packages named, as lines of YAML: every step's last words."""
+"""Print the versions of Python and of the packages named, as lines of YAML."""
 
 import platform
 import sys

@@ -58,3 +58,9 @@ def code(String step) {
 def engine(cpus) {
     "export OMP_NUM_THREADS=${cpus} MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296"
 }
+
+// Options of a local container that has to write to this folder, too; '' where there is none.
+def mounted(folder) {
+    def option = workflow.containerEngine in ['docker', 'podman'] ? '--volume' : '--bind'
+    workflow.containerEngine && folder ? "${option} ${quote("${folder}:${folder}")}" : ''
+}

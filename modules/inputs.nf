@@ -101,8 +101,64 @@ def modelFiles(Path folder) {
 }
 
 // The files of the model folder that --model names, or an empty list if it names none (but a
-// Hugging Face id). A folder that holds no model is handed on as it is, for VALIDATE to report.
-def findModel(model) {
+// Hugging Face id). An adapter's files come with those of its base, if that is here: what is still
+// to be fetched, toFetch() says. A folder that holds no model is handed on as it is, for VALIDATE to
+// report.
+def findModel(model, base_model = null) {
     def folder = findFile(model == 'demo' ? "${projectDir}/assets/demo_model" : model)
-    folder && folder.isDirectory() ? (modelFiles(folder) ?: [stageable(folder)]) : []
+    if (!folder || !folder.isDirectory()) {
+        return []
+    }
+    def files = modelFiles(folder) ?: [stageable(folder)]
+    def base = withoutBase(files) ? findModel(baseOf(files, base_model).model) : []
+    withoutBase(files) ? besideBase(files, base.any { path -> path.name == 'adapter_config.json' } ? [] : base) : files
+}
+
+// Whether these are the files of an adapter, and not of its base.
+def withoutBase(List<Path> files) {
+    def weights = files.findAll { path -> path.name.endsWith('.safetensors') && path.name != 'adapter_model.safetensors' }
+    !weights && files.any { path -> path.name == 'adapter_config.json' }
+}
+
+// The base of an adapter, as named, or as the adapter says.
+def baseOf(List<Path> files, base_model) {
+    def said = [:]
+    try {
+        said = new groovy.json.JsonSlurperClassic().parseText(files.find { path -> path.name == 'adapter_config.json' }.text)
+    }
+    catch (Exception _error) {
+        // VALIDATE says that it cannot be read
+    }
+    [model: base_model ?: said.base_model_name_or_path, model_revision: base_model ? 'main' : said.revision ?: 'main']
+}
+
+// What a task needs of an adapter, and of its base.
+def besideBase(adapter, base) {
+    def files = [adapter].flatten()
+    files.any { path -> path.name == 'adapter_config.json' }
+        ? files.findAll { path -> path.name.startsWith('adapter_') } + base
+        : files.findAll { path -> path.name ==~ /.*\.(safetensors|json|jinja|model)/ }
+}
+
+// What a result calls its base, if that lies in a folder of the user's: else the fetched files say it.
+def baseId(model, List<Path> files) {
+    def known = !files || files.any { path -> path.name == 'c2s_source.json' }
+    known ? null : "${findFile(model == 'demo' ? "${projectDir}/assets/demo_model" : model).toRealPath()}"
+}
+
+// What FETCH has to fetch: [:] for the model itself, the id and revision of an adapter's base, or null
+// if everything is here.
+def toFetch(List<Path> files, base_model) {
+    files ? (withoutBase(files) ? baseOf(files, base_model) : null) : [:]
+}
+
+// A folder that outlives tasks and that they all write to: as named, or in the work directory. ''
+// where they see no file system in common.
+def folderForTasks(name, String own) {
+    def folder = name ? file("${name}", glob: false) : workDir.resolve(own)
+    if (workDir.fileSystem != java.nio.file.FileSystems.default || folder.fileSystem != workDir.fileSystem) {
+        return ''
+    }
+    folder.mkdirs()
+    return "${folder.toRealPath()}"
 }

@@ -32,14 +32,23 @@ def stepOptions(Map groups) {
     def per_sample = ['organism', 'input_state', 'gene_symbols', 'input_kind']
     def scoring = groups.evaluation.findAll { name, _value -> !(name in ['evaluate', 'text_encoder']) }
     scoring.measured_column = scoring.measured_column ?: groups.perturbation.perturbation_column
+    def planning = groups.perturbation.subMap(drawing + sizing)
+    if (groups.finetuning.finetune) {
+        // A model is scored on what it was not trained on.
+        scoring.training_cells = either(scoring.training_cells, 'c2s_split != "test"')
+        planning.control = both(planning.control, 'c2s_split == "test"')
+    }
     def seed = groups.sentences.subMap(['seed'])
     def embedding = groups.embedding.findAll { name, _value -> !(name in ['attention_maps', 'dataset_context']) }
     def saying = ['valid_genes_only', 'no_repeats', 'gene_vocabulary', 'max_new_tokens', 'temperature', 'top_p']
     def engine = groups.model.findAll { name, _value -> !(name in origin + ['model_cache']) }
     [
         model: groups.model.subMap(origin),
-        qc: groups.qc.findAll { name, _value -> !(name in per_sample) },
+        described: [model: modelName(groups)],
+        qc: groups.qc.findAll { name, _value -> !(name in per_sample) } + (groups.split ? [split: toJson(groups.split)] : [:]),
         sentences: groups.sentences,
+        finetune: training(groups) + [perturbation_column: scoring.measured_column] + groups.model.subMap(['device', 'dtype', 'max_batch_tokens']) + seed,
+        n_processes: groups.model.device == 'cpu' ? 1 : groups.resources.gpus_per_task,
         embed: embedding + engine,
         choose: groups.embedding.subMap(['attention_maps']) + groups.report.subMap(['label_column']) + seed,
         annotating: groups.annotation.annotate,
@@ -48,7 +57,7 @@ def stepOptions(Map groups) {
         generate: groups.generation.findAll { name, _value -> name != 'tasks' } + groups.annotation.subMap(['cell_types']) +
             groups.sentences.subMap(['shard_size']) + groups.perturbation.subMap(saying) + embedding + engine + seed,
         attention: embedding.findAll { name, _value -> name != 'pooling' } + engine,
-        plan: groups.perturbation.subMap(drawing + sizing) + seed,
+        plan: planning + seed,
         perturb: groups.perturbation.subMap(predicting) + embedding + engine + seed,
         effects: groups.perturbation.subMap(screening) + seed,
         evaluating: groups.evaluation.evaluate,
@@ -62,6 +71,35 @@ def stepOptions(Map groups) {
 // The name of a task of GENERATE: as in c2sflow.generation_plan.
 def taskName(task) {
     "generated.${"${task}".padLeft(5, '0')}".toString()
+}
+
+// Two queries on obs as one; either may be missing.
+def either(query, other) {
+    query ? "(${query}) or ${other}" : other
+}
+
+def both(query, other) {
+    query ? "(${query}) and ${other}" : other
+}
+
+// What FINETUNE is told of the task, under the names of its script.
+def training(Map groups) {
+    def renamed = [finetune: 'tasks', finetune_method: 'method', finetune_batch_tokens: 'batch_tokens']
+    def of_others = ['split_by', 'split_column', 'held_out', 'validation', 'checkpoint_dir']
+    groups.finetuning
+        .findAll { name, _value -> !(name in of_others) }
+        .collectEntries { name, value -> [renamed[name] ?: name, value] } +
+        groups.report.subMap(['label_column']) +
+        groups.perturbation.subMap(['control', 'perturbation_prompt']) +
+        groups.annotation.subMap(['annotation_prompt']) +
+        groups.generation.subMap(['generation_prompt']) +
+        groups.embedding.subMap(['embedding_prompt'])
+}
+
+// What the results call their model.
+def modelName(Map groups) {
+    def method = groups.finetuning.finetune_method
+    groups.finetuning.finetune ? (method == 'scratch' ? 'scratch' : "${groups.model.model} + ${method}") : groups.model.model
 }
 
 // All files of a channel as one list, in an order that is the same in every run.

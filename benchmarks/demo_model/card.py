@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from c2sflow.prompts import EMBEDDING_PROMPT
 from c2sflow.provenance import write_beside
+from c2sflow.small_gemma import make_model
 from demo_model.cells import Cells, demo_cells, split
 from demo_model.evaluation import (
     Predictor,
@@ -22,7 +23,6 @@ from demo_model.evaluation import (
     type_scores,
 )
 from demo_model.tasks import TASKS
-from demo_model.training import make_model
 
 LOG = logging.getLogger(__name__)
 

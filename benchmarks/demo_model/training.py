@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from dataclasses import dataclass
 
 import torch
 from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedTokenizerFast
+from transformers import Gemma2ForCausalLM
 
+from c2sflow.optimizers import RATES, muon_and_adamw, rate_share
 from demo_model.tasks import Example, ExampleStream
 
 LOG = logging.getLogger(__name__)
 
 WARM_UP = 50
-MUON_LR, ADAM_LR = 0.02, 3e-3
+RATE = RATES["scratch"]
 EMA_DECAY = 0.99
 POOLED_WEIGHT = 0.3  # loss of the type classifier on the mean-pooled last layer
 MICRO_BATCH = 8
@@ -31,31 +31,6 @@ class Recipe:
     batch_size: int = 16
     pooled_weight: float = POOLED_WEIGHT
     seed: int = 0
-
-
-def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Gemma2ForCausalLM:
-    """Gemma-2 with all its traits, small, with random weights."""
-    torch.manual_seed(seed)
-    config = Gemma2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=160,
-        intermediate_size=448,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
-        query_pre_attn_scalar=32,
-        sliding_window=128,
-        attn_logit_softcapping=50.0,
-        final_logit_softcapping=30.0,
-        max_position_embeddings=8192,
-        tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    config._attn_implementation = "eager"  # sdpa would drop the soft-cap
-    return Gemma2ForCausalLM(config)
 
 
 class Trainee(torch.nn.Module):
@@ -96,20 +71,8 @@ class Trainee(torch.nn.Module):
 
 
 def _optimizers(trainee: Trainee) -> list[torch.optim.Optimizer]:
-    """Muon for the layers' matrices, AdamW for embeddings, norms and the classifier."""
-    matrices = [p for p in trainee.model.model.layers.parameters() if p.ndim == 2]
-    chosen = {id(p) for p in matrices}
-    others = [p for p in trainee.parameters() if id(p) not in chosen]
-    return [
-        torch.optim.Muon(matrices, lr=MUON_LR, weight_decay=0.05),
-        torch.optim.AdamW(others, lr=ADAM_LR, betas=(0.9, 0.98), weight_decay=0.01),
-    ]
-
-
-def _schedule(step: int, steps: int) -> float:
-    """Share of the learning rate: linear warm-up, cosine to 2 %."""
-    warm = min(1.0, (step + 1) / WARM_UP)
-    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+    """The library's; AdamW has the classifier too."""
+    return muon_and_adamw(trainee, trainee.model.model.layers, RATE)
 
 
 def train(model: Gemma2ForCausalLM, stream: ExampleStream, recipe: Recipe) -> dict[str, float]:
@@ -126,7 +89,7 @@ def train(model: Gemma2ForCausalLM, stream: ExampleStream, recipe: Recipe) -> di
     started, tokens = time.perf_counter(), 0
     for step in range(recipe.steps):
         for optimizer, rate in zip(optimizers, rates, strict=True):
-            optimizer.param_groups[0]["lr"] = rate * _schedule(step, recipe.steps)
+            optimizer.param_groups[0]["lr"] = rate * rate_share(step, recipe.steps, WARM_UP)
         examples = [stream.example() for _ in range(recipe.batch_size)]
         losses = _backward(trainee, examples, recipe.pooled_weight)
         torch.nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)

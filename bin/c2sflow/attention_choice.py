@@ -87,7 +87,7 @@ def disagreement(
     Three prompts, longer and shorter than the window, go through two layers with the heads, cap
     and scaling of `config` and logits as large as the cap, in the layout that `name` is used with.
     """
-    model = _small_model(config)
+    model = small_model(config)
     random = np.random.default_rng(0)
     prompts = [random.integers(3, 64, n).astype(np.int32) for n in (150, 70, 33)]
     expected = [
@@ -110,7 +110,8 @@ def disagreement(
     return (difference / scale) ** 0.5 if np.isfinite(difference) else np.inf
 
 
-def _small_model(config: PreTrainedConfig) -> PreTrainedModel:
+@torch.no_grad()
+def small_model(config: PreTrainedConfig) -> PreTrainedModel:
     """Random weights, eager, float32: a sliding and a full layer with the heads of `config`."""
     small = copy.deepcopy(config)
     small.update(

@@ -26,7 +26,7 @@ from c2sflow.answer_trust import answer_figures, novelty_figures
 from c2sflow.evaluation_tables import write_table
 from c2sflow.generation_quality import generation_figures
 from c2sflow.measured_perturbations import draw, find_measured, perturbation_figures
-from c2sflow.obs_queries import obsm_keys
+from c2sflow.obs_queries import obsm_keys, select_cells
 from c2sflow.provenance import write_json
 from c2sflow.reconstruction_quality import reconstruction_figures
 from c2sflow.resampling import Figure, figures_table
@@ -52,8 +52,8 @@ class Settings:
     control
         pandas query that picks control cells; those labelled as control are control cells too.
     training_cells
-        pandas query that picks the cells that the model was trained on: perturbations are not
-        compared with them.
+        pandas query that picks the cells that the model was trained on: cell types are not judged
+        by them, nor are perturbations compared with them.
     evaluation_cells
         At most so many cells are looked at for each purpose.
     seed
@@ -143,6 +143,10 @@ def _trust(cells: RunCells, answers: pd.DataFrame, settings: Settings) -> list[F
 def _accuracy(cells: RunCells, settings: Settings, notes: list[str]) -> dict[str, pd.DataFrame]:
     """Figures and confusion of the embeddings, of expression, and of what the model said."""
     labels, seed = cells.obs[settings.label_column], settings.seed
+    if settings.training_cells is not None:
+        trained = select_cells(cells.obs, settings.training_cells, "--training_cells")
+        notes.append(f"{trained.sum()} cells that the model was trained on are left out")
+        labels = labels.where(~trained)
     kept = frequent(labels)
     if labels[kept].nunique() < 2:
         notes.append(f"{settings.label_column}: fewer than two labels have 5 cells or more")

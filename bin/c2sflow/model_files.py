@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import struct
 from pathlib import Path
 
+from c2sflow import adapters
+from c2sflow.adapters import check_fit, has_adapter, read_adapter
 from c2sflow.errors import UserError
 from c2sflow.provenance import file_digest
+from c2sflow.safetensors_files import tensor_shapes
 
 # What a model needs to run, and nothing that can execute code: no pickle, no Python.
 PATTERNS = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "README.md")
@@ -23,7 +25,7 @@ def read_config(directory: str | Path) -> dict:
     ------
     UserError
         If the directory lacks a readable config, safetensors weights (all shards of them) or a
-        fast tokenizer.
+        fast tokenizer, or holds an adapter that does not belong to them.
     """
     config = _read_files(directory)
     if not any("ForCausalLM" in name for name in config.get("architectures") or []):
@@ -63,17 +65,27 @@ def _read_files(directory: str | Path) -> dict:
     for name in weight_files(directory):
         if not (directory / name).is_file():
             raise UserError(f"model {directory}: {name} is missing; fetch the model again")
-        _tensor_shapes(directory / name)
+        tensor_shapes(directory / name)
+    if has_adapter(directory):
+        read_adapter(directory)
+        check_fit(directory, weight_shapes(directory))
     return config
 
 
 def weight_files(directory: str | Path) -> list[str]:
-    """Names of the safetensors files that hold the weights, missing ones of an index included."""
+    """Names of the safetensors files that hold the weights, missing ones of an index included.
+
+    Those of an adapter are not among them.
+    """
     directory = Path(directory)
     index = directory / "model.safetensors.index.json"
     if index.is_file():
         return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    names = sorted(path.name for path in directory.glob("*.safetensors"))
+    names = base_weights(directory)
+    if not names and has_adapter(directory):
+        raise UserError(
+            f"model {directory}: an adapter without its base; name that with --base_model"
+        )
     if not names:
         raise UserError(
             f"model {directory}: no *.safetensors weights; pickled weights (.bin, .pt) are not "
@@ -83,28 +95,18 @@ def weight_files(directory: str | Path) -> list[str]:
     return names
 
 
-def _tensor_shapes(path: Path) -> list[list[int]]:
-    """Shapes of the tensors of a safetensors file, from its header alone."""
-    try:
-        with path.open("rb") as handle:
-            (size,) = struct.unpack("<Q", handle.read(8))
-            header = json.loads(handle.read(size))
-    except (struct.error, ValueError, MemoryError, OverflowError):
-        raise UserError(
-            f"model {path.parent}: {path.name} is no safetensors file, or truncated (a Git LFS "
-            "pointer?); fetch the model again"
-        ) from None
-    header.pop("__metadata__", None)
-    end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-    if path.stat().st_size != 8 + size + end:
-        raise UserError(f"model {path.parent}: {path.name} is truncated; fetch the model again")
-    return [entry["shape"] for entry in header.values()]
+def base_weights(directory: str | Path) -> list[str]:
+    """Names of the safetensors files of a directory, but for those of an adapter."""
+    names = sorted(path.name for path in Path(directory).glob("*.safetensors"))
+    return [name for name in names if name != adapters.WEIGHTS]
 
 
-def weight_shapes(directory: str | Path) -> list[list[int]]:
-    """Shapes of all tensors of a model directory, checked by `read_config`."""
-    directory = Path(directory)
-    return [shape for name in weight_files(directory) for shape in _tensor_shapes(directory / name)]
+def weight_shapes(directory: str | Path) -> dict[str, list[int]]:
+    """Name to shape of all tensors of a model directory; those of an adapter are none of it."""
+    shapes: dict[str, list[int]] = {}
+    for name in weight_files(directory):
+        shapes |= tensor_shapes(Path(directory) / name)
+    return shapes
 
 
 def describe_model(directory: str | Path, source: str) -> dict:
@@ -121,17 +123,23 @@ def describe_model(directory: str | Path, source: str) -> dict:
     -------
     id; revision and commit, empty unless `fetch_model` made the directory; digest (SHA-256 over
     the digests of config, tokenizer and weights); model_type, hidden_size, num_layers, context
-    (tokens), vocab_size and n_parameters.
+    (tokens), vocab_size and n_parameters. Of an adapter also adapter_rank, and of its base base,
+    revision and commit; the digest is over both.
     """
     directory = Path(directory)
     config = read_config(directory)
     names = ["config.json", "tokenizer.json", *weight_files(directory)]
-    digest = hashlib.sha256()
-    for name in names:
-        digest.update(f"{name} {file_digest(directory / name)}\n".encode())
     record = {"id": source, "revision": "", "commit": ""}
     if (directory / SOURCE).is_file():
         record |= json.loads((directory / SOURCE).read_text(encoding="utf-8"))
+    if has_adapter(directory):
+        names += [adapters.CONFIG, adapters.WEIGHTS]
+        adapter = read_adapter(directory)
+        base = record["id"] if record["commit"] else adapter.get("base_model_name_or_path") or ""
+        record |= {"id": source, "base": base, "adapter_rank": adapter["r"]}
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(f"{name} {file_digest(directory / name)}\n".encode())
     return record | {
         "digest": digest.hexdigest(),
         "model_type": config["model_type"],
@@ -139,7 +147,7 @@ def describe_model(directory: str | Path, source: str) -> dict:
         "num_layers": config["num_hidden_layers"],
         "context": config["max_position_embeddings"],
         "vocab_size": config["vocab_size"],
-        "n_parameters": sum(math.prod(shape) for shape in weight_shapes(directory)),
+        "n_parameters": sum(map(math.prod, weight_shapes(directory).values())),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -16,6 +17,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from c2sflow.adapted_models import apply_adapter, base_alone
+from c2sflow.adapters import has_adapter
 from c2sflow.attention_choice import choose_attention
 from c2sflow.batching import devices_of
 from c2sflow.errors import UserError
@@ -49,6 +52,8 @@ def load_model(
 ) -> PreTrainedModel:
     """Load a model from a local directory, from safetensors only, for inference.
 
+    An adapter in the directory is added to the weights; beside quantised ones it stays as it is.
+
     Parameters
     ----------
     head
@@ -74,21 +79,24 @@ def load_model(
     config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
     where = resolve_device(device)
     precision = resolve_dtype(dtype, where, config)
-    needed = weight_bytes(directory, precision, quantization, head)
+    adapted = has_adapter(directory)
+    needed = weight_bytes(directory, precision, quantization, head or adapted)
     device_map = place(needed, where, free_memory(where))
     chosen = choose_attention(attention, config, where, precision, head)
     try:
-        model = (AutoModelForCausalLM if head else AutoModel).from_pretrained(
-            directory,
-            config=config,
-            dtype=precision,
-            attn_implementation=chosen,
-            quantization_config=_quantization_config(quantization, precision),
-            device_map=device_map,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-        )
+        # An adapter names matrices as they are called in the model with its head.
+        with base_alone(directory) if adapted else nullcontext(directory) as files:
+            model = (AutoModelForCausalLM if head or adapted else AutoModel).from_pretrained(
+                files,
+                config=config,
+                dtype=precision,
+                attn_implementation=chosen,
+                quantization_config=_quantization_config(quantization, precision),
+                device_map=device_map,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+            )
     except torch.OutOfMemoryError:
         raise
     except (ValueError, ImportError, OSError, RuntimeError) as error:
@@ -101,6 +109,9 @@ def load_model(
             f"model {directory} does not fit into the memory of the GPUs as it is cut between "
             "them; use --quantization nf4, or more GPUs (--gpus_per_task)"
         )
+    if adapted:
+        model = apply_adapter(model, directory, merge=quantization == "none")
+        model = model if head else model.base_model
     if quantization == "nf4" and where.type == "cpu":
         _leave_odd_widths_unpacked(model)
     LOGGER.info(

@@ -79,6 +79,17 @@ def select_cells(obs: pd.DataFrame, query: str | None, where: str) -> np.ndarray
     return chosen.fillna(False).to_numpy(dtype=bool)
 
 
+def query_columns(query: str, where: str) -> list[str]:
+    """Columns of obs that a query names.
+
+    Raises
+    ------
+    UserError
+        If the query is malformed.
+    """
+    return list(_rewrite(query, f"{where} {query!r}")[1].values())
+
+
 def _listed(names: object, most: int = 12) -> str:
     names = [str(name) for name in names]
     return (", ".join(names[:most]) + (", …" if len(names) > most else "")) or "no column"

@@ -66,7 +66,7 @@ def _seconds_of_product(dtype: torch.dtype, config: PreTrainedConfig) -> float:
 
 def weight_bytes(directory: str | Path, dtype: torch.dtype, quantization: str, head: bool) -> int:
     """Memory of the weights; the vocabulary's matrix and the small ones are never quantised."""
-    shapes = weight_shapes(directory)
+    shapes = list(weight_shapes(directory).values())
     sizes = sorted((math.prod(shape) for shape in shapes), reverse=True)
     if quantization == "none":
         return sum(sizes) * dtype.itemsize

@@ -30,10 +30,14 @@ def is_control(labels: pd.Series) -> pd.Series:
     return labels.notna() & labels.astype(str).str.strip().str.lower().isin(CONTROL_LABELS)
 
 
+def is_labelled(labels: pd.Series) -> pd.Series:
+    """Which cells have a label, and not what files write for none."""
+    return labels.notna() & ~labels.astype(str).str.strip().isin(NO_LABELS)
+
+
 def is_perturbed(labels: pd.Series) -> pd.Series:
     """Which cells have a label that is not one of the `CONTROL_LABELS`."""
-    named = labels.notna() & ~labels.astype(str).str.strip().isin(NO_LABELS)
-    return named & ~is_control(labels)
+    return is_labelled(labels) & ~is_control(labels)
 
 
 def plan_predictions(

@@ -7,7 +7,7 @@ one after the other instead.
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -80,6 +80,8 @@ class PromptPool:
         The attention keeps its whole matrix.
     max_rows
         Most prompts of a batch.
+    fullness
+        Least length of a prompt beside a longer one, as a share of that: bounds the padding.
     """
 
     max_tokens: int
@@ -88,6 +90,7 @@ class PromptPool:
     multiple: int = 1
     quadratic: bool = False
     max_rows: int | None = None
+    fullness: float = 0.0
     n_tokens: int = 0
     _waiting: list[tuple[int, int]] = field(default_factory=list)  # (tokens, -row), ascending
     _input_ids: dict[int, np.ndarray] = field(default_factory=dict)
@@ -121,6 +124,9 @@ class PromptPool:
         if self.quadratic:
             most = min(most, QUADRATIC * self.max_tokens // longest**2)
         most = max(1, min(most, self.max_rows or most))
+        if self.fullness:
+            alike = bisect_left(self._waiting, (self.fullness * longest,))
+            most = min(most, len(self._waiting) - alike)
         taken = self._waiting[: -most - 1 : -1]
         del self._waiting[-len(taken) :]
         return [-row for _, row in taken]

@@ -17,6 +17,7 @@ from c2sflow.errors import UserError
 # only the steps with a model have.
 SOFTWARE = ("anndata", "numpy", "pandas", "scanpy", "scipy")
 MODEL_SOFTWARE = ("torch", "transformers", "tokenizers")
+TRAINING_SOFTWARE = (*MODEL_SOFTWARE, "peft", "accelerate", "bitsandbytes")
 
 
 @contextmanager

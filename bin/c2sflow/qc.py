@@ -27,6 +27,8 @@ from c2sflow.cells import DENSE_ROWS, CellData, RowWriter, append_dense, create_
 from c2sflow.errors import UserError
 from c2sflow.normalisation import LOG_BASE, linear_values, normalise
 from c2sflow.provenance import write_beside
+from c2sflow.splits import COLUMN as SPLIT
+from c2sflow.splits import Rule
 from c2sflow.states import State, are_counts, check_values
 from c2sflow.symbols import PER_CELL, cell_organisms, gene_symbols, is_mitochondrial
 
@@ -182,7 +184,12 @@ def _dropped(reason: np.ndarray) -> dict[str, int]:
 
 
 def _annotate(
-    data: CellData, found: Survey, sample: str, organism: str, extra: Mapping[str, str]
+    data: CellData,
+    found: Survey,
+    sample: str,
+    organism: str,
+    extra: Mapping[str, str],
+    split: Rule | None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """obs of the kept cells, and warnings about columns that had to give way."""
     obs, said = data.obs.copy(), []
@@ -196,6 +203,8 @@ def _annotate(
     for name, value in {**extra, "sample": sample}.items():
         obs[name] = pd.Categorical([value] * len(obs))
     obs["organism"] = pd.Categorical(names)
+    if split is not None:
+        obs[SPLIT] = pd.Categorical(split.apply(obs))
     return obs[found.cells], said
 
 
@@ -292,6 +301,7 @@ def run_qc(
     symbols_table: str | Path | None = None,
     extra: Mapping[str, str] | None = None,
     filters: Filters | None = None,
+    split: Rule | None = None,
     chunk_size: int | None = None,
     kind: str = "cells",
 ) -> dict:
@@ -318,6 +328,8 @@ def run_qc(
         More columns of obs, the same value for all cells.
     filters
         Thresholds; None for the defaults.
+    split
+        If a model is to be trained: which cells are for what, told in ``obs["c2s_split"]``.
     chunk_size
         Rows read at once; None bounds memory.
     kind
@@ -336,7 +348,7 @@ def run_qc(
             data.var = symbol_tables.with_symbols(data.var, table, data.label)
         symbols, symbol_counts = gene_symbols(data.var, symbols_column)
         found = survey(data, symbols, state, filters, chunk_size, TOP_GENES if bulk else None)
-        obs, said = _annotate(data, found, sample, organism, extra or {})
+        obs, said = _annotate(data, found, sample, organism, extra or {}, split)
         var = data.var.set_axis(symbols, axis=0).loc[found.genes]
         if symbols_column is not None:
             var["input_id"] = data.var_names[found.genes].to_numpy()
@@ -345,6 +357,8 @@ def run_qc(
     for line in said:
         LOGGER.warning("%s: %s", sample, line)
     figures = _summary(found, state) | ({"bulk_samples": bulk_table(obs)} if bulk else {})
+    if split is not None:
+        figures["splits"] = obs[SPLIT].value_counts().sort_index().to_dict()
     return {"sample": sample, "organism": organism, **figures, "warnings": said}
 
 

@@ -17,6 +17,7 @@ from c2sflow import (
     report_annotation,
     report_effects,
     report_evaluation,
+    report_finetuning,
     report_generation,
     report_overview,
     report_results,
@@ -35,6 +36,7 @@ CHAPTERS = {
     "Samples": report_sections.samples,
     "Quality control": report_sections.quality,
     "Cell sentences": report_sections.sentences,
+    "Fine-tuning": report_finetuning.finetuning,
     "Embedding": report_results.embedding,
     "Cell types": report_annotation.annotation,
     "Attention": report_results.attention,
@@ -81,6 +83,7 @@ def write_report(
     attention_pairs: Path | None = None,
     effects_dir: Path | None = None,
     evaluation_dir: Path | None = None,
+    training_dir: Path | None = None,
     label_column: str | None = None,
     generated_summary: Path | None = None,
 ) -> None:
@@ -99,6 +102,8 @@ def write_report(
         Tables and effects.json of EFFECTS, if there are predictions.
     evaluation_dir
         Tables and notes.json of EVALUATE, if it ran.
+    training_dir
+        finetune.json and loss.tsv of FINETUNE, if it ran.
     multiqc_config
         Configuration of MultiQC.
     outdir
@@ -116,7 +121,7 @@ def write_report(
     run = read_run(
         h5ad, qc_dir, sentences_dir, stats_dir,
         perturbed, perturbation_summary, attention_pairs, effects_dir, evaluation_dir,
-        label_column, generated_summary,
+        training_dir, label_column, generated_summary,
     )  # fmt: skip
     page = _render(run, multiqc_config)
     with write_beside(outdir / "report.html") as partial:

@@ -29,16 +29,23 @@ def annotation(run: Run) -> list[Section]:
     said = run.types[run.types["said"].notna()]
     if said.empty:
         return [Section("", content="<p>No cell has a cell type.</p>")]
-    sections = [_types(run, said), _surety(said)]
-    if "label" in said and said["label"].notna().any():
-        sections.append(_confusion(said[said["label"].notna()], run.label_column))
+    judged = _held_out(said)
+    sections = [_types(run, said), _surety(judged)]
+    if "label" in said and judged["label"].notna().any():
+        sections.append(_confusion(judged[judged["label"].notna()], run.label_column))
     return sections
+
+
+def _held_out(types: pd.DataFrame) -> pd.DataFrame:
+    """Without the cells that this run trained the model on."""
+    return types[~types["trained"]] if "trained" in types else types
 
 
 def agreement(types: pd.DataFrame | None) -> float | None:
     """Share of the labelled cells whose label the model says; None if there are no labels."""
     if types is None or "label" not in types:
         return None
+    types = _held_out(types)
     both = types[types["label"].notna() & types["said"].notna()]
     if both.empty or not set(both["label"]) & set(both["said"]):
         return None
@@ -124,7 +131,12 @@ def _confusion(said: pd.DataFrame, column: str | None) -> Section:
         balanced = per_label[per_label.index.isin(set(said["said"]))].mean()
         text += (
             f"{same:.0%} of {len(said):,} cells agree; {balanced:.0%} on average over the labels "
-            "that are said at all. Cells that the model has seen in its training are no test of it."
+            "that are said at all. "
+        )
+        text += (
+            "Cells that this run trained the model on are left out."
+            if "trained" in said
+            else "Cells that the model has seen in its training are no test of it."
         )
     if n_types > MOST_TYPES:
         text += f" Shown: the {MOST_TYPES} largest."

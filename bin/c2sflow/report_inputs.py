@@ -12,6 +12,8 @@ from anndata.io import read_elem
 from c2sflow.evaluation_tables import read_evaluation
 from c2sflow.provenance import read_json
 from c2sflow.report_map import CellMap, read_map
+from c2sflow.splits import COLUMN as SPLIT
+from c2sflow.splits import TEST
 
 # Columns of text in tables of perturbations.
 TEXT = ("condition", "perturbation", "dose", "time", "sample", "gene", "gene_set", "context")
@@ -38,7 +40,7 @@ class Run:
         The cells' map.
     types
         With annotations, for every cell: said (cell type) and probability and, if there is a label
-        column, label; text, or None where there is none.
+        column, label; text, or None where there is none. If this run trained the model, trained.
     label_column
         Column of obs with labels.
     said
@@ -51,6 +53,8 @@ class Run:
         Tables of EFFECTS, and what is to be known of them.
     evaluation, evaluation_notes
         The same of EVALUATE, by name.
+    training, losses
+        Content of finetune.json and loss.tsv, if this run trained the model.
     """
 
     qc: list[dict]
@@ -72,6 +76,14 @@ class Run:
     evaluation_notes: dict[str, list[str]] = field(default_factory=dict)
     generate: list[dict] = field(default_factory=list)
     generated: pd.DataFrame | None = None
+    training: dict | None = None
+    losses: pd.DataFrame | None = None
+
+    @property
+    def records(self) -> list[dict]:
+        """What the steps say of samples and shards, their warnings among it."""
+        trained = [{**self.training, "sample": "fine-tuning"}] if self.training else []
+        return [*self.qc, *trained, *self.embed, *self.annotate, *self.perturb, *self.generate]
 
 
 def read_run(
@@ -84,6 +96,7 @@ def read_run(
     attention_pairs: Path | None = None,
     effects_dir: Path | None = None,
     evaluation_dir: Path | None = None,
+    training_dir: Path | None = None,
     label_column: str | None = None,
     generated_summary: Path | None = None,
 ) -> Run:
@@ -92,7 +105,7 @@ def read_run(
     with h5py.File(h5ad) as file:
         provenance = read_elem(file["uns/c2s"])
         cells = read_map(file, columns, COLOURS)
-        types = _cell_types(file, label_column)
+        types = _cell_types(file, label_column, training_dir is not None)
     return Run(
         qc=_read_all(qc_dir, "*.qc.json"),
         sentences=_read_all(sentences_dir, "*.sentences.json"),
@@ -111,11 +124,13 @@ def read_run(
         evaluation_notes=read_json(evaluation_dir / "notes.json") if evaluation_dir else {},
         generate=_read_all(stats_dir, "*.generate.json"),
         generated=_read_table(generated_summary) if generated_summary else None,
+        training=read_json(training_dir / "finetune.json") if training_dir else None,
+        losses=pd.read_csv(training_dir / "loss.tsv", sep="\t") if training_dir else None,
     )
 
 
-def _cell_types(file: h5py.File, label_column: str | None) -> pd.DataFrame | None:
-    """What the model says of every cell, and what the cells' labels say."""
+def _cell_types(file: h5py.File, label_column: str | None, trained: bool) -> pd.DataFrame | None:
+    """What the model says of every cell, what the labels say, and whether it was trained on it."""
     obs = file["obs"]
     if "c2s_cell_type" not in obs:
         return None
@@ -125,6 +140,8 @@ def _cell_types(file: h5py.File, label_column: str | None) -> pd.DataFrame | Non
     for name in table.columns.difference(["probability"]):
         texts = table[name].astype(object)
         table[name] = texts.astype(str).where(texts.notna(), None)
+    if trained:
+        table["trained"] = pd.Series(read_elem(obs[SPLIT])).astype(str) != TEST
     return table
 
 

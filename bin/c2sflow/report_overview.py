@@ -56,11 +56,11 @@ def _graded(value: float, good: float, look: float) -> str:
 
 def _findings(run: Run) -> Iterator[Finding]:
     yield from _cells(run)
+    yield from _training(run)
     yield from _embedding(run)
     yield from _types(run)
     yield from _predictions(run)
-    records = (*run.qc, *run.embed, *run.annotate, *run.perturb, *run.generate)
-    n_warnings = len({text for record in records for text in record["warnings"]})
+    n_warnings = len({text for record in run.records for text in record["warnings"]})
     meaning = "Read them first: just below." if n_warnings else "Every step went as expected."
     yield Finding(
         f"{n_warnings}", "warnings", LOOK if n_warnings else GOOD,
@@ -86,6 +86,17 @@ def _cells(run: Run) -> Iterator[Finding]:
         mean = words / total(lengths, "n_cells")
         meaning = "in its sentence, on average: what the model reads of it."
         yield Finding(f"{mean:,.0f}", "genes a cell", PLAIN, meaning, "cell-sentences")
+
+
+def _training(run: Run) -> Iterator[Finding]:
+    if run.training is None or run.training["validation_loss"] is None:
+        return
+    before, after = run.training["first_validation_loss"], run.training["validation_loss"]
+    state = GOOD if after < before else POOR
+    meaning = (
+        f"on cells not trained on, after {run.training['best_step']:,} steps; {before:.3f} before."
+    )
+    yield Finding(f"{after:.3f}", "validation loss", state, meaning, "fine-tuning")
 
 
 def _embedding(run: Run) -> Iterator[Finding]:
@@ -115,7 +126,8 @@ def _types(run: Run) -> Iterator[Finding]:
         return
     same = agreement(run.types)
     if same is not None:
-        meaning = f"of the cells are called by the model as in {safe(run.label_column)}."
+        which = "cells that were held out" if run.training else "cells"
+        meaning = f"of the {which} are called by the model as in {safe(run.label_column)}."
         yield Finding(
             f"{same:.0%}", "cell types as labelled", _graded(same, 0.7, 0.4), meaning, "cell-types"
         )

@@ -94,6 +94,25 @@ def line_plot(anchor: str, title: str, axis: str, lines: list[linegraph.Series])
     return linegraph.LinePlot.create([lines], config, Anchor(anchor), names)
 
 
+def curve_plot(
+    anchor: str,
+    title: str,
+    axes: tuple[str, str],
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+) -> object:
+    """A line through the points of each curve."""
+    config = linegraph.LinePlotConfig(
+        id=anchor, title=title, xlab=axes[0], ylab=axes[1], tt_label="%{x:,.0f}: %{y:.3f}",
+        series_label=False, showlegend=True,
+    )  # fmt: skip
+    lines = [
+        linegraph.Series(name=safe(name), pairs=[(x, round(y, 4)) for x, y in pairs], color=color)
+        for (name, pairs), color in zip(curves.items(), colors(len(curves)), strict=True)
+    ]
+    names = [line.name for line in lines]
+    return linegraph.LinePlot.create([lines], config, Anchor(anchor), names)
+
+
 def point_plot(
     anchor: str, title: str, axes: tuple[str, str], points: np.ndarray, groups: pd.DataFrame
 ) -> object:

@@ -60,7 +60,7 @@ METRICS = {
 def warnings(run: Run) -> list[Section]:
     """What went otherwise than expected, added up over the shards of a sample."""
     said: Counter[tuple[str, str]] = Counter()
-    for record in (*run.qc, *run.embed, *run.annotate, *run.perturb, *run.generate):
+    for record in run.records:
         for text in record["warnings"]:
             number, rest = re.fullmatch(r"(\d*) ?(.*)", text, re.DOTALL).groups()
             said[record["sample"], rest] += int(number or 0)
@@ -80,6 +80,7 @@ def provenance(run: Run) -> list[Section]:
     model, pipeline = made["model"], made["pipeline"]
     facts = {
         "Model": model["id"],
+        **({"Base of the adapter": model["base"]} if "base" in model else {}),
         "Model revision": model["commit"] or model["revision"] or "local files",
         "Digest of the weights": model["digest"],
         "Architecture": f"{model['model_type']}, {model['num_layers']} layers, "
@@ -90,12 +91,12 @@ def provenance(run: Run) -> list[Section]:
         "Workflow revision": pipeline.get("revision") or "unknown",
     }
     parameters = {k: v for k, v in made["parameters"].items() if v != "" and k != "model"}
-    content = _facts(facts) + "".join(
+    content = facts_table(facts) + "".join(
         f'<details class="c2s-details"><summary>{title}</summary>{table}</details>'
         for title, table in (
-            (f"{len(parameters)} parameters", _facts(parameters)),
+            (f"{len(parameters)} parameters", facts_table(parameters)),
             (f"{len(made['prompts'])} prompts", _prompts(made["prompts"])),
-            ("Versions of the software", _facts(made["software"])),
+            ("Versions of the software", facts_table(made["software"])),
         )
     )
     text = (
@@ -105,7 +106,8 @@ def provenance(run: Run) -> list[Section]:
     return [Section("", text, content=content)]
 
 
-def _facts(facts: Mapping[str, object]) -> str:
+def facts_table(facts: Mapping[str, object]) -> str:
+    """Names and values, in two columns."""
     rows = "".join(
         f'<tr><th class="text-nowrap">{safe(name)}</th>'
         f'<td class="text-break">{_one_line(value)}</td></tr>'

@@ -29,9 +29,10 @@ from c2sflow.reconstruction import RankFit
 LOGGER = logging.getLogger(__name__)
 
 # Where a run puts its files says nothing of its result: two runs of one input are identical.
-NOT_OF_THE_RESULT = ("input_output", "resources", "cluster", "report", "generic")
+NOT_OF_THE_RESULT = ("input_output", "resources", "cluster", "report", "generic", "split")
 # Nor do these change the cells: what is fetched, allowed, or made of the predictions.
 NOT_OF_THE_CELLS = ("model_cache", "max_predictions", "gene_sets", "context", "tasks")
+NOT_OF_THE_CELLS += ("checkpoint_dir",)
 
 
 def provenance(
@@ -48,6 +49,7 @@ def provenance(
         name: "" if value is None else value
         for group, values in options.items()
         if group not in NOT_OF_THE_RESULT
+        if group != "finetuning" or values["finetune"]
         for name, value in values.items()
         if name not in NOT_OF_THE_CELLS
     }

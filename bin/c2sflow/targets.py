@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import ceil
 
 import numpy as np
 import pandas as pd
@@ -187,6 +188,10 @@ class Targets:
         else:
             counts = ((count, max_cells) for count in self.labelled.values())
         return sum(min(count, most or count) for count, most in counts)
+
+    def hold_out(self, share: float) -> None:
+        """Only this share of the control cells is predicted, about."""
+        self.chosen = Counter({query: ceil(n * share) for query, n in self.chosen.items()})
 
     def check(self, faults: Faults) -> None:
         """Faults that only all samples together show."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from c2sflow.adapters import has_adapter, read_adapter
 from c2sflow.anndata_io import open_anndata
 from c2sflow.bulk import BULK_COUNTS, BULK_SAMPLES, TABLES, input_kind
 from c2sflow.cell_types import read_cell_types
@@ -19,7 +20,7 @@ from c2sflow.errors import UserError
 from c2sflow.faults import Faults
 from c2sflow.gene_sets import read_gene_sets
 from c2sflow.generation_plan import GenerationPlan
-from c2sflow.model_files import read_config, read_encoder
+from c2sflow.model_files import base_weights, read_config, read_encoder
 from c2sflow.parameters import check_parameters
 from c2sflow.perturbations import read_perturbations
 from c2sflow.prompts import (
@@ -46,6 +47,7 @@ from c2sflow.symbols import (
     is_identifier,
 )
 from c2sflow.targets import Targets, some_columns
+from c2sflow.training_checks import Training, training_of
 from c2sflow.vocabulary import read_vocabulary
 
 LOGGER = logging.getLogger(__name__)
@@ -103,16 +105,18 @@ def validate_run(
         faults.append("--num_samples: greedy answers are all the same; give --temperature above 0")
     if flat["top_p"] != 1 and not flat["temperature"]:
         faults.append("--top_p: only sampled answers have it; give --temperature above 0")
-    targets = _targets(flat, staged, faults)
+    predicts = bool(flat["perturbations"] or flat["perturbation_column"])
+    training = training_of(flat, predicts, faults)
+    targets = _targets(flat, staged, training, faults)
     _check_attention(flat, faults)
     _check_generation(flat, targets, faults)
     labels = _cell_types(flat, staged, faults)
     _check_encoder(flat["text_encoder"], staged.text_encoder_dir, faults)
-    log = _check_model(str(flat["model"]), staged.model_dir, faults)
+    log = _check_model(flat, staged.model_dir, faults)
     samples = []
     for number, row, path, name in _rows(flat, staged, input_schema, faults):
         with faults.collect():
-            sample, said = _inspect(row, path, flat, targets, faults)
+            sample, said = _inspect(row, path, flat, targets, training, faults)
             samples.append({"id": name, "input": number, **sample})
             log += said
     _name_kinds(samples, bool(flat["pseudobulk"]))
@@ -121,6 +125,9 @@ def validate_run(
         targets.check(faults)
         log += targets.check_gene_sets(faults)
         targets.check_vocabulary(faults)
+        if training:
+            log += training.check(faults)
+            targets.hold_out(training.held_out)
         if not wrong:
             _check_size(flat, targets, plan, faults)
     faults.stop_if_any()
@@ -131,6 +138,8 @@ def validate_run(
     options["annotation"]["cell_types"] = "\n".join(labels) or None
     if plan:
         options["generation"] |= {"organisms": "\n".join(plan.organisms), "tasks": plan.n_tasks}
+    if training:
+        options["split"] = training.rule.asdict()
     # Where a file lay is nothing of the result.
     for name in ("perturbations", "gene_sets", "gene_vocabulary"):
         if file := getattr(staged, f"{name}_file"):
@@ -142,7 +151,7 @@ def validate_run(
     return options, samples
 
 
-def _targets(flat: Mapping, staged: Staged, faults: Faults) -> Targets:
+def _targets(flat: Mapping, staged: Staged, training: Training | None, faults: Faults) -> Targets:
     targets = Targets(
         wanted=bool(flat["perturbations"] or flat["perturbation_column"]),
         label_column=flat["label_column"],
@@ -154,10 +163,11 @@ def _targets(flat: Mapping, staged: Staged, faults: Faults) -> Targets:
     _read_tables(targets, flat, staged, faults)
     needed = {"cell_sentence"}
     prompts = {"embedding_prompt": (EMBEDDING_PROMPT, needed, staged.embedding_prompt_file)}
-    if flat["annotate"]:
+    tasks = training.tasks if training else {}
+    if flat["annotate"] or "cell_type" in tasks:
         file = staged.annotation_prompt_file
         prompts["annotation_prompt"] = (ANNOTATION_PROMPT, needed, file)
-    if targets.wanted:
+    if targets.wanted or {"perturbation", "conversion"} & set(tasks):
         needed = {"cell_sentence", "perturbation"}
         file = staged.perturbation_prompt_file
         prompts["perturbation_prompt"] = (PERTURBATION_PROMPT, needed, file)
@@ -167,11 +177,12 @@ def _targets(flat: Mapping, staged: Staged, faults: Faults) -> Targets:
             prompt = str(file) if file else flat[name]
             targets.prompts[name] = load_template(prompt, default, fields)
             targets.prompts[name] = with_context(targets.prompts[name], context)
-    if flat["generate"]:
+    if flat["generate"] or "generation" in tasks:
         with faults.collect("--generation_prompt: "):
             file = staged.generation_prompt_file
             prompt = str(file) if file else flat["generation_prompt"]
-            template = generation_template(prompt, bool(flat["cell_types"]), context)
+            types = flat["cell_types"] if flat["generate"] else flat["label_column"]
+            template = generation_template(prompt, bool(types), context)
             targets.prompts["generation_prompt"] = template
     targets.check_prompt(faults)
     return targets
@@ -290,23 +301,48 @@ def _cell_types(flat: Mapping, staged: Staged, faults: Faults) -> list[str]:
     return []
 
 
-def _check_model(model: str, directory: Path | None, faults: Faults) -> list[str]:
+def _check_model(flat: Mapping, directory: Path | None, faults: Faults) -> list[str]:
     """Check a local model; a Hugging Face id is only looked at. Lines for the log."""
+    model, base, said = str(flat["model"]), flat["base_model"], []
+    if flat["finetune"] and flat["finetune_method"] == "scratch":
+        return []
+    adapted = directory is not None and has_adapter(directory)
+    if base is not None and not adapted:
+        said.append(f"--base_model {base}: no effect, for --model {model} is no adapter")
     if directory is None:
         if model == "demo" or not HUB_ID.fullmatch(model):
             faults.append(
                 f"--model {model}: no such directory, and no Hugging Face id (such as "
                 "vandijklab/C2S-Scale-Gemma-2-2B)"
             )
-        return []
+        return said
+    if flat["finetune"] and adapted:
+        faults.append(
+            f"--model {model}: an adapter, and --finetune begins with a whole model; "
+            "--merge_adapter writes one"
+        )
     try:
+        if adapted and not base_weights(directory):
+            _check_base(base or read_adapter(directory).get("base_model_name_or_path"))
+            return said
         config = read_config(directory)
     except UserError as error:
         faults.append(str(error).replace(f"model {directory}:", f"--model {model}:"))
-        return []
+        return said
     if config.get("model_type") != "gemma2":
-        return [f"model {model}: a {config.get('model_type')} model; c2sflow is made for Gemma-2"]
-    return []
+        said.append(
+            f"model {model}: a {config.get('model_type')} model; c2sflow is made for Gemma-2"
+        )
+    return said
+
+
+def _check_base(base: object) -> None:
+    """Look at the base of an adapter, which is in no directory here."""
+    if not isinstance(base, str) or not HUB_ID.fullmatch(base):
+        raise UserError(
+            f"--base_model {base}: the base of the adapter is no directory here that holds a whole "
+            "model, and no Hugging Face id; name it"
+        )
 
 
 def _check_encoder(encoder: str | None, directory: Path | None, faults: Faults) -> None:
@@ -350,7 +386,12 @@ def _rows(
 
 
 def _inspect(
-    row: Row, path: Path, flat: Mapping, targets: Targets, faults: Faults
+    row: Row,
+    path: Path,
+    flat: Mapping,
+    targets: Targets,
+    training: Training | None,
+    faults: Faults,
 ) -> tuple[dict, list[str]]:
     """What a sample is, and lines for the log. Faults after opening it are collected."""
     names = ("organism", "gene_symbols", "input_kind")
@@ -397,6 +438,8 @@ def _inspect(
                 faults.append(f"{row.where}: --pseudobulk: no cell has a value in {columns}")
         targets.organisms |= set(obs["organism"].astype(str)) if organism else set()
         targets.look_at(obs, row.where, faults)
+        if training:
+            training.look_at(obs, row.where, faults)
         targets.look_at_obsm({} if columns else data.obsm(), row.where, faults)
         rows = "bulk samples" if kind == "bulk" else "cells"
         size = f"{data.n_obs} {rows} x {data.n_vars} genes"
@@ -486,19 +529,23 @@ def _plan(
         n_maps = min(n_cells, flat["attention_maps"])
         lines.append(f"plan: attention maps of at most {n_maps} cells")
     unused = []
+    if not flat["finetune"]:
+        unused.append((["split_column", "max_steps", "checkpoint_dir"], "without --finetune"))
     if generation:
         types = (
             f"{len(generation.cell_types)} cell types" if generation.cell_types[0] else "no type"
         )
         lines.append(f"plan: {generation.n_cells} cells to generate, of {types}")
-    else:
-        unused.append((["generation_prompt"], "without --generate"))
+    elif not flat["finetune"]:
+        unused.append((["generation_prompt"], "without --generate or --finetune"))
     if not flat["annotate"]:
-        unused.append((["annotation_prompt"], "without --annotate"))
+        if not flat["finetune"]:
+            unused.append((["annotation_prompt"], "without --annotate"))
         if not generation:
             unused.append((["cell_types"], "without --annotate or --generate"))
     if not flat["evaluate"]:
         names = ["measured_column", "training_cells", "evaluation_key"]
+        names = names[1:] if flat["finetune"] else names
         unused.append((names, "without --evaluate"))
     said = flat["annotate"] and flat["label_column"]
     predicted = targets.wanted and (flat["measured_column"] or flat["perturbation_column"])
@@ -519,8 +566,9 @@ def _plan(
         elif flat["context"] and len(targets.contexts) < 2:
             lines.append(f"--context {flat['context']}: one value only, nothing to compare")
     else:
-        names = ["control", "max_cells_per_perturbation", "perturbation_prompt"]
-        names += ["measured_column", "training_cells"] + ["gene_vocabulary"] * (not generation)
+        names = ["max_cells_per_perturbation"] + ["gene_vocabulary"] * (not generation)
+        if not flat["finetune"]:
+            names = ["control", *names, "perturbation_prompt", "measured_column", "training_cells"]
         unused.append(
             ([*names, "gene_sets", "context"], "without --perturbations or --perturbation_column")
         )

@@ -7,7 +7,7 @@ process MODEL {
 
     input:
     path model, stageAs: 'model/*'
-    val origin // [model: as given, model_revision: revision]
+    val origin // [model: as the results call it]
     val code
 
     output:

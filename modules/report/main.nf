@@ -13,6 +13,7 @@ process REPORT {
     tuple path(effects, stageAs: 'effects/*'), path(notes, stageAs: 'effects/*') // of EFFECTS, or []
     path evaluation, stageAs: 'evaluation/*' // tables and notes.json of EVALUATE, or []
     path generated, stageAs: 'generation/*' // table of MERGE, or []
+    path training, stageAs: 'training/*' // finetune.json and loss.tsv of FINETUNE, or []
     path multiqc_config
     val options
     val code
@@ -28,10 +29,11 @@ process REPORT {
     def changes = effects ? '--effects-dir=effects' : ''
     def made = generated ? '--generated-summary=generation/summary.tsv' : ''
     def scores = evaluation ? '--evaluation-dir=evaluation' : ''
+    def trained = training ? '--training-dir=training' : ''
     def attention = attention_pairs ? "--attention-pairs=${attention_pairs}" : ''
     """
     export OMP_NUM_THREADS=${task.cpus}
-    c2s_report.py --h5ad=c2s.h5ad ${predicted} ${changes} ${scores} ${attention} ${made} --qc-dir=qc --sentences-dir=sentences \\
+    c2s_report.py --h5ad=c2s.h5ad ${predicted} ${changes} ${scores} ${trained} ${attention} ${made} --qc-dir=qc --sentences-dir=sentences \\
         --stats-dir=stats --multiqc-config=${multiqc_config} ${cli(options)}
     """
 

@@ -97,3 +97,46 @@ def reference(random_model):
     return AutoModelForCausalLM.from_pretrained(
         random_model, dtype=torch.float32, attn_implementation="eager"
     ).eval()
+
+
+@pytest.fixture(scope="session")
+def training_data(pbmc, tmp_path_factory):
+    """Folder with shards/ (two, of 90 real cells) and sentences/, as FINETUNE gets them.
+
+    Labels are real; "IFN" was given to every second cell by hand, and a few have no label.
+    """
+    import json
+
+    import pandas as pd
+
+    from c2sflow.sentences import cell_sentences, gene_words
+
+    folder = tmp_path_factory.mktemp("training")
+    for name in ("shards", "sentences"):
+        (folder / name).mkdir()
+    words, cells = gene_words(pbmc.var_names), pbmc[:90]
+    made = [text for text, _ in cell_sentences(cells.X, cells.obs_names, words, max_genes=25)]
+    labels = cells.obs["bulk_labels"].astype(str).to_numpy(dtype=object)
+    labels[::20] = None
+    table = pd.DataFrame(
+        {
+            "cell_id": cells.obs_names,
+            "sample": "s",
+            "organism": "human",
+            "label": labels,
+            "treatment": ["control", "IFN"] * 45,
+            "c2s_split": (["train"] * 6 + ["validation"] * 2 + ["test"]) * 10,
+            "cell_sentence": made,
+            "n_genes": [len(text.split()) for text in made],
+        }
+    )
+    table[:50].to_parquet(folder / "shards" / "s.00000.parquet")
+    table[50:].to_parquet(folder / "shards" / "s.00001.parquet")
+    (folder / "sentences" / "s.sentences.json").write_text(json.dumps({"genes": list(words)}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def training_shards(training_data):
+    """Paths of the shards of `training_data`."""
+    return sorted((training_data / "shards").iterdir())

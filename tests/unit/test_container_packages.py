@@ -18,7 +18,7 @@ ALIASES = {
 }
 KINDS = ("cpu", "evaluate", "report", "gpu")
 PROVIDERS = packages_distributions()
-MODEL_PACKAGES = {"torch", "transformers", "accelerate", "bitsandbytes"}
+MODEL_PACKAGES = {"torch", "transformers", "accelerate", "bitsandbytes", "peft"}
 
 
 def pins(lock: Path) -> dict[str, str]:

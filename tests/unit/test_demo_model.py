@@ -18,7 +18,7 @@ sys.path.append(str(ROOT / "benchmarks"))
 from demo_model.cells import demo_cells, split  # noqa: E402
 from demo_model.evaluation import type_scores  # noqa: E402
 from demo_model.tasks import ExampleStream  # noqa: E402
-from demo_model.tokenizer import make_tokenizer  # noqa: E402
+from demo_model.tokenizer import demo_tokenizer  # noqa: E402
 
 from c2sflow.prompts import EMBEDDING_PROMPT  # noqa: E402
 
@@ -91,7 +91,7 @@ def test_each_demo_gene_is_one_token(cells):
 
 
 def test_tokenizer_is_what_the_script_makes(cells):
-    assert make_tokenizer(cells.words, cells.types).get_vocab() == TOKENIZER.get_vocab()
+    assert demo_tokenizer(cells.words, cells.types).get_vocab() == TOKENIZER.get_vocab()
 
 
 def test_heldout_list_is_the_split(cells):

@@ -26,6 +26,7 @@ from c2sflow.report import write_report
 from c2sflow.report_map import read_map, read_rows
 from c2sflow.report_plots import _point_groups, common_bins, histogram_line, safe
 from c2sflow.shards import write_shards
+from c2sflow.splits import Rule
 from c2sflow.states import State
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,7 +75,7 @@ def make_types(folder, shard, sample, rows):
     return path
 
 
-def make_sample(folder, name, number, n_cells, vectors, warnings, annotated=False):
+def make_sample(folder, name, number, n_cells, vectors, warnings, annotated=False, split=None):
     """QC's, SENTENCES' and EMBED's files of a sample in two shards."""
     data = cells(n_cells, seed=number)
     data.obs_names = [f"{number}_{cell}" for cell in data.obs_names]
@@ -84,8 +85,9 @@ def make_sample(folder, name, number, n_cells, vectors, warnings, annotated=Fals
     # Of 60 cells these drop some for each reason; of few cells none.
     filters = Filters(min_genes=15, min_cells=1, max_pct_mt=12, skip=n_cells < 60)
     figures = run_qc(
-        data, h5ad, sample=name, organism="human", state=State("counts", None), filters=filters
-    )
+        data, h5ad, sample=name, organism="human", state=State("counts", None), filters=filters,
+        split=split,
+    )  # fmt: skip
     write_json(folder / "qc" / f"{id_}.qc.json", {"id": id_, **figures})
     with open_anndata(h5ad) as kept:
         obs, step = kept.obs, -(-len(kept.obs) // 2)
@@ -217,6 +219,28 @@ def make_evaluation(folder):
     return folder / "evaluation"
 
 
+def make_training(folder):
+    """A record and a curve of two tasks; the second validation was the best."""
+    (folder / "training").mkdir()
+    record = {
+        "method": "lora", "tasks": {"cell_type": 0.75, "generation": 0.25},
+        "base": {"id": f"some/{EVIL}", "revision": "main", "commit": "cafe", "digest": "1"},
+        "options": {"lora_rank": 16, "max_steps": None}, "steps": 30, "best_step": 20,
+        "stopped": "patience", "tokens": 30_000, "seconds": 10.0, "tokens_per_second": 3000.0,
+        "n_parameters": 1_234_567, "n_trainable": 4_321, "validation_loss": 1.25,
+        "first_validation_loss": 3.5, "device": "cpu", "dtype": "float32", "attention": "eager",
+        "warnings": [f"12 of {EVIL}"],
+    }  # fmt: skip
+    write_json(folder / "training" / "finetune.json", record)
+    rows = [(0, 0, None, 3.5), (10, 10_000, 2.0, 1.5), (20, 20_000, 1.5, 1.25)]
+    rows.append((30, 30_000, 1.0, 1.75))
+    losses = pd.DataFrame(rows, columns=["step", "tokens", "train_loss", "validation_loss"])
+    losses["validation_cell_type"] = losses["validation_loss"] / 2
+    losses["validation_generation"] = losses["validation_loss"] * 2
+    losses.to_csv(folder / "training" / "loss.tsv", sep="\t", index=False)
+    return folder / "training"
+
+
 def blobs(obs):
     """Embeddings of two groups far apart, one for each label."""
     rng = np.random.default_rng(len(obs))
@@ -224,13 +248,14 @@ def blobs(obs):
 
 
 def make_run(
-    folder, names, n_cells=60, vectors=blobs, warnings=(), predicted=False, annotated=False
-):
+    folder, names, n_cells=60, vectors=blobs, warnings=(), predicted=False, annotated=False,
+    split=None,
+):  # fmt: skip
     """Options of `write_report` for a run of these samples."""
     for name in ("qc", "sentences", "stats"):
         (folder / name).mkdir()
     samples = [
-        make_sample(folder, name, number, n_cells, vectors, list(warnings), annotated)
+        make_sample(folder, name, number, n_cells, vectors, list(warnings), annotated, split)
         for number, name in enumerate(names)
     ]
     merge_samples(samples, folder / "c2s.h5ad", PROVENANCE)
@@ -371,6 +396,30 @@ def test_cell_types_and_their_agreement_are_told(full):
     chances = said.loc[said["c2s_cell_type"] == "T cell", "c2s_cell_type_probability"]
     assert f">{chances.median():.3f}<" in rows[0]
     assert f">{len(chances)}<" in rows[0]
+
+
+def test_training_is_told_and_only_held_out_cells_judge_it(tmp_path):
+    options = make_run(tmp_path, ["A", "B"], annotated=True, split=Rule(held_out=0.4))
+    write_report(**options, training_dir=make_training(tmp_path), label_column="label")
+    found = headings(tmp_path)
+    at = found.index("Fine-tuning")
+    assert found[at : at + 4] == ["Fine-tuning", "Recipe", "Loss", "Splits"]
+    text = body(tmp_path)
+    for fact in (
+        "cell_type 75%, generation 25%", "4,321 of 1,234,567", "those of step 20", "cafe",
+        "30, ended because the validation loss fell no more", "1.2500 (3.5000 before training)",
+        "</strong>: 12 of &lt;script&gt;",
+    ):  # fmt: skip
+        assert fact in text
+    assert EVIL not in (tmp_path / "report.html").read_text()
+    with h5py.File(tmp_path / "c2s.h5ad") as file:
+        obs = ad.io.read_elem(file["obs"])
+    judged = obs[obs["c2s_cell_type"].notna() & (obs["c2s_split"] == "test")]
+    same = (judged["c2s_cell_type"].astype(str) == judged["label"].astype(str)).mean()
+    assert f"{same:.0%} of {len(judged):,} cells agree" in text
+    states = {title: (state, figure) for state, figure, title in tiles(tmp_path)}
+    assert states["validation loss"] == ("good", "1.250")
+    assert states["cell types as labelled"][1] == f"{same:.0%}"
 
 
 def test_cells_without_a_label_are_left_out_of_the_agreement(full):

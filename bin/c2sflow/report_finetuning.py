@@ -1,0 +1,97 @@
+"""What the report says of the training of the model."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from c2sflow.report_inputs import Run
+from c2sflow.report_plots import PALETTE, Section, bar_plot, curve_plot, plain
+from c2sflow.report_sections import facts_table
+from c2sflow.splits import SPLITS, UNUSED
+
+STOPPED = {
+    "steps": "all steps were done",
+    "patience": "the validation loss fell no more (patience)",
+}
+MOST_POINTS = 400  # of a curve
+
+
+def finetuning(run: Run) -> list[Section]:
+    """The recipe, the curve of the loss, and which cells were for what."""
+    if run.training is None:
+        return []
+    return [_recipe(run.training), _curve(run.training, run.losses), _splits(run)]
+
+
+def _recipe(record: dict) -> Section:
+    base = record["base"] or {"id": "none: from scratch", "commit": ""}
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in record["tasks"].items())
+    facts = {
+        "Method": record["method"],
+        "Base": " ".join(filter(None, (base["id"], base.get("commit") or base.get("revision")))),
+        "Tasks": shares,
+        "Trained weights": f"{record['n_trainable']:,} of {record['n_parameters']:,}",
+        "Steps": f"{record['steps']:,}, ended because "
+        f"{STOPPED.get(record['stopped'], record['stopped'])}",
+        "Weights taken": f"those of step {record['best_step']:,}",
+        "Tokens": f"{record['tokens']:,}, {record['tokens_per_second']:,.0f} a second",
+        "Validation loss": _validated(record),
+        "Ran on": f"{record['device']}, {record['dtype']}, attention {record['attention']}",
+    }
+    options = {name: plain(v) for name, v in record["options"].items() if v not in (None, "")}
+    content = facts_table(facts) + (
+        f'<details class="c2s-details"><summary>{len(options)} options</summary>'
+        f"{facts_table(options)}</details>"
+    )
+    text = (
+        "The model of this run was trained by it; every figure below is of the trained model. It "
+        "lies in <code>finetuned/model</code>, for <code>--model</code>."
+    )
+    return Section("Recipe", text, content=content)
+
+
+def _validated(record: dict) -> str:
+    if record["validation_loss"] is None:
+        return "none: no validation cell has an answer"
+    before = record["first_validation_loss"]
+    return f"{record['validation_loss']:.4f} ({before:.4f} before training)"
+
+
+def _curve(record: dict, losses: pd.DataFrame) -> Section:
+    columns = {"train_loss": "training"} | {
+        name: name.removesuffix("_loss").replace("_", ": ", 1)
+        for name in losses.columns
+        if name.startswith("validation_")
+    }
+    if sum(name.startswith("validation_") for name in columns) == 2:  # one task: twice the same
+        columns.popitem()
+    curves = {}
+    for name, title in columns.items():
+        known = losses[["tokens", name]].dropna()
+        known = known.iloc[:: -(-len(known) // MOST_POINTS)] if len(known) else known
+        curves[title] = list(known.astype(float).itertuples(index=False, name=None))
+    name = "Loss"
+    text = (
+        "Mean negative log-probability of a token that is to be said. The validation loss is of "
+        "cells that the model was not trained on: where it rises while the other falls, the model "
+        f"learns its cells by heart. The weights of step {record['best_step']:,} were taken."
+    )
+    plot = curve_plot("loss", name, ("Tokens", "Loss"), {k: v for k, v in curves.items() if v})
+    return Section(name, text, plot=plot)
+
+
+def _splits(run: Run) -> Section:
+    bars = {record["sample"]: record["splits"] for record in run.qc}
+    names = {**{split: split.capitalize() for split in SPLITS}, UNUSED: "Not used"}
+    parts = {
+        key: (name, color)
+        for (key, name), color in zip(names.items(), PALETTE, strict=False)
+        if any(bar.get(key) for bar in bars.values())
+    }
+    name = "Splits"
+    text = (
+        "Cells after quality control that were trained on, that said when to stop, and that were "
+        "held out: the evaluation is of these. Of each cell: <code>obs['c2s_split']</code> and "
+        "<code>finetuned/splits.tsv</code>."
+    )
+    return Section(name, text, plot=bar_plot("splits", name, "Cells", bars, parts))
