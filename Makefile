@@ -28,12 +28,11 @@ lint: setup ## style of the Python code
 audit: setup ## known vulnerabilities of the locked packages: needs the network, fails where it cannot ask
 	@$(ACTIVATE); uv tool run --quiet pip-audit --requirement requirements.lock --disable-pip --require-hashes --strict
 
-test: lint engines test-nf ## all tests but those of test-faults
-	@$(ACTIVATE); pytest --numprocesses 2 --dist loadfile
+test: lint engines ## all tests but those of test-faults; nf-test's too, where that is installed
+	@$(ACTIVATE); pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 
-test-nf: setup ## each module and the pipeline with nf-test, where that is installed
-	@$(ACTIVATE); if command -v nf-test >/dev/null; then nf-test test --ci; \
-	else echo 'test: no nf-test on PATH (https://www.nf-test.com), so tests/**/*.nf.test are not run'; fi
+test-nf: setup ## each module and the pipeline with nf-test (which make test runs, too)
+	@$(ACTIVATE); nf-test test --ci
 
 test-faults: engines ## every step killed, power or disk gone, shards broken, and resumed: 4 minutes
 	@$(ACTIVATE); FAULTS=1 pytest tests/pipeline/test_faults.py tests/pipeline/test_download.py

@@ -1,0 +1,25 @@
+"""tests/**/*.nf.test: each module and the pipeline with nf-test, where that is installed."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+from driving import ROOT
+
+pytestmark = pytest.mark.pipeline
+
+
+def test_nf_test(nextflow):
+    if not shutil.which("nf-test"):
+        pytest.skip("no nf-test on PATH (https://www.nf-test.com): tests/**/*.nf.test did not run")
+    done = subprocess.run(
+        ["nf-test", "test", "--ci"],
+        cwd=ROOT,
+        env={**os.environ, "PATH": nextflow.env["PATH"]},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
