@@ -486,6 +486,8 @@ def _plan(
         n_maps = min(n_cells, flat["attention_maps"])
         lines.append(f"plan: attention maps of at most {n_maps} cells")
     unused = []
+    if all(s["input_kind"] == "bulk" for s in samples):
+        unused.append((["pseudobulk"], "with bulk samples only"))
     if generation:
         types = (
             f"{len(generation.cell_types)} cell types" if generation.cell_types[0] else "no type"
