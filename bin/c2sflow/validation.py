@@ -531,6 +531,8 @@ def _plan(
     unused = []
     if not flat["finetune"]:
         unused.append((["split_column", "max_steps", "checkpoint_dir"], "without --finetune"))
+    if all(s["input_kind"] == "bulk" for s in samples):
+        unused.append((["pseudobulk"], "with bulk samples only"))
     if generation:
         types = (
             f"{len(generation.cell_types)} cell types" if generation.cell_types[0] else "no type"

@@ -322,6 +322,9 @@ def test_pseudobulk_is_planned(inputs, caplog):
     _, samples = validate(inputs, sheet=sheet, pseudobulk="type")
     assert [sample["obs"]["input_kind"] for sample in samples] == ["bulk", "pseudobulk"]
     assert [sample["n_obs"] for sample in samples] == [40, 2]
+    with caplog.at_level(logging.INFO):
+        validate(inputs, "bulk", input_kind="bulk", pseudobulk="type")
+    assert caplog.messages[-1] == "--pseudobulk: with bulk samples only no effect"
 
 
 @pytest.mark.parametrize(
