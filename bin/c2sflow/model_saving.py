@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import save_file
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from c2sflow.models import load_model
+from c2sflow.training_methods import Trainee
 
 # What an adapter takes along of its base, so that it can be looked at without it.
 TOKENIZER = (
@@ -17,6 +22,65 @@ TOKENIZER = (
     "added_tokens.json", "chat_template.jinja",
 )  # fmt: skip
 OF_BASE = ("config.json", "generation_config.json", *TOKENIZER)
+
+
+def write_trained(
+    directory: Path,
+    trainee: Trainee,
+    base: Path | None,
+    named: Mapping[str, str] | None,
+    merge: bool,
+    card: str,
+) -> None:
+    """Write what was trained, whole or not at all; an adapter cannot be trained on afterwards.
+
+    Parameters
+    ----------
+    base
+        Directory of the base model; None for a new one.
+    named
+        id, revision and commit of the base: where users of an adapter find it.
+    merge
+        Write the base model that has taken in the adapter, instead of that.
+    card
+        Content of README.md.
+    """
+    with tempfile.TemporaryDirectory(prefix=".model-", dir=directory.parent) as name:
+        adapter, whole = Path(name) / "adapter", Path(name) / "whole"
+        if trainee.adapter is not None:
+            revision = named["commit"] or named["revision"]
+            save_adapter(trainee.adapter, adapter, base, named["id"], revision)
+        if trainee.adapter is None:
+            save_model(trainee.model, trainee.tokenizer, whole, _file_dtype(base), base)
+        elif merge:
+            save_model(
+                _merged(trainee, base, adapter), trainee.tokenizer, whole, _file_dtype(base), base
+            )
+        made = whole if whole.exists() else adapter
+        (made / "README.md").write_text(card, encoding="utf-8")
+        made.replace(directory)
+
+
+def _merged(trainee: Trainee, base: Path, adapter: Path) -> PreTrainedModel:
+    """The base model that has taken in the adapter.
+
+    An adapter that was trained on weights of four bits goes into the weights as they were.
+    """
+    model = trainee.adapter
+    if trainee.method == "qlora":
+        dtype = str(_file_dtype(base)).removeprefix("torch.")
+        model = PeftModel.from_pretrained(
+            load_model(base, head=True, device="cpu", dtype=dtype), adapter
+        )
+    return model.merge_and_unload()
+
+
+def _file_dtype(base: Path | None) -> torch.dtype:
+    """Of the base's own weights; bfloat16 for a new model."""
+    if base is None:
+        return torch.bfloat16
+    found = AutoConfig.from_pretrained(base, trust_remote_code=False).dtype
+    return found if isinstance(found, torch.dtype) else torch.float32
 
 
 def save_model(

@@ -19,11 +19,18 @@ LOGGER = logging.getLogger(__name__)
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.2}
 
 
-def training_attention(config: PreTrainedConfig, device: torch.device, dtype: torch.dtype) -> str:
+def training_attention(
+    config: PreTrainedConfig, device: torch.device, kept: torch.dtype, precision: torch.dtype
+) -> str:
     """Attention to load a model with for training: never one that drops Gemma-2's soft-cap.
 
     On a GPU flex_attention, which takes packed rows, if its gradients are those of eager there;
     otherwise eager. (The blockwise attention of the other steps works in place and has none.)
+
+    Parameters
+    ----------
+    kept, precision
+        dtype of the weights, and of the products.
     """
     if config.model_type != "gemma2":
         return "auto"
@@ -31,21 +38,26 @@ def training_attention(config: PreTrainedConfig, device: torch.device, dtype: to
         return "eager"
     # Its kernels are those of float16, whose rounding is told from a fault: bfloat16's is 0.25 to
     # 0.44.
-    dtype = torch.float32 if dtype == torch.float32 else torch.float16
+    tried = {torch.bfloat16: torch.float16}
+    kept, precision = tried.get(kept, kept), tried.get(precision, precision)
     try:
-        difference = gradient_disagreement("flex_attention", config, device, dtype)
+        difference = gradient_disagreement("flex_attention", config, device, kept, precision)
         reason = f"its gradients differ from eager's by {100 * difference:.0f} %"
     except Exception as error:  # whatever a kernel, a compiler or transformers can raise
         difference = np.inf
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
-    if difference <= TOLERANCE[dtype]:
+    if difference <= TOLERANCE[precision]:
         return "flex_attention"
     LOGGER.warning("attention flex_attention is not used to train: %s", reason)
     return "eager"
 
 
 def gradient_disagreement(
-    name: str, config: PreTrainedConfig, device: torch.device, dtype: torch.dtype
+    name: str,
+    config: PreTrainedConfig,
+    device: torch.device,
+    kept: torch.dtype,
+    precision: torch.dtype,
 ) -> float:
     """Norm of the difference to eager's gradients in float32, relative to the norm of those.
 
@@ -57,13 +69,14 @@ def gradient_disagreement(
     for ids in prompts:
         _backward(model, {"input_ids": torch.from_numpy(ids[None].astype(np.int64))}, [ids], [0])
     expected = _gradient(model)
-    model = small_model(config).to(device, dtype)
+    model = small_model(config).to(device, kept).train()
     model.set_attn_implementation(name)
     pool = PromptPool(max_tokens=600, packed=name in PACKED, multiple=128)
     for row, ids in enumerate(prompts):
         pool.add(row, ids)
     batch = pool.take()
-    _backward(model, batch.inputs_on(device), batch.prompts, batch.starts)
+    with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+        _backward(model, batch.inputs_on(device), batch.prompts, batch.starts)
     made = _gradient(model)
     difference = float((made - expected).norm() / expected.norm())
     return difference if np.isfinite(difference) else np.inf

@@ -70,7 +70,6 @@ class Checkpoints:
                 own = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
                 save_file(own, partial / f"{name}.safetensors")
             (partial / "progress.json").write_text(json.dumps(standing.progress))
-            partial.chmod(0o755)
             _to_disk(partial)
             target = self.folder / f"step-{standing.progress['step']:08d}"
             shutil.rmtree(target, ignore_errors=True)
@@ -100,8 +99,10 @@ class Checkpoints:
 
 
 def _to_disk(folder: Path) -> None:
-    """A name must not reach the disk before what it names."""
+    """Readable for others, and on the disk before the name that it gets."""
+    folder.chmod(0o755)
     for path in folder.iterdir():
+        path.chmod(0o644)
         with path.open("rb") as file:
             os.fsync(file.fileno())
 

@@ -97,7 +97,9 @@ def make_epochs(
     weights = None
     if options.balance_labels and options.label_column:
         weights = label_weights(obs[options.label_column])
-    return Epochs(rows, shares, sources, options.seed, weights, most), warnings
+    n_cells = np.unique(np.concatenate(list(rows.values()))).size
+    n_examples = min(most or n_cells, n_cells)
+    return Epochs(rows, shares, sources, options.seed, weights, n_examples), warnings
 
 
 def _pairing(

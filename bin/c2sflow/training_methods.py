@@ -117,7 +117,7 @@ def load_trainee(
             head=True,
             device=device,
             dtype=str(kept).removeprefix("torch."),
-            attention=training_attention(config, where, precision),
+            attention=training_attention(config, where, kept, precision),
             quantization="nf4" if method == "qlora" else "none",
         )
         if len(set(getattr(model, "hf_device_map", {"": 0}).values())) > 1:
@@ -126,6 +126,7 @@ def load_trainee(
                 "--finetune_method qlora, or a larger GPU"
             )
         tokenizer = load_tokenizer(directory)
+        _keep_unpacked(model)
     adapter = None
     if method in ("lora", "qlora"):
         torch.manual_seed(seed)
@@ -135,6 +136,16 @@ def load_trainee(
         model.activation_checkpointing_enable({"use_reentrant": False})
     model.config.use_cache = False
     return Trainee(method, model.train(), tokenizer, adapter, precision)
+
+
+def _keep_unpacked(model: PreTrainedModel) -> None:
+    """Keep bitsandbytes from repacking nf4 weights for a CPU, as it does at the first validation.
+
+    The product with repacked weights (0.50) has no gradient: torch goes on with a wrong one.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _lora(rank: int, alpha: float) -> LoraConfig:

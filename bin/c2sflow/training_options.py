@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 
+from c2sflow.errors import UserError
 from c2sflow.obs_queries import query_columns
 from c2sflow.prompts import BUILT_IN_FIELDS, template_fields
 from c2sflow.training_tasks import parse_tasks
@@ -16,10 +18,19 @@ INDIFFERENT = (
     "embedding_prompt",
 )  # fmt: skip
 
+FRACTIONS = ("lora_alpha", "epochs", "warmup", "prompt_gene_weight", "augmentation")
+# Numbers that "auto" may stand for.
+NUMBERS = {
+    "learning_rate": float, "max_batch_tokens": int, "evaluate_every": int,
+    "checkpoint_every": int,
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
     """Options of `c2sflow.finetuning.finetune`.
+
+    Raises UserError where a number is none.
 
     Attributes
     ----------
@@ -101,9 +112,24 @@ class TrainingOptions:
     seed: int = 42
     attempt: int = 1
 
+    def __post_init__(self):
+        for name in FRACTIONS:  # 2 and 2.0 are the same option, and the same checkpoint
+            object.__setattr__(self, name, float(getattr(self, name)))
+        for name, kind in NUMBERS.items():
+            value = getattr(self, name)
+            if value == "auto":
+                continue
+            try:
+                number = kind(value)
+            except ValueError:
+                number = 0
+            if not 0 < number < math.inf:
+                raise UserError(f"--{name} {value}: must be auto or a number above 0")
+            object.__setattr__(self, name, number)
+
     def deciding(self) -> dict[str, object]:
         """Those that decide the weights that come out, beside the prompts."""
-        return {k: v for k, v in asdict(self).items() if k not in INDIFFERENT}
+        return {name: value for name, value in asdict(self).items() if name not in INDIFFERENT}
 
     def columns(self, templates: Collection[str]) -> list[str]:
         """Columns of obs that training looks at."""

@@ -100,7 +100,7 @@ def usable_cells(
 class Epochs:
     """An endless row of examples, decided by the seed alone.
 
-    An epoch holds as many examples as there are cells, each task its share. Within a task every
+    Each task has its share of an epoch. Within a task every
     cell is asked for before one is asked for again, or cells are drawn by the square root of how
     common their label is.
 
@@ -116,7 +116,7 @@ class Epochs:
     weights
         float (n_cells,): how often a cell is drawn, or None for each in turn.
     n_examples
-        Of an epoch; None for as many as there are cells.
+        Of an epoch.
     """
 
     def __init__(
@@ -125,11 +125,11 @@ class Epochs:
         tasks: Mapping[str, float],
         sources: Mapping[str, Callable[[np.random.Generator, np.ndarray], np.ndarray]],
         seed: int,
-        weights: np.ndarray | None = None,
-        n_examples: int | None = None,
+        weights: np.ndarray | None,
+        n_examples: int,
     ):
         self._rows, self._sources, self._weights, self._seed = rows, sources, weights, seed
-        self.n_examples = n_examples or len(np.unique(np.concatenate(list(rows.values()))))
+        self.n_examples = n_examples
         shares = np.array([tasks[task] for task in rows])
         exact = shares / shares.sum() * self.n_examples
         counts = np.floor(exact).astype(int)

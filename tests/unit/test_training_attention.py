@@ -13,13 +13,21 @@ CPU = torch.device("cpu")
 
 def test_gemma_trains_with_eager_on_a_cpu(demo_model):
     config = AutoConfig.from_pretrained(demo_model)
-    assert training_attention(config, CPU, torch.float32) == "eager"
+    assert training_attention(config, CPU, torch.float32, torch.float32) == "eager"
 
 
-@pytest.mark.parametrize("dtype", list(TOLERANCE))
-def test_gradients_of_eager_agree_within_the_tolerance(demo_model, dtype):
+@pytest.mark.parametrize(
+    ("kept", "precision"),
+    [
+        (torch.float32, torch.float32),
+        (torch.float16, torch.float16),
+        (torch.float32, torch.float16),
+    ],
+)
+def test_gradients_of_eager_agree_within_the_tolerance(demo_model, kept, precision):
     config = AutoConfig.from_pretrained(demo_model)
-    assert gradient_disagreement("eager", config, CPU, dtype) < TOLERANCE[dtype] / 2
+    found = gradient_disagreement("eager", config, CPU, kept, precision)
+    assert found < TOLERANCE[precision] / 2
 
 
 @pytest.mark.parametrize("lost", ["attn_logit_softcapping", "sliding_window"])
@@ -37,7 +45,7 @@ def test_a_lost_cap_or_window_is_seen(demo_model, monkeypatch, lost):
 
     monkeypatch.setattr(choice, "small_model", second_lacks_it)
     config = AutoConfig.from_pretrained(demo_model)
-    found = gradient_disagreement("eager", config, CPU, torch.float32)
+    found = gradient_disagreement("eager", config, CPU, torch.float32, torch.float32)
     assert found > 2 * max(TOLERANCE.values())
 
 
@@ -45,4 +53,4 @@ def test_what_works_in_place_or_drops_the_cap_is_seen(demo_model):
     config = AutoConfig.from_pretrained(demo_model)
     for name in ("blockwise", "sdpa"):
         with pytest.raises((RuntimeError, ValueError)):
-            gradient_disagreement(name, config, CPU, torch.float32)
+            gradient_disagreement(name, config, CPU, torch.float32, torch.float32)
