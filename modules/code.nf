@@ -19,13 +19,6 @@ def cli(Map options) {
         .join(' ')
 }
 
-// A command that prints the versions of Python and of these packages as lines of YAML.
-def versions(String packages) {
-    "python3 -c 'import platform, sys; from importlib.metadata import version; " +
-        "print(f\"python: {platform.python_version()}\"); " +
-        "[print(f\"{name}: {version(name)}\") for name in sys.argv[1:]]' ${packages}"
-}
-
 // The Python files of ours that a file imports (the package's own __init__.py is followed no
 // further: it imports lazily).
 def importsOf(Path source) {

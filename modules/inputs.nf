@@ -57,7 +57,7 @@ def sheetRows(Path input) {
     def suffix = input.isDirectory() ? '' : input.name.toLowerCase().tokenize('.').last()
     if (suffix in ['yaml', 'yml', 'json']) {
         def rows = new org.yaml.snakeyaml.Yaml().load(input.text)
-        return rows instanceof List ? rows.collect { row -> row instanceof Map ? row : [:] } : []
+        return rows instanceof List ? rows.collect { row -> (row instanceof Map) ? row : [:] } : []
     }
     if (suffix in ['csv', 'tsv']) {
         def separator = suffix == 'csv' ? ',' : '\t'

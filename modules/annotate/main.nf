@@ -1,4 +1,4 @@
-include { cli; engine; versions } from '../code'
+include { cli; engine } from '../code'
 
 // The cell types of one shard's cells, as the model says them.
 process ANNOTATE {
@@ -14,7 +14,7 @@ process ANNOTATE {
     output:
     path "${meta.id}.annotation.parquet", emit: annotations
     path "${meta.id}.annotate.json", emit: stats
-    tuple val(task.process), eval("${versions('torch transformers tokenizers')}"), emit: versions
+    tuple val(task.process), eval('c2s_versions.py torch transformers tokenizers'), emit: versions
 
     script:
     """

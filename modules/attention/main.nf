@@ -1,4 +1,4 @@
-include { cli; engine; versions } from '../code'
+include { cli; engine } from '../code'
 
 // The attention between the genes of one shard's chosen cells.
 process ATTENTION {
@@ -13,7 +13,7 @@ process ATTENTION {
 
     output:
     path "${meta.id}.attention.h5", emit: maps
-    tuple val(task.process), eval("${versions('torch transformers tokenizers h5py')}"), emit: versions
+    tuple val(task.process), eval('c2s_versions.py torch transformers tokenizers h5py'), emit: versions
 
     script:
     """

@@ -1,4 +1,4 @@
-include { cli; versions } from '../code'
+include { cli } from '../code'
 
 // Which cells get an attention map, for all samples: a table for each shard that holds some.
 process CHOOSE {
@@ -11,7 +11,7 @@ process CHOOSE {
 
     output:
     path 'chosen/*.chosen.parquet', arity: '1..*', emit: chosen
-    tuple val(task.process), eval("${versions('pandas')}"), emit: versions
+    tuple val(task.process), eval('c2s_versions.py pandas'), emit: versions
 
     script:
     """

@@ -1,4 +1,4 @@
-include { cli; versions } from '../code'
+include { cli } from '../code'
 
 // What the perturbations do to each gene, and to gene sets if a file of them is given.
 process EFFECTS {
@@ -14,7 +14,7 @@ process EFFECTS {
 
     output:
     tuple path('perturbation/*.tsv'), path('effects.json'), emit: results
-    tuple val(task.process), eval("${versions('numpy pandas scipy')}"), emit: versions
+    tuple val(task.process), eval('c2s_versions.py numpy pandas scipy'), emit: versions
 
     script:
     def named = [gene_sets: null, gene_sets_file: gene_sets ? gene_sets.name : null]

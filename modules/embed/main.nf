@@ -1,4 +1,4 @@
-include { cli; engine; versions } from '../code'
+include { cli; engine } from '../code'
 
 // One shard's cell sentences to vectors.
 process EMBED {
@@ -14,7 +14,7 @@ process EMBED {
     output:
     path "${meta.id}.embedding.h5ad", emit: embeddings
     path "${meta.id}.embed.json", emit: stats
-    tuple val(task.process), eval("${versions('torch transformers tokenizers')}"), emit: versions
+    tuple val(task.process), eval('c2s_versions.py torch transformers tokenizers'), emit: versions
 
     script:
     """

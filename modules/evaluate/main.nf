@@ -1,4 +1,4 @@
-include { cli; versions } from '../code'
+include { cli } from '../code'
 
 // How good the embeddings and predictions are, wherever there is something to compare them with.
 // Before MERGE, which stores the tables in the results: so no file of these is written twice.
@@ -18,7 +18,7 @@ process EVALUATE {
 
     output:
     path 'evaluation/*.{tsv,json}', emit: tables
-    tuple val(task.process), eval("${versions('numpy pandas scanpy scikit-learn scipy')}"), emit: versions
+    tuple val(task.process), eval('c2s_versions.py numpy pandas scanpy scikit-learn scipy'), emit: versions
 
     script:
     """

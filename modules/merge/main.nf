@@ -1,4 +1,4 @@
-include { quote; versions } from '../code'
+include { quote } from '../code'
 
 // All samples and shards to the results.
 process MERGE {
@@ -20,7 +20,7 @@ process MERGE {
 
     output:
     tuple path('c2s.h5ad'), path('c2s_perturbed.h5ad', arity: '0..*'), path('perturbation/*.tsv', arity: '0..*'), emit: results
-    tuple val(task.process), eval("${versions('anndata h5py pandas pyarrow scanpy umap-learn')}"), emit: versions
+    tuple val(task.process), eval('c2s_versions.py anndata h5py pandas pyarrow scanpy umap-learn'), emit: versions
 
     script:
     """

@@ -1,4 +1,4 @@
-include { cli; versions } from '../code'
+include { cli } from '../code'
 
 // What the run records of the model: id, revision, digest of the weights, shape.
 process MODEL {
@@ -12,7 +12,7 @@ process MODEL {
 
     output:
     path 'model.json', emit: description
-    tuple val(task.process), eval("${versions('huggingface-hub')}"), emit: versions
+    tuple val(task.process), eval('c2s_versions.py huggingface-hub'), emit: versions
 
     script:
     """

@@ -1,5 +1,3 @@
-include { versions } from '../code'
-
 // The gene pairs with the strongest attention, of each label.
 process PAIRS {
     label 'process_single'
@@ -10,7 +8,7 @@ process PAIRS {
 
     output:
     path 'attention_pairs.tsv', emit: table
-    tuple val(task.process), eval("${versions('h5py numpy pandas')}"), emit: versions
+    tuple val(task.process), eval('c2s_versions.py h5py numpy pandas'), emit: versions
 
     script:
     """

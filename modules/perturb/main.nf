@@ -1,4 +1,4 @@
-include { cli; engine; versions } from '../code'
+include { cli; engine } from '../code'
 
 // One shard's planned perturbations to predicted cell sentences.
 process PERTURB {
@@ -15,7 +15,7 @@ process PERTURB {
     output:
     path "${meta.id}.perturbed.parquet", emit: predictions
     path "${meta.id}.perturb.json", emit: stats
-    tuple val(task.process), eval("${versions('torch transformers tokenizers')}"), emit: versions
+    tuple val(task.process), eval('c2s_versions.py torch transformers tokenizers'), emit: versions
 
     script:
     def named = [gene_vocabulary: null, gene_vocabulary_file: vocabulary ? vocabulary.name : null]

@@ -1,4 +1,4 @@
-include { cli; versions } from '../code'
+include { cli } from '../code'
 
 // Which cells are perturbed with what, for all samples: a table for each shard that holds some.
 // plan.log says how much work that is; main.nf shows it.
@@ -17,7 +17,7 @@ process PLAN {
     path 'plans/*.plan.parquet', arity: '1..*', emit: plans
     path 'plan.json', emit: counts
     path 'plan.log', emit: log
-    tuple val(task.process), eval("${versions('pandas tokenizers')}"), emit: versions
+    tuple val(task.process), eval('c2s_versions.py pandas tokenizers'), emit: versions
 
     script:
     def named = perturbations ? [perturbations: null, perturbations_file: perturbations.name] : [:]

@@ -1,4 +1,4 @@
-include { cli; quote; versions } from '../code'
+include { cli; quote } from '../code'
 
 // One sample: metrics, filters, gene symbols, normalised and logged.
 process QC {
@@ -13,7 +13,7 @@ process QC {
     output:
     tuple val(meta), path("${meta.id}.h5ad"), emit: cells
     path "${meta.id}.qc.json", emit: summary
-    tuple val(task.process), eval("${versions('anndata scanpy scipy')}"), emit: versions
+    tuple val(task.process), eval('c2s_versions.py anndata scanpy scipy'), emit: versions
 
     script:
     def sample = meta.subMap('id', 'sample', 'organism', 'input_state', 'log_base', 'gene_symbols')

@@ -1,4 +1,4 @@
-include { cli; versions } from '../code'
+include { cli } from '../code'
 
 // What the run found, as one page.
 process REPORT {
@@ -19,7 +19,7 @@ process REPORT {
 
     output:
     path 'report.html', emit: report
-    tuple val(task.process), eval("${versions('multiqc umap-learn scikit-learn')}"), emit: versions
+    tuple val(task.process), eval('c2s_versions.py multiqc umap-learn scikit-learn'), emit: versions
 
     script:
     def predicted = perturbed

@@ -1,4 +1,4 @@
-include { cli; versions } from '../code'
+include { cli } from '../code'
 
 // One sample's cells to sentences of gene symbols, cut into shards.
 process SENTENCES {
@@ -14,7 +14,7 @@ process SENTENCES {
     tuple val(meta), path('shards/*.parquet', arity: '1..*'), path("${meta.id}.sentences.json"), emit: shards
     path "${meta.id}.sentences.json", emit: summary
     path "${meta.id}.obs.parquet", emit: obs
-    tuple val(task.process), eval("${versions('numpy pandas pyarrow')}"), emit: versions
+    tuple val(task.process), eval('c2s_versions.py numpy pandas pyarrow'), emit: versions
 
     script:
     """

@@ -1,4 +1,4 @@
-include { cli; engine; versions } from '../code'
+include { cli; engine } from '../code'
 
 // BERTScore of what the model generated against what it should say.
 process TEXT_SCORES {
@@ -14,7 +14,7 @@ process TEXT_SCORES {
 
     output:
     path 'text_scores.tsv', emit: table
-    tuple val(task.process), eval("${versions('torch torchmetrics transformers')}"), emit: versions
+    tuple val(task.process), eval('c2s_versions.py torch torchmetrics transformers'), emit: versions
 
     script:
     """

@@ -1,4 +1,4 @@
-include { cli; quote; versions } from '../code'
+include { cli; quote } from '../code'
 
 // Finds every fault a user can make before anything else starts. Its report is either the log of
 // what was found (validation.log) or the list of faults (faults.txt, shown by main.nf).
@@ -17,7 +17,7 @@ process VALIDATE {
     path '{validation.log,faults.txt}', emit: report
     path 'samples.json', optional: true, emit: samples
     path 'options.json', optional: true, emit: options
-    tuple val(task.process), eval("${versions('anndata pandas jsonschema')}"), emit: versions
+    tuple val(task.process), eval('c2s_versions.py anndata pandas jsonschema'), emit: versions
 
     script:
     def staged = rows.collect { row -> row == null ? null : data[row].name }
@@ -47,7 +47,9 @@ process VALIDATE {
 
     stub:
     def samples = rows.indices.collect { row -> [id: "sample_${row}", sample: "sample ${row}", input: row, obs: [:]] }
-    def given = new groovy.json.JsonSlurperClassic().parseText(params_json)
+    // Of the command line's values 26.04's strict parser makes texts.
+    def typed = { value -> value in ['true', 'false'] ? value == 'true' : "${value}".isInteger() ? "${value}".toInteger() : value }
+    def given = new groovy.json.JsonSlurperClassic().parseText(params_json).collectEntries { name, value -> [name, typed.call(value)] }
     def schema = new groovy.json.JsonSlurperClassic().parseText(file("${projectDir}/nextflow_schema.json").text)
     def options = schema['$defs'].collectEntries { name, group -> [name, given.subMap(group.properties.keySet())] }
     """

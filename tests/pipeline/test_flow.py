@@ -43,7 +43,7 @@ def parameters() -> dict:
     return {name: entry for group in groups for name, entry in group["properties"].items()}
 
 
-@pytest.mark.parametrize("engine", ["24.10", "25.04", "25.04-strict"])
+@pytest.mark.parametrize("engine", ["24.10", "25.04", "25.04-strict", "26.04"])
 def test_every_engine_runs_the_flow(engine, tmp_path, nextflow_home):
     run = Nextflow(tmp_path, nextflow_home, engine).run(*STUB_DEMO, "--attention_maps", "20")
     assert run.submitted == TASKS
