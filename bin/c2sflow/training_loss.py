@@ -20,8 +20,8 @@ from c2sflow.prompt_pool import Batch, PromptPool
 from c2sflow.training_examples import Example
 
 FULLNESS = 0.9  # of a padded batch: its shortest example to its longest
-# Logits made at once: half a gigabyte with a vocabulary of 256,000, and with their gradient five times
-# that.
+# Logits made at once: half a gigabyte with a vocabulary of 256,000, which their gradient needs five
+# times.
 HEAD_ROWS = 512
 
 
