@@ -36,8 +36,8 @@ GENERATION_PROMPT = (
     "a {organism} cell of cell type {cell_type}.\n"
     "Cell sentence:"
 )
-OF_TYPE = " of cell type {cell_type}"
-UNCONDITIONAL_PROMPT = GENERATION_PROMPT.replace(OF_TYPE, "")
+OF_CELL_TYPE = " of cell type {cell_type}"
+UNCONDITIONAL_PROMPT = GENERATION_PROMPT.replace(OF_CELL_TYPE, "")
 # What a generated cell can tell a prompt: it has no obs of its own.
 GENERATION_FIELDS = frozenset({"num_genes", "organism", "cell_type"})
 

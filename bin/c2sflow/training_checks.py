@@ -48,6 +48,12 @@ class Training:
     held_out: float = 1.0
     failed: bool = False
 
+    @property
+    def strata(self) -> str | None:
+        """Column of obs in which a perturbed cell and its control agree."""
+        own = self.label_column != self.rule.perturbation_column
+        return self.label_column if own else None
+
     def look_at(self, obs: pd.DataFrame, where: str, faults: Faults) -> None:
         """Count the cells of one sample."""
         n_faults = len(faults)
@@ -81,7 +87,11 @@ class Training:
             if self.rule.control is not None:
                 controls |= chosen
             roles = np.where(is_perturbed(labels), PERTURBED, None)
-            yield pd.Series(np.where(controls, CONTROL, roles), obs.index)
+            roles = pd.Series(np.where(controls, CONTROL, roles), obs.index)
+            yield roles
+            if self.strata in obs:
+                strata = obs[self.strata]
+                yield (strata.astype(str) + "\n" + roles).where(strata.notna(), None)
 
     def check(self, faults: Faults) -> list[str]:
         """Faults that only all samples together show; lines for the log."""
@@ -117,12 +127,8 @@ class Training:
                         f"--finetune {task}: the {split} cells do not have {many} in "
                         f"--label_column {self.label_column}"
                     )
-            for kind in (CONTROL, PERTURBED):
-                if "perturbation" in self.tasks and not counts[split, kind]:
-                    yield (
-                        f"--finetune perturbation: none of the {split} cells is a {kind} cell, by "
-                        f"{self.rule.perturbation_column} and --control"
-                    )
+        if "perturbation" in self.tasks:
+            yield from self._pair_faults({kind for name, kind in counts if name == TRAIN})
         if self.predicts and not counts[TEST, SOURCE]:
             yield (
                 "--finetune: none of the cells of --control is held out for a prediction; hold out "
@@ -132,6 +138,22 @@ class Training:
             yield (
                 f"--split_by {self.rule.by}: {len(self.rule.groups)} groups to hold out are too "
                 "many; say the split in a --split_column"
+            )
+
+    def _pair_faults(self, kinds: set[str]) -> Iterator[str]:
+        """Whether training cells (of these kinds) hold a pair of control and perturbed cell."""
+        missing = [kind for kind in (CONTROL, PERTURBED) if kind not in kinds]
+        if missing:
+            yield (
+                f"--finetune perturbation: none of the train cells is a {missing[0]} cell, by "
+                f"{self.rule.perturbation_column} and --control"
+            )
+            return
+        labels = {kind.removesuffix(f"\n{CONTROL}") for kind in kinds if f"\n{CONTROL}" in kind}
+        if self.strata and not any(f"{label}\n{PERTURBED}" in kinds for label in labels):
+            yield (
+                "--finetune perturbation: no perturbed train cell has a control cell of its label "
+                f"in --label_column {self.strata}"
             )
 
     def _plan(self, counts: Counter[tuple[str, str]]) -> list[str]:

@@ -16,7 +16,7 @@ from c2sflow.planning import is_labelled
 from c2sflow.prompts import (
     ANNOTATION_PROMPT,
     GENERATION_PROMPT,
-    OF_TYPE,
+    OF_CELL_TYPE,
     PERTURBATION_PROMPT,
     load_template,
     template_fields,
@@ -79,8 +79,8 @@ class Templates:
 
     @property
     def unconditional(self) -> str:
-        """The prompt of generation that names no cell type: it asks for any, or an unknown one."""
-        return self.generation.replace(OF_TYPE, "")
+        """The prompt of generation that names no cell type, if its wording is the built-in one."""
+        return self.generation.replace(OF_CELL_TYPE, "")
 
 
 def labels_of(obs: pd.DataFrame, column: str | None) -> np.ndarray | None:

@@ -107,7 +107,9 @@ def _pairing(
 ) -> tuple[Pairing, np.ndarray, list[str]]:
     """Controls, the perturbed cells that have one, and what there is to say of the others."""
     treated = find_treated(cells.obs, options)
-    strata = cells.obs[options.label_column] if options.label_column else None
+    strata = None  # a label that is the perturbation itself is none that a control could share
+    if options.label_column not in (None, options.perturbation_column):
+        strata = cells.obs[options.label_column]
     pairing = Pairing(treated.control, strata)
     paired = treated.perturbed & pairing.has_control
     lost = int((treated.perturbed & ~pairing.has_control).sum())

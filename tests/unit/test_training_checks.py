@@ -27,6 +27,7 @@ def inputs(tmp_path_factory):
         data.obs["lonely"] = np.where(data.obs["drug"] == "A", "A", "ctrl")
         data.obs["own"] = random.choice(["train", "validation", "test"], N)
         data.obs["odd"] = "val"
+        data.obs["apart"] = np.where(data.obs["drug"] == "ctrl", "B", "T")
         data.write_h5ad(folder / f"{name}.h5ad")
     (folder / "sheet.csv").write_text("sample,path\na,a.h5ad\nb,b.h5ad\n")
     return folder
@@ -128,6 +129,10 @@ def test_prompts_of_the_tasks_are_checked(inputs):
         (
             {"finetune": "perturbation", "measured_column": "donor"},
             "none of the train cells is a control cell, by donor and --control",
+        ),
+        (
+            {"finetune": "perturbation", "measured_column": "drug", "label_column": "apart"},
+            "no perturbed train cell has a control cell of its label in --label_column apart",
         ),
         (
             {"finetune": "perturbation", "measured_column": "lonely", "split_by": "lonely"},
