@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LINES = {  # from top to bottom: colour, name, stations
-    "model": ("#d29922", "model", "FETCH MODEL"),
+    "model": ("#d29922", "model", "FETCH MODEL FINETUNE"),
     "cells": ("#1f883d", "cells", "DEMO VALIDATE QC SENTENCES EMBED EVALUATE MERGE REPORT"),
     "annotation": ("#8250df", "cell types", "ANNOTATE TEXT_SCORES"),
     "perturbation": ("#bf3989", "perturbations", "PLAN PERTURB EFFECTS"),
@@ -70,7 +70,10 @@ def graph() -> dict[str, set[str]]:
             found |= {steps[end]} if end in steps else next_steps(end, seen)
         return found
 
-    return {step: next_steps(node, set()) for node, step in steps.items()}
+    feeds = defaultdict(set)
+    for node, step in steps.items():
+        feeds[step] |= next_steps(node, set())
+    return dict(feeds)
 
 
 def reachable(feeds: dict[str, set[str]], step: str) -> set[str]:
