@@ -1,4 +1,4 @@
-include { cli; engine; mounted; quote; versions } from '../code'
+include { cli; engine; mounted; quote } from '../code'
 
 // A model trained on the cells of all samples. Killed, it goes on from its last checkpoint.
 process FINETUNE {
@@ -20,7 +20,7 @@ process FINETUNE {
     path 'model/*', emit: model
     path '{finetune.json,loss.tsv}', emit: record
     path 'splits.tsv', emit: splits
-    tuple val(task.process), eval("${versions('accelerate bitsandbytes peft tokenizers torch transformers')}"), emit: versions
+    tuple val(task.process), eval('c2s_versions.py accelerate bitsandbytes peft tokenizers torch transformers'), emit: versions
 
     script:
     def launch = "accelerate launch --num_processes=${n_processes} --num_machines=1 --mixed_precision=no --dynamo_backend=no --main_process_port=0 \$(command -v c2s_finetune.py)"
