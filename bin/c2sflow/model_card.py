@@ -151,9 +151,11 @@ def _base(base: Mapping[str, str] | None) -> str:
 def _pairing(record: Mapping[str, object]) -> str:
     if "perturbation" not in record["tasks"]:
         return ""
-    stratum = record["options"]["label_column"]
-    of = f"of the same {stratum}" if stratum else "of all"
-    if record["options"]["pairing"] == "assignment":
+    options = record["options"]
+    stratum = options["label_column"]
+    alone = stratum in (None, options["perturbation_column"])
+    of = "of all" if alone else f"of the same {stratum}"
+    if options["pairing"] == "assignment":
         return (
             f"Control cells {of} were matched to the perturbed cells once, by optimal assignment."
         )

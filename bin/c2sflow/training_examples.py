@@ -17,7 +17,6 @@ from c2sflow.prompts import (
     ANNOTATION_PROMPT,
     GENERATION_PROMPT,
     PERTURBATION_PROMPT,
-    UNCONDITIONAL_PROMPT,
     load_template,
     template_fields,
 )
@@ -25,6 +24,7 @@ from c2sflow.tokenization import tokenize_prompts
 from c2sflow.training_cells import TrainingCells
 from c2sflow.training_tasks import Draw
 
+OF_CELL_TYPE = " of cell type {cell_type}"
 UNCONDITIONAL = 0.1  # share of the generation examples whose prompt names no cell type
 
 
@@ -79,10 +79,8 @@ class Templates:
 
     @property
     def unconditional(self) -> str:
-        """The prompt of generation that names no cell type."""
-        if self.generation == GENERATION_PROMPT:
-            return UNCONDITIONAL_PROMPT
-        return self.generation
+        """The prompt of generation that names no cell type, if its wording is the built-in one."""
+        return self.generation.replace(OF_CELL_TYPE, "")
 
 
 def labels_of(obs: pd.DataFrame, column: str | None) -> np.ndarray | None:

@@ -20,7 +20,9 @@ from c2sflow.prompt_pool import Batch, PromptPool
 from c2sflow.training_examples import Example
 
 FULLNESS = 0.9  # of a padded batch: its shortest example to its longest
-HEAD_ROWS = 1024  # logits made at once: a gigabyte of them with a vocabulary of 256,000
+# Logits made at once: half a gigabyte with a vocabulary of 256,000, which their gradient needs five
+# times.
+HEAD_ROWS = 512
 
 
 @dataclass(frozen=True)

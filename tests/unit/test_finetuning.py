@@ -209,6 +209,20 @@ def test_another_seed_makes_another_model(train, tmp_path, lora):
     assert disagreement(weights(lora), weights(train(tmp_path, seed=1))) > 0.1
 
 
+def test_what_test_cells_hold_cannot_matter(tmp_path, lora, training_data, random_model):
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    for path in (training_data / "shards").iterdir():
+        cells = pd.read_parquet(path)
+        hidden = cells["c2s_split"] == "test"
+        assert hidden.any()
+        cells.loc[hidden, ["cell_sentence", "label", "treatment"]] = "NONSENSE"
+        cells.to_parquet(shards / path.name)
+    sentences = sorted((training_data / "sentences").iterdir())
+    finetune(sorted(shards.iterdir()), sentences, tmp_path, OPTIONS, random_model)
+    assert differences(weights(lora), weights(tmp_path)) == 0
+
+
 def test_smaller_batches_make_the_same_model(train, tmp_path, lora):
     small = train(tmp_path, max_batch_tokens=1)
     assert disagreement(weights(lora), weights(small)) < 1e-3

@@ -5,7 +5,12 @@ import pytest
 
 from c2sflow.errors import UserError
 from c2sflow.models import load_tokenizer
-from c2sflow.prompts import ANNOTATION_PROMPT, PERTURBATION_PROMPT
+from c2sflow.prompts import (
+    ANNOTATION_PROMPT,
+    GENERATION_PROMPT,
+    PERTURBATION_PROMPT,
+    UNCONDITIONAL_PROMPT,
+)
 from c2sflow.tokenization import tokenize_prompts
 from c2sflow.training_cells import read_training_cells
 from c2sflow.training_examples import UNCONDITIONAL, ExampleMaker, Templates
@@ -83,6 +88,16 @@ def test_generation_names_a_cell_type_or_none(make, cells, tokenizer):
     assert unnamed[-1]
     assert np.mean(unnamed[:-1]) == pytest.approx(UNCONDITIONAL, abs=0.05)
     assert all("list of 7 genes" in prompt for prompt, _, _ in texts)
+
+
+def test_generation_without_a_type_is_asked_for_as_in_use():
+    assert Templates().unconditional == UNCONDITIONAL_PROMPT
+    context = "Blood of healthy donors.\n"
+    assert Templates(generation=context + GENERATION_PROMPT).unconditional == (
+        context + UNCONDITIONAL_PROMPT
+    )
+    own = "{cell_type}:"
+    assert Templates(generation=own).unconditional == own
 
 
 def test_own_prompts_with_columns_of_obs(make, cells, tokenizer):
