@@ -323,7 +323,8 @@ def _check_model(flat: Mapping, directory: Path | None, faults: Faults) -> list[
         )
     try:
         if adapted and not base_weights(directory):
-            _check_base(base or read_adapter(directory).get("base_model_name_or_path"))
+            adapter = read_adapter(directory)
+            _check_base(base or adapter.get("base_model_name_or_path"))
             return said
         config = read_config(directory)
     except UserError as error:

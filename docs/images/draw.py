@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LINES = {  # from top to bottom: colour, name, stations
-    "model": ("#d29922", "model", "FETCH MODEL FINETUNE"),
+    "model": ("#d29922", "model", "FETCH FINETUNE MODEL"),
     "cells": ("#1f883d", "cells", "DEMO VALIDATE QC SENTENCES EMBED EVALUATE MERGE REPORT"),
     "annotation": ("#8250df", "cell types", "ANNOTATE TEXT_SCORES"),
     "perturbation": ("#bf3989", "perturbations", "PLAN PERTURB EFFECTS"),
@@ -27,6 +27,7 @@ NOTES = {
     "DEMO": "--input demo",
     "VALIDATE": "h5ad, zarr, 10x …",
     "FETCH": "Hugging Face",
+    "FINETUNE": "--finetune",
     "SENTENCES": "shards",
     "MERGE": "c2s.h5ad",
     "EFFECTS": "effects, screen",
@@ -121,14 +122,16 @@ def draw(feeds: dict[str, set[str]], on_gpu: set[str]) -> str:
     line = {step: name for name, (_, _, steps) in LINES.items() for step in steps.split()}
     if unknown := feeds.keys() ^ line.keys():
         sys.exit(f"draw.py: LINES and the pipeline differ: {', '.join(sorted(unknown))}")
+    # Every step that runs a model gets it from these: a ring says so, not a track across the map.
+    for source in ("FETCH", "FINETUNE"):
+        feeds[source] = {end for end in feeds[source] if line[end] == "model"}
     lanes = {name: TOP + n * LANE for n, name in enumerate(LINES)}
     column = depths(feeds)
     at = {step: (LEFT + column[step] * COLUMN, lanes[line[step]]) for step in feeds}
-    # Every step that runs a model gets it from FETCH: a ring says so, not a track across the map.
-    edges = [edge for edge in direct(feeds) if edge[0] != "FETCH" or line[edge[1]] == "model"]
-
     shapes = []
-    for start, end in sorted(edges, key=lambda edge: (list(LINES).index(line[edge[1]]), edge)):
+    for start, end in sorted(
+        direct(feeds), key=lambda edge: (list(LINES).index(line[edge[1]]), edge)
+    ):
         joins = line[end] == MAIN
         own = line[start] if joins else line[end]
         way = track(at[start], at[end], joins)

@@ -1,7 +1,7 @@
 // Prints what functions of the modules return, for test_functions.py to judge.
 
 include { cli; closureOf; quote } from '../../modules/code'
-include { findInput; findModel  } from '../../modules/inputs'
+include { findInput; findModel; toFetch } from '../../modules/inputs'
 
 process ECHO {
     input:
@@ -29,12 +29,15 @@ workflow {
         [name, [sheet ? "${sheet.name}" : null, data.collect { path -> "${path.name}" }, rows]]
     }
     def models = cases.models.collectEntries { name -> [name, findModel(name).collect { path -> "${path.name}" }] }
+    def fetched = cases.models.collectEntries { name -> [name, toFetch(findModel(name), null)] }
     ECHO(cases.options)
     ECHO.out.map { arguments ->
         println(groovy.json.JsonOutput.toJson([
             closures: closures,
             inputs: inputs,
             models: models,
+            fetched: fetched,
+            other_base: findModel('adapter', 'someone/else').collect { path -> "${path.name}" } + [toFetch(findModel('adapter', 'someone/else'), 'someone/else')],
             arguments: new groovy.json.JsonSlurperClassic().parseText(arguments.text),
         ]))
     }

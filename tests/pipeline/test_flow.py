@@ -15,6 +15,7 @@ TASKS = {
     "MODEL": 1,
     "QC": 2,
     "SENTENCES": 2,
+    "FINETUNE": 1,
     "EMBED": 6,
     "ANNOTATE": 6,
     "GENERATE": 2,
@@ -46,7 +47,7 @@ def parameters() -> dict:
 
 @pytest.mark.parametrize("engine", ["24.10", "25.04", "25.04-strict", "26.04"])
 def test_every_engine_runs_the_flow(engine, tmp_path, nextflow_home):
-    asked_for = ("--attention_maps", "20", "--generate", "9")
+    asked_for = ("--attention_maps", "20", "--generate", "9", "--finetune", "cell_type")
     run = Nextflow(tmp_path, nextflow_home, engine).run(*STUB_DEMO, *asked_for)
     assert run.submitted == TASKS
     outdir = tmp_path / "out put"
@@ -59,6 +60,9 @@ def test_every_engine_runs_the_flow(engine, tmp_path, nextflow_home):
         "attention/attention_pairs.tsv",
         "generation/summary.tsv",
         "evaluation/reconstruction.tsv",
+        *(f"finetuned/{name}" for name in ("finetune.json", "loss.tsv", "splits.tsv")),
+        *(f"finetuned/model/{name}" for name in ("config.json", "model.safetensors")),
+        *(f"finetuned/model/{name}" for name in ("tokenizer.json", "README.md")),
         *(f"attention/sample_{n}.0000{shard}.attention.h5" for n in (0, 1) for shard in (0, 2)),
         "qc/sample_0.json",
         "qc/sample_1.json",
@@ -110,7 +114,7 @@ def test_no_predictions_and_maps_unless_asked_for_and_shards_published(nextflow)
         *("--evaluate", "false"),
     )
     asked_for = {"DEMO", "PLAN", "PERTURB", "EFFECTS", "CHOOSE", "ATTENTION", "PAIRS", "ANNOTATE"}
-    asked_for.add("GENERATE")
+    asked_for |= {"GENERATE", "FINETUNE"}
     assert not run.submitted.keys() & asked_for
     old, own = run.output.split("Of an earlier run, and not of this one:")[1].split("Done in")
     assert old.split() == [str(nextflow.folder / "o/perturbation")]
@@ -118,6 +122,7 @@ def test_no_predictions_and_maps_unless_asked_for_and_shards_published(nextflow)
     assert not (nextflow.folder / "o/c2s_perturbed.h5ad").exists()
     assert not (nextflow.folder / "o/attention").exists()
     assert not (nextflow.folder / "o/evaluation").exists()
+    assert not (nextflow.folder / "o/finetuned").exists()
     assert len(list((nextflow.folder / "o/shards").glob("*.parquet"))) == 3
     assert len(list((nextflow.folder / "o/shards").glob("*.embedding.h5ad"))) == 3
 

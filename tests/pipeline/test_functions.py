@@ -38,10 +38,24 @@ INPUTS = {
     "": (False, [], [None]),
     "s3://bucket/without-plugin.h5ad": (False, [], [None]),
 }
+ADAPTER = ["adapter_config.json", "adapter_model.safetensors"]
 MODELS = {
     "model": ["config.json", "model.safetensors", "tokenizer.json"],
     "folder.zarr": ["folder.zarr"],  # no model: VALIDATE says so
     "someone/some-model": [],
+    # An adapter comes with its base, if that is here; of the adapter's own folder nothing else.
+    "adapter": [*ADAPTER, "config.json", "model.safetensors", "tokenizer.json"],
+    "hub_adapter": ADAPTER,
+    "broken_adapter": ADAPTER,
+}
+# What is still to be fetched; {}: the model itself.
+FETCHED = {
+    "model": None,
+    "folder.zarr": None,
+    "someone/some-model": {},
+    "adapter": None,
+    "hub_adapter": {"model": "someone/base", "model_revision": "v1"},
+    "broken_adapter": {"model": None, "model_revision": "main"},
 }
 
 
@@ -68,6 +82,16 @@ def write_inputs(folder: Path) -> None:
     (folder / "model").mkdir()
     for name in (*MODELS["model"], "README.md", "pytorch_model.bin", ".hidden.json"):
         (folder / "model" / name).touch()
+    bases = {
+        "adapter": '{"base_model_name_or_path": "model", "revision": null}',
+        "hub_adapter": '{"base_model_name_or_path": "someone/base", "revision": "v1"}',
+        "broken_adapter": "{",
+    }
+    for name, config in bases.items():
+        (folder / name).mkdir()
+        (folder / name / "adapter_config.json").write_text(config)
+        for other in ("adapter_model.safetensors", "config.json", "tokenizer.json"):
+            (folder / name / other).touch()
 
 
 @pytest.fixture(scope="module", params=["24.10", "25.04-strict", "26.04"])
@@ -105,6 +129,12 @@ def test_input_is_found(answers, name):
 @pytest.mark.parametrize("name", MODELS)
 def test_model_is_found(answers, name):
     assert answers["models"][name] == MODELS[name]
+    assert answers["fetched"][name] == FETCHED[name]
+
+
+def test_another_base_is_fetched_for_an_adapter(answers):
+    fetched = {"model": "someone/else", "model_revision": "main"}
+    assert answers["other_base"] == [*ADAPTER, fetched]
 
 
 def test_code_of_a_step_is_all_it_imports(answers):

@@ -1,12 +1,15 @@
 """Adapters: what they say is what peft says, and one that does not fit is refused."""
 
 import json
+import logging
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from making import cells
 from safetensors.torch import load_file, save_file
+from test_validation import INPUT_SCHEMA, SCHEMA
 from transformers import AutoModelForCausalLM
 
 from c2sflow.adapters import read_adapter
@@ -15,6 +18,7 @@ from c2sflow.errors import UserError
 from c2sflow.model_files import describe_model, read_config, weight_shapes
 from c2sflow.models import load_model, load_tokenizer
 from c2sflow.prompts import EMBEDDING_PROMPT
+from c2sflow.validation import Staged, validate_run
 
 
 def peft_model(base):
@@ -70,13 +74,13 @@ def test_merged_it_says_what_peft_says(directory, adapted, random_model):
 
 
 def test_without_head_too(directory, adapted, records):
-    cells = [record for record in records[:6] if record["n_genes"]]
+    some = [record for record in records[:6] if record["n_genes"]]
     model = load_model(directory, head=False, device="cpu")
     assert not hasattr(model, "lm_head")
     tokenizer = load_tokenizer(directory)
-    made = embed_cells(model, tokenizer, EMBEDDING_PROMPT, cells, progress=False).vectors
+    made = embed_cells(model, tokenizer, EMBEDDING_PROMPT, some, progress=False).vectors
     backbone = adapted.get_base_model().model
-    expected = embed_cells(backbone, tokenizer, EMBEDDING_PROMPT, cells, progress=False).vectors
+    expected = embed_cells(backbone, tokenizer, EMBEDDING_PROMPT, some, progress=False).vectors
     np.testing.assert_allclose(made, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -157,3 +161,44 @@ def test_matrices_that_the_configuration_lacks(copied):
     change(copied, target_modules=["q_proj", "v_proj"])
     with pytest.raises(UserError, match="do not go together"):
         load_model(copied, head=True, device="cpu")
+
+
+@pytest.fixture
+def check(copied, tmp_path):
+    """Validate a run with a model directory: that with the adapter unless told otherwise."""
+    cells().write_h5ad(tmp_path / "cells.h5ad")
+
+    def run(directory=copied, **params):
+        staged = Staged([str(tmp_path / "cells.h5ad")], model_dir=directory)
+        params = {"input": "cells.h5ad", "model": "mine", **params}
+        return validate_run(params, staged, SCHEMA, INPUT_SCHEMA)
+
+    return run
+
+
+def test_a_run_with_its_base_beside_it(check, copied):
+    check()
+    rename(copied)
+    with pytest.raises(UserError, match=r"--model mine: the adapter changes model\.layers\.7"):
+        check()
+
+
+def test_a_run_whose_base_is_to_be_fetched(check, copied):
+    (copied / "model.safetensors").unlink()
+    change(copied, base_model_name_or_path="someone/base")
+    check()
+    change(copied, base_model_name_or_path="/not here/base")
+    with pytest.raises(UserError, match="--base_model /not here/base: the base of the adapter is"):
+        check()
+    check(base_model="someone/base")
+    (copied / "adapter_model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"--model mine: no adapter_model\.safetensors"):
+        check(base_model="someone/base")
+
+
+def test_training_begins_with_a_whole_model(check, random_model, caplog):
+    with pytest.raises(UserError, match="--model mine: an adapter, and --finetune begins with a w"):
+        check(finetune="generation")
+    with caplog.at_level(logging.INFO):
+        check(random_model, base_model="someone/base")
+    assert "--base_model someone/base: no effect, for --model mine is no adapter" in caplog.messages

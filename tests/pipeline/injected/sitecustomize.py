@@ -2,6 +2,7 @@
 
 FAULT=kill: SIGKILL when the task has written or fetched a file but not yet given it its name.
 FAULT=power: the same, and Nextflow is killed first, as if the machine had lost its power.
+FAULT=kill-3, FAULT=power-3: at the third such file.
 """
 
 import os
@@ -9,7 +10,8 @@ import signal
 import sys
 from pathlib import Path
 
-FAULT = os.environ.get("FAULT")
+FAULT, _, NUMBER = os.environ.get("FAULT", "").partition("-")
+left = int(NUMBER or 1)
 
 
 def ancestors(pid: int):
@@ -23,6 +25,10 @@ def strike(event: str, args: tuple) -> None:
         return
     source = Path(os.fspath(args[0])).name
     if not source.startswith(".") and not source.endswith(".incomplete"):
+        return
+    global left
+    left -= 1
+    if left:
         return
     if FAULT == "power":
         for pid in ancestors(os.getpid()):
