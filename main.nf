@@ -4,8 +4,7 @@
 include { ANNOTATE  } from './modules/annotate'
 include { DEMO      } from './modules/demo'
 include { EMBED     } from './modules/embed'
-include { EVALUATE  } from './modules/evaluate'
-include { FETCH; FETCH as FETCH_ENCODER } from './modules/fetch'
+include { FETCH     } from './modules/fetch'
 include { GENERATE  } from './modules/generate'
 include { MERGE     } from './modules/merge'
 include { MODEL     } from './modules/model'
@@ -15,15 +14,15 @@ include { SENTENCES } from './modules/sentences'
 include { VALIDATE  } from './modules/validate'
 
 include { ATTENTION_MAPS } from './subworkflows/attention_maps'
+include { EVALUATION     } from './subworkflows/evaluation'
 include { FINETUNING     } from './subworkflows/finetuning'
 include { PERTURBATION   } from './subworkflows/perturbation'
-include { TEXT_SCORING   } from './subworkflows/text_scoring'
 
 include { code } from './modules/code'
 include { baseId; findInput; findModel; folderForTasks; modelFiles; optionalFile; toFetch } from './modules/inputs'
 include { helpText; summary } from './modules/parameters'
 include { placeFaults } from './modules/places'
-include { byName; faultsIn; readJson; revision; stepOptions; taskName; tellResults; toJson; toYaml } from './modules/run'
+include { byName; faultsIn; madeBy; readJson; revision; stepOptions; taskName; tellResults; toJson; toYaml } from './modules/run'
 
 workflow {
     if ("${params.help}" != 'false') {
@@ -121,29 +120,17 @@ workflow {
     )
     PERTURBATION.out.plan.subscribe { plan -> log.info(plan.text.trim()) }
 
-    // Without --evaluate no options come, and nothing runs.
-    evaluating = options.filter { steps -> steps.evaluating }.map { steps -> steps.evaluate }
     cells = QC.out.cells.map { _meta, h5ad -> h5ad }
-    EVALUATE(
-        VALIDATE.out.samples, byName(cells), byName(SENTENCES.out.summary),
-        byName(shards.map { _meta, shard, _genes -> shard }), byName(EMBED.out.embeddings),
-        byName(ANNOTATE.out.annotations), byName(PERTURBATION.out.predictions), byName(GENERATE.out.cells),
-        evaluating, code('evaluate'),
+    EVALUATION(
+        VALIDATE.out.samples, cells, SENTENCES.out.summary, shards.map { _meta, shard, _genes -> shard },
+        EMBED.out.embeddings, ANNOTATE.out.annotations, PERTURBATION.out.predictions, GENERATE.out.cells,
+        local_encoder, options,
     )
-
-    // [file of the text encoder]; of the hub only if one is named
-    wanted = options.map { steps -> steps.text_encoder }.filter { named -> named.model && !local_encoder }
-    FETCH_ENCODER(wanted)
-    encoder = local_encoder
-        ? channel.value(local_encoder)
-        : FETCH_ENCODER.out.folder.map { folder -> modelFiles(folder) }
-    TEXT_SCORING(shards, ANNOTATE.out.annotations, PERTURBATION.out.predictions, encoder, options)
-    evaluation = byName(EVALUATE.out.tables.mix(TEXT_SCORING.out.scores).flatten())
+    evaluation = EVALUATION.out.tables
 
     provenance = [name: workflow.manifest.name, version: workflow.manifest.version, revision: commit]
     MERGE(
-        VALIDATE.out.samples, VALIDATE.out.options, MODEL.out.description,
-        byName(cells.mix(QC.out.summary)),
+        VALIDATE.out.samples, VALIDATE.out.options, MODEL.out.description, byName(cells.mix(QC.out.summary)),
         byName(SENTENCES.out.summary), byName(EMBED.out.embeddings), byName(ANNOTATE.out.annotations),
         byName(PERTURBATION.out.predictions), PERTURBATION.out.counts, evaluation, byName(GENERATE.out.cells),
         toJson(provenance), code('merge'),
@@ -161,20 +148,13 @@ workflow {
     versions = VALIDATE.out.versions.combine(options).map { process, lines, _options -> [process, lines] }.mix(
         MODEL.out.versions, QC.out.versions, SENTENCES.out.versions, FINETUNING.out.versions, EMBED.out.versions,
         ANNOTATE.out.versions, GENERATE.out.versions, ATTENTION_MAPS.out.versions, PERTURBATION.out.versions,
-        EVALUATE.out.versions, TEXT_SCORING.out.versions,
-        MERGE.out.versions, REPORT.out.versions,
+        EVALUATION.out.versions, MERGE.out.versions, REPORT.out.versions,
     )
     toYaml(versions).collectFile(name: 'software_versions.yml', storeDir: record, sort: true)
 
     workflow.onComplete = {
         if (workflow.success) {
-            def predicts = params.perturbations || params.perturbation_column
-            def made = [
-                'c2s.h5ad': true, 'c2s_perturbed.h5ad': predicts, 'c2s_generated.h5ad': params.generate,
-                'report.html': true, finetuned: params.finetune, perturbation: predicts, generation: params.generate,
-                attention: "${params.attention_maps}" != '0', evaluation: "${params.evaluate}" == 'true',
-            ]
-            tellResults(params.outdir, made.collectEntries { name, wanted -> [name, wanted ? true : false] })
+            tellResults(params.outdir, madeBy(params))
         }
         else {
             log.info('\nNot finished. With -resume, the next run starts from what was done.')

@@ -128,6 +128,17 @@ def revision() {
     }
 }
 
+// [name of a result in the outdir: whether a run with these parameters makes it]
+def madeBy(Map given) {
+    def predicts = given.perturbations || given.perturbation_column
+    def made = [
+        'c2s.h5ad': true, 'c2s_perturbed.h5ad': predicts, 'c2s_generated.h5ad': given.generate, 'report.html': true,
+        finetuned: given.finetune, perturbation: predicts, generation: given.generate,
+        attention: "${given.attention_maps}" != '0', evaluation: "${given.evaluate}" == 'true',
+    ]
+    made.collectEntries { name, wanted -> [name, wanted ? true : false] }
+}
+
 // A run's last words: where its results are; and what an earlier run into the same folder left there
 // that this one does not make. (name: whether this run makes it)
 def tellResults(outdir, Map<String, Boolean> made) {

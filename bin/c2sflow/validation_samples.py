@@ -1,0 +1,155 @@
+"""What a sample is: opened once, and checked against all that the run wants of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from c2sflow.anndata_io import open_anndata
+from c2sflow.bulk import BULK_COUNTS, BULK_SAMPLES, TABLES, input_kind
+from c2sflow.cells import CellData
+from c2sflow.errors import UserError
+from c2sflow.faults import Faults
+from c2sflow.pseudobulk_groups import pseudobulk_obs, read_columns
+from c2sflow.samplesheet import Row
+from c2sflow.states import STATES, State, declared_state, detect_state
+from c2sflow.symbol_tables import COLUMN, is_table, with_symbols
+from c2sflow.symbols import (
+    PER_CELL,
+    cell_organisms,
+    find_organism,
+    find_symbols,
+    gene_symbols,
+    is_identifier,
+)
+from c2sflow.targets import Targets, some_columns
+from c2sflow.training_checks import Training
+
+
+def inspect_sample(
+    row: Row,
+    path: Path,
+    flat: Mapping,
+    targets: Targets,
+    training: Training | None,
+    faults: Faults,
+) -> tuple[dict, list[str]]:
+    """What a sample is, and lines for the log. Faults after opening it are collected."""
+    names = ("organism", "gene_symbols", "input_kind")
+    settings = {name: row.settings.get(name, flat[name]) for name in names}
+    kind = input_kind(settings["input_kind"], row.path)
+    columns = read_columns(flat["pseudobulk"]) if kind == "cells" else []
+    said, state, column, organism = [], None, None, None
+    with open_anndata(path, row.where) as data:
+        with faults.collect():
+            name = row.settings.get("input_state", flat["input_state"])
+            state, warning = _state(data, name, row.where)
+            said += [f"{row.sample}: {warning}"] if warning else []
+            said += _bulk_hint(data, state, kind, row.sample)
+            if columns and state.name != "counts":
+                raise UserError(
+                    f"{row.where}: --pseudobulk sums raw counts, but X holds others ({state}); put "
+                    "the counts into X: adata.X = adata.layers['counts']"
+                )
+        with faults.collect():
+            column = _symbols_column(data, settings["gene_symbols"], targets.symbols, row)
+            symbols, counts = gene_symbols(data.var, column)
+            if column is not None:
+                n_found = data.n_vars - counts["missing"]
+                said.append(
+                    f"{row.sample}: symbols of {n_found} of {data.n_vars} genes from var"
+                    f"[{column!r}], {counts['duplicates']} of them repeated"
+                )
+            targets.look_at_genes(symbols)
+            organism = find_organism(settings["organism"], data, symbols, row.where)
+        if data.duplicate_names:
+            said.append(f"{row.sample}: {data.duplicate_names} repeated cell names made unique")
+        obs, n_rows = _future_obs(data, row, organism), data.n_obs
+        if missing := [name for name in columns if name not in obs]:
+            faults.append(
+                f"{row.where}: --pseudobulk {', '.join(missing)}: obs has no such column "
+                f"({some_columns(obs)})"
+            )
+            columns = []
+        if columns:
+            obs = pseudobulk_obs(obs, columns)
+            n_rows = len(obs)
+            said.append(f"{row.sample}: {n_rows} pseudobulk samples by {', '.join(columns)}")
+            if not n_rows:
+                faults.append(f"{row.where}: --pseudobulk: no cell has a value in {columns}")
+        targets.organisms |= set(obs["organism"].astype(str)) if organism else set()
+        targets.look_at(obs, row.where, faults)
+        if training:
+            training.look_at(obs, row.where, faults)
+        targets.look_at_obsm({} if columns else data.obsm(), row.where, faults)
+        rows = "bulk samples" if kind == "bulk" else "cells"
+        size = f"{data.n_obs} {rows} x {data.n_vars} genes"
+        shape = {"n_obs": n_rows, "n_vars": data.n_vars}
+    what = "organism per cell" if organism == PER_CELL else organism
+    said.insert(0, f"{row.sample}: {size}, {what}, {state}")
+    sample = {
+        "sample": row.sample,
+        "organism": organism,
+        "input_state": state and state.name,
+        "log_base": state and state.log_base,
+        "gene_symbols": column,
+        "input_kind": kind,
+        **shape,
+        "obs": row.obs,
+    }
+    return sample, said
+
+
+def _symbols_column(data: CellData, given: str, table: pd.Series | None, row: Row) -> str | None:
+    """Column of var with the symbols, which the table makes if the data hold identifiers only."""
+    if is_table(row.settings.get("gene_symbols")):
+        raise UserError(f"{row.where}: gene_symbols {given}: a table is for all: --gene_symbols")
+    if not is_table(given):
+        return find_symbols(data.var, given, row.where, row.path.lower().endswith(TABLES))
+    if table is None or is_identifier(data.var_names).mean() <= 0.5:
+        return None
+    data.var = with_symbols(data.var, table, row.where)
+    return COLUMN
+
+
+def _bulk_hint(data: CellData, state: State, kind: str, sample: str) -> list[str]:
+    """Few rows of millions of counts each are hardly cells."""
+    if kind == "bulk" or state.name != "counts" or data.n_obs > BULK_SAMPLES:
+        return []
+    counts = float(np.median(np.asarray(data.sample_rows().sum(axis=1))))
+    if counts < BULK_COUNTS:
+        return []
+    return [
+        f"{sample}: {counts / 1e6:.1f} million counts a row: if these are bulk samples, say "
+        "--input_kind bulk"
+    ]
+
+
+def name_kinds(samples: list[dict], pseudobulk: bool) -> None:
+    """Where not all rows are cells, obs says what each is."""
+    if pseudobulk or any(sample["input_kind"] == "bulk" for sample in samples):
+        for sample in samples:
+            kind = sample["input_kind"]
+            kind = "pseudobulk" if pseudobulk and kind == "cells" else kind
+            sample["obs"] = {**sample["obs"], "input_kind": kind}
+
+
+def _state(data: CellData, name: str, where: str) -> tuple[State, str | None]:
+    rows = data.sample_rows()
+    if name not in STATES:  # "auto", or a fault that is told already
+        return detect_state(rows, where), None
+    recorded = data.recorded("log1p")
+    # scanpy records no base for the natural logarithm.
+    base = (recorded.get("base") or np.e) if isinstance(recorded, dict) else None
+    return declared_state(rows, name, where, base)
+
+
+def _future_obs(data: CellData, row: Row, organism: str | None) -> pd.DataFrame:
+    """The input's obs with the columns that QC will add and a query can name."""
+    obs = data.obs.assign(**row.obs, sample=row.sample)
+    if organism is not None:
+        obs["organism"] = cell_organisms(obs) if organism == PER_CELL else organism
+    return obs
