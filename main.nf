@@ -174,7 +174,7 @@ workflow {
                 'report.html': true, finetuned: params.finetune, perturbation: predicts, generation: params.generate,
                 attention: "${params.attention_maps}" != '0', evaluation: "${params.evaluate}" == 'true',
             ]
-            tellResults(params.outdir, made.collectEntries { name, wanted -> [name, wanted ? true : false] })
+            tellResults(params.outdir, made.collectEntries { name, makes -> [name, makes ? true : false] })
         }
         else {
             log.info('\nNot finished. With -resume, the next run starts from what was done.')
