@@ -29,7 +29,7 @@ audit: setup ## known vulnerabilities of the locked packages: needs the network,
 	@$(ACTIVATE); uv tool run --quiet pip-audit --requirement requirements.lock --disable-pip --require-hashes --strict
 
 test: lint engines ## all tests but those of test-faults; nf-test's too, where that is installed
-	@$(ACTIVATE); pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder
+	@$(ACTIVATE); pytest --numprocesses 3 --no-loadscope-reorder
 
 test-nf: setup ## each module and the pipeline with nf-test (which make test runs, too)
 	@$(ACTIVATE); nf-test test --ci

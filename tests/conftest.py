@@ -1,6 +1,11 @@
 """What all tests share."""
 
-import pytest
+from pathlib import PurePath
+
+from xdist.scheduler import LoadScopeScheduling
+
+# Files whose tests share nothing that is slow to make.
+APART = ("test_flow", "test_pipeline")
 
 
 def pytest_configure(config):
@@ -8,12 +13,20 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """How workers share the tests (--dist loadgroup --no-loadscope-reorder).
-
-    Slow ones first: at the end no worker is left alone with them. The unit tests of a file stay
-    together, for what is made once a file; so do those of the pipeline that name an xdist_group.
-    """
+    """Slow tests first: at the end no worker is left alone with them."""
     items.sort(key=lambda item: item.get_closest_marker("pipeline") is None)
-    for item in items:
-        if not item.get_closest_marker("pipeline"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+class Sharing(LoadScopeScheduling):
+    """One worker gets all tests of a file, but those of `APART` are given out one by one.
+
+    (loadgroup of pytest-xdist 3.8 would do, but finds no groups with pytest 9.2.)
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return nodeid if PurePath(file).stem in APART else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return Sharing(config, log)

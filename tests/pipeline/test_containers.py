@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from driving import ROOT, Nextflow, copy_project
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("containers")]
+pytestmark = pytest.mark.pipeline
 
 EVERYTHING = "CONTAINERS" in os.environ
 PROFILE = "demo" if EVERYTHING else "test"

@@ -1,7 +1,7 @@
 """The demo, run once: what it gives, its numbers against computations written anew here from the
 cells and the model files, and that -resume runs nothing again.
 
-All tests of that run are in this file, which one worker gets (xdist_group).
+All tests of that run are in this file: one worker gets it as a whole (tests/conftest.py).
 """
 
 import json
@@ -18,7 +18,7 @@ from scipy.stats import linregress
 from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("demo")]
+pytestmark = pytest.mark.pipeline
 
 MODEL = ROOT / "assets" / "demo_model"
 

@@ -8,7 +8,7 @@ import pytest
 from driving import ROOT, Nextflow
 from importing import closure
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("functions")]
+pytestmark = pytest.mark.pipeline
 
 NASTY = 'it\'s "a" $HOME `id` \\ \\n ; & | > é 日本 \t* # {x}'
 OPTIONS = {

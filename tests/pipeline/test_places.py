@@ -6,7 +6,7 @@ from itertools import cycle
 import pytest
 from driving import ROOT, Nextflow
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("places")]
+pytestmark = pytest.mark.pipeline
 
 # Profiles, options, and what they then hold by the names that `nextflow config -flat` gives. A
 # cluster and an engine of containers are given together, as users do.
