@@ -154,17 +154,7 @@ workflow {
 
     workflow.onComplete = {
         if (workflow.success) {
-<<<<<<< HEAD
             tellResults(params.outdir, madeBy(params))
-=======
-            def predicts = params.perturbations || params.perturbation_column
-            def made = [
-                'c2s.h5ad': true, 'c2s_perturbed.h5ad': predicts, 'c2s_generated.h5ad': params.generate,
-                'report.html': true, finetuned: params.finetune, perturbation: predicts, generation: params.generate,
-                attention: "${params.attention_maps}" != '0', evaluation: "${params.evaluate}" == 'true',
-            ]
-            tellResults(params.outdir, made.collectEntries { name, makes -> [name, makes ? true : false] })
->>>>>>> h_places
         }
         else {
             log.info('\nNot finished. With -resume, the next run starts from what was done.')

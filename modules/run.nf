@@ -136,7 +136,7 @@ def madeBy(Map given) {
         finetuned: given.finetune, perturbation: predicts, generation: given.generate,
         attention: "${given.attention_maps}" != '0', evaluation: "${given.evaluate}" == 'true',
     ]
-    made.collectEntries { name, wanted -> [name, wanted ? true : false] }
+    made.collectEntries { name, makes -> [name, makes ? true : false] }
 }
 
 // A run's last words: where its results are; and what an earlier run into the same folder left there
