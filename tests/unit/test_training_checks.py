@@ -114,6 +114,7 @@ def test_prompts_of_the_tasks_are_checked(inputs):
             "--held_out 0.5, --validation 0.45: leave more to train",
         ),
         ({"finetune": "generation", "held_out": 0}, "--held_out 0: "),
+        ({"finetune": "generation", "pseudobulk": "type"}, "--finetune and --pseudobulk: sum the"),
         ({"finetune": "generation", "dtype": "float16"}, "--dtype float16: gradients are lost"),
         (
             {"finetune": "generation", "split_by": "sample"},
