@@ -31,7 +31,8 @@ def kang_cells(path: Path) -> ad.AnnData:
     Returns
     -------
     Log-normalised cells (natural log, 10,000 a cell over all genes) × the 2,000 genes that vary
-    most among the training cells; obs: perturbation, cell_type (by markers), split (train, test).
+    most among the training cells; obs: perturbation, cell_type (by markers), split (train,
+    validation, test).
     """
     cells = sc.read_h5ad(path)
     sc.pp.normalize_total(cells, target_sum=1e4)
@@ -48,9 +49,12 @@ def kang_cells(path: Path) -> ad.AnnData:
 
 
 def split(obs: pd.DataFrame) -> np.ndarray:
-    """ "train" (80 %) or "test" for each cell, stratified by perturbation and type."""
-    groups = obs["perturbation"] + obs["cell_type"]
-    _, test = train_test_split(
+    """ "train" (75 %), "validation" (5 %) or "test" of each cell, each with its share of all types."""
+    groups = (obs["perturbation"] + obs["cell_type"]).to_numpy()
+    chosen = np.full(len(obs), "train", dtype=object)
+    rest, test = train_test_split(
         np.arange(len(obs)), test_size=0.2, stratify=groups, random_state=SPLIT_SEED
     )
-    return np.where(np.isin(np.arange(len(obs)), test), "test", "train")
+    _, validation = train_test_split(rest, test_size=0.0625, random_state=SPLIT_SEED)
+    chosen[test], chosen[validation] = "test", "validation"
+    return chosen
