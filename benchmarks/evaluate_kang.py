@@ -5,9 +5,9 @@ python benchmarks/evaluate_kang.py --cells kang.h5ad --outdir results/kang
 
 The cells: an AnnData file of raw counts with obs["perturbation"] of "control" and "IFN-beta"
 (Kang et al., 2018, GSE96583). Three of four cells of each type and condition are trained on; the
-pipeline's own --finetune does it, predicts IFN-beta for held-out control cells and evaluates against
-held-out stimulated cells: <outdir>/greedy/evaluation; and with the trained model at temperature 1,
-<outdir>/sampled/evaluation.
+pipeline's own --finetune does it, predicts IFN-beta for held-out control cells and evaluates
+against held-out stimulated cells: <outdir>/greedy/evaluation; and with the trained model at
+temperature 1, <outdir>/sampled/evaluation.
 """
 
 from __future__ import annotations

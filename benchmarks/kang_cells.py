@@ -49,7 +49,7 @@ def kang_cells(path: Path) -> ad.AnnData:
 
 
 def split(obs: pd.DataFrame) -> np.ndarray:
-    """ "train" (75 %), "validation" (5 %) or "test" of each cell, each with its share of all types."""
+    """ "train" (75 %), "validation" (5 %) or "test" of each cell, with its share of each type."""
     groups = (obs["perturbation"] + obs["cell_type"]).to_numpy()
     chosen = np.full(len(obs), "train", dtype=object)
     rest, test = train_test_split(
