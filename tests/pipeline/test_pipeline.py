@@ -233,7 +233,7 @@ def test_bulk_sums_context_and_generated_cells(nextflow, cells):
         *("-profile", "test", "--input", "sheet.csv", "--outdir", "out"),
         *("--pseudobulk", "bulk_labels", "--dataset_context", context),
         *("--embedding_prompt", prompt, "--attention_maps", 0, "--control", 'sample == "c"'),
-        *("--label_column", "sample"),
+        *("--label_column", "sample", "--evaluate", "false"),
         *("--generate", 4, "--temperature", 1, "--cell_types", "CD19+ B,it's `$x`,Dendritic"),
         *("--shard_size", 10, "--generated_genes", 20, "--annotate", "false"),
     )
