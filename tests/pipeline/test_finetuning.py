@@ -8,22 +8,16 @@ import pandas as pd
 import pytest
 from driving import INJECT, ROOT
 
+from c2sflow.demo import demo_samples
+
 pytestmark = pytest.mark.pipeline
 
 CONTROL = "CD14+ Monocyte"
-CELLS = (
-    "--input",
-    "demo",
-    "--min_genes",
-    "10",
-    "--max_genes",
-    "40",
-    "--label_column",
-    "bulk_labels",
-)
+CELLS = ("--input", "cells.h5ad", "--min_genes", "10", "--max_genes", "40")
+CELLS += ("--label_column", "bulk_labels")
 TRAINING = (
     *("--finetune", "cell_type,perturbation:2", "--perturbation_column", "bulk_labels"),
-    *("--control", f'bulk_labels == "{CONTROL}"', "--max_cells_per_perturbation", "5"),
+    *("--control", f'bulk_labels == "{CONTROL}"', "--max_cells_per_perturbation", "4"),
     *("--max_new_tokens", "8", "--held_out", "0.3", "--max_steps", "10", "--evaluate_every", "5"),
     *("--checkpoint_every", "1", "--finetune_batch_tokens", "1024"),
 )
@@ -41,14 +35,16 @@ process {
 
 def test_killed_resumed_evaluated_and_used_again(nextflow):
     folder = nextflow.folder
+    demo_samples()["donor_1"][:240].copy().write_h5ad(folder / "cells.h5ad")
     (folder / "faults.config").write_text(FAULTS % (INJECT, folder / "first", folder / "second"))
     arguments = (*CELLS, "--model", "demo", *TRAINING, "-c", folder / "faults.config")
     assert nextflow.run(*arguments, status=None).status != 0
     run = nextflow.run(*arguments, "-resume")
-    assert run.cached["SENTENCES"] == 2
-    assert run.submitted["FINETUNE"] == 2
-    assert run.submitted["EMBED"] == 2
+    assert run.cached["SENTENCES"] == 1
     outdir = folder / "results"
+    trace = pd.read_csv(outdir / "pipeline_info/execution_trace.tsv", sep="\t")
+    tries = trace[trace["process"] == "FINETUNING:FINETUNE"].sort_values("attempt")
+    assert tries["exit"].tolist() == [137, 0]
     trained = outdir / "finetuned"
     record = json.loads((trained / "finetune.json").read_text())
     assert record["steps"] == 10

@@ -137,6 +137,24 @@ def test_hub_model_is_fetched_once(nextflow):
     assert (nextflow.folder / "model_cache/someone--some-model@main/config.json").exists()
 
 
+def test_the_base_of_an_adapter_is_fetched(nextflow):
+    adapter = nextflow.folder / "adapter"
+    adapter.mkdir()
+    base = '{"base_model_name_or_path": "someone/base", "revision": "v1"}'
+    (adapter / "adapter_config.json").write_text(base)
+    for name in ("adapter_model.safetensors", "config.json", "tokenizer.json"):
+        (adapter / name).touch()
+    (nextflow.folder / "cells.h5ad").touch()
+    run = nextflow.run("-stub-run", "--input", "cells.h5ad", "--model", "adapter")
+    assert run.submitted["FETCH"] == 1
+    assert (nextflow.folder / "model_cache/someone--base@v1/model.safetensors").exists()
+    embed = next((nextflow.folder / "work").glob("*/*/*.embed.json")).parent / "model"
+    names = [*("adapter_config.json", "adapter_model.safetensors"), "config.json"]
+    assert sorted(path.name for path in embed.iterdir()) == [
+        *names, "model.safetensors", "tokenizer.json",
+    ]  # fmt: skip
+
+
 def test_resume_runs_what_a_change_touches_and_nothing_else(nextflow, project):
     def run(*arguments):
         return nextflow.run(*STUB_DEMO, "-resume", *arguments, script=project)
