@@ -84,7 +84,8 @@ def bootstrap_interval(
 
     The percentiles of the replicates, moved so that their mean is the value. Statistics of a
     distance are larger in resamples, where cells repeat, than in the sample; unmoved, the
-    interval would lie above the value.
+    interval would lie above the value. It always holds the value, also where a few replicates
+    draw the mean out of it.
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ def bootstrap_interval(
         return np.nan, np.nan
     tail = (1 - LEVEL) / 2
     low, high = value + np.quantile(replicates - replicates.mean(), [tail, 1 - tail])
-    return float(max(low, bounds[0])), float(min(high, bounds[1]))
+    return float(max(min(low, value), bounds[0])), float(min(max(high, value), bounds[1]))
 
 
 def share_interval(hits: int, n: int) -> tuple[float, float]:

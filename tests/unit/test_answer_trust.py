@@ -61,6 +61,9 @@ def test_interval_is_moved_to_the_value_and_bounded():
     values = np.array([0.5, *np.linspace(1, 2, 101)])
     assert bootstrap_interval(values) == pytest.approx((0.025, 0.975))
     assert bootstrap_interval(values, (0.2, 0.8)) == (0.2, 0.8)
+    # All replicates but one are the value, which that one draws out of them.
+    drawn_out = bootstrap_interval(np.r_[1.0, np.ones(200), 0.5])
+    assert drawn_out[0] <= 1 <= drawn_out[1]
     assert np.isnan(bootstrap_interval(np.array([1.0]))).all()
     assert np.isnan(bootstrap_interval(np.array([np.nan, 1, 2]))).all()
     assert np.isnan(share_interval(0, 0)).all()
