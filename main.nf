@@ -2,6 +2,7 @@
 // c2sflow: Cell2Sentence-Scale on any AnnData file, embeddings and perturbation prediction.
 
 include { ANNOTATE  } from './modules/annotate'
+include { CARD      } from './modules/card'
 include { DEMO      } from './modules/demo'
 include { EMBED     } from './modules/embed'
 include { FETCH     } from './modules/fetch'
@@ -127,6 +128,7 @@ workflow {
         local_encoder, options,
     )
     evaluation = EVALUATION.out.tables
+    CARD(FINETUNING.out.card, evaluation, code('card'))
 
     provenance = [name: workflow.manifest.name, version: workflow.manifest.version, revision: commit]
     MERGE(
@@ -148,7 +150,7 @@ workflow {
     versions = VALIDATE.out.versions.combine(options).map { process, lines, _options -> [process, lines] }.mix(
         MODEL.out.versions, QC.out.versions, SENTENCES.out.versions, FINETUNING.out.versions, EMBED.out.versions,
         ANNOTATE.out.versions, GENERATE.out.versions, ATTENTION_MAPS.out.versions, PERTURBATION.out.versions,
-        EVALUATION.out.versions, MERGE.out.versions, REPORT.out.versions,
+        EVALUATION.out.versions, CARD.out.versions, MERGE.out.versions, REPORT.out.versions,
     )
     toYaml(versions).collectFile(name: 'software_versions.yml', storeDir: record, sort: true)
 

@@ -47,8 +47,7 @@ prompts below.
 | test | {test:,} | nothing: never read by the training |
 
 Samples: {samples}. Which cell is in which split: `splits.tsv` of the run. Only test cells can say
-how good the model is; figures on them are in the `evaluation/` folder and the report of a run that
-held them out.
+how good the model is.
 
 | task | share of the examples | what is asked |
 |---|---|---|

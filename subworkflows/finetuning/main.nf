@@ -31,10 +31,12 @@ workflow FINETUNING {
     untouched = files.filter { _own, steps -> !steps.finetune.tasks }.map { own, _steps -> own }
     model = tuned.mix(untouched).first()
     record = FINETUNE.out.record.ifEmpty([])
+    card = FINETUNE.out.model.map { files -> files.find { item -> item.name == 'README.md' } }
     versions = FINETUNE.out.versions
 
     emit:
     model  // [file of the model]
     record // [finetune.json, loss.tsv], or []
+    card   // README.md of the trained model, if one was trained
     versions
 }

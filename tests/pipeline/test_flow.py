@@ -16,6 +16,7 @@ TASKS = {
     "QC": 2,
     "SENTENCES": 2,
     "FINETUNE": 1,
+    "CARD": 1,
     "EMBED": 6,
     "ANNOTATE": 6,
     "GENERATE": 2,
@@ -114,7 +115,7 @@ def test_no_predictions_and_maps_unless_asked_for_and_shards_published(nextflow)
         *("--evaluate", "false"),
     )
     asked_for = {"DEMO", "PLAN", "PERTURB", "EFFECTS", "CHOOSE", "ATTENTION", "PAIRS", "ANNOTATE"}
-    asked_for |= {"GENERATE", "FINETUNE"}
+    asked_for |= {"GENERATE", "FINETUNE", "CARD"}
     assert not run.submitted.keys() & asked_for
     old, own = run.output.split("Of an earlier run, and not of this one:")[1].split("Done in")
     assert old.split() == [str(nextflow.folder / "o/perturbation")]

@@ -1,0 +1,25 @@
+// The card of a trained model, with its figures on held-out cells.
+process CARD {
+    label 'process_single'
+
+    input:
+    path card, stageAs: 'written/*' // README.md of FINETUNE
+    path evaluation, stageAs: 'evaluation/*' // tables of EVALUATE, or []
+    val code
+
+    output:
+    path 'model/README.md', emit: card
+    tuple val(task.process), eval('c2s_versions.py pandas'), emit: versions
+
+    script:
+    def scores = evaluation ? '--evaluation-dir=evaluation' : ''
+    """
+    c2s_card.py --card=written/README.md ${scores} --outdir=model
+    """
+
+    stub:
+    """
+    mkdir model
+    touch model/README.md
+    """
+}
