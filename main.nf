@@ -5,7 +5,7 @@ include { ANNOTATE  } from './modules/annotate'
 include { CARD      } from './modules/card'
 include { DEMO      } from './modules/demo'
 include { EMBED     } from './modules/embed'
-include { FETCH     } from './modules/fetch'
+include { FETCH; FETCH as FETCH_ENCODER } from './modules/fetch'
 include { GENERATE  } from './modules/generate'
 include { MERGE     } from './modules/merge'
 include { MODEL     } from './modules/model'
@@ -121,11 +121,18 @@ workflow {
     )
     PERTURBATION.out.plan.subscribe { plan -> log.info(plan.text.trim()) }
 
+    // [file of the text encoder]; of the hub only if one is named. (Here, for 25.04's strict parser
+    // takes no second include of FETCH elsewhere.)
+    FETCH_ENCODER(options.map { steps -> steps.text_encoder }.filter { named -> named.model && !local_encoder })
+    encoder = local_encoder
+        ? channel.value(local_encoder)
+        : FETCH_ENCODER.out.folder.map { folder -> modelFiles(folder) }
+
     cells = QC.out.cells.map { _meta, h5ad -> h5ad }
     EVALUATION(
         VALIDATE.out.samples, cells, SENTENCES.out.summary, shards.map { _meta, shard, _genes -> shard },
         EMBED.out.embeddings, ANNOTATE.out.annotations, PERTURBATION.out.predictions, GENERATE.out.cells,
-        local_encoder, options,
+        encoder, options,
     )
     evaluation = EVALUATION.out.tables
     CARD(FINETUNING.out.card, evaluation, code('card'))
