@@ -31,7 +31,7 @@ workflow FINETUNING {
     untouched = files.filter { _own, steps -> !steps.finetune.tasks }.map { own, _steps -> own }
     model = tuned.mix(untouched).first()
     record = FINETUNE.out.record.ifEmpty([])
-    card = FINETUNE.out.model.map { files -> files.find { item -> item.name == 'README.md' } }
+    card = FINETUNE.out.model.map { made -> made.find { item -> item.name == 'README.md' } }
     versions = FINETUNE.out.versions
 
     emit:
