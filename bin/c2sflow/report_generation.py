@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from c2sflow.report_inputs import Run
-from c2sflow.report_plots import Section, number, safe, table_plot, total
+from c2sflow.report_plots import Section, number, table_plot
+from c2sflow.report_results import generation_speed, in_percent, trust_headers
 
 MOST_TYPES = 200
 
@@ -17,28 +18,17 @@ def generation(run: Run) -> list[Section]:
     for row in run.generated.head(MOST_TYPES).to_dict("records"):
         name = row["c2s_cell_type"] or "no type in particular"
         name = f"{name} · {row['organism']}" if several else name
-        rows[name] = {
-            key: 100 * value if key.endswith("_fraction") else value for key, value in row.items()
-        }
-    bad = {"scale": "Reds", "top": 100}
+        rows[name] = in_percent(row)
     headers = {
         "n_cells": number("Generated cells", "Cells of this type that the model made up"),
         "n_genes_mean": number("Genes / cell", "Mean number of valid genes", "", 1),
-        "invalid_fraction": number("Invalid", "Words that are no gene of the data", "%", 1, **bad),
-        "duplicate_fraction": number("Repeated", "Genes said before", "%", 1, **bad),
-        "truncated_fraction": number("Cut off", "Answers that max_new_tokens ended", "%", 1, **bad),
-        "log_likelihood_mean": number(
-            "Log-likelihood", "Mean of the answers: higher is surer", "", 1, scale=False
-        ),
+        **trust_headers(),
     }
     text = (
         "A row per cell type: sentences that the model made up, in <code>c2s_generated.h5ad</code>."
         " They are no measurements. With labels, the evaluation below compares them with real "
         "cells."
     )
-    tokens, seconds = total(run.generate, "n_new_tokens"), total(run.generate, "seconds")
-    if seconds:
-        devices = ", ".join(sorted({safe(r["device"]) for r in run.generate}))
-        text += f" {tokens:,} tokens were generated, {tokens / seconds:,.0f}/s ({devices})."
+    text += generation_speed(run.generate)
     title = "Cells made up"
     return [Section(title, text, plot=table_plot("generated", title, "Cell type", rows, headers))]

@@ -168,17 +168,15 @@ def perturbations(run: Run) -> list[Section]:
     return sections
 
 
-def _predictions(run: Run) -> Section:
-    rows = {
-        f"{row['condition']} · {row['sample']}": {
-            key: 100 * value if key.endswith("_fraction") else value for key, value in row.items()
-        }
-        for row in run.summary.to_dict("records")
-    }
+def in_percent(row: dict) -> dict:
+    """The row of a table with its fractions in percent."""
+    return {k: 100 * value if k.endswith("_fraction") else value for k, value in row.items()}
+
+
+def trust_headers() -> dict:
+    """Columns that say how far to trust answers."""
     bad = {"scale": "Reds", "top": 100}
-    headers = {
-        "n_predictions": number("Predicted cells", "Control cells with this perturbation"),
-        "n_genes_mean": number("Genes / answer", "Mean number of new, valid genes", "", 1),
+    return {
         "invalid_fraction": number("Invalid", "Words that are no gene of the data", "%", 1, **bad),
         "duplicate_fraction": number("Repeated", "Genes said before", "%", 1, **bad),
         "truncated_fraction": number("Cut off", "Answers that max_new_tokens ended", "%", 1, **bad),
@@ -186,14 +184,32 @@ def _predictions(run: Run) -> Section:
             "Log-likelihood", "Mean of the answers: higher is surer", "", 1, scale=False
         ),
     }
+
+
+def generation_speed(records: list[dict]) -> str:
+    """How fast the shards' answers were generated, and where; "" if that took no time."""
+    tokens, seconds = total(records, "n_new_tokens"), total(records, "seconds")
+    if not seconds:
+        return ""
+    devices = ", ".join(sorted({safe(record["device"]) for record in records}))
+    return f" {tokens:,} tokens were generated, {tokens / seconds:,.0f}/s ({devices})."
+
+
+def _predictions(run: Run) -> Section:
+    rows = {
+        f"{row['condition']} · {row['sample']}": in_percent(row)
+        for row in run.summary.to_dict("records")
+    }
+    headers = {
+        "n_predictions": number("Predicted cells", "Control cells with this perturbation"),
+        "n_genes_mean": number("Genes / answer", "Mean number of new, valid genes", "", 1),
+        **trust_headers(),
+    }
     text = (
         "A row per perturbation and sample. Trust answers with few invalid, repeated and cut-off "
         "words; the predicted cells lie in <code>c2s_perturbed.h5ad</code>."
     )
-    tokens, seconds = total(run.perturb, "n_new_tokens"), total(run.perturb, "seconds")
-    if seconds:
-        devices = ", ".join(sorted({safe(r["device"]) for r in run.perturb}))
-        text += f" {tokens:,} tokens were generated, {tokens / seconds:,.0f}/s ({devices})."
+    text += generation_speed(run.perturb)
     title = "Predicted cells"
     return Section(
         title, text, plot=table_plot("predictions", title, "Perturbation", rows, headers)
