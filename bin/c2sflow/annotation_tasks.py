@@ -11,10 +11,7 @@ import numpy as np
 from c2sflow.annotation import ANSWER_TOKENS, Annotation, annotate
 from c2sflow.batching import peak_memory, resolve_cache_tokens
 from c2sflow.cell_types import read_cell_types
-from c2sflow.models import load_model, load_tokenizer
-from c2sflow.prompts import ANNOTATION_PROMPT, check_fields, load_template
-from c2sflow.provenance import write_beside, write_json
-from c2sflow.shard_tasks import (
+from c2sflow.model_tasks import (
     MODEL_OPTIONS,
     batch_share,
     context_warning,
@@ -23,6 +20,9 @@ from c2sflow.shard_tasks import (
     run_figures,
     told,
 )
+from c2sflow.models import load_model, load_tokenizer
+from c2sflow.prompts import ANNOTATION_PROMPT, check_fields, load_template
+from c2sflow.provenance import write_beside, write_json
 
 LOGGER = logging.getLogger(__name__)
 LITTLE = 0.1  # mean probability of the whole list below which its words are not the model's

@@ -15,9 +15,9 @@ from c2sflow.attention_maps import attention_maps
 from c2sflow.batching import progress_bar
 from c2sflow.embedding import check_layer
 from c2sflow.errors import UserError
+from c2sflow.model_tasks import read_shard
 from c2sflow.models import load_model, load_tokenizer
 from c2sflow.prompts import EMBEDDING_PROMPT, check_fields, first_genes, load_template
-from c2sflow.shard_tasks import read_shard
 from c2sflow.tokenization import tokenize_prompts
 
 LOGGER = logging.getLogger(__name__)

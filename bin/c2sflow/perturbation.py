@@ -1,4 +1,4 @@
-"""Predicted perturbed cells: prompts, generation, genes, and the embedding of what was said."""
+"""Predicted perturbed cells: prompts, and the sentences that are said."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from c2sflow.answers import answer_sentences
-from c2sflow.embedding import Pooling, embed_cells
 from c2sflow.generation import GenerationStats
 from c2sflow.tokenization import tokenize_prompts
 
@@ -29,21 +28,15 @@ def predict(
 
     Parameters
     ----------
-    model
-        Causal language model with its head.
     cells
         A row a prediction: cell_id, sample, organism, cell_sentence, n_genes, perturbation (and
         c2s_condition, where that tells more apart), and the obs columns the template names.
-    genes
-        Words of the data set's genes; what else is said counts as invalid.
     template
         Perturbation prompt.
-    max_new_tokens
-        Longest answer.
     num_samples
         Answers a row; more than one needs a temperature above 0.
-    options
-        Those of `c2sflow.answers.answer_sentences`.
+    model, tokenizer, genes, max_new_tokens, options
+        See `c2sflow.answers.answer_sentences`.
 
     Returns
     -------
@@ -79,46 +72,20 @@ def predict(
     return frame, stats
 
 
-def embed_predictions(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    cells: pd.DataFrame,
-    predictions: pd.DataFrame,
-    template: str,
-    *,
-    pooling: Pooling = "mean",
-    layer: int = -1,
-    max_batch_tokens: int | str | None = "auto",
-    progress: bool = True,
-) -> np.ndarray:
-    """Embed the predicted sentences as the cells they come from are embedded.
+def predicted_records(cells: pd.DataFrame, predictions: pd.DataFrame) -> list[dict[str, object]]:
+    """The predicted cells as `c2sflow.embedding.embed_cells` takes them.
+
+    Each has what its prompt may use of the cell that it comes from.
 
     Parameters
     ----------
     cells, predictions
         Input and output of `predict`.
-    template
-        Embedding prompt.
-
-    Returns
-    -------
-    float32 (n_predictions, hidden_size); NaN where no valid gene was predicted.
     """
     repeats = len(predictions) // max(1, len(cells))
     sources = [record for record in cells.to_dict("records") for _ in range(repeats)]
     columns = predictions[["c2s_sentence", "c2s_n_predicted_genes"]].itertuples(index=False)
-    records = [
+    return [
         {**source, "cell_sentence": sentence, "n_genes": n_genes}
         for source, (sentence, n_genes) in zip(sources, columns, strict=True)
     ]
-    made = embed_cells(
-        model.get_decoder(),
-        tokenizer,
-        template,
-        records,
-        pooling=pooling,
-        layer=layer,
-        max_batch_tokens=max_batch_tokens,
-        progress=progress,
-    )
-    return made.vectors

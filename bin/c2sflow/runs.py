@@ -158,11 +158,13 @@ def merge_run(
     target = outdir / "c2s.h5ad"
     obs = merge_samples(parts, target, uns, groups["report"]["store_umap"])
     LOGGER.info("%s: %d cells of %d samples", target.name, len(obs), len(parts))
+    with h5py.File(target) as file:
+        var = pd.DataFrame(index=read_elem(file["var"]).index)
     if perturbed_dir is not None:
         planned = read_json(plan)
-        _merge_perturbed(parts, sentences, perturbed_dir, planned, target, uns, obs)
+        _merge_perturbed(parts, sentences, perturbed_dir, planned, outdir, var, uns, obs)
     if generated_dir is not None:
-        _merge_generated(sheet, sentences, generated_dir, groups, target, uns)
+        _merge_generated(sheet, sentences, generated_dir, groups, outdir, var, uns)
 
 
 def _model_software(parts: list[Sample]) -> dict[str, str]:
@@ -179,12 +181,11 @@ def _merge_perturbed(
     sentences: Mapping[str, Mapping],
     perturbed_dir: Path,
     planned: Mapping[str, int],
-    merged: Path,
+    outdir: Path,
+    var: pd.DataFrame,
     uns: Mapping,
     obs: pd.DataFrame,
 ) -> None:
-    with h5py.File(merged) as file:
-        var = read_elem(file["var"])
     shards, expected, renamed, start = [], [], {}, 0
     for part in parts:
         with h5py.File(part.path) as file:
@@ -201,12 +202,10 @@ def _merge_perturbed(
         renamed |= {
             (part.name, old): new for old, new in zip(cells, names, strict=True) if old != new
         }
-    genes = pd.DataFrame(index=var.index)
-    target = merged.with_name("c2s_perturbed.h5ad")
-    predicted = merge_predictions(shards, genes, uns["rank_fit"], target, uns, expected, renamed)
+    target = outdir / "c2s_perturbed.h5ad"
+    predicted = merge_predictions(shards, var, uns["rank_fit"], target, uns, expected, renamed)
     LOGGER.info("%s: %d predicted cells", target.name, len(predicted))
-    with write_beside(merged.parent / "perturbation" / "summary.tsv") as partial:
-        summarise(predicted).to_csv(partial, sep="\t", index=False, float_format="%.6g")
+    _write_summary(outdir / "perturbation", summarise(predicted))
 
 
 def _merge_generated(
@@ -214,26 +213,27 @@ def _merge_generated(
     sentences: Mapping[str, Mapping],
     generated_dir: Path,
     groups: Mapping[str, Mapping],
-    merged: Path,
+    outdir: Path,
+    var: pd.DataFrame,
     uns: Mapping,
 ) -> None:
-    with h5py.File(merged) as file:
-        genes = read_elem(file["var"]).index
     plan = generation_plan(groups)
     columns = {}
     for organism in plan.organisms:
         words = organism_genes(sheet, sentences, organism)
-        columns[organism] = dict(zip(words, genes.get_indexer(words.values()), strict=True))
+        columns[organism] = dict(zip(words, var.index.get_indexer(words.values()), strict=True))
     tasks = [
         (generated_dir / f"{plan.task_name(task)}.generated.parquet", len(plan.cells(task)))
         for task in range(plan.n_tasks)
     ]
-    target = merged.with_name("c2s_generated.h5ad")
-    var = pd.DataFrame(index=genes)
-    obs = merge_generated(tasks, columns, var, uns["rank_fit"], target, uns)
-    LOGGER.info("%s: %d generated cells", target.name, len(obs))
-    with write_beside(merged.parent / "generation" / "summary.tsv") as partial:
-        table = summarise_generated(obs)
+    target = outdir / "c2s_generated.h5ad"
+    generated = merge_generated(tasks, columns, var, uns["rank_fit"], target, uns)
+    LOGGER.info("%s: %d generated cells", target.name, len(generated))
+    _write_summary(outdir / "generation", summarise_generated(generated))
+
+
+def _write_summary(folder: Path, table: pd.DataFrame) -> None:
+    with write_beside(folder / "summary.tsv") as partial:
         table.to_csv(partial, sep="\t", index=False, float_format="%.6g")
 
 

@@ -7,17 +7,28 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import anndata as ad
-import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-from transformers import PreTrainedModel
 
-from c2sflow.batching import peak_memory, resolve_cache_tokens, resolve_max_batch_tokens
+from c2sflow.batching import resolve_max_batch_tokens
 from c2sflow.embedding import embed_cells
 from c2sflow.errors import UserError
+from c2sflow.model_tasks import (
+    ANSWERING,
+    MODEL_OPTIONS,
+    answer_figures,
+    batch_share,
+    cache_share,
+    context_warning,
+    embed_answers,
+    genes_to_say,
+    only,
+    read_shard,
+    run_figures,
+    told,
+    write_answers,
+)
 from c2sflow.models import load_model, load_tokenizer
-from c2sflow.perturbation import embed_predictions, predict
+from c2sflow.perturbation import predict, predicted_records
 from c2sflow.perturbations import prompt_text
 from c2sflow.prompts import (
     EMBEDDING_PROMPT,
@@ -29,40 +40,12 @@ from c2sflow.prompts import (
 from c2sflow.provenance import (
     MODEL_SOFTWARE,
     read_json,
-    remedy,
     software_versions,
     write_beside,
     write_json,
 )
-from c2sflow.vocabulary import read_vocabulary, words_to_say
 
 LOGGER = logging.getLogger(__name__)
-MODEL_OPTIONS = ("device", "dtype", "attention", "quantization")
-
-
-def read_shard(path: Path) -> pd.DataFrame:
-    """Cells of a shard: cell_id, sample, organism, cell_sentence, n_genes and the obs columns.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or broken.
-    """
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"shard {path.name} cannot be read: {error}; {remedy(path)}") from None
-
-
-def run_figures(model: PreTrainedModel, name: str, cells: pd.DataFrame) -> dict:
-    """What every shard's log says of where it ran."""
-    return {
-        "shard": name,
-        "sample": str(cells["sample"].iloc[0]),
-        "device": str(model.device),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "attention": model.config._attn_implementation,
-    }
 
 
 def embed_shard(
@@ -143,33 +126,6 @@ def embed_shard(
     )  # fmt: skip
 
 
-def batch_share(budget: int, attempt: int) -> int:
-    """Tokens of a batch at the first, second, … attempt."""
-    return max(1, budget >> (attempt - 1))
-
-
-def only(options: Mapping, names: tuple[str, ...]) -> dict:
-    """Those of the options that are given."""
-    return {name: options[name] for name in names if name in options}
-
-
-def context_warning(truncated: np.ndarray, context: int, what: str) -> list[str]:
-    """What to say of prompts whose genes were cut, if any were."""
-    if not truncated.any():
-        return []
-    return [
-        f"{truncated.sum()} {what} have more genes than the {context} tokens hold that the model's "
-        "context has for a prompt: the lowest genes are left out (obs['c2s_truncated'])"
-    ]
-
-
-def told(warnings: list[str]) -> list[str]:
-    """The warnings, logged."""
-    for warning in warnings:
-        LOGGER.warning(warning)
-    return warnings
-
-
 def perturb_shard(
     shard: Path, plan: Path, genes: Path, outdir: Path, options: Mapping[str, object]
 ) -> None:
@@ -201,38 +157,23 @@ def perturb_shard(
     check_fields(embedding_template, cells.columns, shard.name)
     tokenizer = load_tokenizer(options["model"])
     model = load_model(options["model"], head=True, **only(options, MODEL_OPTIONS))
-    words = read_json(genes)["genes"]
-    if options.get("gene_vocabulary_file"):
-        words = words_to_say(words, read_vocabulary(options["gene_vocabulary_file"]))
-    names = ("valid_genes_only", "no_repeats", "max_new_tokens", "temperature", "num_samples")
-    names += ("top_p", "seed")
-    budget, attempt = options["max_batch_tokens"], options.get("attempt", 1)
+    words = genes_to_say(read_json(genes)["genes"], options)
     predictions, stats = predict(
-        model, tokenizer, cells, words, template, **only(options, names),
-        max_batch_tokens=batch_share(resolve_cache_tokens(budget, model), attempt),
+        model, tokenizer, cells, words, template, **only(options, (*ANSWERING, "num_samples")),
+        max_batch_tokens=cache_share(options, model),
     )  # fmt: skip
     context = model.config.max_position_embeddings - int(options["max_new_tokens"])
     warnings = context_warning(predictions["c2s_truncated"], context, "predictions")
-    vectors = embed_predictions(
-        model, tokenizer, cells, predictions, embedding_template,
-        pooling=options["pooling"], layer=options["embedding_layer"],
-        max_batch_tokens=batch_share(resolve_max_batch_tokens(budget, model), attempt),
-    )  # fmt: skip
+    said = predicted_records(cells, predictions)
+    vectors = embed_answers(model, tokenizer, said, embedding_template, options)
     # Answers come in the order of the plan, those of one prediction together.
     answers = len(predictions) // max(1, len(planned))
     for name in planned.columns.drop("cell_id"):
         predictions[name] = planned[name].repeat(answers).to_numpy()
     write_answers(outdir / f"{shard.stem}.perturbed.parquet", predictions, vectors)
-    figures = run_figures(model, shard.stem, cells) | {
-        "n_predictions": len(predictions),
-        "n_prompt_tokens": stats.n_prompt_tokens,
-        "n_new_tokens": stats.n_new_tokens,
-        "max_batch_tokens": stats.max_batch_tokens,
-        "seconds": stats.seconds,
-        "tokens_per_second": stats.n_new_tokens / stats.seconds,
-        "peak_memory_bytes": peak_memory(model.device),
-        "warnings": told(warnings),
-    }
+    figures = run_figures(model, shard.stem, cells)
+    figures |= answer_figures(model, len(predictions), [stats])
+    figures["warnings"] = told(warnings)
     write_json(outdir / f"{shard.stem}.perturb.json", figures)
     LOGGER.info(
         "%s: %d predictions, %.0f new tokens/s",
@@ -247,12 +188,3 @@ def _cells_to_perturb(planned: pd.DataFrame, cells: pd.DataFrame, template: str)
     own["perturbation"] = [prompt_text(row, fields) for row in own.to_dict("records")]
     rest = cells.drop(columns=own.columns.drop("cell_id"), errors="ignore")
     return own.merge(rest, on="cell_id", how="left", validate="many_to_one")
-
-
-def write_answers(path: Path, answers: pd.DataFrame, vectors: np.ndarray) -> None:
-    """Write answers and their embeddings, float32 (n_answers, hidden_size), as Parquet."""
-    table = pa.Table.from_pandas(answers, preserve_index=False)
-    flat = pa.array(vectors.astype(np.float32).ravel())
-    column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-    with write_beside(path) as partial:
-        pq.write_table(table.append_column("X_c2s", column), partial, compression="zstd")
