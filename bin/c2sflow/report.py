@@ -71,58 +71,24 @@ a.c2s-tile:hover { background: rgba(128, 128, 128, 0.2); }
 """
 
 
-def write_report(
-    h5ad: Path,
-    qc_dir: Path,
-    sentences_dir: Path,
-    stats_dir: Path,
-    multiqc_config: Path,
-    outdir: Path,
-    perturbed: Path | None = None,
-    perturbation_summary: Path | None = None,
-    attention_pairs: Path | None = None,
-    effects_dir: Path | None = None,
-    evaluation_dir: Path | None = None,
-    training_dir: Path | None = None,
-    label_column: str | None = None,
-    generated_summary: Path | None = None,
-) -> None:
+def write_report(multiqc_config: Path, outdir: Path, **inputs: object) -> None:
     """Write report.html.
 
     Parameters
     ----------
-    h5ad, perturbed, perturbation_summary
-        Results of MERGE; the latter two if there are predictions.
-    qc_dir, sentences_dir, stats_dir
-        <id>.qc.json; <id>.sentences.json; <shard>.embed.json, annotate.json, perturb.json and
-        generate.json.
-    attention_pairs
-        Table of PAIRS, if there are attention maps.
-    effects_dir
-        Tables and effects.json of EFFECTS, if there are predictions.
-    evaluation_dir
-        Tables and notes.json of EVALUATE, if it ran.
-    training_dir
-        finetune.json and loss.tsv of FINETUNE, if it ran.
     multiqc_config
         Configuration of MultiQC.
     outdir
         Gets the report.
-    label_column
-        Column of obs to colour the map of the cells by, besides the sample.
-    generated_summary
-        Table of MERGE, if cells were generated.
+    inputs
+        Those of `c2sflow.report_inputs.read_run`.
 
     Raises
     ------
     UserError
         If there is no such column, or a file is missing or broken.
     """
-    run = read_run(
-        h5ad, qc_dir, sentences_dir, stats_dir,
-        perturbed, perturbation_summary, attention_pairs, effects_dir, evaluation_dir,
-        training_dir, label_column, generated_summary,
-    )  # fmt: skip
+    run = read_run(**inputs)
     page = _render(run, multiqc_config)
     with write_beside(outdir / "report.html") as partial:
         partial.write_text(page, encoding="utf-8")

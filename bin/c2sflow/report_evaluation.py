@@ -44,6 +44,7 @@ METRICS = {
         for depth in ("top_20", "top_100", "full")
     },
 }
+DISTANCES = ("energy_distance", "scfid")  # mean nothing without their space
 SPACES = {"expression_pcs": "expression", "sentence_pcs": "ranks", "cells": "single cells"}
 
 
@@ -55,14 +56,10 @@ def evaluation(run: Run) -> list[Section]:
         sections.append(_confusion(run.evaluation["confusion"]))
     if "perturbation" in run.evaluation:
         sections += _perturbations(run.evaluation["perturbation"])
-    if notes := run.evaluation_notes.get("perturbation"):
-        said = "".join(f"<li>{safe(note)}</li>" for note in notes)
-        sections.append(Section("Not compared", content=f"<ul>{said}</ul>"))
+    sections += _left_out("Not compared", run.evaluation_notes.get("perturbation"))
     if "generation" in run.evaluation:
         sections.append(_generated(run.evaluation["generation"]))
-    if notes := run.evaluation_notes.get("generation"):
-        said = "".join(f"<li>{safe(note)}</li>" for note in notes)
-        sections.append(Section("Generated, not compared", content=f"<ul>{said}</ul>"))
+    sections += _left_out("Generated, not compared", run.evaluation_notes.get("generation"))
     if "text_scores" in run.evaluation:
         sections.append(_text_scores(run.evaluation["text_scores"]))
     if "trust" in run.evaluation:
@@ -70,6 +67,12 @@ def evaluation(run: Run) -> list[Section]:
     if "reconstruction" in run.evaluation:
         sections.append(_reconstruction(run.evaluation["reconstruction"]))
     return sections
+
+
+def _left_out(name: str, notes: Sequence[str] | None) -> list[Section]:
+    """What could not be compared, and why."""
+    said = "".join(f"<li>{safe(note)}</li>" for note in notes or ())
+    return [Section(name, content=f"<ul>{said}</ul>")] if said else []
 
 
 def _interval(row: Mapping, decimals: int = 3) -> str:
@@ -166,24 +169,12 @@ def _confusion(table: pd.DataFrame) -> Section:
 
 
 def _perturbations(table: pd.DataFrame) -> list[Section]:
-    means = table[table["subject"] == ""]
-    several = not means.empty
-    shown = means if several else table
+    shown, n_subjects = _over_subjects(table)
     what = (
-        f"Means over {table.loc[table['subject'] != '', 'subject'].nunique()} perturbations"
-        if several
+        f"Means over {n_subjects} perturbations"
+        if shown is not table
         else "Of " + ", ".join(safe(name) for name in table["subject"].unique())
     )
-    known = [name for name in PREDICTORS if name in set(shown["predictor"])]
-    rows: dict[str, dict] = {}
-    for (metric, space), group in shown.groupby(["metric", "space"], sort=False):
-        name, better = METRICS.get(metric, (metric, ""))
-        place = f" in {SPACES.get(space, space)}" if metric in ("scfid", "energy_distance") else ""
-        rows[f"{name}{place} {better}"] = {
-            row["predictor"]: _interval(row) for row in group.to_dict("records")
-        } | {"order": list(METRICS).index(metric) if metric in METRICS else len(METRICS)}
-    rows = dict(sorted(rows.items(), key=lambda item: item[1].pop("order")))
-    headers = {name: {"title": PREDICTORS[name], "scale": False} for name in known}
     text = (
         f"{what}: predicted cells against the cells measured under the same perturbation, beside "
         "what any predictor must beat; the last column is no predictor, but what half of the "
@@ -192,7 +183,7 @@ def _perturbations(table: pd.DataFrame) -> list[Section]:
         "docs/output.md; all figures: <code>evaluation/perturbation.tsv</code>."
     )
     name = "Against measured cells"
-    sections = [Section(name, text, plot=table_plot("measured", name, "Figure", rows, headers))]
+    sections = [Section(name, text, plot=_metric_table("measured", name, shown))]
     single = table[(table["subject"] != "") & table["metric"].isin(METRICS)]
     metric = "pearson_change_top_20"
     chosen = single[single["metric"] == metric]
@@ -202,7 +193,7 @@ def _perturbations(table: pd.DataFrame) -> list[Section]:
             "measured cells)": dict(zip(group["predictor"], group["value"], strict=True))
             for subject, group in list(chosen.groupby("subject"))[:MOST_ROWS]
         }
-        parts = [(name, PREDICTORS[name]) for name in known]
+        parts = list(_predictors(shown).items())
         title = "Changes of the top 20 genes"
         text = (
             "Pearson correlation of predicted and measured change over the 20 genes that the "
@@ -213,18 +204,55 @@ def _perturbations(table: pd.DataFrame) -> list[Section]:
     return sections
 
 
+def _over_subjects(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """The means over what was compared, or of the only one its own figures; and how many."""
+    means = table[table["subject"] == ""]
+    n_subjects = table.loc[table["subject"] != "", "subject"].nunique()
+    return (table if means.empty else means), n_subjects
+
+
+def _predictors(table: pd.DataFrame) -> dict[str, str]:
+    """Key and name of those that the table has."""
+    found = set(table["predictor"])
+    return {key: name for key, name in PREDICTORS.items() if key in found}
+
+
+def _metric_table(anchor: str, name: str, table: pd.DataFrame) -> object:
+    """A row per metric, and space if that matters; a column per predictor."""
+    n_spaces = table.groupby("metric")["space"].nunique()
+    spaced = {*n_spaces.index[n_spaces > 1], *DISTANCES}
+    order = {metric: place for place, metric in enumerate(METRICS)}
+    table = table.sort_values("metric", key=lambda keys: keys.map(order), kind="stable")
+    rows: dict[str, dict] = {}
+    for row in table.to_dict("records"):
+        title, better = METRICS.get(row["metric"], (row["metric"], ""))
+        place = f" in {SPACES.get(row['space'], row['space'])}" if row["metric"] in spaced else ""
+        rows.setdefault(f"{title}{place} {better}", {})[row["predictor"]] = _interval(row)
+    headers = {key: {"title": title, "scale": False} for key, title in _predictors(table).items()}
+    return table_plot(anchor, name, "Figure", rows, headers)
+
+
+def _subject_table(
+    anchor: str,
+    name: str,
+    first: str,
+    table: pd.DataFrame,
+    columns: Mapping[tuple[str, str], str],
+    counted: str,
+) -> object:
+    """A row per subject, a column per (metric, predictor); and how many there were."""
+    rows: dict[str, dict] = {}
+    for row in table.to_dict("records"):
+        own = rows.setdefault(row["subject"] or "all samples", {"n": int(row["n"])})
+        own[f"{row['metric']}_{row['predictor']}"] = _interval(row)
+    headers = {"_".join(key): {"title": title, "scale": False} for key, title in columns.items()}
+    headers["n"] = {"title": counted, "scale": False, "format": "{:,.0f}"}
+    return table_plot(anchor, name, first, rows, headers)
+
+
 def _generated(table: pd.DataFrame) -> Section:
     """Means over the cell types, or of the only group."""
-    means = table[table["subject"] == ""]
-    shown = table if means.empty else means
-    known = [name for name in PREDICTORS if name in set(shown["predictor"])]
-    rows: dict[str, dict] = {}
-    for (metric, space), group in shown.groupby(["metric", "space"], sort=False):
-        name, better = METRICS[metric]
-        row = rows.setdefault(f"{name}, {SPACES.get(space, space)} {better}", {})
-        row |= {found["predictor"]: _interval(found) for found in group.to_dict("records")}
-    headers = {name: {"title": PREDICTORS[name], "scale": False} for name in known}
-    n_types = table.loc[table["subject"] != "", "subject"].nunique()
+    shown, n_types = _over_subjects(table)
     text = (
         f"Generated cells against real cells{f' of {n_types} types' if n_types else ''}, whose "
         "sentences are cut to the same length. Beside them what they must beat (real cells of "
@@ -233,7 +261,7 @@ def _generated(table: pd.DataFrame) -> Section:
         "<code>evaluation/generation.tsv</code>."
     )
     name = "Generated against real cells"
-    return Section(name, text, plot=table_plot("generated_real", name, "Figure", rows, headers))
+    return Section(name, text, plot=_metric_table("generated_real", name, shown))
 
 
 def _text_scores(table: pd.DataFrame) -> Section:
@@ -261,47 +289,33 @@ def _text_scores(table: pd.DataFrame) -> Section:
 
 
 def _trust(table: pd.DataFrame) -> Section:
-    names = {
-        "novelty": "Novelty",
-        "invalid_fraction": "Invalid words",
-        "repeated_fraction": "Repeated words",
-        "cut_fraction": "Cut answers",
+    columns = {
+        ("novelty", "model"): "Novelty",
+        ("invalid_fraction", "model"): "Invalid words",
+        ("repeated_fraction", "model"): "Repeated words",
+        ("cut_fraction", "model"): "Cut answers",
+        ("novelty", "another_control"): "Novelty of another control cell",
     }
-    headers = {key: {"title": title, "scale": False} for key, title in names.items()}
-    headers["another"] = {"title": "Novelty of another control cell", "scale": False}
-    headers["n"] = {"title": "Answers", "scale": False, "format": "{:,.0f}"}
-    rows: dict[str, dict] = {}
-    for row in table.head(MOST_ROWS * len(names)).to_dict("records"):
-        key = row["metric"] if row["predictor"] == "model" else "another"
-        kept = rows.setdefault(row["subject"], {"n": int(row["n"])})
-        kept[key] = _interval(row)
     text = (
         "Novelty: share of an answer's genes that the control cell's sentence, cut to the same "
         "length, does not hold. 0 is a copy; near that of another control cell, the answer is a "
         "cell of its own rather than this one changed. 95 % intervals in brackets."
     )
     name = "What the answers hold"
-    return Section(name, text, plot=table_plot("trust", name, "Perturbation", rows, headers))
+    first = table[table["subject"].isin(table["subject"].unique()[:MOST_ROWS])]
+    plot = _subject_table("trust", name, "Perturbation", first, columns, "Answers")
+    return Section(name, text, plot=plot)
 
 
 def _reconstruction(table: pd.DataFrame) -> Section:
     titles = {"r_squared": "R²", "pearson": "Pearson", "spearman": "Spearman"}
-    headers = {
-        **{key: {"title": title, "scale": False} for key, title in titles.items()},
-        **{
-            f"gene_mean_{key}": {"title": f"{title}, mean of each gene", "scale": False}
-            for key, title in titles.items()
-        },
-        "n": {"title": "Cells", "scale": False, "format": "{:,.0f}"},
-    }
-    rows: dict[str, dict] = {}
-    for row in table.to_dict("records"):
-        key = row["metric"] if row["predictor"] == "model" else f"gene_mean_{row['metric']}"
-        rows.setdefault(row["subject"] or "all samples", {"n": int(row["n"])})[key] = _interval(row)
+    columns = {(key, "model"): title for key, title in titles.items()}
+    columns |= {(key, "gene_mean"): f"{name}, mean of each gene" for key, name in titles.items()}
     text = (
         "Expression from the ranks alone against the expression itself: the most that predicted "
         "sentences can say of values. Beside it the mean of each gene over the other cells, which "
         "knows no ranks. 95 % intervals in brackets."
     )
     name = "From rank to expression"
-    return Section(name, text, plot=table_plot("ranks", name, "Sample", rows, headers))
+    plot = _subject_table("ranks", name, "Sample", table, columns, "Cells")
+    return Section(name, text, plot=plot)

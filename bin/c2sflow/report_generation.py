@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from c2sflow.report_inputs import Run
-from c2sflow.report_plots import Section, number, table_plot
-from c2sflow.report_results import generation_speed, in_percent, trust_headers
+from c2sflow.report_plots import Section, number
+from c2sflow.report_results import answer_table
 
 MOST_TYPES = 200
 
@@ -18,17 +18,15 @@ def generation(run: Run) -> list[Section]:
     for row in run.generated.head(MOST_TYPES).to_dict("records"):
         name = row["c2s_cell_type"] or "no type in particular"
         name = f"{name} · {row['organism']}" if several else name
-        rows[name] = in_percent(row)
-    headers = {
+        rows[name] = row
+    counted = {
         "n_cells": number("Generated cells", "Cells of this type that the model made up"),
         "n_genes_mean": number("Genes / cell", "Mean number of valid genes", "", 1),
-        **trust_headers(),
     }
     text = (
         "A row per cell type: sentences that the model made up, in <code>c2s_generated.h5ad</code>."
         " They are no measurements. With labels, the evaluation below compares them with real "
         "cells."
     )
-    text += generation_speed(run.generate)
-    title = "Cells made up"
-    return [Section(title, text, plot=table_plot("generated", title, "Cell type", rows, headers))]
+    section = Section("Cells made up", text)
+    return [answer_table("generated", section, "Cell type", rows, counted, run.generate)]

@@ -100,7 +100,28 @@ def read_run(
     label_column: str | None = None,
     generated_summary: Path | None = None,
 ) -> Run:
-    """Read what `c2sflow.report.write_report` is given; no matrix but X_c2s is touched."""
+    """Read what the report tells of; no matrix but X_c2s is touched.
+
+    Parameters
+    ----------
+    h5ad, perturbed, perturbation_summary
+        Results of MERGE; the latter two if there are predictions.
+    qc_dir, sentences_dir, stats_dir
+        <id>.qc.json; <id>.sentences.json; <shard>.embed.json, annotate.json, perturb.json and
+        generate.json.
+    attention_pairs
+        Table of PAIRS, if there are attention maps.
+    effects_dir
+        Tables and effects.json of EFFECTS, if there are predictions.
+    evaluation_dir
+        Tables and notes.json of EVALUATE, if it ran.
+    training_dir
+        finetune.json and loss.tsv of FINETUNE, if it ran.
+    label_column
+        Column of obs to colour the map of the cells by, besides the sample.
+    generated_summary
+        Table of MERGE, if cells were generated.
+    """
     columns = list(dict.fromkeys([*filter(None, [label_column]), "sample"]))
     with h5py.File(h5ad) as file:
         provenance = read_elem(file["uns/c2s"])

@@ -168,15 +168,28 @@ def perturbations(run: Run) -> list[Section]:
     return sections
 
 
-def in_percent(row: dict) -> dict:
-    """The row of a table with its fractions in percent."""
-    return {k: 100 * value if k.endswith("_fraction") else value for k, value in row.items()}
+def answer_table(
+    anchor: str,
+    section: Section,
+    first: str,
+    rows: Mapping[str, Mapping],
+    counted: Mapping[str, Mapping],
+    records: list[dict],
+) -> Section:
+    """The section with a table of answers: how many, and how far to trust them.
 
-
-def trust_headers() -> dict:
-    """Columns that say how far to trust answers."""
+    Parameters
+    ----------
+    rows
+        Of a summary of MERGE, by what the first column shows.
+    counted
+        Headers of the columns that say how many.
+    records
+        What the tasks say of their speed.
+    """
     bad = {"scale": "Reds", "top": 100}
-    return {
+    headers = {
+        **counted,
         "invalid_fraction": number("Invalid", "Words that are no gene of the data", "%", 1, **bad),
         "duplicate_fraction": number("Repeated", "Genes said before", "%", 1, **bad),
         "truncated_fraction": number("Cut off", "Answers that max_new_tokens ended", "%", 1, **bad),
@@ -184,9 +197,16 @@ def trust_headers() -> dict:
             "Log-likelihood", "Mean of the answers: higher is surer", "", 1, scale=False
         ),
     }
+    shown = {
+        name: {k: 100 * value if k.endswith("_fraction") else value for k, value in row.items()}
+        for name, row in rows.items()
+    }
+    section.description += _generation_speed(records)
+    section.plot = table_plot(anchor, section.name, first, shown, headers)
+    return section
 
 
-def generation_speed(records: list[dict]) -> str:
+def _generation_speed(records: list[dict]) -> str:
     """How fast the shards' answers were generated, and where; "" if that took no time."""
     tokens, seconds = total(records, "n_new_tokens"), total(records, "seconds")
     if not seconds:
@@ -196,21 +216,14 @@ def generation_speed(records: list[dict]) -> str:
 
 
 def _predictions(run: Run) -> Section:
-    rows = {
-        f"{row['condition']} · {row['sample']}": in_percent(row)
-        for row in run.summary.to_dict("records")
-    }
-    headers = {
+    rows = {f"{row['condition']} · {row['sample']}": row for row in run.summary.to_dict("records")}
+    counted = {
         "n_predictions": number("Predicted cells", "Control cells with this perturbation"),
         "n_genes_mean": number("Genes / answer", "Mean number of new, valid genes", "", 1),
-        **trust_headers(),
     }
     text = (
         "A row per perturbation and sample. Trust answers with few invalid, repeated and cut-off "
         "words; the predicted cells lie in <code>c2s_perturbed.h5ad</code>."
     )
-    text += generation_speed(run.perturb)
-    title = "Predicted cells"
-    return Section(
-        title, text, plot=table_plot("predictions", title, "Perturbation", rows, headers)
-    )
+    section = Section("Predicted cells", text)
+    return answer_table("predictions", section, "Perturbation", rows, counted, run.perturb)
