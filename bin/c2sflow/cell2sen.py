@@ -1,4 +1,4 @@
-"""The library as one object, for a notebook: AnnData in, embeddings and predicted cells out.
+"""The library as one object, for a notebook: AnnData in; embeddings, answers, cells and models out.
 
 The names are those of Helical's ``Cell2Sen`` and ``Cell2SenConfig``, so that code written for
 them runs with its import changed.
@@ -6,110 +6,35 @@ them runs with its import changed.
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from scipy import sparse
 
-from c2sflow.anndata_io import open_anndata
-from c2sflow.errors import UserError
-from c2sflow.model_files import fetch_model
-from c2sflow.normalisation import normalise
+from c2sflow import __version__
+from c2sflow.cell2sen_config import POOLING, Cell2SenConfig
+from c2sflow.cell2sen_model import Cell2SenModel
+from c2sflow.cell_types import read_cell_types
+from c2sflow.model_files import describe_model
 from c2sflow.prompts import (
     ANNOTATION_PROMPT,
     EMBEDDING_PROMPT,
     PERTURBATION_PROMPT,
     check_fields,
     first_genes,
+    generation_template,
     load_template,
+    with_context,
 )
-from c2sflow.reconstruction import RankFit
-from c2sflow.sentences import SentenceMaker, gene_words
-from c2sflow.states import detect_state
-from c2sflow.symbols import PER_CELL, cell_organisms, find_organism, find_symbols, gene_symbols
+from c2sflow.provenance import MODEL_SOFTWARE, SOFTWARE, software_versions
+from c2sflow.sentence_table import sentence_table
 
-LOGGER = logging.getLogger(__name__)
-
-HUB_MODELS = {
-    "2B": "vandijklab/C2S-Scale-Gemma-2-2B",
-    "27B": "vandijklab/C2S-Scale-Gemma-2-27B",
-}
-MODEL_CACHE = Path.home() / ".cache" / "c2sflow"
-POOLING = {"mean_pool": "mean", "last_token": "last", "gene_pool": "genes"}
+__all__ = ["Cell2Sen", "Cell2SenConfig"]
 
 
-@dataclass
-class Cell2SenConfig:
-    """Settings of `Cell2Sen`.
-
-    Parameters
-    ----------
-    batch_size
-        Most cells in a batch; None for as many as memory holds.
-    organism
-        Such as "human"; None to find it from obs or the genes.
-    perturbation_column
-        Column of obs with each cell's perturbation.
-    max_new_tokens
-        Longest predicted sentence, in tokens.
-    max_genes
-        Genes in a sentence; None for all that are expressed.
-    aggregation_type
-        "mean_pool" over the prompt's tokens, "gene_pool" over those of the genes, or the
-        "last_token".
-    embedding_prompt_template
-        Prompt with ``{cell_sentence}`` and, if wanted, ``{organism}``, ``{num_genes}`` or any
-        column of obs; None for the built-in one.
-    return_fit
-        Fit expression to rank, and give the fit in the column ``fit_parameters``.
-    dtype
-        "auto", "bfloat16", "float16" or "float32".
-    model_size
-        "2B" or "27B": which published model to fetch if `model_path` is None.
-    model_path
-        Directory of a model.
-    device
-        "auto", "cpu" or "cuda".
-    use_quantization
-        4-bit weights (nf4).
-    seed
-        Decides the order of genes that tie.
-    use_flash_attn
-        Use flash_attention_2 (GPU only); otherwise the fastest that is exact for Gemma-2.
-    """
-
-    batch_size: int | None = None
-    organism: str | None = None
-    perturbation_column: str | None = None
-    max_new_tokens: int = 200
-    max_genes: int | None = None
-    aggregation_type: Literal["mean_pool", "gene_pool", "last_token"] = "mean_pool"
-    embedding_prompt_template: str | None = None
-    return_fit: bool = False
-    dtype: str = "auto"
-    model_size: Literal["2B", "27B"] = "2B"
-    model_path: str | Path | None = None
-    device: str = "auto"
-    use_quantization: bool = False
-    seed: int = 42
-    use_flash_attn: bool = False
-
-    def __post_init__(self):
-        if self.model_size not in HUB_MODELS:
-            raise UserError(f"model_size {self.model_size!r}: choose 2B or 27B, or a model_path")
-        if self.aggregation_type not in POOLING:
-            raise UserError(
-                f"aggregation_type {self.aggregation_type!r}: choose {', '.join(POOLING)}"
-            )
-
-
-class Cell2Sen:
+class Cell2Sen(Cell2SenModel):
     """Cell2Sentence-Scale on an AnnData in memory.
 
     Parameters
@@ -126,44 +51,14 @@ class Cell2Sen:
     """
 
     def __init__(self, configurer: Cell2SenConfig | None = None):
-        self.config = configurer or Cell2SenConfig()
-        self.embedding_prompt = load_template(
+        super().__init__(configurer or Cell2SenConfig())
+        template = load_template(
             self.config.embedding_prompt_template, EMBEDDING_PROMPT, ["cell_sentence"]
         )
+        self.embedding_prompt = self._in_context(template)
 
-    # The model is loaded when first needed: sentences need none.
-
-    @cached_property
-    def model_path(self) -> Path:
-        """Directory of the model; fetched once if it is one of the published ones."""
-        if self.config.model_path is not None:
-            return Path(self.config.model_path)
-        model = HUB_MODELS[self.config.model_size]
-        directory = MODEL_CACHE / model.replace("/", "--")
-        if not (directory / "c2s_source.json").exists():
-            fetch_model(model, "main", directory)
-        return directory
-
-    @cached_property
-    def tokenizer(self):
-        """The model's tokenizer."""
-        from c2sflow.models import load_tokenizer
-
-        return load_tokenizer(self.model_path)
-
-    @cached_property
-    def model(self):
-        """The causal language model; its backbone embeds, its head generates."""
-        from c2sflow.models import load_model
-
-        return load_model(
-            self.model_path,
-            head=True,
-            device=self.config.device,
-            dtype=self.config.dtype,
-            attention="flash_attention_2" if self.config.use_flash_attn else "auto",
-            quantization="nf4" if self.config.use_quantization else "none",
-        )
+    def _in_context(self, template: str) -> str:
+        return with_context(template, self.config.dataset_context)
 
     def process_data(self, adata: AnnData) -> pd.DataFrame:
         """Turn cells into cell sentences.
@@ -186,38 +81,14 @@ class Cell2Sen:
         UserError
             If the values are scaled or ambiguous, or genes, organism or column are not found.
         """
-        column = self.config.perturbation_column
-        if column is not None and column not in adata.obs:
-            raise UserError(f"perturbation_column {column!r}: obs has no such column")
-        with open_anndata(adata) as data:
-            state = detect_state(data.sample_rows(), "adata")
-            symbols, _ = gene_symbols(data.var, find_symbols(data.var, "auto", "adata"))
-            organism = find_organism(self.config.organism or "auto", data, symbols, "adata")
-            LOGGER.info("%d cells × %d genes, %s, %s", data.n_obs, data.n_vars, organism, state)
-            names = cell_organisms(data.obs) if organism == PER_CELL else organism
-            table = data.obs.assign(cell_id=data.obs.index, sample="adata", organism=names)
-            blocks = (normalise(block, state) for _, block in data.chunks())
-            words = gene_words(symbols)
-            self._add_sentences(table, blocks, words)
-        labels = (
-            table[column].astype(object) if column else pd.Series(index=table.index, dtype=object)
+        return sentence_table(
+            adata,
+            organism=self.config.organism,
+            perturbation_column=self.config.perturbation_column,
+            max_genes=self.config.max_genes,
+            seed=self.config.seed,
+            return_fit=self.config.return_fit,
         )
-        table["perturbations"] = labels.where(labels.notna(), None)
-        table.attrs["genes"] = list(words)  # what a prediction may say
-        return table
-
-    def _add_sentences(self, table: pd.DataFrame, blocks, words: np.ndarray) -> None:
-        maker = SentenceMaker(words, max_genes=self.config.max_genes, seed=self.config.seed)
-        fit, sentences, lengths = RankFit(), [], []
-        for block in blocks:
-            ids = table["cell_id"].iloc[len(sentences) : len(sentences) + block.shape[0]]
-            made = maker(sparse.csr_matrix(block), ids)
-            sentences += made.texts.to_pylist()
-            lengths += made.lengths.tolist()
-            fit.add_cells(made.values, made.lengths)
-        table["cell_sentence"], table["n_genes"] = sentences, lengths
-        solved = fit.solve() if self.config.return_fit else None
-        table["fit_parameters"] = [solved] * len(table)
 
     def get_embeddings(
         self, dataset: pd.DataFrame, output_attentions: bool = False, emb_layer: int = -1
@@ -240,26 +111,30 @@ class Cell2Sen:
         `output_attentions`, float32 (n_heads, n_genes, n_genes) of each cell, query × key.
         """
         from c2sflow.attention_maps import attention_maps
-        from c2sflow.embedding import embed_cells
 
         check_fields(self.embedding_prompt, dataset.columns, "embedding_prompt_template")
         records = dataset.to_dict("records")
+        made = self._embed(records)
+        if not output_attentions:
+            return made.vectors
+        used = [
+            first_genes(record, n) for record, n in zip(records, made.n_genes.tolist(), strict=True)
+        ]
         backbone = self.model.get_decoder()
-        made = embed_cells(
-            backbone,
+        maps = attention_maps(backbone, self.tokenizer, self.embedding_prompt, used, emb_layer)
+        return made.vectors, list(maps)
+
+    def _embed(self, records: Sequence[Mapping[str, object]]):
+        from c2sflow.embedding import embed_cells
+
+        return embed_cells(
+            self.model.get_decoder(),
             self.tokenizer,
             self.embedding_prompt,
             records,
             pooling=POOLING[self.config.aggregation_type],
             max_rows=self.config.batch_size,
         )
-        if not output_attentions:
-            return made.vectors
-        used = [
-            first_genes(record, n) for record, n in zip(records, made.n_genes.tolist(), strict=True)
-        ]
-        maps = attention_maps(backbone, self.tokenizer, self.embedding_prompt, used, emb_layer)
-        return made.vectors, list(maps)
 
     def get_annotations(
         self, dataset: pd.DataFrame, cell_types: list[str] | None = None
@@ -284,14 +159,13 @@ class Cell2Sen:
             If there are less than two labels, or the tokenizer cannot say one.
         """
         from c2sflow.annotation import annotate
-        from c2sflow.cell_types import read_cell_types
 
         labels = None if cell_types is None else read_cell_types("\n".join(cell_types))
         made = annotate(
             self.model,
             self.tokenizer,
             dataset,
-            ANNOTATION_PROMPT,
+            self._in_context(ANNOTATION_PROMPT),
             labels,
             max_rows=self.config.batch_size,
         )
@@ -321,41 +195,168 @@ class Cell2Sen:
         UserError
             If the list is not as long as the data set, or no cell has a perturbation.
         """
-        from c2sflow.perturbation import predict
+        from c2sflow.table_perturbation import perturb_table
 
         labels = dataset["perturbations"] if perturbations_list is None else perturbations_list
-        if len(labels) != len(dataset):
-            raise UserError(
-                f"perturbations_list has {len(labels)} entries for {len(dataset)} cells"
-            )
-        chosen = np.array([label is not None for label in labels])
-        if not chosen.any():
-            raise UserError(
-                "no cell has a perturbation: set perturbation_column before process_data, or give "
-                "perturbations_list"
-            )
-        cells = dataset.assign(perturbation=list(labels))[chosen]
-        said = (word for text in dataset["cell_sentence"] for word in text.split())
-        genes = set(dataset.attrs.get("genes") or said)
-        predictions, _ = predict(
+        made = perturb_table(
             self.model,
             self.tokenizer,
-            cells,
-            genes,
-            PERTURBATION_PROMPT,
+            dataset,
+            list(labels),
+            self._in_context(PERTURBATION_PROMPT),
             max_new_tokens=self.config.max_new_tokens,
             seed=self.config.seed,
             max_rows=self.config.batch_size,
         )
-        predictions = predictions.rename(columns={"c2s_sentence": "perturbed_cell_sentence"})
-        columns = [
-            "perturbed_cell_sentence",
-            "c2s_invalid_genes",
-            "c2s_duplicate_genes",
-            "c2s_finish_reason",
-            "c2s_log_likelihood",
-        ]
-        made = predictions[columns].set_axis(dataset.index[chosen]).reindex(dataset.index)
-        sentences = made["perturbed_cell_sentence"].astype(object)
-        made["perturbed_cell_sentence"] = sentences.where(sentences.notna(), None)
         return dataset.assign(**made), made["perturbed_cell_sentence"].tolist()
+
+    def generate_cells(
+        self,
+        dataset: pd.DataFrame,
+        n_cells: int,
+        cell_types: Iterable[str] | None = None,
+        *,
+        n_genes: int = 100,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        prompt: str | None = None,
+    ) -> AnnData:
+        """Make up cells, of cell types or of none.
+
+        Parameters
+        ----------
+        dataset
+            From `process_data`: its genes may be said, each once; its organisms, and its fit of
+            expression to rank, are those of the cells.
+        n_cells
+            Cells of each type (and organism).
+        cell_types
+            Types to name in the prompt; None for cells of no type in particular.
+        n_genes
+            Genes that the prompt asks for; the answer ends by itself or at `max_new_tokens`.
+        temperature, top_p
+            0 is greedy, for one cell of each type; else cells are sampled, from the likeliest
+            tokens that together have the probability `top_p`.
+        prompt
+            Template with ``{num_genes}``, ``{organism}`` and ``{cell_type}``; None for the
+            built-in one.
+
+        Returns
+        -------
+        Cells × genes, as the workflow's c2s_generated.h5ad: X the log-normalised expression
+        reconstructed from ranks (CSR float32), ``obsm["X_c2s"]``, the sentences and their counts
+        in obs, provenance in ``uns["c2s"]``.
+
+        Raises
+        ------
+        UserError
+            If cells of a type could not differ, a prompt cannot be filled, or prompt and answer do
+            not fit into the model's context.
+        """
+        from c2sflow.cell_generation import generate_cells, generated_records
+        from c2sflow.table_generation import generated_anndata, plan_for_table
+
+        plan = plan_for_table(dataset, n_cells, cell_types, temperature, self.embedding_prompt)
+        typed = cell_types is not None
+        template = generation_template(prompt, typed, self.config.dataset_context)
+        genes = dataset.attrs["genes"]
+        options = {"max_new_tokens": self.config.max_new_tokens, "seed": self.config.seed}
+        options |= {"temperature": temperature, "top_p": top_p}
+        cells, _ = generate_cells(
+            self.model,
+            self.tokenizer,
+            plan.cells(0),
+            {organism: list(genes) for organism in plan.organisms},
+            template,
+            num_genes=n_genes,
+            max_rows=self.config.batch_size,
+            **options,
+        )
+        uns = {
+            "version": __version__,
+            "model": describe_model(self.model_path, self.model_name),
+            "parameters": {"generate": n_cells, "generated_genes": n_genes, **options},
+            "prompts": {"generation": template, "embedding": self.embedding_prompt},
+            "software": software_versions((*SOFTWARE, *MODEL_SOFTWARE)),
+            "rank_fit": dataset.attrs["rank_fit"],
+        }
+        vectors = self._embed(generated_records(cells)).vectors
+        return generated_anndata(cells, vectors, genes, dataset.attrs["rank_fit"], uns)
+
+    def finetune(
+        self,
+        dataset: pd.DataFrame,
+        tasks: str | Iterable[str],
+        outdir: str | Path,
+        *,
+        method: str = "lora",
+        label_column: str | None = None,
+        perturbation_column: str | None = None,
+        control: str | None = None,
+        split_by: str = "cell",
+        split_column: str | None = None,
+        held_out: float = 0.2,
+        validation: float = 0.05,
+        **options: object,
+    ) -> Path:
+        """Train the model on cells, or a new small one; this object keeps its own model.
+
+        Parameters
+        ----------
+        dataset
+            From `process_data`.
+        tasks
+            Of cell_type, generation, perturbation and conversion, each with a weight if wanted:
+            ``"cell_type,perturbation:2"`` or a list.
+        outdir
+            Gets ``model/``, and ``finetune.json``, ``loss.tsv`` and ``splits.tsv`` (which cells
+            were for what).
+        method
+            lora, qlora, full, or scratch for a new small model.
+        label_column, perturbation_column, control
+            Columns of obs with the cell types, and with what each cell was measured under (None
+            for that of the settings); pandas query on obs that picks control cells, beside those
+            labelled so.
+        split_by, split_column, held_out, validation
+            As the workflow's parameters: shares of the cells, by cell or by the groups of a
+            column, that training never sees and that say when it ends; or the column that says
+            it all.
+        options
+            Others of `c2sflow.training_options.TrainingOptions`, such as epochs, max_steps,
+            learning_rate, lora_rank, merge_adapter, checkpoints.
+
+        Returns
+        -------
+        Directory of the model or adapter, for `model_path`.
+
+        Raises
+        ------
+        UserError
+            If tasks, columns, splits and model do not go together, or `outdir` holds a model.
+        """
+        from c2sflow.table_training import finetune_table, training_prompts
+        from c2sflow.training_options import TrainingOptions
+
+        prompts = training_prompts(self.config.dataset_context, label_column is not None)
+        asked = TrainingOptions(
+            tasks if isinstance(tasks, str) else ",".join(tasks),
+            method,
+            label_column,
+            perturbation_column or self.config.perturbation_column,
+            control,
+            device=self.config.device,
+            dtype=self.config.dtype,
+            seed=self.config.seed,
+            **{"embedding_prompt": self.embedding_prompt, **prompts, **options},
+        )
+        self.unload()  # its memory is the training's
+        return finetune_table(
+            dataset,
+            Path(outdir),
+            asked,
+            None if method == "scratch" else self.model_path,
+            split_by=split_by,
+            split_column=split_column,
+            held_out=held_out,
+            validation=validation,
+        )

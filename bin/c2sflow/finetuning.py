@@ -15,6 +15,7 @@ import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
 from c2sflow import __version__
+from c2sflow.adapters import has_adapter
 from c2sflow.batching import free_bytes
 from c2sflow.embedding import embed_cells
 from c2sflow.errors import UserError
@@ -76,6 +77,11 @@ def finetune(
     """
     if (base is None) != (options.method == "scratch"):
         raise UserError("every method but scratch needs a --model to begin with, and scratch none")
+    if base is not None and has_adapter(base):
+        raise UserError(
+            f"model {base}: an adapter, and fine-tuning begins with a whole model; "
+            "--merge_adapter writes one"
+        )
     if not shards:
         raise UserError("no shard of sentences to train on")
     if (outdir / "model").exists():

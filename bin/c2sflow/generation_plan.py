@@ -6,12 +6,13 @@ are no table, and each task knows its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from c2sflow.prompts import GENERATION_FIELDS, template_fields
 from c2sflow.symbols import PER_CELL
 
 TASK_CELLS = 5000  # minutes of a GPU's work, so that loading the model is little of it
@@ -80,6 +81,22 @@ class GenerationPlan:
     def task_name(self, task: int) -> str:
         """File-safe name of a task."""
         return f"{NAME}.{task:05d}"
+
+
+def generation_faults(n_each: int, temperature: float, embedding_prompt: str) -> Iterator[str]:
+    """Whether generated cells can differ, and whether their embeddings' prompt can be filled."""
+    if n_each > 1 and not temperature:
+        yield (
+            f"--generate {n_each}: greedy cells of one type are all the same; give "
+            "--temperature above 0, or --generate 1"
+        )
+    known = GENERATION_FIELDS | {"cell_sentence"}
+    if unknown := set(template_fields(embedding_prompt)) - known:
+        names = ", ".join(f"{{{name}}}" for name in sorted(unknown))
+        yield (
+            f"--generate: --embedding_prompt uses {names}, which a generated cell does not "
+            "have; leave it out, or generate in a run of its own"
+        )
 
 
 def organism_genes(

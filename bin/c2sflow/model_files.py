@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from pathlib import Path
 
 from c2sflow import adapters
@@ -16,6 +17,7 @@ from c2sflow.safetensors_files import tensor_shapes
 # What a model needs to run, and nothing that can execute code: no pickle, no Python.
 PATTERNS = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "README.md")
 SOURCE = "c2s_source.json"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
 def read_config(directory: str | Path) -> dict:

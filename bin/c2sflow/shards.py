@@ -107,6 +107,19 @@ def write_shards(
     }
 
 
+def write_table(cells: pd.DataFrame, path: Path) -> None:
+    """Write cells that are sentences already as one shard.
+
+    Parameters
+    ----------
+    cells
+        Indexed by the names of the cells: cell_sentence, n_genes, sample, organism, and the
+        columns of obs.
+    """
+    with write_beside(path) as partial, _Writer(partial) as writer:
+        writer.write(obs_table(cells, ("cell_id", "shard")))
+
+
 def _pieces(start: int, stop: int) -> list[tuple[int, int]]:
     return [(first, min(first + PIECE, stop)) for first in range(start, stop, PIECE)]
 

@@ -10,34 +10,20 @@ from c2sflow.adapters import has_adapter, read_adapter
 from c2sflow.cell_types import read_cell_types
 from c2sflow.errors import UserError
 from c2sflow.faults import Faults
-from c2sflow.generation_plan import GenerationPlan
-from c2sflow.model_files import base_weights, read_config, read_encoder
-from c2sflow.prompts import GENERATION_FIELDS, template_fields
+from c2sflow.generation_plan import GenerationPlan, generation_faults
+from c2sflow.model_files import HUB_ID, base_weights, read_config, read_encoder
 from c2sflow.shards import RESERVED
 from c2sflow.staged import Staged
 from c2sflow.targets import Targets
-
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
 def check_generation(flat: Mapping, targets: Targets, faults: Faults) -> None:
     """Check that generated cells can differ, and that their embeddings' prompt can be filled."""
     if not isinstance(flat["generate"], int):
         return
-    if flat["generate"] > 1 and not flat["temperature"]:
-        faults.append(
-            f"--generate {flat['generate']}: greedy cells of one type are all the same; give "
-            "--temperature above 0, or --generate 1"
-        )
+    prompt = targets.prompts.get("embedding_prompt", "")
     with faults.collect():
-        known = GENERATION_FIELDS | {"cell_sentence"}
-        unknown = set(template_fields(targets.prompts.get("embedding_prompt", ""))) - known
-        if unknown:
-            names = ", ".join(f"{{{name}}}" for name in sorted(unknown))
-            raise UserError(
-                f"--generate: --embedding_prompt uses {names}, which a generated cell does not "
-                "have; leave it out, or generate in a run of its own"
-            )
+        faults += generation_faults(flat["generate"], flat["temperature"], prompt)
 
 
 def generation_plan(flat: Mapping, targets: Targets, labels: list[str]) -> GenerationPlan | None:

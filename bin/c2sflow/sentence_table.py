@@ -1,0 +1,78 @@
+"""Cells in memory as a table of cell sentences, a row a cell."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from c2sflow.anndata_io import open_anndata
+from c2sflow.errors import UserError
+from c2sflow.normalisation import normalise
+from c2sflow.reconstruction import RankFit
+from c2sflow.sentences import SentenceMaker, gene_words
+from c2sflow.states import detect_state
+from c2sflow.symbols import PER_CELL, cell_organisms, find_organism, find_symbols, gene_symbols
+
+LOGGER = logging.getLogger(__name__)
+SAMPLE = "adata"  # name of the only sample
+
+
+def sentence_table(
+    adata: AnnData,
+    *,
+    organism: str | None = None,
+    perturbation_column: str | None = None,
+    max_genes: int | None = None,
+    seed: int = 42,
+    return_fit: bool = False,
+) -> pd.DataFrame:
+    """Turn cells into cell sentences: see `c2sflow.cell2sen.Cell2Sen.process_data`.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes, not changed.
+    organism, perturbation_column, max_genes, seed, return_fit
+        See `c2sflow.cell2sen_config.Cell2SenConfig`.
+
+    Returns
+    -------
+    A row for each cell; ``attrs`` holds the genes (word in a sentence: symbol) and the rank_fit.
+    """
+    if perturbation_column is not None and perturbation_column not in adata.obs:
+        raise UserError(f"perturbation_column {perturbation_column!r}: obs has no such column")
+    with open_anndata(adata) as data:
+        state = detect_state(data.sample_rows(), SAMPLE)
+        symbols, _ = gene_symbols(data.var, find_symbols(data.var, "auto", SAMPLE))
+        found = find_organism(organism or "auto", data, symbols, SAMPLE)
+        LOGGER.info("%d cells × %d genes, %s, %s", data.n_obs, data.n_vars, found, state)
+        names = cell_organisms(data.obs) if found == PER_CELL else found
+        table = data.obs.assign(cell_id=data.obs.index, sample=SAMPLE, organism=names)
+        words = gene_words(symbols)
+        maker = SentenceMaker(words, max_genes=max_genes, seed=seed)
+        blocks = (normalise(block, state) for _, block in data.chunks())
+        fit = _add_sentences(table, blocks, maker)
+    table["fit_parameters"] = [fit if return_fit else None] * len(table)
+    labels = pd.Series(index=table.index, dtype=object)
+    if perturbation_column is not None:
+        labels = table[perturbation_column].astype(object)
+    table["perturbations"] = labels.where(labels.notna(), None)
+    table.attrs = {"genes": dict(zip(words, symbols, strict=True)), "rank_fit": fit}
+    return table
+
+
+def _add_sentences(table: pd.DataFrame, blocks, maker: SentenceMaker) -> dict[str, float]:
+    """Add cell_sentence and n_genes; give the fit of expression to rank."""
+    fit, sentences, lengths = RankFit(), [], []
+    for block in blocks:
+        ids = table["cell_id"].iloc[len(sentences) : len(sentences) + block.shape[0]]
+        made = maker(sparse.csr_matrix(block), ids)
+        sentences += made.texts.to_pylist()
+        lengths += made.lengths.tolist()
+        fit.add_cells(made.values, made.lengths)
+    table["cell_sentence"], table["n_genes"] = sentences, np.array(lengths, dtype=int)
+    return fit.solve()
