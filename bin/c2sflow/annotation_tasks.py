@@ -12,15 +12,13 @@ from c2sflow.annotation import ANSWER_TOKENS, Annotation, annotate
 from c2sflow.batching import peak_memory, resolve_cache_tokens
 from c2sflow.cell_types import read_cell_types
 from c2sflow.model_tasks import (
-    MODEL_OPTIONS,
     batch_share,
     context_warning,
-    only,
+    load,
     read_shard,
     run_figures,
     told,
 )
-from c2sflow.models import load_model, load_tokenizer
 from c2sflow.prompts import ANNOTATION_PROMPT, check_fields, load_template
 from c2sflow.provenance import write_beside, write_json
 
@@ -62,8 +60,7 @@ def annotate_shard(
     template = load_template(annotation_prompt, ANNOTATION_PROMPT, ["cell_sentence"])
     check_fields(template, cells.columns, shard.name)
     labels = read_cell_types(cell_types) if cell_types else None
-    tokenizer = load_tokenizer(options["model"])
-    model = load_model(options["model"], head=True, **only(options, MODEL_OPTIONS))
+    model, tokenizer = load(options, head=True)
     budget = batch_share(resolve_cache_tokens(max_batch_tokens, model), attempt)
     made = annotate(model, tokenizer, cells, template, labels, max_batch_tokens=budget)
     table = made.table.assign(cell_id=cells["cell_id"].astype(str).to_numpy())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import weakref
@@ -12,6 +13,8 @@ from c2sflow.adapters import has_adapter
 from c2sflow.cell2sen_config import HUB_MODELS, Cell2SenConfig
 from c2sflow.model_files import base_weights
 from c2sflow.model_folders import base_folder, link_adapter, model_folder
+
+LOGGER = logging.getLogger(__name__)
 
 
 class Cell2SenModel:
@@ -36,6 +39,8 @@ class Cell2SenModel:
         """Directory of the model, fetched once if it is of the hub; an adapter's holds its base."""
         model = model_folder(self.model_name)
         if not has_adapter(model) or base_weights(model):
+            if self.config.base_model is not None:
+                LOGGER.warning("base_model: no effect, for %s is no adapter alone", model)
             return model
         base = base_folder(model, self.config.base_model)
         folder = Path(tempfile.mkdtemp(prefix="c2sflow-"))

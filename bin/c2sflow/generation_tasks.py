@@ -12,17 +12,16 @@ from c2sflow.cell_generation import generate_cells, generated_records
 from c2sflow.generation_plan import GenerationPlan, organism_genes
 from c2sflow.model_tasks import (
     ANSWERING,
-    MODEL_OPTIONS,
     answer_figures,
     cache_share,
     embed_answers,
     genes_to_say,
+    load,
     only,
     run_figures,
     told,
     write_answers,
 )
-from c2sflow.models import load_model, load_tokenizer
 from c2sflow.prompts import EMBEDDING_PROMPT, generation_template, load_template
 from c2sflow.provenance import read_json, write_json
 
@@ -55,8 +54,7 @@ def generate_task(
         generation_prompt, generated_genes, gene_vocabulary_file.
     """
     template = generation_template(options.get("generation_prompt"), plan.cell_types != [""])
-    tokenizer = load_tokenizer(options["model"])
-    model = load_model(options["model"], head=True, **only(options, MODEL_OPTIONS))
+    model, tokenizer = load(options, head=True)
     cells, name = plan.cells(task), plan.task_name(task)
     sheet = read_json(samples)
     summaries = {s["id"]: read_json(sentences_dir / f"{s['id']}.sentences.json") for s in sheet}

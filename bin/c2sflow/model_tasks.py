@@ -16,6 +16,7 @@ from c2sflow.batching import peak_memory, resolve_cache_tokens, resolve_max_batc
 from c2sflow.embedding import embed_cells
 from c2sflow.errors import UserError
 from c2sflow.generation import GenerationStats
+from c2sflow.models import load_model, load_tokenizer
 from c2sflow.provenance import remedy, write_beside
 from c2sflow.vocabulary import read_vocabulary, words_to_say
 
@@ -36,6 +37,20 @@ def read_shard(path: Path) -> pd.DataFrame:
         return pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise UserError(f"shard {path.name} cannot be read: {error}; {remedy(path)}") from None
+
+
+def load(
+    options: Mapping[str, object], head: bool
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model and tokenizer of a task: see `c2sflow.models.load_model`.
+
+    Parameters
+    ----------
+    options
+        model (a directory), and `MODEL_OPTIONS` as far as given.
+    """
+    tokenizer = load_tokenizer(options["model"])
+    return load_model(options["model"], head=head, **only(options, MODEL_OPTIONS)), tokenizer
 
 
 def only(options: Mapping, names: tuple[str, ...]) -> dict:

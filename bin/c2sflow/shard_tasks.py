@@ -14,20 +14,19 @@ from c2sflow.embedding import embed_cells
 from c2sflow.errors import UserError
 from c2sflow.model_tasks import (
     ANSWERING,
-    MODEL_OPTIONS,
     answer_figures,
     batch_share,
     cache_share,
     context_warning,
     embed_answers,
     genes_to_say,
+    load,
     only,
     read_shard,
     run_figures,
     told,
     write_answers,
 )
-from c2sflow.models import load_model, load_tokenizer
 from c2sflow.perturbation import predict, predicted_records
 from c2sflow.perturbations import prompt_text
 from c2sflow.prompts import (
@@ -78,8 +77,7 @@ def embed_shard(
     cells = read_shard(shard)
     template = load_template(embedding_prompt, EMBEDDING_PROMPT, ["cell_sentence"])
     check_fields(template, cells.columns, shard.name)
-    tokenizer = load_tokenizer(options["model"])
-    model = load_model(options["model"], head=False, **only(options, MODEL_OPTIONS))
+    model, tokenizer = load(options, head=False)
     made = embed_cells(
         model,
         tokenizer,
@@ -155,8 +153,7 @@ def perturb_shard(
     )
     check_fields(template, cells.columns, shard.name)
     check_fields(embedding_template, cells.columns, shard.name)
-    tokenizer = load_tokenizer(options["model"])
-    model = load_model(options["model"], head=True, **only(options, MODEL_OPTIONS))
+    model, tokenizer = load(options, head=True)
     words = genes_to_say(read_json(genes)["genes"], options)
     predictions, stats = predict(
         model, tokenizer, cells, words, template, **only(options, (*ANSWERING, "num_samples")),

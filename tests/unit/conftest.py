@@ -99,6 +99,17 @@ def reference(random_model):
     ).eval()
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Sums of the same order, in every process: what is trained twice is the same."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def training_data(pbmc, tmp_path_factory):
     """Folder with shards/ (two, of 90 real cells) and sentences/, as FINETUNE gets them.

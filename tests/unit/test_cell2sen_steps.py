@@ -43,15 +43,7 @@ TRAINING = {
 }  # fmt: skip
 SPLIT = {"held_out": 0.2, "validation": 0.2}
 N_CELLS, N_GENES = 60, 40
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Sums of the same order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +218,6 @@ def test_a_table_of_other_origin_generates_nothing(cell2sen, dataset):
 @pytest.fixture(scope="module")
 def trained(cell2sen, dataset, tmp_path_factory):
     """Folder of an adapter that the object has trained."""
-    torch.set_num_threads(1)
     outdir = tmp_path_factory.mktemp("trained") / "new"
     made = cell2sen.finetune(dataset, ["cell_type:2", "generation"], outdir, **SPLIT, **TRAINING)
     assert made == outdir / "model"

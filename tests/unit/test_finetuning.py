@@ -35,13 +35,7 @@ OPTIONS = TrainingOptions(
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Sums of the same order, in every process."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +78,6 @@ def disagreement(one, two):
 
 @pytest.fixture(scope="module")
 def lora(train, tmp_path_factory):
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("lora")
     return train(folder, checkpoints=str(folder / "kept"))
 
