@@ -49,7 +49,7 @@ bench: setup ## measure speed and memory: benchmarks/
 		echo "bench_$${bench%% *}.py $$bench"; python bench_$${bench%% *}.py $$(echo "$$bench " | cut -d' ' -f2-); done
 
 bench-scale: setup ## data side of 50,000, 200,000 and 1,000,000 cells: 25 GB of disk, benchmarks/
-	@$(ACTIVATE); cd benchmarks; python bench_sentences.py; python bench_scale.py
+	@$(ACTIVATE); cd benchmarks; python bench_sentences.py; python bench_scale.py; python bench_merge.py
 
 lock: setup ## requirements.lock anew from pyproject.toml
 	@$(ACTIVATE); uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \

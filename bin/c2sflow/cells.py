@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -210,6 +210,7 @@ class RowWriter:
         options = {"compression": "lzf", "chunks": (2**16,)}
         write_elem(file, key, empty, dataset_kwargs=options)
         self._group = file[key]
+        self.n_columns = n_columns
         self._shape = [0, n_columns]
         self._n_values = 0
 
@@ -243,6 +244,16 @@ def append_dense(group: h5py.Group, key: str, block: np.ndarray) -> None:
         )  # fmt: skip
         data.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
     _extend(group[key], block)
+
+
+def append_text(group: h5py.Group, key: str, texts: Sequence[str]) -> None:
+    """Append to the column of texts `key` of an h5ad, making it first if need be."""
+    if key not in group:
+        data = group.create_dataset(
+            key, shape=(0,), maxshape=(None,), dtype=h5py.string_dtype(), chunks=(DENSE_ROWS,)
+        )
+        data.attrs.update({"encoding-type": "string-array", "encoding-version": "0.2.0"})
+    _extend(group[key], np.asarray(texts, dtype=object))
 
 
 @contextmanager

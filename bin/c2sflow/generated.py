@@ -6,13 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-from anndata.io import write_elem
 
-from c2sflow.cells import RowWriter, append_dense, create_h5ad
-from c2sflow.errors import UserError
-from c2sflow.predictions import answer_figures, read_answers
-from c2sflow.provenance import remedy, write_beside
-from c2sflow.reconstruction import expression_from_ranks
+from c2sflow.merged_answers import answer_blocks, merged_answers
+from c2sflow.predictions import answer_figures
 
 OBS_COLUMNS = (
     "c2s_cell_type",
@@ -35,11 +31,10 @@ def generated_names(obs: pd.DataFrame) -> pd.Index:
     obs
         organism, c2s_cell_type ("" for none) and number.
     """
-    types = obs["c2s_cell_type"].astype(str)
-    names = types.where(types != "", "generated") + "|" + obs["number"].astype(str)
+    parts = [obs["c2s_cell_type"].astype(object).replace("", "generated"), obs["number"]]
     if obs["organism"].nunique() > 1:
-        names = obs["organism"].astype(str) + "|" + names
-    return pd.Index(names, name=None)
+        parts.insert(0, obs["organism"])
+    return pd.Index(["|".join(map(str, row)) for row in zip(*parts, strict=True)])
 
 
 def merge_generated(
@@ -50,7 +45,7 @@ def merge_generated(
     target: str | Path,
     uns: Mapping,
 ) -> pd.DataFrame:
-    """Write c2s_generated.h5ad; memory holds obs and the cells of one task.
+    """Write c2s_generated.h5ad; memory holds obs without the sentences, and one block of cells.
 
     Parameters
     ----------
@@ -69,41 +64,27 @@ def merge_generated(
 
     Returns
     -------
-    obs of the file.
+    obs of the file but the sentences.
 
     Raises
     ------
     UserError
         If a task's file is missing or broken, or cells are missing.
     """
-    frames = []
-    with write_beside(target) as partial, create_h5ad(partial, pd.DataFrame(), var) as out:
-        matrix = RowWriter(out, "X", len(var))
+    with merged_answers(target, var, rank_fit) as out:
         for path, n_expected in tasks:
-            obs, vectors = read_answers(path, lambda _: OBS_COLUMNS)
-            if len(obs) != n_expected:
-                raise UserError(
-                    f"{path.name} holds {len(obs)} generated cells instead of {n_expected}; "
-                    f"{remedy(path)}"
-                )
-            sentences = [
-                [columns[organism][word] for word in text.split()]
-                for organism, text in zip(obs["organism"], obs["c2s_sentence"], strict=True)
-            ]
-            matrix.append(
-                expression_from_ranks(sentences, len(var), rank_fit["slope"], rank_fit["intercept"])
-            )
-            append_dense(out, "obsm/X_c2s", vectors)
-            for name in ("c2s_cell_type", "organism", "c2s_finish_reason"):
-                obs[name] = obs[name].astype("category")
-            frames.append(obs)
-        obs = pd.concat(frames, ignore_index=True)
+            for obs, vectors in answer_blocks(
+                path, n_expected, "generated cells", lambda _: OBS_COLUMNS
+            ):
+                said = zip(obs["organism"], obs["c2s_sentence"], strict=True)
+                genes = [
+                    [columns[organism][word] for word in text.split()] for organism, text in said
+                ]
+                out.append(obs, genes, vectors)
+        obs = out.obs()
         obs = obs.set_axis(generated_names(obs)).drop(columns="number")
-        for name in ("c2s_cell_type", "organism", "c2s_finish_reason"):
-            obs[name] = obs[name].astype(str).astype("category")
         untyped = obs["c2s_cell_type"].cat.categories.tolist() == [""]
-        write_elem(out, "obs", obs.drop(columns="c2s_cell_type") if untyped else obs)
-        write_elem(out, "uns", {"log1p": {"base": 10.0}, "c2s": dict(uns)})
+        out.finish(obs.drop(columns="c2s_cell_type") if untyped else obs, uns)
     return obs
 
 

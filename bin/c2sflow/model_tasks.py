@@ -104,7 +104,9 @@ def write_answers(path: Path, answers: pd.DataFrame, vectors: np.ndarray) -> Non
     flat = pa.array(vectors.astype(np.float32).ravel())
     column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
     with write_beside(path) as partial:
-        pq.write_table(table.append_column("X_c2s", column), partial, compression="zstd")
+        table = table.append_column("X_c2s", column)
+        # In groups, so that MERGE can read them by blocks.
+        pq.write_table(table, partial, compression="zstd", row_group_size=2048)
 
 
 def run_figures(model: PreTrainedModel, name: str, cells: pd.DataFrame) -> dict:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
-from anndata.io import write_elem
 
-from c2sflow.cells import RowWriter, create_h5ad
-from c2sflow.errors import UserError
-from c2sflow.merging import append_dense
+from c2sflow.merged_answers import answer_blocks, merged_answers
 from c2sflow.perturbations import AMOUNTS
-from c2sflow.provenance import remedy, write_beside
-from c2sflow.reconstruction import expression_from_ranks
 
 OBS_COLUMNS = (
     "source_cell",
@@ -33,43 +26,12 @@ OBS_COLUMNS = (
 )
 
 
-def read_answers(
-    path: str | Path, columns: Callable[[Sequence[str]], Sequence[str]]
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Columns and X_c2s, float32 (n_answers, hidden_size), of a table of answers.
-
-    Parameters
-    ----------
-    columns
-        From the names of all columns those that are wanted.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or broken.
-    """
-    try:
-        table = pq.read_table(path)
-        vectors = table["X_c2s"].combine_chunks()
-        width = table.schema.field("X_c2s").type.list_size
-        obs = table.select(columns(table.column_names)).to_pandas()
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(
-            f"{Path(path).name} is missing or broken ({error}); {remedy(path)}"
-        ) from None
-    return obs, vectors.flatten().to_numpy().reshape(-1, width).astype(np.float32)
-
-
-def read_predictions(path: str | Path) -> tuple[pd.DataFrame, np.ndarray]:
-    """obs and X_c2s of one shard: see `read_answers`.
-
-    obs holds `OBS_COLUMNS` and, after them, the columns of the table of perturbations.
-    """
-    return read_answers(path, lambda names: [*OBS_COLUMNS, *_more_columns(names)])
-
-
 def _more_columns(names: Iterable[str]) -> list[str]:
     return [name for name in names if name not in (*OBS_COLUMNS, "sample_index", "X_c2s")]
+
+
+def _columns(names: Sequence[str]) -> list[str]:
+    return [*OBS_COLUMNS, *_more_columns(names)]
 
 
 def condition_columns(names: Iterable[str]) -> list[str]:
@@ -79,9 +41,12 @@ def condition_columns(names: Iterable[str]) -> list[str]:
 
 def prediction_names(obs: pd.DataFrame) -> pd.Index:
     """Names of predicted cells: "<source cell>|<condition>", numbered where that repeats."""
-    names = obs["source_cell"].astype(str) + "|" + obs["condition"].astype(str)
+    cells = zip(obs["source_cell"], obs["condition"], strict=True)
+    names = pd.Series([f"{cell}|{condition}" for cell, condition in cells], dtype=object)
     number = names.groupby(names).cumcount()
-    return pd.Index(names.where(number == 0, names + "|" + number.astype(str)), name=None)
+    again = number[number > 0]
+    names[again.index] = names[again.index] + "|" + again.astype(str)
+    return pd.Index(names, name=None)
 
 
 def merge_predictions(
@@ -93,7 +58,7 @@ def merge_predictions(
     expected: Sequence[int],
     renamed: Mapping[tuple[str, str], str] | None = None,
 ) -> pd.DataFrame:
-    """Write c2s_perturbed.h5ad.
+    """Write c2s_perturbed.h5ad; memory holds obs without the sentences, and one block of cells.
 
     Parameters
     ----------
@@ -114,42 +79,27 @@ def merge_predictions(
 
     Returns
     -------
-    obs of the file, with a row for each prediction.
+    obs of the file but the sentences, with a row for each prediction.
 
     Raises
     ------
     UserError
         If a shard is missing or broken, or predictions are missing.
     """
-    frames = []
-    with write_beside(target) as partial, create_h5ad(partial, pd.DataFrame(), var) as out:
-        matrix = RowWriter(out, "X", len(var))
+    with merged_answers(target, var, rank_fit) as out:
         for (path, columns), n_expected in zip(shards, expected, strict=True):
-            obs, vectors = read_predictions(path)
-            if len(obs) != n_expected:
-                raise UserError(
-                    f"{path.name} holds {len(obs)} predictions instead of {n_expected} planned; "
-                    f"{remedy(path)}"
-                )
-            sentences = [[columns[word] for word in text.split()] for text in obs["c2s_sentence"]]
-            block = expression_from_ranks(
-                sentences, len(var), rank_fit["slope"], rank_fit["intercept"]
-            )
-            matrix.append(block)
-            append_dense(out, "obsm/X_c2s", vectors)
-            frames.append(obs)
-        obs = pd.concat(frames, ignore_index=True)
-        if renamed:
-            cells = zip(obs["sample"], obs["source_cell"], strict=True)
-            obs["source_cell"] = [renamed.get(cell, cell[1]) for cell in cells]
+            for obs, vectors in answer_blocks(path, n_expected, "predictions", _columns):
+                genes = [[columns[word] for word in text.split()] for text in obs["c2s_sentence"]]
+                if renamed:
+                    cells = zip(obs["sample"], obs["source_cell"], strict=True)
+                    obs["source_cell"] = [renamed.get(cell, cell[1]) for cell in cells]
+                for name in _more_columns(obs.columns):  # text as given, missing where empty
+                    obs[name] = obs[name].astype("string").astype("category")
+                out.append(obs, genes, vectors)
+        obs = out.obs()
         obs = obs.set_axis(prediction_names(obs))
-        of_the_table = _more_columns(obs.columns)
-        for name in ("condition", "perturbation", "sample", "organism", "c2s_finish_reason"):
-            obs[name] = obs[name].astype("category")
-        for name in of_the_table:  # text as it was given, missing where it was empty
-            obs[name] = obs[name].astype("string").astype("category")
-        write_elem(out, "obs", obs)
-        write_elem(out, "uns", {"log1p": {"base": 10.0}, "c2s": dict(uns)})
+        obs["source_cell"] = obs["source_cell"].astype(object)
+        out.finish(obs, uns)
     return obs
 
 

@@ -13,7 +13,6 @@ from c2sflow.errors import UserError
 from c2sflow.generation_plan import GenerationPlan, organism_genes
 from c2sflow.generation_tasks import generate_task
 from c2sflow.models import load_model, load_tokenizer
-from c2sflow.predictions import read_answers
 from c2sflow.prompts import GENERATION_PROMPT, UNCONDITIONAL_PROMPT, generation_template
 
 TYPES = ["CD19+ B", "CD14+ Monocyte"]
@@ -88,7 +87,8 @@ def generate(run, outdir, model, plan, task=0, **options):
     folder = run[0]
     options = OPTIONS | {"model": str(model)} | options
     generate_task(plan, task, folder / "samples.json", folder, outdir, options)
-    return read_answers(outdir / f"{plan.task_name(task)}.generated.parquet", lambda names: names)
+    cells = pd.read_parquet(outdir / f"{plan.task_name(task)}.generated.parquet")
+    return cells, np.stack(cells["X_c2s"])
 
 
 def test_cells_hold_genes_of_the_data_once_and_depend_on_no_task(run, demo_model, tmp_path):

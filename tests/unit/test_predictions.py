@@ -1,5 +1,7 @@
 """Predicted cells: sentences back to expression, names, and figures by perturbation."""
 
+import tracemalloc
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -7,8 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from c2sflow import merged_answers
 from c2sflow.errors import UserError
 from c2sflow.predictions import (
+    OBS_COLUMNS,
     condition_columns,
     merge_predictions,
     prediction_names,
@@ -119,3 +123,63 @@ def test_missing_predictions(tmp_path):
             pd.DataFrame(index=["a"]), FIT, tmp_path / "p.h5ad", {}, [2],
         )  # fmt: skip
     assert not (tmp_path / "p.h5ad").exists()
+
+
+def test_blocks_give_the_frame_that_pandas_does(tmp_path, monkeypatch):
+    """Cells of several files, one of them empty, are as one frame read and written whole."""
+    monkeypatch.setattr(merged_answers, "BLOCK", 3)
+    rng = np.random.default_rng(0)
+    conditions = ["z µ", "a, 1", "IFN 'β'"]
+    paths, sizes = [tmp_path / f"{n}.parquet" for n in range(4)], [7, 3, 0, 5]
+    for path, size in zip(paths, sizes, strict=True):
+        drawn = rng.integers(0, 3, (size, 3))
+        said = [" ".join(rng.permutation(["A", "B", "C"])[: row[1]]) for row in drawn]
+        names = [f"c{row[0]}" for row in drawn]
+        rows = [(names[n], conditions[drawn[n, 2]], said[n], n % 2) for n in range(size)]
+        write_shard(path, rows)
+    target = tmp_path / "c2s_perturbed.h5ad"
+    words = {"A": 0, "B": 1, "C": 2}
+    var = pd.DataFrame(index=list(words))
+    obs = merge_predictions([(path, words) for path in paths], var, FIT, target, {}, sizes)
+
+    whole = pd.concat(
+        [pd.read_parquet(path) for path, size in zip(paths, sizes, strict=True) if size]
+    )
+    vectors = np.stack(whole.pop("X_c2s"))
+    whole = whole[[*OBS_COLUMNS, "dose", "note"]].set_axis(range(len(whole)))
+    names = whole["source_cell"] + "|" + whole["condition"]
+    number = names.groupby(names).cumcount()
+    whole.index = [f"{a}|{n}" if n else a for a, n in zip(names, number, strict=True)]
+    for name in ("condition", "perturbation", "sample", "organism", "c2s_finish_reason"):
+        whole[name] = whole[name].astype("category")
+    for name in ("dose", "note"):
+        whole[name] = whole[name].astype("string").astype("category")
+    ad.AnnData(obs=whole).write_h5ad(tmp_path / "whole.h5ad")
+    merged, expected = ad.read_h5ad(target), ad.read_h5ad(tmp_path / "whole.h5ad").obs
+    expected["source_cell"] = expected["source_cell"].astype(object)  # AnnData makes categories
+    expected["c2s_sentence"] = expected["c2s_sentence"].astype(object)
+    pd.testing.assert_frame_equal(merged.obs, expected)
+    pd.testing.assert_frame_equal(obs, whole.drop(columns="c2s_sentence"))
+    assert np.array_equal(merged.obsm["X_c2s"], vectors)
+    n_genes = [len(text.split()) for text in merged.obs["c2s_sentence"]]
+    assert np.array_equal(np.diff(merged.X.indptr), n_genes)
+
+
+def test_memory_does_not_hold_the_sentences(tmp_path, monkeypatch):
+    """A further cell takes 0.5 kB at most; its sentence alone has 1.6 kB."""
+    monkeypatch.setattr(merged_answers, "BLOCK", 100)
+    words = {f"GENE{n:03d}": n for n in range(200)}
+    text = " ".join(words)
+    write_shard(tmp_path / "0.parquet", [("cell", "KO", text, 0)] * 300)
+    var = pd.DataFrame(index=list(words))
+
+    def peak(n_files):
+        shards = [(tmp_path / "0.parquet", words)] * n_files
+        tracemalloc.start()
+        merge_predictions(shards, var, FIT, tmp_path / "p.h5ad", {}, [300] * n_files)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(1)  # what is imported and kept once
+    assert (peak(12) - peak(2)) / (10 * 300) < 500
