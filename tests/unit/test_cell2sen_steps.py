@@ -284,6 +284,12 @@ def test_an_adapter_whose_base_moved(dataset, trained, random_model, demo_model,
     assert np.isfinite(found.get_embeddings(dataset[:2])).all()
 
 
+def test_a_base_of_no_adapter_is_told(random_model, demo_model, caplog):
+    config = Cell2SenConfig(model_path=random_model, base_model=demo_model)
+    assert Cell2Sen(config).model_path == random_model
+    assert "base_model: no effect" in caplog.text
+
+
 def test_a_model_that_is_nowhere():
     with pytest.raises(UserError, match="no such directory, and no Hugging Face id"):
         Cell2Sen(Cell2SenConfig(model_path="/no/model")).get_embeddings(pd.DataFrame())
