@@ -28,5 +28,5 @@ def generation(run: Run) -> list[Section]:
         " They are no measurements. With labels, the evaluation below compares them with real "
         "cells."
     )
-    section = Section("Cells made up", text)
-    return [answer_table("generated", section, "Cell type", rows, counted, run.generate)]
+    name = "Cells made up"
+    return [answer_table("generated", name, text, "Cell type", rows, counted, run.generate)]

@@ -170,16 +170,21 @@ def perturbations(run: Run) -> list[Section]:
 
 def answer_table(
     anchor: str,
-    section: Section,
+    name: str,
+    text: str,
     first: str,
     rows: Mapping[str, Mapping],
     counted: Mapping[str, Mapping],
     records: list[dict],
 ) -> Section:
-    """The section with a table of answers: how many, and how far to trust them.
+    """A section with a table of answers: how many, and how far to trust them.
 
     Parameters
     ----------
+    text
+        Of the section; what is known of the speed is added.
+    first
+        Title of the first column.
     rows
         Of a summary of MERGE, by what the first column shows.
     counted
@@ -198,12 +203,11 @@ def answer_table(
         ),
     }
     shown = {
-        name: {k: 100 * value if k.endswith("_fraction") else value for k, value in row.items()}
-        for name, row in rows.items()
+        key: {k: 100 * value if k.endswith("_fraction") else value for k, value in row.items()}
+        for key, row in rows.items()
     }
-    section.description += _generation_speed(records)
-    section.plot = table_plot(anchor, section.name, first, shown, headers)
-    return section
+    plot = table_plot(anchor, name, first, shown, headers)
+    return Section(name, text + _generation_speed(records), plot=plot)
 
 
 def _generation_speed(records: list[dict]) -> str:
@@ -225,5 +229,5 @@ def _predictions(run: Run) -> Section:
         "A row per perturbation and sample. Trust answers with few invalid, repeated and cut-off "
         "words; the predicted cells lie in <code>c2s_perturbed.h5ad</code>."
     )
-    section = Section("Predicted cells", text)
-    return answer_table("predictions", section, "Perturbation", rows, counted, run.perturb)
+    name = "Predicted cells"
+    return answer_table("predictions", name, text, "Perturbation", rows, counted, run.perturb)
