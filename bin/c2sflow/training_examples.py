@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
+from c2sflow.augmentation import cut_short, resampled
 from c2sflow.errors import UserError
 from c2sflow.gene_trie import answer_tokens
 from c2sflow.perturbations import AMOUNTS, prompt_text
@@ -100,10 +101,9 @@ class ExampleMaker:
     max_answer_genes
         Genes of an answer that is a sentence.
     augmentation
-        Strength of the noise on sentences, 0 for none: a share of the genes drawn between 0 and
-        this is dropped, and the logarithm of each rank moves by a normal deviate of this size.
-        Binomial thinning of counts does about the same to a cell: it loses genes, and of those
-        left the low ones change places most.
+        Strength of the noise on sentences, 0 for none: see `c2sflow.augmentation`. Cells are mixed
+        with cells of their organism that have the same label, if there is a label, and the same
+        treatment.
     """
 
     def __init__(
@@ -124,6 +124,7 @@ class ExampleMaker:
         self.seed = seed
         self.labels = labels_of(cells.obs, label_column)
         self.treatments = labels_of(cells.obs, perturbation_column)
+        self._alike = self._kinds() if augmentation and label_column is not None else {}
 
     def __call__(self, draws: Sequence[Draw]) -> list[Example]:
         """The examples of some draws, in order; each is the same whatever it is made with.
@@ -159,11 +160,11 @@ class ExampleMaker:
         template = self.templates.of(draw.task)
         if draw.task == "generation":
             return self._generation(draw, rng)
-        shown = self._noisy(self.cells.genes(draw.source), rng)
+        shown = cut_short(self._noisy(draw.source, rng), self.augmentation, rng)
         record = self.cells.record(draw.source, cell_sentence=" ".join(shown), n_genes=len(shown))
         if draw.task == "cell_type":
             return template, record, self.labels[draw.cell]
-        answer = " ".join(self._noisy(self.cells.genes(draw.cell), rng)[: self.most])
+        answer = " ".join(self._noisy(draw.cell, rng)[: self.most])
         if draw.task == "conversion":
             return (
                 template,
@@ -175,7 +176,7 @@ class ExampleMaker:
     def _generation(
         self, draw: Draw, rng: np.random.Generator
     ) -> tuple[str, Mapping[str, object], str]:
-        genes = self._noisy(self.cells.genes(draw.cell), rng)[: self.most]
+        genes = self._noisy(draw.cell, rng)[: self.most]
         label = self._label(draw)
         named = label is not None and rng.random() >= UNCONDITIONAL
         template = self.templates.generation if named else self.templates.unconditional
@@ -193,14 +194,22 @@ class ExampleMaker:
         name = prompt_text({"perturbation": self.treatments[cell], **amounts}, fields)
         return {**amounts, "perturbation": name}
 
-    def _noisy(self, genes: list[str], rng: np.random.Generator) -> list[str]:
+    def _kinds(self) -> dict[int, np.ndarray]:
+        """For each labelled cell, the rows of its kind: it may be mixed with them."""
+        keys = pd.DataFrame({"organism": self.cells.obs["organism"], "label": self.labels})
+        keys["treatment"] = "" if self.treatments is None else self.treatments
+        groups = keys[keys["label"].notna()].groupby(list(keys), dropna=False, observed=True)
+        kinds = (kind.index.to_numpy() for _, kind in groups)
+        return {row: rows for rows in kinds for row in rows.tolist()}
+
+    def _noisy(self, cell: int, rng: np.random.Generator) -> list[str]:
+        """The genes of a cell, with noise where it is asked for."""
+        genes = self.cells.genes(cell)
         if not self.augmentation:
             return genes
-        kept = rng.random(len(genes)) >= rng.uniform(0, self.augmentation)
-        kept[:1] = True
-        ranks = np.log(np.arange(1, len(genes) + 1))
-        ranks += rng.normal(0, self.augmentation, len(genes))
-        return [genes[place] for place in np.argsort(ranks, kind="stable") if kept[place]]
+        alike = self._alike.get(cell)
+        other = None if alike is None else self.cells.genes(rng.choice(alike))
+        return resampled(genes, self.augmentation, rng, other)
 
     def _answers(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Tokens of the answers as decoding makes them, and the end."""

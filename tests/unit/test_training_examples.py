@@ -129,21 +129,32 @@ def test_an_example_fits_the_context_and_keeps_its_answer(make, tokenizer):
         make(context=40)(draws)
 
 
-def test_noise_drops_and_moves_genes_by_chance_of_the_example(make, cells, tokenizer):
+def test_noise_is_by_chance_of_the_example_alone(make, cells, tokenizer):
     draws = [Draw("cell_type", 4, 4, number) for number in range(30)]
-    noisy, again = make(augmentation=0.3)(draws), make(augmentation=0.3)(draws[::-1])[::-1]
+    noisy, again = make(augmentation=1)(draws), make(augmentation=1)(draws[::-1])[::-1]
     sentences = [parts(tokenizer, example)[1].split() for example in noisy]
     assert sentences == [parts(tokenizer, example)[1].split() for example in again]
-    genes = cells.genes(4)
-    assert all(set(sentence) <= set(genes) for sentence in sentences)
     assert len(set(map(tuple, sentences))) > 25
-    kept = np.mean([len(sentence) for sentence in sentences]) / len(genes)
-    assert kept == pytest.approx(0.85, abs=0.04)
-    # A gene stays about where it was: high ones above low ones.
-    places = [
-        [sentence.index(gene) for sentence in sentences if gene in sentence] for gene in genes
+    assert {parts(tokenizer, example)[2] for example in noisy} == {f" {cells.record(4)['label']}"}
+
+
+def test_cells_are_mixed_with_their_own_kind_only(make, cells, tokenizer):
+    """With cells of one label and one treatment; without labels, with none."""
+    own = cells.record(4)
+    kind = [
+        row
+        for row in range(len(cells))
+        if all(cells.record(row)[name] == own[name] for name in ("label", "treatment"))
     ]
-    assert np.corrcoef([np.mean(place) for place in places], range(len(genes)))[0, 1] > 0.95
+    theirs = {gene for row in kind for gene in cells.genes(row)}
+    draws = [Draw("generation", 4, 4, number) for number in range(60)]
+    said = [set(parts(tokenizer, example)[2].split()) for example in make(augmentation=1)(draws)]
+    assert all(genes <= theirs for genes in said)
+    assert any(genes - set(cells.genes(4)) for genes in said)
+    alone = make(augmentation=1, label_column=None)(draws)
+    assert all(
+        set(parts(tokenizer, example)[2].split()) <= set(cells.genes(4)) for example in alone
+    )
 
 
 def test_an_answer_that_cannot_be_said_is_told(make, cells):
