@@ -56,10 +56,10 @@ class Rule:
         return asdict(self)
 
     @property
-    def names(self) -> list[str]:
-        """The splits that must not be empty."""
-        shares = {TRAIN: 1.0, VALIDATION: self.validation, TEST: self.held_out}
-        return [name for name in SPLITS if self.column or shares[name] > 0]
+    def needed(self) -> list[str]:
+        """The splits that must not be empty; a training goes to its end without validation."""
+        may_lack = VALIDATION if self.column or not self.validation else None
+        return [name for name in SPLITS if name != may_lack]
 
     @property
     def by_group(self) -> bool:

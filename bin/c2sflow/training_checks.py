@@ -14,7 +14,7 @@ from c2sflow.faults import Faults
 from c2sflow.obs_queries import select_cells
 from c2sflow.planning import is_control, is_perturbed
 from c2sflow.shards import RESERVED
-from c2sflow.splits import SPLITS, TEST, TRAIN, Rule
+from c2sflow.splits import SPLITS, TEST, TRAIN, VALIDATION, Rule
 from c2sflow.training_tasks import parse_tasks
 
 MAX_RULE = 100_000  # characters: the rule is handed on as one word of a command
@@ -112,12 +112,12 @@ class Training:
         return self._plan(counts)
 
     def _faults(self, counts: Counter[tuple[str, str]]) -> Iterator[str]:
-        empty = [name for name in SPLITS if not counts[name, CELLS]]
+        empty = [name for name in self.rule.needed if not counts[name, CELLS]]
         if empty:
             how = self.rule.column or self.rule.by
             yield f"--finetune: no cell is for {' or '.join(empty)} (split by {how})"
             return
-        for split in SPLITS[:2]:
+        for split in (name for name in SPLITS[:2] if counts[name, CELLS]):
             labels = [kind for name, kind in counts if name == split and kind.startswith(LABEL)]
             needed = {"cell_type": 1, "conversion": 2}
             for task in self.tasks:
@@ -159,6 +159,8 @@ class Training:
     def _plan(self, counts: Counter[tuple[str, str]]) -> list[str]:
         sizes = ", ".join(f"{counts[name, CELLS]} for {name}" for name in SPLITS)
         line = f"plan: fine-tuning ({', '.join(self.tasks)}), cells before QC: {sizes}"
+        if not counts[VALIDATION, CELLS]:
+            line += " (the weights of the last step are taken)"
         if self.rule.by_group:
             groups = Counter(self.rule.groups.values())
             groups[TRAIN] = len({name for name, _ in self.of_groups}) - groups.total()

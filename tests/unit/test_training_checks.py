@@ -26,6 +26,8 @@ def inputs(tmp_path_factory):
         data.obs["drug"] = random.choice(["ctrl", "A", "B", "C", "D", "E"], N)
         data.obs["lonely"] = np.where(data.obs["drug"] == "A", "A", "ctrl")
         data.obs["own"] = random.choice(["train", "validation", "test"], N)
+        data.obs["two"] = random.choice(["train", "test"], N)
+        data.obs["untested"] = random.choice(["train", "validation"], N)
         data.obs["odd"] = "val"
         data.obs["apart"] = np.where(data.obs["drug"] == "ctrl", "B", "T")
         data.write_h5ad(folder / f"{name}.h5ad")
@@ -77,6 +79,16 @@ def test_the_plan_is_what_qc_will_do(inputs, caplog, split_by):
         assert splits.groupby(every["donor"].to_numpy()).nunique().max() == 1
 
 
+@pytest.mark.parametrize("params", [{"validation": 0}, {"split_column": "two"}])
+def test_validation_cells_can_be_left_out(inputs, caplog, params):
+    with caplog.at_level(logging.INFO):
+        options = validate(inputs, finetune="cell_type", **params)
+    told = next(line for line in caplog.messages if "fine-tuning" in line)
+    assert ", 0 for validation, " in told
+    assert told.endswith("(the weights of the last step are taken)")
+    assert set(Rule(**options["split"]).apply(obs_of(inputs, "a"))) == {"train", "test"}
+
+
 def test_only_held_out_controls_are_predicted(inputs):
     params = {"perturbations": "A,B", "control": "drug == 'ctrl'", "finetune": "cell_type"}
     n = sum((obs_of(inputs, name)["drug"] == "ctrl").sum() for name in "ab")
@@ -122,6 +134,10 @@ def test_prompts_of_the_tasks_are_checked(inputs):
         ),
         ({"finetune": "generation", "split_by": "batch"}, "--split_by batch: obs has no such col"),
         ({"finetune": "generation", "split_by": "n_genes"}, "--split_by n_genes is a name of c2s"),
+        (
+            {"finetune": "generation", "split_column": "untested"},
+            r"--finetune: no cell is for test \(split by untested\)",
+        ),
         ({"finetune": "generation", "split_column": "odd"}, "--split_column odd: holds 'val'; it"),
         (
             {"finetune": "generation", "held_out": 0.0001, "validation": 0.0001},
