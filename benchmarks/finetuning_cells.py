@@ -58,3 +58,21 @@ def split(obs: pd.DataFrame) -> np.ndarray:
     _, validation = train_test_split(rest, test_size=0.0625, random_state=SPLIT_SEED)
     chosen[test], chosen[validation] = "test", "validation"
     return chosen
+
+
+def perturbench_cells(path: Path) -> ad.AnnData:
+    """Cells of four lines whose genes were activated (K562) or hindered (gliomas) by CRISPR.
+
+    Returns
+    -------
+    The file's log-normalised cells × 500 genes; obs: cell_type (the line), perturbation, which says
+    which of both was done: some genes are in both screens.
+    """
+    cells = sc.read_h5ad(path)
+    how = cells.obs["perturbation_type"].map({"CRISPRa": "activation", "CRISPRi": "interference"})
+    names = cells.obs["perturbation"].astype(str)
+    named = names.where(names == "control", how.astype(str) + " of " + names)
+    cells.obs = pd.DataFrame(
+        {"perturbation": named, "cell_type": cells.obs["cell_type"].astype(str)}
+    ).assign(organism="human")
+    return ad.AnnData(cells.X.tocsr(), obs=cells.obs, var=pd.DataFrame(index=cells.var_names))

@@ -1,0 +1,141 @@
+#!/usr/bin/env python
+"""Train models of the demo's size on real cells with the pipeline, and evaluate them on others.
+
+python benchmarks/evaluate_finetuning.py kang --cells kang_harmony_2000x.h5ad --outdir results/kang
+
+kang: interferon on blood cells, control cells paired at random and by assignment, answers greedy
+and sampled (raw counts, obs["perturbation"] of "control" and "IFN-beta"; Kang et al., 2018,
+GSE96583). perturbench: CRISPR activation and interference in four cell lines, unseen cells and
+unseen perturbations (development set of altoslabs/perturbench). mouse: cell types of mouse brain,
+said and generated (MERFISH; test data of czi-ai/transcriptformer).
+
+Each run's whole evaluation is in <outdir>/<run>/evaluation; its tables and the record of the
+training are copied to benchmarks/results/finetuning/.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from finetuning_cells import kang_cells, perturbench_cells  # noqa: E402
+from measure import RESULTS, machine  # noqa: E402
+
+# What all models are trained with.
+SCRATCH = (
+    "--finetune_method", "scratch", "--prompt_gene_weight", "0.2", "--augmentation", "0.5",
+)  # fmt: skip
+KANG = (
+    "--input_state", "lognormalized", "--min_genes", 10, "--max_genes", 200,
+    "--label_column", "cell_type", "--annotate", "--perturbation_column", "perturbation",
+)  # fmt: skip
+KANG_TRAINING = (
+    *KANG, *SCRATCH, "--finetune", "cell_type:1,perturbation:3", "--split_column", "split",
+    "--epochs", 8, "--patience", 0, "--control", "perturbation == 'control'",
+)  # fmt: skip
+PERTURBENCH = (
+    *SCRATCH, "--input_state", "lognormalized", "--min_genes", 10, "--min_cells", 1,
+    "--finetune", "perturbation", "--label_column", "cell_type", "--epochs", 8, "--patience", 0,
+    "--perturbation_column", "perturbation", "--control", "perturbation == 'control'",
+    "--max_cells_per_perturbation", 80,
+)  # fmt: skip
+MOUSE = (
+    *SCRATCH, "--min_genes", 10, "--finetune", "cell_type,generation", "--balance_labels",
+    "--label_column", "cell_type", "--epochs", 24, "--patience", 0, "--annotate",
+    "--max_genes", 200, "--generate", 40, "--temperature", 1,
+    "--cell_types", '"glutamatergic neuron","GABAergic neuron",oligodendrocyte,astrocyte',
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Runs of the pipeline on the same cells.
+
+    Attributes
+    ----------
+    cells
+        Makes them of the file that is given; None takes it as it is.
+    runs
+        Name and options of each. "{outdir}" is where the runs are.
+    """
+
+    cells: Callable | None
+    runs: dict[str, tuple]
+
+
+EXPERIMENTS = {
+    "kang": Experiment(
+        kang_cells,
+        {
+            "random": KANG_TRAINING,
+            "assignment": (*KANG_TRAINING, "--pairing", "assignment"),
+            "sampled": (
+                *KANG, "--model", "{outdir}/random/finetuned/model", "--temperature", 1,
+                "--control", "perturbation == 'control' and split == 'test'",
+                "--training_cells", "split != 'test'",
+            ),
+        },
+    ),
+    "perturbench": Experiment(
+        perturbench_cells,
+        {
+            "unseen_cells": PERTURBENCH,
+            "unseen_perturbations": (*PERTURBENCH, "--split_by", "perturbation"),
+        },
+    ),
+    "mouse": Experiment(None, {"types": MOUSE}),
+}  # fmt: skip
+
+
+@click.command(help=__doc__)
+@click.argument("name", type=click.Choice(list(EXPERIMENTS)))
+@click.option("--cells", "path", type=click.Path(exists=True, path_type=Path), required=True)
+@click.option("--outdir", type=click.Path(file_okay=False, path_type=Path), required=True)
+@click.option("--run", "only", help="One of the runs alone.")
+@click.option("--config", help="A Nextflow configuration, for fewer cores a task.")
+def main(name: str, path: Path, outdir: Path, only: str | None, config: str | None) -> None:
+    """Prepare the cells; run; keep what the evaluation says."""
+    experiment, outdir = EXPERIMENTS[name], outdir.resolve()
+    outdir.mkdir(parents=True, exist_ok=True)
+    cells = path.resolve()
+    if experiment.cells is not None:
+        cells = outdir / "cells.h5ad"
+        if not cells.exists():
+            experiment.cells(path).write_h5ad(cells)
+    for run in [only] if only else experiment.runs:
+        options = [str(word).format(outdir=outdir) for word in experiment.runs[run]]
+        configured = ["-c", config] if config else []
+        command = [
+            "nextflow", "run", HERE.parent, "-resume", "-ansi-log", "false", *configured,
+            "--input", cells, "--outdir", outdir / run, *options,
+        ]  # fmt: skip
+        (outdir / f".{run}").mkdir(exist_ok=True)  # a run of its own, so that two can go at once
+        subprocess.run([str(word) for word in command], cwd=outdir / f".{run}", check=True)
+        keep(outdir / run, RESULTS / "finetuning" / name / run, options)
+
+
+def keep(results: Path, folder: Path, options: list[str]) -> None:
+    """Copy the tables of the evaluation and the record of the training."""
+    from c2sflow.provenance import write_json
+
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for table in results.glob("evaluation/*.tsv"):
+        shutil.copyfile(table, folder / table.name)
+    record = results / "finetuned" / "finetune.json"
+    if record.exists():
+        shutil.copyfile(record, folder / record.name)
+    write_json(folder / "run.json", {"options": options, **machine()})
+
+
+if __name__ == "__main__":
+    main()
