@@ -48,12 +48,8 @@ PERTURBENCH = (
     "--perturbation_column", "perturbation", "--control", "perturbation == 'control'",
     "--max_cells_per_perturbation", 80,
 )  # fmt: skip
-MOUSE = (
-    *SCRATCH, "--min_genes", 10, "--finetune", "cell_type,generation", "--balance_labels",
-    "--label_column", "cell_type", "--epochs", 24, "--patience", 0, "--annotate",
-    "--max_genes", 200, "--generate", 40, "--temperature", 1,
-    "--cell_types", '"glutamatergic neuron","GABAergic neuron",oligodendrocyte,astrocyte',
-)  # fmt: skip
+MOUSE = ("--min_genes", 10, "--max_genes", 200, "--label_column", "cell_type")
+COMMON_TYPES = '"glutamatergic neuron","GABAergic neuron",oligodendrocyte,astrocyte'
 
 
 @dataclass(frozen=True)
@@ -92,7 +88,19 @@ EXPERIMENTS = {
             "unseen_perturbations": (*PERTURBENCH, "--split_by", "perturbation"),
         },
     ),
-    "mouse": Experiment(None, {"types": MOUSE}),
+    "mouse": Experiment(
+        None,
+        {
+            "types": (
+                *MOUSE, *SCRATCH, "--finetune", "cell_type,generation", "--balance_labels",
+                "--epochs", 24, "--patience", 0, "--annotate",
+            ),
+            "generated": (
+                *MOUSE, "--model", "{outdir}/types/finetuned/model", "--generate", 40,
+                "--temperature", 1, "--cell_types", COMMON_TYPES,
+            ),
+        },
+    ),
 }  # fmt: skip
 
 
