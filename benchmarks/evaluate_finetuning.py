@@ -4,10 +4,12 @@
 python benchmarks/evaluate_finetuning.py kang --cells kang_harmony_2000x.h5ad --outdir results/kang
 
 kang: interferon on blood cells, control cells paired at random and by assignment, answers greedy
-and sampled (raw counts, obs["perturbation"] of "control" and "IFN-beta"; Kang et al., 2018,
-GSE96583). perturbench: CRISPR activation and interference in four cell lines, unseen cells and
-unseen perturbations (development set of altoslabs/perturbench). mouse: cell types of mouse brain,
-said and generated (MERFISH; test data of czi-ai/transcriptformer).
+and sampled; sums of cells as bulk samples among cells. (Raw counts, obs["perturbation"] of
+"control" and "IFN-beta"; Kang et al., 2018, GSE96583.)
+perturbench: CRISPR activation and interference in four cell lines, unseen cells and unseen
+perturbations. (Development set of altoslabs/perturbench.)
+mouse: cell types of mouse brain, said and generated. (MERFISH; test data of
+czi-ai/transcriptformer.)
 
 Each run's whole evaluation is in <outdir>/<run>/evaluation; its tables and the record of the
 training are copied to benchmarks/results/finetuning/.
@@ -19,7 +21,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -27,8 +29,10 @@ import click
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from finetuning_cells import kang_cells, perturbench_cells  # noqa: E402
+from finetuning_cells import bulk_neighbours, prepare_kang, prepare_perturbench  # noqa: E402
 from measure import RESULTS, machine  # noqa: E402
+
+from c2sflow.provenance import write_json  # noqa: E402
 
 # What all models are trained with.
 SCRATCH = (
@@ -58,19 +62,23 @@ class Experiment:
 
     Attributes
     ----------
-    cells
-        Makes them of the file that is given; None takes it as it is.
+    prepare
+        Given the file and the folder of the runs, writes ``cells.h5ad`` there, and what else the
+        runs name; None takes the file as it is.
     runs
         Name and options of each. "{outdir}" is where the runs are.
+    read
+        What else is read of the results of a run, by its name.
     """
 
-    cells: Callable | None
+    prepare: Callable | None
     runs: dict[str, tuple]
+    read: dict[str, Callable] = field(default_factory=dict)
 
 
 EXPERIMENTS = {
     "kang": Experiment(
-        kang_cells,
+        prepare_kang,
         {
             "random": KANG_TRAINING,
             "assignment": (*KANG_TRAINING, "--pairing", "assignment"),
@@ -79,10 +87,16 @@ EXPERIMENTS = {
                 "--control", "perturbation == 'control' and split == 'test'",
                 "--training_cells", "split != 'test'",
             ),
+            "bulk": (
+                "--input", "{outdir}/bulk_and_cells.csv", "--model",
+                "{outdir}/random/finetuned/model", "--input_state", "lognormalized",
+                "--min_genes", 10, "--min_cells", 1, "--max_genes", 200,
+            ),
         },
+        {"bulk": bulk_neighbours},
     ),
     "perturbench": Experiment(
-        perturbench_cells,
+        prepare_perturbench,
         {
             "unseen_cells": PERTURBENCH,
             "unseen_perturbations": (*PERTURBENCH, "--split_by", "perturbation"),
@@ -115,26 +129,28 @@ def main(name: str, path: Path, outdir: Path, only: str | None, config: str | No
     experiment, outdir = EXPERIMENTS[name], outdir.resolve()
     outdir.mkdir(parents=True, exist_ok=True)
     cells = path.resolve()
-    if experiment.cells is not None:
+    if experiment.prepare is not None:
         cells = outdir / "cells.h5ad"
         if not cells.exists():
-            experiment.cells(path).write_h5ad(cells)
+            experiment.prepare(path, outdir)
     for run in [only] if only else experiment.runs:
         options = [str(word).format(outdir=outdir) for word in experiment.runs[run]]
-        configured = ["-c", config] if config else []
         command = [
-            "nextflow", "run", HERE.parent, "-resume", "-ansi-log", "false", *configured,
-            "--input", cells, "--outdir", outdir / run, *options,
+            "nextflow", "run", HERE.parent, "-resume", "-ansi-log", "false",
+            *(["-c", config] if config else []),
+            *(["--input", cells] if "--input" not in options else []),
+            "--outdir", outdir / run, *options,
         ]  # fmt: skip
-        (outdir / f".{run}").mkdir(exist_ok=True)  # a run of its own, so that two can go at once
+        (outdir / f".{run}").mkdir(exist_ok=True)  # a folder of its own, so that two can go at once
         subprocess.run([str(word) for word in command], cwd=outdir / f".{run}", check=True)
-        keep(outdir / run, RESULTS / "finetuning" / name / run, options)
+        kept = RESULTS / "finetuning" / name / run
+        keep(outdir / run, kept, options)
+        if run in experiment.read:
+            write_json(kept / "read.json", experiment.read[run](outdir / run))
 
 
 def keep(results: Path, folder: Path, options: list[str]) -> None:
     """Copy the tables of the evaluation and the record of the training."""
-    from c2sflow.provenance import write_json
-
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for table in results.glob("evaluation/*.tsv"):

@@ -1,4 +1,4 @@
-"""Real control and perturbed cells: which are trained on, their genes, their labels."""
+"""Real cells of the trainings: which are trained on, their genes, their labels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import scanpy as sc
+from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
+from sklearn.neighbors import NearestNeighbors
 
 N_GENES = 2000
 SPLIT_SEED = 0
@@ -23,6 +25,44 @@ MARKERS = {
     "NK": ["GNLY", "NKG7", "KLRD1", "PRF1"],
     "Megakaryocyte": ["PPBP", "PF4", "GNG11"],
 }
+
+
+def prepare_kang(path: Path, outdir: Path) -> None:
+    """``cells.h5ad``; and a sheet of its test cells with the sums of its training cells as bulk."""
+    cells = kang_cells(path)
+    cells.write_h5ad(outdir / "cells.h5ad")
+    cells[cells.obs["split"] == "test"].write_h5ad(outdir / "test_cells.h5ad")
+    counts = sc.read_h5ad(path)
+    types, conditions = (cells.obs[name].astype(str) for name in ("cell_type", "perturbation"))
+    groups = (types + ", " + conditions).to_numpy()
+    trained_on = (cells.obs["split"] == "train").to_numpy()
+    sums = counts[trained_on].to_df().groupby(groups[trained_on]).sum()
+    sums = np.log1p(sums.div(sums.sum(axis=1), axis=0) * 1e4)[cells.var_names]
+    sums.to_csv(outdir / "bulk.csv")
+    rows = ["sample,path,organism", "cells,test_cells.h5ad,human", "bulk,bulk.csv,human"]
+    (outdir / "bulk_and_cells.csv").write_text("\n".join(rows))
+
+
+def bulk_neighbours(results: Path) -> dict[str, dict[str, float]]:
+    """How many bulk samples have most of their 15 nearest cells of their own type, and condition.
+
+    In the embedding (cosine), and in 50 principal components of the cells' expression.
+    """
+    both = ad.read_h5ad(results / "c2s.h5ad")
+    bulk = (both.obs["sample"] == "bulk").to_numpy()
+    own = pd.Series([name.rsplit("|")[-1] for name in both.obs_names[bulk]]).str.split(", ")
+    expression = both.X.toarray()
+    components = PCA(50, random_state=0).fit(expression[~bulk]).transform(expression)
+    found = {"n": {"bulk samples": int(bulk.sum()), "cells": int((~bulk).sum())}}
+    for space, vectors in (("X_c2s", both.obsm["X_c2s"]), ("expression_pcs", components)):
+        near = NearestNeighbors(n_neighbors=15, metric="cosine").fit(vectors[~bulk])
+        rows = near.kneighbors(vectors[bulk], return_distance=False)
+        found[space] = {}
+        for place, column in enumerate(("cell_type", "perturbation")):
+            labels = both.obs.loc[~bulk, column].astype(str).to_numpy()[rows]
+            said = np.array([pd.Series(row).mode()[0] for row in labels])
+            found[space][column] = float((said == own.str[place].to_numpy()).mean())
+    return found
 
 
 def kang_cells(path: Path) -> ad.AnnData:
@@ -60,11 +100,9 @@ def split(obs: pd.DataFrame) -> np.ndarray:
     return chosen
 
 
-def perturbench_cells(path: Path) -> ad.AnnData:
-    """Cells of four lines whose genes were activated (K562) or hindered (gliomas) by CRISPR.
+def prepare_perturbench(path: Path, outdir: Path) -> None:
+    """``cells.h5ad``: four cell lines, whose genes CRISPR activated (K562) or hindered (gliomas).
 
-    Returns
-    -------
     The file's log-normalised cells × 500 genes; obs: cell_type (the line), perturbation, which says
     which of both was done: some genes are in both screens.
     """
@@ -75,4 +113,5 @@ def perturbench_cells(path: Path) -> ad.AnnData:
     cells.obs = pd.DataFrame(
         {"perturbation": named, "cell_type": cells.obs["cell_type"].astype(str)}
     ).assign(organism="human")
-    return ad.AnnData(cells.X.tocsr(), obs=cells.obs, var=pd.DataFrame(index=cells.var_names))
+    made = ad.AnnData(cells.X.tocsr(), obs=cells.obs, var=pd.DataFrame(index=cells.var_names))
+    made.write_h5ad(outdir / "cells.h5ad")
