@@ -6,8 +6,8 @@ python benchmarks/evaluate_finetuning.py kang --cells kang_harmony_2000x.h5ad --
 kang: interferon on blood cells, control cells paired at random and by assignment, answers greedy
 and sampled; sums of cells as bulk samples among cells. (Raw counts, obs["perturbation"] of
 "control" and "IFN-beta"; Kang et al., 2018, GSE96583.)
-perturbench: CRISPR activation and interference in four cell lines, unseen cells and unseen
-perturbations. (Development set of altoslabs/perturbench.)
+perturbench: genes activated by CRISPR in K562, unseen cells and unseen perturbations.
+(Norman et al., 2019; development set of altoslabs/perturbench.)
 mouse: cell types of mouse brain, said and generated. (MERFISH; test data of
 czi-ai/transcriptformer.)
 
@@ -48,7 +48,7 @@ KANG_TRAINING = (
 )  # fmt: skip
 PERTURBENCH = (
     *SCRATCH, "--input_state", "lognormalized", "--min_genes", 10, "--min_cells", 1,
-    "--finetune", "perturbation", "--label_column", "cell_type", "--epochs", 8, "--patience", 0,
+    "--finetune", "perturbation", "--epochs", 8, "--patience", 0,
     "--perturbation_column", "perturbation", "--control", "perturbation == 'control'",
     "--max_cells_per_perturbation", 80,
 )  # fmt: skip
