@@ -19,7 +19,8 @@ from driving import ROOT, Nextflow, copy_project
 pytestmark = pytest.mark.pipeline
 
 EVERYTHING = "CONTAINERS" in os.environ
-PROFILE = "demo" if EVERYTHING else "test"
+# Steps that run beside the images in both runs are left out, where the result allows it.
+ARGUMENTS = ("demo",) if EVERYTHING else ("test", "--annotate", "false", "--attention_maps", 0)
 KINDS = ("cpu", "evaluate", "report", "gpu") if EVERYTHING else ("cpu", "evaluate", "report")
 # Steps with a model: their folder is a link to that of the kind.
 GPU_STEPS = {
@@ -81,7 +82,7 @@ def test_image(kind):
 @pytest.fixture(scope="module")
 def without(tmp_path_factory, nextflow_home) -> Nextflow:
     nextflow = Nextflow(tmp_path_factory.mktemp("without"), nextflow_home)
-    nextflow.run("-profile", PROFILE, "--outdir", "results")
+    nextflow.run("-profile", *ARGUMENTS, "--outdir", "results")
     return nextflow
 
 
@@ -94,8 +95,9 @@ def test_results_are_those_without_containers(without, open_folder, nextflow_hom
     project = copy_project(open_folder / "project")
     mask = os.umask(0)  # the task's folder is ours: that user may write there
     try:
-        arguments = ("-profile", f"{PROFILE},podman", "--outdir", "results", "-c", config)
-        nextflow.run(*arguments, script=project)
+        profiles = f"{ARGUMENTS[0]},podman"
+        arguments = (profiles, *ARGUMENTS[1:], "--outdir", "results", "-c", config)
+        nextflow.run("-profile", *arguments, script=project)
     finally:
         os.umask(mask)
 

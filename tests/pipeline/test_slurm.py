@@ -68,6 +68,7 @@ def test_demo_on_slurm(slurm, nextflow):
         *("--queue", "main", "--gpu_queue", "gpus", "--gpu_type", "a100", "--job_array", 2),
         *("--max_cpus", os.cpu_count(), "--max_memory", "8 GB"),
         *("--submit_rate", "50/1sec", "--cluster_options=--comment=c2sflow", "--device", "auto"),
+        *("--annotate", "false", "--attention_maps", 0),  # jobs like those of the other models
     )
     assert "Error is ignored" not in run.output
     outdir = nextflow.folder / "results"
