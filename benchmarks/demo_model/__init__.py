@@ -1,1 +1,1 @@
-"""How the bundled demo model (assets/demo_model) is made and measured."""
+"""How the bundled demo model (assets/demo_model) is measured."""

@@ -1,4 +1,4 @@
-"""The demo cells: values as the pipeline sees them, counts to augment from, and the split."""
+"""The demo cells: values as the pipeline sees them, and the split."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import scanpy as sc
 from scipy import sparse
-from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from c2sflow.sentences import cell_sentences, gene_hashes, gene_words
-
-LABEL = "bulk_labels"
-SPLIT_SEED = 0
+from c2sflow.demo import LABEL, demo_split
+from c2sflow.sentences import cell_sentences, gene_words
 
 
 @dataclass(frozen=True)
@@ -23,20 +20,19 @@ class Cells:
     ----------
     ids, labels
         str (n_obs,): cell barcodes and cell types (`bulk_labels`).
+    heldout
+        bool (n_obs,): cells that the model was not trained on.
     values
         CSR float32: log10(1 + normalised count), as QC hands it to SENTENCES.
-    counts
-        int64 (n_obs, n_vars): the molecule counts recovered from the values.
-    words, hashes
-        (n_vars,): each gene's word in a sentence, and the hash that orders ties.
+    words
+        str (n_vars,): each gene's word in a sentence.
     """
 
     ids: np.ndarray
     labels: np.ndarray
+    heldout: np.ndarray
     values: sparse.csr_matrix
-    counts: np.ndarray
     words: np.ndarray
-    hashes: np.ndarray
 
     @property
     def types(self) -> list[str]:
@@ -50,34 +46,13 @@ class Cells:
 
 
 def demo_cells() -> Cells:
-    """Load the cells (they come with scanpy) and recover their counts."""
+    """Load the cells, which come with scanpy."""
     demo = sc.datasets.pbmc68k_reduced()
     values = sparse.csr_matrix(demo.raw.X, dtype=np.float32)
-    linear = np.expm1(values.toarray())
-    # The smallest value of a cell is one molecule: its ratios are whole numbers within 0.4 %.
-    unit = np.where(linear > 0, linear, np.inf).min(axis=1, keepdims=True)
-    words = gene_words(demo.raw.var_names)
     return Cells(
         ids=demo.obs_names.to_numpy(dtype=object),
         labels=demo.obs[LABEL].astype(str).to_numpy(dtype=object),
+        heldout=(demo_split(demo.obs[LABEL]) == "test").to_numpy(),
         values=values / np.float32(np.log(10)),
-        counts=np.rint(linear / unit).astype(np.int64),
-        words=words,
-        hashes=gene_hashes(words),
+        words=gene_words(demo.raw.var_names),
     )
-
-
-def split(labels: np.ndarray, fold: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the training and of the held-out cells: 80/20, stratified by label.
-
-    With `fold` (0–4) the training cells alone are split into five: for choosing a recipe
-    without looking at the held-out cells.
-    """
-    train, heldout = train_test_split(
-        np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=SPLIT_SEED
-    )
-    if fold is not None:
-        folds = StratifiedKFold(5, shuffle=True, random_state=SPLIT_SEED)
-        inner, outer = list(folds.split(train, labels[train]))[fold]
-        train, heldout = train[inner], train[outer]
-    return np.sort(train), np.sort(heldout)

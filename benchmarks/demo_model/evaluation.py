@@ -19,10 +19,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from c2sflow.prompts import EMBEDDING_PROMPT, PERTURBATION_PROMPT, fill
+from c2sflow.prompts import ANNOTATION_PROMPT, PERTURBATION_PROMPT, fill
 from demo_model.cells import Cells
-from demo_model.tasks import ANSWER_GENES, ORGANISM
 
+ANSWER_GENES = 100  # of the model's training
 BATCH = 16
 
 
@@ -32,7 +32,7 @@ def filled(template: str, sentences: Sequence[str], **fields: Sequence[str]) -> 
     return [
         fill(
             template,
-            {"n_genes": len(s.split()), "cell_sentence": s, "organism": ORGANISM, **column},
+            {"n_genes": len(s.split()), "cell_sentence": s, "organism": "human", **column},
         )
         for s, column in zip(sentences, columns or [{}] * len(sentences), strict=True)
     ]
@@ -92,10 +92,12 @@ def answer(
 
 
 def neighbour_scores(
-    features: np.ndarray, labels: np.ndarray, train: np.ndarray, heldout: np.ndarray
+    features: np.ndarray, labels: np.ndarray, heldout: np.ndarray
 ) -> tuple[float, float]:
     """Accuracy and balanced accuracy of 5 nearest neighbours among the training cells."""
-    said = KNeighborsClassifier(5).fit(features[train], labels[train]).predict(features[heldout])
+    said = (
+        KNeighborsClassifier(5).fit(features[~heldout], labels[~heldout]).predict(features[heldout])
+    )
     return (said == labels[heldout]).mean(), balanced_accuracy_score(labels[heldout], said)
 
 
@@ -106,7 +108,7 @@ def type_scores(
     labels: np.ndarray,
 ) -> tuple[float, float]:
     """Accuracy and balanced accuracy of the cell type that greedy decoding says."""
-    said, _ = answer(model, tokenizer, filled(EMBEDDING_PROMPT, sentences), max_new_tokens=12)
+    said, _ = answer(model, tokenizer, filled(ANNOTATION_PROMPT, sentences), max_new_tokens=12)
     said = np.array([text.strip() for text in said], dtype=object)
     recalls = [(said[labels == name] == name).mean() for name in np.unique(labels)]
     return (said == labels).mean(), float(np.mean(recalls))
@@ -130,8 +132,6 @@ class Predictor:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     cells: Cells
-    train: np.ndarray
-    heldout: np.ndarray
     seed: int
 
     @cached_property
@@ -143,13 +143,13 @@ class Predictor:
         self, conditions: Sequence[str], no_repeat: bool = True
     ) -> tuple[list[str], np.ndarray]:
         """The answer for each held-out cell under its condition, and whether it ended."""
-        controls = self.sentences[self.heldout]
+        controls = self.sentences[self.cells.heldout]
         prompts = filled(PERTURBATION_PROMPT, controls, perturbation=conditions)
         return answer(self.model, self.tokenizer, prompts, 200, no_repeat)
 
     def conversion(self, no_repeat: bool) -> dict[str, float]:
         """Convert each cell to another type; a classifier of real cells judges the answer."""
-        cells, train, heldout = self.cells, self.train, self.heldout
+        cells, heldout = self.cells, self.cells.heldout
         rng = np.random.default_rng(self.seed)
         targets = np.array(
             [rng.choice([t for t in cells.types if t != own]) for own in cells.labels[heldout]],
@@ -157,7 +157,7 @@ class Predictor:
         )
         texts, ended = self.predict([f"conversion to {target}" for target in targets], no_repeat)
         ranks = rank_vectors(self.sentences, cells.words)
-        judge = LogisticRegression(max_iter=2000).fit(ranks[train], cells.labels[train])
+        judge = LogisticRegression(max_iter=2000).fit(ranks[~heldout], cells.labels[~heldout])
         said = [text.split() for text in texts]
         n_words = sum(map(len, said))
         own, other = self._overlaps(texts)
@@ -172,23 +172,10 @@ class Predictor:
             "overlap with another control": other,
         }
 
-    def no_change(self) -> dict[str, float]:
-        """Ask for no change: is the answer nearer its own control than another of the type?"""
-        own, other = self._overlaps(self.predict(["no change"] * len(self.heldout))[0])
-        return {"overlap with own control": own, "overlap with another control": other}
-
-    def deletion(self) -> dict[str, float]:
-        """Delete a random gene of the first 100: how often is it in the answer still?"""
-        rng = np.random.default_rng(self.seed)
-        genes = [rng.choice(s.split()[:ANSWER_GENES]) for s in self.sentences[self.heldout]]
-        texts, _ = self.predict([f"deletion of {gene}" for gene in genes])
-        kept = [gene in text.split() for gene, text in zip(genes, texts, strict=True)]
-        return {"gene still there": float(np.mean(kept))}
-
     def _overlaps(self, texts: Sequence[str]) -> tuple[float, float]:
         """Share of genes in common with the own control, and with the type's next control."""
-        labels = self.cells.labels[self.heldout]
-        controls = [set(s.split()[:ANSWER_GENES]) for s in self.sentences[self.heldout]]
+        labels = self.cells.labels[self.cells.heldout]
+        controls = [set(s.split()[:ANSWER_GENES]) for s in self.sentences[self.cells.heldout]]
         own, other = [], []
         for name in np.unique(labels):
             rows = np.flatnonzero(labels == name)
@@ -199,17 +186,15 @@ class Predictor:
         return float(np.mean(own)), float(np.mean(other))
 
 
-def baselines(
-    cells: Cells, train: np.ndarray, heldout: np.ndarray
-) -> dict[str, tuple[float, float]]:
+def baselines(cells: Cells) -> dict[str, tuple[float, float]]:
     """Accuracy and balanced accuracy of methods that need no language model."""
-    values, labels = cells.values.toarray(), cells.labels
-    components = PCA(50, random_state=0).fit(values[train]).transform(values)
-    logistic = LogisticRegression(C=0.1, max_iter=2000).fit(values[train], labels[train])
+    values, labels, heldout = cells.values.toarray(), cells.labels, cells.heldout
+    components = PCA(50, random_state=0).fit(values[~heldout]).transform(values)
+    logistic = LogisticRegression(C=0.1, max_iter=2000).fit(values[~heldout], labels[~heldout])
     said = logistic.predict(values[heldout])
-    names, sizes = np.unique(labels[train], return_counts=True)
+    names, sizes = np.unique(labels[~heldout], return_counts=True)
     return {
-        "pca": neighbour_scores(components, labels, train, heldout),
+        "pca": neighbour_scores(components, labels, heldout),
         "logistic": (
             (said == labels[heldout]).mean(),
             balanced_accuracy_score(labels[heldout], said),

@@ -2,8 +2,9 @@
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 
-from c2sflow.demo import write_demo
+from c2sflow.demo import demo_samples, write_demo
 
 
 def test_demo_is_the_published_data(tmp_path, pbmc):
@@ -18,3 +19,13 @@ def test_demo_is_the_published_data(tmp_path, pbmc):
     assert np.array_equal(np.vstack([donor.X.toarray() for donor in donors]), pbmc.X.toarray())
     assert [*donors[0].obs_names, *donors[1].obs_names] == list(pbmc.obs_names)
     assert set(donors[0].obs["bulk_labels"]) == set(donors[1].obs["bulk_labels"])
+
+
+def test_split_is_a_fifth_of_every_label_and_what_the_model_never_saw(demo_model):
+    cells = pd.concat([sample.obs for sample in demo_samples().values()])
+    test = cells["split"] == "test"
+    assert (test.sum(), (cells["split"] == "train").sum()) == (140, 560)
+    sizes = cells["bulk_labels"].value_counts()
+    held_out = cells.loc[test, "bulk_labels"].value_counts().reindex(sizes.index)
+    assert (abs(held_out - sizes / 5) < 1).all()
+    assert set(cells.index[test]) == set((demo_model / "heldout_cells.txt").read_text().split())

@@ -1,6 +1,9 @@
 """The bundled demo model is whole, keeps Gemma-2's traits, and knows what its card says."""
 
+import json
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "assets" / "demo_model"
 sys.path.append(str(ROOT / "benchmarks"))
 
-from demo_model.cells import demo_cells, split  # noqa: E402
-from demo_model.evaluation import type_scores  # noqa: E402
-from demo_model.tasks import ExampleStream  # noqa: E402
-from demo_model.tokenizer import demo_tokenizer  # noqa: E402
-
-from c2sflow.prompts import EMBEDDING_PROMPT  # noqa: E402
+from demo_model.cells import demo_cells  # noqa: E402
+from demo_model.evaluation import Predictor, type_scores  # noqa: E402
 
 TOKENIZER = transformers.AutoTokenizer.from_pretrained(MODEL)
 
@@ -90,48 +89,36 @@ def test_each_demo_gene_is_one_token(cells):
     assert first_of_sentence[-2:] == [genes[0], ids[-1]]
 
 
-def test_tokenizer_is_what_the_script_makes(cells):
-    assert demo_tokenizer(cells.words, cells.types).get_vocab() == TOKENIZER.get_vocab()
-
-
-def test_heldout_list_is_the_split(cells):
-    train, heldout = split(cells.labels)
-    assert (MODEL / "heldout_cells.txt").read_text().split() == list(cells.ids[heldout])
-    assert len(train) == 560
-    assert not set(train) & set(heldout)
-    for fold in range(5):  # choosing a recipe never touches the held-out cells
-        assert not set(np.concatenate(split(cells.labels, fold))) & set(heldout)
-
-
-def test_counts_give_back_the_sentences(cells):
-    """Counts recovered for augmentation tie exactly where the values tie."""
-    for row in range(0, 700, 70):
-        values, counts = cells.values[row].toarray()[0], cells.counts[row]
-        assert (
-            np.unique(values, return_inverse=True)[1] == np.unique(counts, return_inverse=True)[1]
-        ).all()
-
-
-def test_training_examples_are_prompt_answer_eos(cells):
-    train, _ = split(cells.labels)
-    stream = ExampleStream(cells, train, TOKENIZER, seed=1)
-    for example in (stream.example() for _ in range(50)):
-        prompt = TOKENIZER.decode(example.ids[: example.n_prompt], skip_special_tokens=True)
-        reply = TOKENIZER.decode(example.ids[example.n_prompt : -1])
-        assert TOKENIZER(prompt).input_ids == example.ids[: example.n_prompt]
-        assert reply.startswith(" ")
-        assert not reply.endswith(" ")
-        assert example.ids[-1] == TOKENIZER.eos_token_id
-        assert len(example.weights) == len(example.ids)
-        if example.cell_type >= 0:
-            assert reply[1:] == cells.types[example.cell_type]
-        else:
-            assert set(reply.split()) <= set(cells.words)
+def test_model_is_what_the_documented_command_makes():
+    """Its record names the options of `-profile demo_model`, and cells of the demo's split."""
+    record = json.loads((MODEL / "training.json").read_text())
+    profile = (ROOT / "conf" / "demo_model.config").read_text()
+    asked = dict(re.findall(r"^    (\w+) = (.+?)(?: //.*)?$", profile, re.MULTILINE))
+    names = {
+        "finetune": "tasks",
+        "finetune_method": "method",
+        "finetune_batch_tokens": "batch_tokens",
+    }
+    told = {names.get(name, name): value.strip("'") for name, value in asked.items()}
+    options = record["options"]
+    found = {name: value for name, value in told.items() if name in options}
+    assert len(found) >= 9
+    for name, value in found.items():
+        assert str(options[name]).lower().removesuffix(".0") == value, name
+    assert record["n_cells"] == {"train": 560, "validation": 0, "test": 140}
+    assert record["steps"] == record["best_step"] == options["max_steps"]
+    assert "`make demo-model`" in (MODEL / "README.md").read_text()
 
 
 def test_says_the_type_of_heldout_cells(cells, model):
-    _, heldout = split(cells.labels)
+    rows = np.flatnonzero(cells.heldout)[:60]
     sentences = np.array(cells.sentences(seed=42), dtype=object)
-    accuracy, _ = type_scores(model, TOKENIZER, sentences[heldout][:60], cells.labels[heldout][:60])
+    accuracy, _ = type_scores(model, TOKENIZER, sentences[rows], cells.labels[rows])
     assert accuracy > 0.7
-    assert EMBEDDING_PROMPT.endswith(":")  # the answer, not the prompt, brings the space
+
+
+def test_converts_heldout_cells(cells, model):
+    heldout = np.zeros_like(cells.heldout)
+    heldout[np.flatnonzero(cells.heldout)[::4]] = True
+    some = Predictor(model, TOKENIZER, replace(cells, heldout=heldout), seed=42)
+    assert some.conversion(no_repeat=True)["label right"] > 0.7
