@@ -18,7 +18,7 @@ setup: ## .venv/ with the locked packages and Nextflow; nothing to do the second
 demo: setup ## two samples from raw file to report, with the bundled model: results/demo/
 	@$(ACTIVATE); nextflow run . -profile demo; echo "make demo took $$SECONDS s"
 
-demo-model: setup ## train the bundled model as it was trained, measure it, put it into assets/: 25 minutes
+demo-model: setup ## train the bundled model as it was trained, measure it, put it into assets/: 15 minutes
 	@$(ACTIVATE); nextflow run . -profile demo_model -resume
 	@$(ACTIVATE); python benchmarks/install_demo_model.py results/demo_model assets/demo_model
 
