@@ -49,7 +49,8 @@ test-containers: engines ## the demo in all of the images, and without: the same
 
 bench: setup ## measure speed and memory: benchmarks/
 	@$(ACTIVATE); cd benchmarks; for bench in 'embedding --model demo' 'embedding --model big' \
-		'generation --model demo' 'generation --model big' scaling precision gpu gpu_generation; do \
+		'generation --model demo' 'generation --model big' \
+		'training --model demo' 'training --model big' scaling precision gpu gpu_generation; do \
 		echo "bench_$${bench%% *}.py $$bench"; python bench_$${bench%% *}.py $$(echo "$$bench " | cut -d' ' -f2-); done
 
 bench-scale: setup ## data side of 50,000, 200,000 and 1,000,000 cells: 25 GB of disk, benchmarks/
