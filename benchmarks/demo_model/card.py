@@ -37,7 +37,7 @@ held-out cells too, so a little optimism is in the figures: three times the toke
 3,600) gave 5-NN 0.773 ± 0.016, said 0.827 ± 0.006, conversion 0.991 ± 0.009.
 
 The {n_heldout} held-out cells (`heldout_cells.txt`), mean ± standard deviation over {n_seeds}
-orders of ties (seeds {seeds}). With so many cells, each accuracy has a standard error of about 0.03.
+orders of ties (seeds {seeds}). With so many cells, the standard error of an accuracy is about 0.03.
 
 | Cell type | accuracy | balanced accuracy |
 |---|---|---|

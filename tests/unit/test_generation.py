@@ -64,8 +64,8 @@ def test_equals_transformers_one_by_one(model, reference, prompts, eos):
 
 
 def test_log_likelihood_is_that_of_a_forward_pass(model, reference, prompts, eos):
-    ids, answer = prompts[0], generate(model, prompts[:1], eos)[0]
-    assert answer.finish_reason == "eos"
+    answers = zip(prompts, generate(model, prompts, eos), strict=True)
+    ids, answer = next(pair for pair in answers if pair[1].finish_reason == "eos")
     for last in eos:  # which of the two ended it is not told: one of them must fit
         whole = torch.tensor([[*ids.tolist(), *answer.token_ids, last]])
         with torch.no_grad():
@@ -120,7 +120,11 @@ def rounding_decided(model, ids, key, some, others, **how):
 @pytest.mark.parametrize("genes_only", [False, True])
 def test_a_compiled_step_says_the_same(model, prompts, eos, genes_only, monkeypatch, caplog):
     """The graph is traced whole, once for all steps, and agrees with the plain model."""
-    trie = GeneTrie([[n] for n in range(600, 900)], eos, 1355) if genes_only else None
+    trie = (
+        GeneTrie([[n] for n in range(600, 900)], eos, model.config.vocab_size)
+        if genes_only
+        else None
+    )
     straight = generate(model, prompts, eos, trie=trie)
     monkeypatch.setattr(compiled_decode, "COMPILE", {"cpu": {"backend": "aot_eager"}})
     monkeypatch.setattr(compiled_decode, "FEWEST_STEPS", 1)
