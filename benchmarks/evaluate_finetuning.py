@@ -100,6 +100,13 @@ EXPERIMENTS = {
         {
             "unseen_cells": PERTURBENCH,
             "unseen_perturbations": (*PERTURBENCH, "--split_by", "perturbation"),
+            "sampled": (
+                "--input", "{outdir}/unseen_cells/c2s.h5ad", "--skip_qc",
+                "--model", "{outdir}/unseen_cells/finetuned/model", "--temperature", 1,
+                "--perturbation_column", "perturbation", "--max_cells_per_perturbation", 80,
+                "--control", "perturbation == 'control' and c2s_split == 'test'",
+                "--training_cells", "c2s_split != 'test'",
+            ),
         },
     ),
     "mouse": Experiment(
