@@ -86,6 +86,8 @@ def alternate(script: str, model: str, cells: int, ways: tuple[str, ...], rounds
         runs: dict[str, list] = {way: [] for way in ways}
         for _ in range(rounds):
             for way in ways:
-                runs[way].append(run_one(script, "--cells", cells, "--one", way, directory))
+                runs[way].append(
+                    run_one(script, "--model", model, "--cells", cells, "--one", way, directory)
+                )
                 print(f"{way:20}", {k: round(v, 2) for k, v in runs[way][-1].items()}, flush=True)
     return {way: middle(made) for way, made in runs.items()}

@@ -1,8 +1,12 @@
 """What all tests share."""
 
+import os
 from pathlib import PurePath
 
 from xdist.scheduler import LoadScopeScheduling
+
+# Workers share the cores, and threads that wait for each other spin. (A task of a run has its own.)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Files whose tests share nothing that is slow to make.
 APART = ("test_flow", "test_pipeline")

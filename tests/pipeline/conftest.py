@@ -16,8 +16,11 @@ def nextflow_home(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory, nextflow_home) -> Nextflow:
-    """A finished run of the demo: `demo.first`, and its files under `demo.folder`."""
-    nextflow = Nextflow(tmp_path_factory.mktemp("demo"), nextflow_home)
+    """A finished run of the demo: `demo.first`, and its files under `demo.folder`.
+
+    By the strict parser, which other tests do not use (24.10 has none).
+    """
+    nextflow = Nextflow(tmp_path_factory.mktemp("demo"), nextflow_home, "installed-strict")
     nextflow.first = nextflow.run(*DEMO)
     return nextflow
 

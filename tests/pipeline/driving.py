@@ -33,6 +33,7 @@ ENGINES = {
     # In no registry we reach: tested where somebody has put one there.
     "26.04": (ROOT / ".nextflow-engine/26.04/nextflow", {}),
     "installed": (ROOT / ".venv/bin/nextflow", {}),
+    "installed-strict": (ROOT / ".venv/bin/nextflow", {"NXF_SYNTAX_PARSER": "v2"}),
 }
 # Faults of a task, for its beforeScript: see injected/sitecustomize.py, which Python imports at its
 # start.

@@ -193,23 +193,14 @@ def test_all_faults_are_told_at_once_and_nothing_runs(nextflow, cells):
     assert "sample good is in line 2 already" in said
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((), "--input is missing"),
-        (("--input", "nowhere.h5ad", "--model", "demo"), "nowhere.h5ad): no such file"),
-        (("--input", "empty.csv", "--model", "demo"), "empty.csv"),
-    ],
-)
-def test_unusable_input(nextflow, arguments, message):
-    (nextflow.folder / "empty.csv").touch()
-    assert message in refused(nextflow, *arguments)
+def test_no_input(nextflow):
+    assert "--input is missing" in refused(nextflow)
 
 
 def test_a_fault_is_not_remembered(nextflow):
-    arguments = ("-profile", "test", "--input", "cells.h5ad", "--outdir", "results", "-resume")
-    assert "no such file" in refused(nextflow, *arguments)
-    assert "no such file" in refused(nextflow, *arguments)
+    arguments = ("-profile", "test", "--input", "nowhere.h5ad", "--outdir", "results", "-resume")
+    assert "nowhere.h5ad): no such file" in refused(nextflow, *arguments)
+    assert "nowhere.h5ad): no such file" in refused(nextflow, *arguments)
 
 
 def test_bulk_sums_context_and_generated_cells(nextflow, cells):

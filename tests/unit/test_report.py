@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,8 +12,10 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from making import cells
 
+import c2s_report
 from c2sflow.anndata_io import open_anndata
 from c2sflow.errors import UserError
 from c2sflow.evaluation_tables import write_table
@@ -656,16 +657,18 @@ def test_big_data_are_sampled_in_order(tmp_path, monkeypatch):
     assert drawn.obs["n"].is_monotonic_increasing
 
 
-def test_script(full, tmp_path):
+def test_script(full, tmp_path, monkeypatch, caplog):
     _, options = full
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level("INFO", "c2sflow")
     arguments = [
         f"--{name.replace('_', '-')}={value}" for name, value in options.items() if name != "outdir"
     ]
-    command = [sys.executable, ROOT / "bin" / "c2s_report.py", *arguments, "--label-column=label"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = CliRunner().invoke(c2s_report.main, [*arguments, "--label-column=label"])
+    assert done.exit_code == 0, done.output
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     kept = sum(json.loads(p.read_text())["n_cells_kept"] for p in options["qc_dir"].glob("*.json"))
-    assert done.stderr.strip() == f"report.html: 2 samples, {kept} cells"
+    assert caplog.messages[-1] == f"report.html: 2 samples, {kept} cells"
 
 
 @pytest.mark.parametrize("values", [[7], range(13, 26), range(200, 3000, 3)])
