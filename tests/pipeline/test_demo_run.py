@@ -96,7 +96,7 @@ def test_embeddings_equal_plain_transformers(embedded, sentences):
         MODEL, dtype=torch.float32, attn_implementation="eager"
     ).eval()
     cosines = []
-    for sentence, vector in zip(sentences, embedded.obsm["X_c2s"], strict=True):
+    for sentence, vector in zip(sentences[::7], embedded.obsm["X_c2s"][::7], strict=True):
         prompt = (
             f"The following is a list of {len(sentence.split())} gene names ordered by descending "
             "expression level in a human cell. Your task is to give the cell type which this cell "

@@ -33,7 +33,7 @@ def test_result_does_not_depend_on_shards(nextflow, cells):
     counts.X = np.round(linear / np.where(linear > 0, linear, np.inf).min(axis=1, keepdims=True))
     counts.write_h5ad(nextflow.folder / "cells.h5ad")
     results = {}
-    for size in (60, 700):  # three shards, the last one shorter; and one
+    for size in (100, 700):  # two shards, the last one shorter; and one
         arguments = ("--input", "cells.h5ad", "--shard_size", size, "--outdir", size)
         arguments += ("--attention_maps", 20)
         run = nextflow.run("-profile", "test", "-resume", *arguments)
@@ -42,7 +42,7 @@ def test_result_does_not_depend_on_shards(nextflow, cells):
         assert (run.cached if results else run.submitted)["QC"] == 1
         outdir = nextflow.folder / str(size)
         results[size] = [ad.read_h5ad(outdir / f"{name}.h5ad") for name in ("c2s", "c2s_perturbed")]
-    check_attention(nextflow.folder / "60/attention", nextflow.folder / "700/attention")
+    check_attention(nextflow.folder / "100/attention", nextflow.folder / "700/attention")
     raw = results[700][0].layers["counts"].toarray()
     assert np.array_equal(raw, counts[:, results[700][0].var_names].X)
     assert np.array_equal(results[700][0].obs["total_counts"], counts.X.sum(axis=1))
