@@ -25,7 +25,13 @@ from c2sflow.accuracy import (
 from c2sflow.answer_trust import answer_figures, novelty_figures
 from c2sflow.evaluation_tables import write_table
 from c2sflow.generation_quality import generation_figures
-from c2sflow.measured_perturbations import draw, find_measured, perturbation_figures
+from c2sflow.measured_perturbations import (
+    Measured,
+    draw,
+    find_measured,
+    perturbation_figures,
+    unlike_controls,
+)
 from c2sflow.obs_queries import obsm_keys, select_cells
 from c2sflow.provenance import write_json
 from c2sflow.reconstruction_quality import reconstruction_figures
@@ -97,6 +103,7 @@ def write_evaluation(files: RunFiles, outdir: Path, settings: Settings) -> None:
         figures, notes["perturbation"] = perturbation_figures(
             cells, answers, measured, settings.evaluation_cells, settings.seed
         )
+        notes["perturbation"] += _unlike_controls(cells, answers, measured, settings)
         tables["perturbation"] = figures_table(figures)
     generated = cells.generated()
     if len(generated):
@@ -111,6 +118,24 @@ def write_evaluation(files: RunFiles, outdir: Path, settings: Settings) -> None:
     write_json(outdir / "evaluation" / "notes.json", notes)
     for note in (note for found in notes.values() for note in found):
         LOGGER.info("evaluation: %s", note)
+
+
+def _unlike_controls(
+    cells: RunCells, answers: pd.DataFrame, measured: Measured, settings: Settings
+) -> list[str]:
+    """A warning of predicted perturbations, if types are known that are not what is predicted."""
+    if settings.label_column in (None, settings.measured_column):
+        return []
+    predicted = set(answers["condition"].astype(str)) | set(answers["perturbation"].astype(str))
+    unlike = unlike_controls(cells.obs[settings.label_column], measured)
+    names = [name for name in unlike if name in predicted]
+    if not names:
+        return []
+    some = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return [
+        f"{some}: most of the measured cells have another {settings.label_column} than the control "
+        "cells, and the figures tell how these types differ, too"
+    ]
 
 
 def _reconstruction(cells: RunCells, settings: Settings) -> list[Figure]:

@@ -108,6 +108,29 @@ def find_measured(
     return Measured(labels, training, groups(known & ~training), groups(known & training))
 
 
+def unlike_controls(labels: pd.Series, measured: Measured) -> list[str]:
+    """Perturbations whose measured cells are mostly of other types than the control cells.
+
+    What parts these types is in the figures of such a perturbation, whatever the perturbation does.
+
+    Parameters
+    ----------
+    labels
+        Type of every cell of the run; missing is unknown.
+    """
+    shares = {
+        name: labels.iloc[rows].value_counts(normalize=True)
+        for name, rows in measured.groups.items()
+    }
+    control = shares.pop(CONTROL)
+    shared = {
+        name: np.minimum(*control.align(share, fill_value=0)).sum()
+        for name, share in shares.items()
+        if len(control) and share.sum()
+    }
+    return [name for name, overlap in shared.items() if overlap < 0.5]
+
+
 class _Groups:
     """The measured cells in expression, in its principal components, and in X_c2s."""
 

@@ -56,7 +56,7 @@ def evaluation(run: Run) -> list[Section]:
         sections.append(_confusion(run.evaluation["confusion"]))
     if "perturbation" in run.evaluation:
         sections += _perturbations(run.evaluation["perturbation"])
-    sections += _left_out("Not compared", run.evaluation_notes.get("perturbation"))
+    sections += _left_out("To be known of the comparison", run.evaluation_notes.get("perturbation"))
     if "generation" in run.evaluation:
         sections.append(_generated(run.evaluation["generation"]))
     sections += _left_out("Generated, not compared", run.evaluation_notes.get("generation"))

@@ -1,6 +1,7 @@
 """The evaluation of a run: from the steps' files to tables, with predictions of known quality."""
 
 import json
+from dataclasses import replace
 
 import anndata as ad
 import numpy as np
@@ -17,6 +18,7 @@ from c2sflow.anndata_io import open_anndata
 from c2sflow.errors import UserError
 from c2sflow.evaluation import Settings, write_evaluation
 from c2sflow.evaluation_tables import read_evaluation
+from c2sflow.measured_perturbations import find_measured, unlike_controls
 from c2sflow.provenance import write_json
 from c2sflow.qc import Filters, run_qc
 from c2sflow.run_cells import RunCells, RunFiles
@@ -242,6 +244,21 @@ def test_less_cells_are_drawn_by_their_names(files, tmp_path):
     single = tables["perturbation"][tables["perturbation"]["subject"] != ""]
     assert single["n"].max() <= 120
     assert single["n"].min() >= 2
+
+
+def test_perturbed_cells_of_other_types_than_the_control_cells_are_told(files, tmp_path):
+    cells = RunCells(files[0])
+    settings = replace(SETTINGS, label_column="louvain", evaluation_cells=80)
+    measured = find_measured(cells.obs, "bulk_labels", settings.control, None, 10_000, 0)
+    found = set(unlike_controls(cells.obs["louvain"], measured))
+    assert {TARGET, OTHER} <= found
+    assert "CD4+/CD45RO+ Memory" not in found  # T cells as the control cells
+    assert not unlike_controls(cells.obs["phase"], measured)  # of the cell cycle: alike in all
+    assert not unlike_controls(pd.Series(np.nan, cells.obs.index), measured)
+    write_evaluation(files[0], tmp_path, settings)
+    notes = json.loads((tmp_path / "evaluation" / "notes.json").read_text())["perturbation"]
+    told = f"{OTHER}, {TARGET}: most of the measured cells have another louvain than the control "
+    assert [note.startswith(told) for note in notes] == [False, True]
 
 
 def test_cells_perturbed_with_their_own_label_are_compared_one_by_one(files, tmp_path):

@@ -319,7 +319,7 @@ def test_sections_in_order(full):
         "Effects of the perturbations", "Genes that change most", "Genes up and down",
         "Screen", "Shift of the gene sets", "Differences between contexts",
         "Evaluation", "Cell types from embeddings", "Types taken for another",
-        "Against measured cells", "Changes of the top 20 genes", "Not compared",
+        "Against measured cells", "Changes of the top 20 genes", "To be known of the comparison",
         "What the answers hold",
         "From rank to expression",
     ]  # fmt: skip
