@@ -126,7 +126,7 @@ def unlike_controls(labels: pd.Series, measured: Measured) -> list[str]:
     shared = {
         name: np.minimum(*control.align(share, fill_value=0)).sum()
         for name, share in shares.items()
-        if len(control) and share.sum()
+        if control.sum() and share.sum()  # 0 without any known type
     }
     return [name for name, overlap in shared.items() if overlap < 0.5]
 
