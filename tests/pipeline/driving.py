@@ -71,6 +71,7 @@ class Nextflow:
             pytest.skip(f"no Nextflow {engine} at {self.launcher} (make engines has 24.10, 25.04)")
         path = f"{ROOT / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"
         self.env = {**os.environ, "PATH": path, "NXF_HOME": str(home), **extra}
+        self.env.pop("OMP_NUM_THREADS", None)  # of these tests, not of who starts a run
 
     def __call__(self, *arguments: object) -> Run:
         """Any command of Nextflow."""
