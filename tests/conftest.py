@@ -17,8 +17,13 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Slow tests first: at the end no worker is left alone with them."""
-    items.sort(key=lambda item: item.get_closest_marker("pipeline") is None)
+    """Slow tests first, the slowest before all: at the end no worker is left alone with them."""
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("pipeline") is None,
+            item.path.stem != "test_modules",  # all of nf-test's
+        )
+    )
 
 
 class Sharing(LoadScopeScheduling):
