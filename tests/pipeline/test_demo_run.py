@@ -15,7 +15,7 @@ import pytest
 import scanpy as sc
 from driving import DEMO, ROOT, Nextflow
 from scipy.stats import linregress
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
 pytestmark = pytest.mark.pipeline
@@ -205,8 +205,9 @@ def test_evaluation_is_that_of_the_results(outdir, embedded, sentences):
     judged = judged[judged.obs["bulk_labels"].isin(sizes.index[sizes >= 5])]
     assert set(tables["accuracy"].query("subject == ''")["n"]) == {judged.n_obs}
     vectors, labels = judged.obsm["X_c2s"], judged.obs["bulk_labels"].astype(str)
-    scores = cross_val_score(KNeighborsClassifier(5), vectors, labels, cv=5)
-    assert figures["", "X_c2s", "knn", "accuracy"] == pytest.approx(scores.mean(), abs=0.06)
+    folds = RepeatedStratifiedKFold(n_splits=5, n_repeats=20, random_state=0)  # 133 cells are few
+    scores = cross_val_score(KNeighborsClassifier(5), vectors, labels, cv=folds)
+    assert figures["", "X_c2s", "knn", "accuracy"] == pytest.approx(scores.mean(), abs=0.03)
     said = (judged.obs["c2s_cell_type"].astype(str) == labels).mean()
     assert figures["", "", "annotation", "accuracy"] == pytest.approx(said, rel=1e-4)
     fit = embedded.uns["c2s"]["rank_fit"]

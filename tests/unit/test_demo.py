@@ -28,4 +28,4 @@ def test_split_is_a_fifth_of_every_label_and_what_the_model_never_saw(demo_model
     sizes = cells["bulk_labels"].value_counts()
     held_out = cells.loc[test, "bulk_labels"].value_counts().reindex(sizes.index)
     assert (abs(held_out - sizes / 5) < 1).all()
-    assert set(cells.index[test]) == set((demo_model / "heldout_cells.txt").read_text().split())
+    assert list(cells.index[test]) == (demo_model / "heldout_cells.txt").read_text().split()

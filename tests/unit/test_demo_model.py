@@ -21,6 +21,8 @@ sys.path.append(str(ROOT / "benchmarks"))
 from demo_model.cells import demo_cells  # noqa: E402
 from demo_model.evaluation import Predictor, type_scores  # noqa: E402
 
+from c2sflow.prompts import ANNOTATION_PROMPT, EMBEDDING_PROMPT  # noqa: E402
+
 TOKENIZER = transformers.AutoTokenizer.from_pretrained(MODEL)
 
 
@@ -115,6 +117,9 @@ def test_says_the_type_of_heldout_cells(cells, model):
     sentences = np.array(cells.sentences(seed=42), dtype=object)
     accuracy, _ = type_scores(model, TOKENIZER, sentences[rows], cells.labels[rows])
     assert accuracy > 0.7
+    # The answer, not the prompt, brings the space.
+    assert EMBEDDING_PROMPT.endswith(":")
+    assert ANNOTATION_PROMPT.endswith(":")
 
 
 def test_converts_heldout_cells(cells, model):
