@@ -22,6 +22,8 @@ from c2sflow.threads import in_threads
 # Elements of a dense block of the default chunk: 128 MiB of float32.
 CHUNK_ELEMENTS = 2**25
 DENSE_ROWS = 4096  # at most in an HDF5 chunk of a dense array
+INDEX_CHUNK = 2**16  # values in an HDF5 chunk of a sparse matrix
+MOST_INT32 = np.iinfo(np.int32).max
 
 
 class CellData(AbstractContextManager):
@@ -197,17 +199,18 @@ def _unique_names(index: pd.Index) -> pd.Index:
 
 
 class RowWriter:
-    """Append blocks of rows to a CSR matrix in an open HDF5 file.
+    """Append blocks of rows to a CSR matrix in an open HDF5 file, float32, indices sorted.
 
     anndata's own ``append`` reads all row pointers again for each block, so that its time grows
     with the square of the number of cells.
+
+    Indices and row pointers have one dtype, as scanpy and scipy's compiled code require: int32,
+    and int64 from `MOST_INT32` values on.
     """
 
     def __init__(self, file: h5py.File, key: str, n_columns: int):
         empty = sparse.csr_matrix((0, n_columns), dtype=np.float32)
-        # 64-bit row pointers: a matrix of many cells has more than 2^31 entries.
-        empty.indptr = empty.indptr.astype(np.int64)
-        options = {"compression": "lzf", "chunks": (2**16,)}
+        options = {"compression": "lzf", "chunks": (INDEX_CHUNK,)}
         write_elem(file, key, empty, dataset_kwargs=options)
         self._group = file[key]
         self.n_columns = n_columns
@@ -215,16 +218,34 @@ class RowWriter:
         self._n_values = 0
 
     def append(self, block: sparse.csr_matrix) -> None:
-        """Append rows; written as float32."""
+        """Append rows."""
         if not block.shape[0]:
             return
-        pointers = block.indptr[1:].astype(np.int64) + self._n_values
+        if not block.has_sorted_indices:
+            block = block.sorted_indices()
+        n_values = self._n_values + block.nnz
+        if n_values > MOST_INT32 and self._group["indptr"].dtype == np.int32:
+            for name in ("indices", "indptr"):
+                _as_int64(self._group, name)
         _extend(self._group["data"], block.data.astype(np.float32, copy=False))
         _extend(self._group["indices"], block.indices)
-        _extend(self._group["indptr"], pointers)
-        self._n_values += block.nnz
+        _extend(self._group["indptr"], block.indptr[1:].astype(np.int64) + self._n_values)
+        self._n_values = n_values
         self._shape[0] += block.shape[0]
         self._group.attrs["shape"] = self._shape
+
+
+def _as_int64(group: h5py.Group, name: str) -> None:
+    """Write a dataset of int32 anew as int64, a few chunks at a time."""
+    old = group[name]
+    options = {"compression": "lzf", "chunks": (INDEX_CHUNK,), "maxshape": (None,)}
+    new = group.create_dataset(f"{name} int64", old.shape, np.int64, **options)
+    new.attrs.update(old.attrs)
+    for start in range(0, len(old), 2**6 * INDEX_CHUNK):
+        rows = slice(start, start + 2**6 * INDEX_CHUNK)
+        new[rows] = old[rows]
+    del group[name]
+    group.move(f"{name} int64", name)
 
 
 def _extend(dataset: h5py.Dataset, rows: np.ndarray) -> None:

@@ -11,6 +11,7 @@ import scanpy as sc
 from making import SYMBOLS, cells, write_input
 from scipy import sparse
 
+from c2sflow import cells as cells_module
 from c2sflow.anndata_io import open_anndata
 from c2sflow.cells import RowWriter, create_h5ad
 from c2sflow.errors import UserError
@@ -173,15 +174,24 @@ def test_what_cannot_be_read_is_said(make, message, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_written_rows_are_read_back(tmp_path):
+@pytest.mark.parametrize("most", [0, 100, 10**9])
+def test_written_rows_are_read_back(most, tmp_path, monkeypatch):
+    monkeypatch.setattr(cells_module, "MOST_INT32", most)
+    monkeypatch.setattr(cells_module, "INDEX_CHUNK", 3)
     expected = cells()
     path = tmp_path / "out.h5ad"
     with create_h5ad(path, expected.obs, expected.var) as file:
         writer = RowWriter(file, "X", expected.n_vars)
         for start in range(0, 40, 9):
-            writer.append(expected.X[start : start + 9])
+            block = expected.X[start : start + 9][::-1]  # backwards, and so is each row
+            arrays = (block.data[::-1], block.indices[::-1], block.nnz - block.indptr[::-1])
+            writer.append(sparse.csr_matrix(arrays, block.shape))
         writer.append(expected.X[:0])
-        assert file["X/indptr"].dtype == np.int64
+        dtype = np.int32 if most == 10**9 else np.int64
+        assert file["X/indptr"].dtype == file["X/indices"].dtype == dtype
+        assert set(file["X"]) == {"data", "indices", "indptr"}
     made = ad.read_h5ad(path)
     assert np.array_equal(made.X.toarray(), expected.X.toarray())
+    assert made.X.has_canonical_format
+    assert np.array_equal(made[::7].copy().X.toarray(), expected[::7].X.toarray())
     pd.testing.assert_frame_equal(made.obs, expected.obs)
