@@ -16,14 +16,14 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from anndata.io import read_elem, read_h5ad
-from scipy import sparse
 
 from c2sflow.cells import CellData
 from c2sflow.errors import UserError
 from c2sflow.tenx import read_directory, read_h5
+from c2sflow.text_tables import SUFFIXES, read_table
 
 Opener = Callable[[Path, str], CellData]
-FORMATS = ".h5ad, .zarr, 10x .h5, a 10x matrix directory, .loom, or .csv/.tsv[.gz]"
+FORMATS = ".h5ad, .zarr, 10x .h5, a 10x matrix directory, .loom, or .csv/.tsv/.txt[.gz]"
 ENSEMBL = r"^ENS[A-Z]{0,6}G\d{6,}(?:\.\d+)?$"
 
 
@@ -84,7 +84,7 @@ def _opener(path: Path, label: str) -> tuple[Opener, str]:
         ".h5ad": (_open_h5ad, "h5ad"),
         ".h5": (_open_10x_h5, "10x HDF5"),
         ".loom": (_open_loom, "loom"),
-    } | dict.fromkeys((".csv", ".tsv", ".csv.gz", ".tsv.gz"), (_open_text, "samples × genes"))
+    } | dict.fromkeys(SUFFIXES, (_open_text, "samples × genes"))
     for suffix, opener in openers.items():
         if name.endswith(suffix):
             return opener
@@ -166,35 +166,11 @@ class _OnlyX(dict):
 
 
 def _open_text(path: Path, label: str) -> CellData:
-    separator = "\t" if ".tsv" in path.name.lower() else ","
-    table = pd.read_csv(path, sep=separator, index_col=0, encoding="utf-8-sig")
-    words = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
-    if words:
-        raise UserError(
-            f"{label}: column {words[0]!r} holds text; a bulk matrix has sample names in the first "
-            "column, gene names in the first line and numbers elsewhere; a samplesheet has columns "
-            "sample and path"
-        )
-    if _looks_transposed(table):
-        raise UserError(f"{label}: genes are in rows; transpose it to samples × genes")
-    obs, var = pd.DataFrame(index=table.index), pd.DataFrame(index=table.columns)
-    # pandas renames repeated columns "TP53.1"; the file's own names are wanted.
-    header = pd.read_csv(path, sep=separator, header=None, nrows=1, dtype=str, encoding="utf-8-sig")
-    if header.shape[1] == len(var) + 1:
-        var.index = header.iloc[0, 1:].fillna("").to_numpy()
-    matrix = sparse.csr_matrix(table.to_numpy())
-    return _in_memory(AnnData(matrix, obs=obs, var=var), label)
-
-
-def _looks_transposed(table: pd.DataFrame) -> bool:
-    """Whether the rows are genes: by Ensembl ids, or well-known genes that any data set has."""
-    known = {"ACTB", "GAPDH", "MALAT1", "B2M", "RPLP0"}
-
-    def is_genes(names: pd.Index) -> bool:
-        text = pd.Series(names.astype(str))
-        return bool(text.str.match(ENSEMBL).mean() > 0.5 or known & set(text.str.upper()))
-
-    return is_genes(table.index) and not is_genes(table.columns)
+    table = read_table(path, label)
+    obs, var = pd.DataFrame(index=table.samples), pd.DataFrame(index=table.genes)
+    data = _in_memory(AnnData(table.matrix, obs=obs, var=var), label)
+    data.notes += table.notes
+    return data
 
 
 def _in_memory(data: AnnData, label: str) -> CellData:

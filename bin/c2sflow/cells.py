@@ -37,12 +37,18 @@ class CellData(AbstractContextManager):
         Annotations. Names of cells that occur twice are made unique, as scanpy does it.
     label
         What messages call the data.
+
+    Attributes
+    ----------
+    notes
+        What the reader found or changed that a user should know, a line each.
     """
 
     def __init__(self, elements: object, obs: pd.DataFrame, var: pd.DataFrame, label: str):
         self._elements = elements
         self._matrices: dict[str, object] = {}
         self.label = label
+        self.notes: list[str] = []
         self.duplicate_names = int(obs.index.duplicated().sum())
         self.obs = obs.set_axis(_unique_names(obs.index), axis=0)
         self.var = var.set_axis(var.index.astype(str).rename(None), axis=0)

@@ -25,6 +25,7 @@ from c2sflow.anndata_io import open_anndata
 from c2sflow.bulk import TOP, TOP_GENES, bulk_table
 from c2sflow.cells import DENSE_ROWS, CellData, RowWriter, append_dense, create_h5ad
 from c2sflow.errors import UserError
+from c2sflow.excel_dates import dates_note
 from c2sflow.normalisation import LOG_BASE, linear_values, normalise
 from c2sflow.provenance import write_beside
 from c2sflow.splits import COLUMN as SPLIT
@@ -346,14 +347,14 @@ def run_qc(
         if symbols_table is not None and symbols_column == symbol_tables.COLUMN:
             table = symbol_tables.read_symbols(symbols_table)
             data.var = symbol_tables.with_symbols(data.var, table, data.label)
-        symbols, symbol_counts = gene_symbols(data.var, symbols_column)
+        symbols, symbol_counts = gene_symbols(data.var, symbols_column, data.label)
         found = survey(data, symbols, state, filters, chunk_size, TOP_GENES if bulk else None)
         obs, said = _annotate(data, found, sample, organism, extra or {}, split)
         var = data.var.set_axis(symbols, axis=0).loc[found.genes]
         if symbols_column is not None:
             var["input_id"] = data.var_names[found.genes].to_numpy()
         _write(Path(target), data, found, obs, var, state, chunk_size, bulk)
-        said += _warnings(data, symbols, symbol_counts, bulk)
+        said += [*data.notes, *_warnings(data, symbols, symbol_counts, bulk), *dates_note(symbols)]
     for line in said:
         LOGGER.warning("%s: %s", sample, line)
     figures = _summary(found, state) | ({"bulk_samples": bulk_table(obs)} if bulk else {})

@@ -16,7 +16,7 @@ from c2sflow.errors import UserError
 SETTINGS = ("organism", "input_state", "gene_symbols", "input_kind")
 FORMATS = (".csv", ".tsv", ".yaml", ".yml", ".json")
 # Endings of data files that are no part of a sample's name.
-DATA_SUFFIX = re.compile(r"\.(h5ad|zarr|h5|loom|csv|tsv|csv\.gz|tsv\.gz)$", re.IGNORECASE)
+DATA_SUFFIX = re.compile(r"\.(h5ad|zarr|h5|loom|(csv|tsv|txt)(\.gz)?)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

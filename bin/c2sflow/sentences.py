@@ -20,6 +20,8 @@ from anndata.utils import make_index_unique
 from pandas import Index
 from scipy import sparse
 
+from c2sflow.errors import UserError
+
 TieBreak = Literal["random", "gene_order"]
 GROUP = 64  # cells ranked at once: what is made of them stays in the processor's cache
 
@@ -28,9 +30,16 @@ def gene_words(var_names: Sequence[str]) -> np.ndarray:
     """The word of each gene in a sentence: its symbol in upper case.
 
     Symbols that differ in case only are told apart as scanpy does it ("-1", "-2", …), and white
-    space becomes "_", so that a sentence splits into exactly its genes.
+    space and commas become "_", so that a sentence splits into exactly its genes.
+
+    Raises
+    ------
+    UserError
+        If a name is empty.
     """
-    words = ["_".join(str(name).upper().split()) for name in var_names]
+    words = ["_".join(str(name).upper().replace(",", " ").split()) for name in var_names]
+    if "" in words:
+        raise UserError(f"gene {words.index('') + 1} of {len(words)} has no name; name it")
     return make_index_unique(Index(words)).to_numpy(dtype=object)
 
 

@@ -36,6 +36,8 @@ ORGANISMS = {
     "human": ("homo sapiens", "h. sapiens", "ncbitaxon:9606", "9606", "hsapiens"),
     "mouse": ("mus musculus", "m. musculus", "ncbitaxon:10090", "10090", "mmusculus", "mice"),
 }
+# Columns that hold identifiers, for genes without a name.
+ID_COLUMNS = ("gene_ids", "gene_id", "ensembl_id", "ensembl", "feature_id", "Accession", "input_id")
 PER_CELL = "obs"
 _IDENTIFIER = re.compile(rf"{ENSEMBL}|^\d+$|^$|^nan$|^None$|^<NA>$")
 
@@ -97,7 +99,9 @@ def find_symbols(
     )
 
 
-def gene_symbols(var: pd.DataFrame, column: str | None) -> tuple[pd.Index, dict[str, int]]:
+def gene_symbols(
+    var: pd.DataFrame, column: str | None, where: str = "var"
+) -> tuple[pd.Index, dict[str, int]]:
     """Symbol of each gene, unique as scanpy makes them ("-1", "-2", …).
 
     Parameters
@@ -106,13 +110,20 @@ def gene_symbols(var: pd.DataFrame, column: str | None) -> tuple[pd.Index, dict[
         Annotation of the genes.
     column
         As from `find_symbols`. A gene without a symbol keeps its identifier.
+    where
+        The sample's name and file, for messages.
 
     Returns
     -------
     The symbols, and how many genes are ``missing`` a symbol or are ``duplicates``.
+
+    Raises
+    ------
+    UserError
+        If a gene has neither a name nor an identifier: it would be an empty word.
     """
-    names = var.index.astype(str).to_numpy(dtype=object)
-    missing = is_identifier(names)
+    names, missing = _named(var, where)
+    missing |= is_identifier(names)
     if column is not None:
         symbols = var[column].astype(str).str.strip().to_numpy(dtype=object)
         missing = is_identifier(symbols)
@@ -120,6 +131,25 @@ def gene_symbols(var: pd.DataFrame, column: str | None) -> tuple[pd.Index, dict[
     index = pd.Index(names)
     counts = {"missing": int(missing.sum()), "duplicates": int(index.duplicated().sum())}
     return (index if index.is_unique else make_index_unique(index)), counts
+
+
+def _named(var: pd.DataFrame, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Names of the genes, of those without one their identifiers; and which have none."""
+    names = var.index.astype(str).to_numpy(dtype=object)
+    blank = np.array([not name.strip() for name in names], dtype=bool)
+    unnamed = blank.copy()
+    for column in ID_COLUMNS:
+        if blank.any() and column in var:
+            ids = var[column].astype(object).where(var[column].notna(), "").astype(str).str.strip()
+            names = np.where(blank, ids.to_numpy(dtype=object), names)
+            blank &= names == ""
+    if blank.any():
+        place = int(np.flatnonzero(blank)[0])
+        raise UserError(
+            f"{where}: {int(blank.sum())} of {len(names)} genes have neither a name nor an "
+            f"identifier (the first is gene {place + 1}); name them or drop them"
+        )
+    return names, unnamed
 
 
 def organism_name(name: object) -> str:

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 
 from c2sflow.anndata_io import open_anndata
-from c2sflow.bulk import BULK_COUNTS, BULK_SAMPLES, TABLES, input_kind
+from c2sflow.bulk import BULK_COUNTS, BULK_SAMPLES, input_kind
+from c2sflow.bulk import is_table as is_text_table
 from c2sflow.cells import CellData
 from c2sflow.errors import UserError
+from c2sflow.excel_dates import dates_note
 from c2sflow.faults import Faults
 from c2sflow.pseudobulk_groups import pseudobulk_obs, read_columns
 from c2sflow.samplesheet import Row
@@ -40,10 +42,11 @@ def inspect_sample(
     """What a sample is, and lines for the log. Faults after opening it are collected."""
     names = ("organism", "gene_symbols", "input_kind")
     settings = {name: row.settings.get(name, flat[name]) for name in names}
-    kind = input_kind(settings["input_kind"], row.path)
-    columns = read_columns(flat["pseudobulk"]) if kind == "cells" else []
-    said, state, column, organism = [], None, None, None
+    state, column, organism = None, None, None
     with open_anndata(path, row.where) as data:
+        kind, why = input_kind(settings["input_kind"], row.path, data)
+        said = [f"{row.sample}: {note}" for note in [*data.notes, *([why] if why else [])]]
+        columns = read_columns(flat["pseudobulk"]) if kind == "cells" else []
         with faults.collect():
             name = row.settings.get("input_state", flat["input_state"])
             state, warning = _state(data, name, row.where)
@@ -56,17 +59,19 @@ def inspect_sample(
                 )
         with faults.collect():
             column = _symbols_column(data, settings["gene_symbols"], targets.symbols, row)
-            symbols, counts = gene_symbols(data.var, column)
+            symbols, counts = gene_symbols(data.var, column, row.where)
             if column is not None:
                 n_found = data.n_vars - counts["missing"]
                 said.append(
                     f"{row.sample}: symbols of {n_found} of {data.n_vars} genes from var"
                     f"[{column!r}], {counts['duplicates']} of them repeated"
                 )
+            said += [f"{row.sample}: {note}" for note in dates_note(symbols)]
             targets.look_at_genes(symbols)
             organism = find_organism(settings["organism"], data, symbols, row.where)
         if data.duplicate_names:
             said.append(f"{row.sample}: {data.duplicate_names} repeated cell names made unique")
+        said += _panel_hint(data, kind, flat, row.sample)
         obs, n_rows = _future_obs(data, row, organism), data.n_obs
         if missing := [name for name in columns if name not in obs]:
             faults.append(
@@ -103,12 +108,23 @@ def inspect_sample(
     return sample, said
 
 
+def _panel_hint(data: CellData, kind: str, flat: Mapping, sample: str) -> list[str]:
+    """No cell can have more genes than the data."""
+    least = flat["min_genes"]
+    if kind == "bulk" or flat["skip_qc"] or not isinstance(least, int) or data.n_vars >= least:
+        return []
+    return [
+        f"{sample}: {data.n_vars} genes, fewer than --min_genes {least}: no cell can pass QC; lower "
+        "it, or --skip_qc"
+    ]
+
+
 def _symbols_column(data: CellData, given: str, table: pd.Series | None, row: Row) -> str | None:
     """Column of var with the symbols, which the table makes if the data hold identifiers only."""
     if is_table(row.settings.get("gene_symbols")):
         raise UserError(f"{row.where}: gene_symbols {given}: a table is for all: --gene_symbols")
     if not is_table(given):
-        return find_symbols(data.var, given, row.where, row.path.lower().endswith(TABLES))
+        return find_symbols(data.var, given, row.where, is_text_table(row.path))
     if table is None or is_identifier(data.var_names).mean() <= 0.5:
         return None
     data.var = with_symbols(data.var, table, row.where)

@@ -165,7 +165,7 @@ def _not_10x(path):
         (_text("x.loom", ""), "cannot be read as loom"),
         (_text("x.csv", ""), "cannot be read as samples × genes"),
         (_text("x.csv", "sample,file\na,b.h5ad\n"), "samplesheet has columns sample and path"),
-        (_text("x.tsv", "gene\ts1\ts2\nACTB\t5\t6\nXYZ\t1\t0\n"), "transpose it"),
+        (_text("x.tsv", "x\ts1\ts2\nACTB\t5\t6\nXYZ\t1\t0\n"), "call the first column 'gene'"),
     ],
 )
 def test_what_cannot_be_read_is_said(make, message, tmp_path):

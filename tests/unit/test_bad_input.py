@@ -276,11 +276,14 @@ REFUSED = {
     "numeric var names": (saved(with_genes([str(n) for n in range(34)])), "organism|identifiers"),
     "Ensembl ids with versions": (saved(with_genes(versions(34))), "identifiers.*--gene_symbols"),
     "empty organism": (saved(with_obs(organism=["human", None] * 20)), "empty for 20 cells"),
-    "bulk with genes in rows": (
-        written("x.csv", "gene,s1,s2\nACTB,5,6\nGAPDH,1,0\n"),
-        "transpose it",
+    "a row with a field more": (
+        written("x.csv", TABLE.replace("\ns3,", "\ns3,x,", 1)),
+        "line 5 has 36 fields, not 35",
     ),
-    "bulk with text": (written("x.csv", TABLE.replace("\ns3,", "\ns3,x,", 1)), "cannot|text"),
+    "bulk with text": (
+        written("x.csv", TABLE.replace("\ns3,", "\ns3,x", 1)),
+        "line 5, column 'GENE0' holds text",
+    ),
     "bulk with one column": (written("x.csv", "id\ns1\ns2\n"), "no data|cannot be read"),
     "binary csv": (written("x.csv", bytes(range(256))), "cannot be read"),
     "samplesheet without path": (written("x.csv", "sample,file\na,b.h5ad\n"), "sample and path"),
@@ -348,6 +351,7 @@ OTHERWISE = {
     "Windows line ends": (written("x.csv", TABLE.replace("\n", "\r\n")), 40),
     "quoted fields": (written("x.csv", TABLE.replace("ACTB", '"ACTB"')), 40),
     "one sample of bulk": (written("x.csv", "\n".join(TABLE.split("\n")[:2])), 1),
+    "bulk with genes in rows": (written("x.csv", "gene,s1,s2\nACTB,5,6\nGAPDH,1,0\n"), 2),
     "an empty cell": (saved(with_x(lambda matrix: _without_row(matrix, 3))), 39),
     "numeric cell names": (saved(numeric_ids), 40),
     "repeated genes": (saved(with_genes(["ACTB"])), 40),

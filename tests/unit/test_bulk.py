@@ -1,6 +1,7 @@
 """Bulk samples are not filtered and have their own metrics; pseudobulk is scanpy's sums."""
 
 import json
+import re
 
 import anndata as ad
 import numpy as np
@@ -44,15 +45,41 @@ def qc(data, target, kind="bulk", state="counts", **options):
     return run_qc(data, target, **options)
 
 
+def opened(matrix, names=None):
+    data = ad.AnnData(sparse.csr_matrix(matrix))
+    if names:
+        data.obs_names = names
+    return open_anndata(data)
+
+
+SPARSE = np.eye(60, 40) * 5  # 60 rows, 98 % zeros
+DENSE = np.full((60, 40), 20_000.0)
+
+
 @pytest.mark.parametrize(
-    ("given_kind", "path", "kind"),
+    ("given_kind", "path", "matrix", "names", "kind", "why"),
     [
-        ("auto", "a b/x.TSV.gz", "bulk"), ("auto", "x.csv", "bulk"), ("auto", "x.h5ad", "cells"),
-        ("cells", "x.csv", "cells"), ("bulk", "x.h5ad", "bulk"),
+        ("auto", "a b/x.TSV.gz", SPARSE[:6], None, "bulk", "6 rows without barcodes"),
+        ("auto", "x.csv", DENSE, None, "bulk", "60 rows, 0% zeros, median sum 8e\\+05"),
+        ("auto", "x.csv", SPARSE, None, "cells", "60 rows, 98% zeros, median sum"),
+        ("auto", "x.csv", SPARSE / 3, None, "cells", "98% zeros"),
+        ("auto", "x.txt", DENSE[:2], ["ACGTACGTACGT-1", "s_TTGCATTGCATT"], "cells", "barcodes"),
+        ("auto", "x.h5ad", SPARSE[:6], None, "cells", None),
+        ("cells", "x.csv", DENSE, None, "cells", None),
+        ("bulk", "x.h5ad", SPARSE, None, "bulk", None),
     ],
-)  # fmt: skip
-def test_kind(given_kind, path, kind):
-    assert input_kind(given_kind, path) == kind
+)
+def test_kind(given_kind, path, matrix, names, kind, why):
+    with opened(matrix, names) as data:
+        found, reason = input_kind(given_kind, path, data)
+    assert found == kind
+    assert reason is None if why is None else re.search(why, reason)
+
+
+@pytest.mark.parametrize("matrix", [DENSE / 2000, SPARSE * 1e5])
+def test_kind_is_asked_for_where_a_table_may_hold_either(matrix):
+    with opened(matrix) as data, pytest.raises(UserError, match="--input_kind cells or --input_k"):
+        input_kind("auto", "x.csv", data)
 
 
 def test_bulk_samples_are_not_filtered_and_have_metrics_of_their_own(bulk, tmp_path):
