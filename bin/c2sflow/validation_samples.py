@@ -114,8 +114,8 @@ def _panel_hint(data: CellData, kind: str, flat: Mapping, sample: str) -> list[s
     if kind == "bulk" or flat["skip_qc"] or not isinstance(least, int) or data.n_vars >= least:
         return []
     return [
-        f"{sample}: {data.n_vars} genes, fewer than --min_genes {least}: no cell can pass; lower it, or "
-        "--skip_qc"
+        f"{sample}: {data.n_vars} genes, fewer than --min_genes {least}: no cell can pass; lower "
+        "it, or --skip_qc"
     ]
 
 
