@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from c2sflow.errors import UserError
 from c2sflow.perturbations import read_perturbations
@@ -13,6 +14,7 @@ from c2sflow.plan_work import describe_plan, estimate_work
 from c2sflow.planning import plan_predictions
 from c2sflow.prompts import PERTURBATION_PROMPT, load_template
 from c2sflow.provenance import read_json, write_beside, write_json
+from c2sflow.shards import obs_frame
 
 LOGGER = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ def write_plan(
     treatments, faults = read_perturbations(perturbations, perturbations_file)
     if faults:
         raise UserError("; ".join(faults))
-    tables = [pd.read_parquet(path) for path in sorted(cells_dir.glob("*.obs.parquet"))]
+    tables = [obs_frame(pq.read_table(path)) for path in sorted(cells_dir.glob("*.obs.parquet"))]
     cells = pd.concat(tables, ignore_index=True)
     plan = plan_predictions(cells, treatments=treatments, **options)
     summaries = [read_json(path) for path in sorted(sentences_dir.glob("*.sentences.json"))]

@@ -21,6 +21,7 @@ from c2sflow.threads import in_threads
 RESERVED = ("cell_id", "shard", "cell_sentence", "n_genes")
 N_GENES = "n_sentence_genes"  # column of <name>.obs.parquet
 UNIQUE = ("cell_id", "cell_sentence")  # columns in which hardly a value occurs twice
+NULLABLE = "pandas_dtype"  # in the metadata of a field: pandas' type of integers with gaps
 PIECE = 512  # cells read, ranked and written at once
 LENGTH_BINS = 30
 N_EXAMPLES = 8  # sentences of each of the first shards that the summary holds
@@ -28,10 +29,27 @@ N_EXAMPLES = 8  # sentences of each of the first shards that the summary holds
 
 def obs_table(obs: pd.DataFrame, reserved: Collection[str] = RESERVED) -> pa.Table:
     """cell_id and every column of obs but the `reserved` names, which are ours."""
-    columns = {"cell_id": pa.array(obs.index.astype(str))}
+    columns = [pa.array(obs.index.astype(str))]
+    fields = [pa.field("cell_id", columns[0].type)]
     for name in obs.columns.difference(list(reserved), sort=False):
-        columns[name] = pa.array(obs[name], from_pandas=True)
-    return pa.table(columns)
+        columns.append(pa.array(obs[name], from_pandas=True))
+        masked = isinstance(obs[name].array, pd.arrays.IntegerArray | pd.arrays.BooleanArray)
+        told = {NULLABLE: str(obs[name].dtype)} if masked else None
+        fields.append(pa.field(str(name), columns[-1].type, metadata=told))
+    return pa.table(columns, pa.schema(fields))
+
+
+def obs_frame(table: pa.Table) -> pd.DataFrame:
+    """What `obs_table` has written: integers and booleans with gaps are nullable again.
+
+    pandas alone makes them floats and objects, which queries compare in another way.
+    """
+    frame = table.to_pandas()
+    for field in table.schema:
+        if dtype := (field.metadata or {}).get(NULLABLE.encode()):
+            values = table[field.name].to_pylist()
+            frame[field.name] = pd.array(values, dtype=dtype.decode())
+    return frame
 
 
 def write_shards(

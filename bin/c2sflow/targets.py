@@ -12,12 +12,12 @@ import pandas as pd
 
 from c2sflow.faults import Faults
 from c2sflow.gene_sets import MIN_GENES, describe_sets, found_genes
-from c2sflow.obs_queries import obsm_keys, select_cells
+from c2sflow.obs_queries import obsm_keys
 from c2sflow.perturbations import Treatment, prompt_text
 from c2sflow.planning import is_perturbed
 from c2sflow.prompts import UNKNOWN, check_fields, template_fields
+from c2sflow.query_checks import CheckedQueries
 from c2sflow.sentences import gene_words
-from c2sflow.shards import N_GENES
 from c2sflow.vocabulary import words_to_say
 
 # Columns that QC adds to obs: a prompt may use them although the input does not have them.
@@ -51,6 +51,7 @@ class Targets:
     labelled_controls: Counter = field(default_factory=Counter)
     contexts: set = field(default_factory=set)
     n_training_cells: int = 0
+    queries: CheckedQueries = field(default_factory=CheckedQueries)
     genes: list[np.ndarray] = field(default_factory=list)
     symbols: pd.Series | None = None  # table from gene identifiers to symbols
     organisms: set[str] = field(default_factory=set)
@@ -104,13 +105,12 @@ class Targets:
 
     def _count_controls(self, obs: pd.DataFrame, where: str, faults: Faults) -> np.ndarray:
         """Which cells are controls; and how many of them each cell_query leaves."""
-        # PLAN's table has columns of these names that are not the input's.
-        obs = obs.drop(columns=["shard", "cell_id", N_GENES], errors="ignore")
         controls = np.ones(len(obs), dtype=bool)
         for query, place in {None: "--control", **self._queries()}.items():
             n_faults = len(faults)
             with faults.collect(f"{where}: "):
-                chosen = select_cells(obs, self.control if query is None else query, place)
+                own = self.control if query is None else query
+                chosen = self.queries.select(obs, own, place, where)
                 if query is None:
                     controls = chosen
                 self.chosen[query] += int((controls & chosen).sum())
@@ -122,7 +122,8 @@ class Targets:
         if self.training_cells is not None:
             n_faults = len(faults)
             with faults.collect(f"{where}: "):
-                chosen = select_cells(obs, self.training_cells, "--training_cells")
+                option = "--training_cells"
+                chosen = self.queries.select(obs, self.training_cells, option, where)
                 self.n_training_cells += int(chosen.sum())
             if len(faults) > n_faults:
                 self.n_training_cells += 1  # one fault is enough

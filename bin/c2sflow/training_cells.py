@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from c2sflow.errors import UserError
 from c2sflow.provenance import remedy
+from c2sflow.shards import obs_frame
 from c2sflow.splits import COLUMN as SPLIT
 from c2sflow.splits import SPLITS, UNUSED
 
@@ -96,7 +97,7 @@ def read_training_cells(
         tables.append(table.select(found).replace_schema_metadata())
     sentences = [chunk for table in tables for chunk in table["cell_sentence"].chunks]
     obs = pd.concat(
-        [table.drop_columns("cell_sentence").to_pandas() for table in tables], ignore_index=True
+        [obs_frame(table.drop_columns("cell_sentence")) for table in tables], ignore_index=True
     )
     if obs.empty:
         raise UserError(f"no cell with genes is of the split {split!r}")

@@ -20,6 +20,7 @@ from c2sflow.prompts import (
     load_template,
     with_context,
 )
+from c2sflow.query_checks import CheckedQueries
 from c2sflow.samplesheet import Row, read_samplesheet, sample_ids, single_row
 from c2sflow.shards import RESERVED
 from c2sflow.staged import Staged
@@ -126,6 +127,7 @@ def _targets(flat: Mapping, staged: Staged, training: Training | None, faults: F
         perturbation_column=flat["perturbation_column"],
         control=flat["control"],
         context=flat["context"],
+        queries=CheckedQueries(trains=training is not None),
         **_scored(flat),
     )
     _read_tables(targets, flat, staged, faults)
