@@ -2,9 +2,9 @@
 
 Tokens/s, share of the GPU's arithmetic (of what a plain bfloat16 product reaches in the same run)
 and peak memory; for each attention, compiled layers, quantised weights and the usual way (see
-bench_embedding.py). Without a GPU it says so and measures nothing.
+bench_embedding.py). On a CPU (--device cpu --shape tiny) it is only rehearsed.
 
-python benchmarks/bench_gpu.py [--shape 2B|27B] [--cells 256] [--ways ...]
+python benchmarks/bench_gpu.py [--shape 2B|27B] [--cells 256] [--ways "auto;usual"]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 import torch
-from measure import report_one, run_one, save
+from measure import peak_gpu_gib, report_one, run_one, save, synchronize
 from models import SHAPES, long_records, random_model
 
 # How each way loads the model; "compile" compiles its layers.
@@ -33,18 +33,19 @@ WAYS = {
 USUAL_BATCH = 16
 
 
-def matmul_flops() -> float:
-    """Operations a second of a large bfloat16 product on this GPU."""
-    one = torch.randn(8192, 8192, dtype=torch.bfloat16, device="cuda")
+def matmul_flops(device: str) -> float:
+    """Operations a second of a large bfloat16 product on this GPU (of a small one on a CPU)."""
+    width, times = (256, 2) if device == "cpu" else (8192, 50)
+    one = torch.randn(width, width, dtype=torch.bfloat16, device=device)
     other = torch.randn_like(one)
     for _ in range(5):
         one @ other
-    torch.cuda.synchronize()
+    synchronize(device)
     started = time.perf_counter()
-    for _ in range(50):
+    for _ in range(times):
         one @ other
-    torch.cuda.synchronize()
-    return 50 * 2 * 8192**3 / (time.perf_counter() - started)
+    synchronize(device)
+    return times * 2 * width**3 / (time.perf_counter() - started)
 
 
 def flops(shape: str, lengths: list[int]) -> float:
@@ -57,19 +58,22 @@ def flops(shape: str, lengths: list[int]) -> float:
     return size["num_hidden_layers"] * (2 * tokens * matrices + attention)
 
 
-def embed(directory: Path, records: list[dict], compile: bool = False, **options: str) -> dict:
+def embed(
+    directory: Path, records: list[dict], device: str, compile: bool = False, **options: str
+) -> dict:
     """Embed as EMBED does; the first, small run warms up and compiles."""
     from c2sflow.embedding import embed_cells
     from c2sflow.models import load_model, load_tokenizer
     from c2sflow.prompts import EMBEDDING_PROMPT
 
     tokenizer = load_tokenizer(directory)
-    model = load_model(directory, head=False, device="cuda", **options)
+    model = load_model(directory, head=False, device=device, **options)
     if compile:
         for layer in model.layers:
             layer.compile()
     warm = embed_cells(model, tokenizer, EMBEDDING_PROMPT, records[:96], progress=False)
-    torch.cuda.reset_peak_memory_stats()
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
     stats = embed_cells(model, tokenizer, EMBEDDING_PROMPT, records, progress=False).stats
     return {
         "attention": model.config._attn_implementation,
@@ -79,23 +83,23 @@ def embed(directory: Path, records: list[dict], compile: bool = False, **options
         "tokens": stats.n_tokens,
         "padding": stats.padding_fraction,
         "max_batch_tokens": stats.max_batch_tokens,
-        "peak_gpu_gib": torch.cuda.max_memory_allocated() / 2**30,
+        "peak_gpu_gib": peak_gpu_gib(device),
     }
 
 
-def usual(directory: Path, records: list[dict]) -> dict:
+def usual(directory: Path, records: list[dict], device: str) -> dict:
     """Embed as a plain script does."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from c2sflow.prompts import EMBEDDING_PROMPT, fill
 
     tokenizer = AutoTokenizer.from_pretrained(directory, padding_side="left")
-    model = AutoModelForCausalLM.from_pretrained(directory, device_map="cuda").eval()
-    torch.cuda.synchronize()
+    model = AutoModelForCausalLM.from_pretrained(directory, device_map=device).eval()
+    synchronize(device)
     started, tokens = time.perf_counter(), 0
     for start in range(0, len(records), USUAL_BATCH):
         prompts = [fill(EMBEDDING_PROMPT, cell) for cell in records[start : start + USUAL_BATCH]]
-        inputs = tokenizer(prompts, return_tensors="pt", padding=True).to("cuda")
+        inputs = tokenizer(prompts, return_tensors="pt", padding=True).to(device)
         with torch.no_grad():
             hidden = model(**inputs, output_hidden_states=True).hidden_states[-1]
         mask = inputs["attention_mask"].unsqueeze(-1)
@@ -104,7 +108,7 @@ def usual(directory: Path, records: list[dict]) -> dict:
     return {
         "seconds": time.perf_counter() - started,
         "tokens": tokens,
-        "peak_gpu_gib": torch.cuda.max_memory_allocated() / 2**30,
+        "peak_gpu_gib": peak_gpu_gib(device),
     }
 
 
@@ -114,33 +118,35 @@ def lengths_of(records: list[dict]) -> list[int]:
 
 
 @click.command(help=__doc__)
-@click.option("--shape", type=click.Choice(["2B", "27B"]), default="2B", show_default=True)
+@click.option("--shape", type=click.Choice(["2B", "27B", "tiny"]), default="2B", show_default=True)
 @click.option("--cells", default=256, show_default=True)
-@click.option("--ways", default=",".join(WAYS), help="Which to measure, with commas between.")
+@click.option("--ways", default=";".join(WAYS), help="Which to measure, with semicolons between.")
+@click.option("--device", default="cuda", show_default=True)
 @click.option("--one", nargs=2, type=str, hidden=True)
-def main(shape: str, cells: int, ways: str, one: tuple[str, str] | None) -> None:
+def main(shape: str, cells: int, ways: str, device: str, one: tuple[str, str] | None) -> None:
     """Measure each way in a process of its own."""
-    if not torch.cuda.is_available():
+    if device != "cpu" and not torch.cuda.is_available():
         print("no GPU here: not measured")
         return
     records = long_records(cells)
     if one:
         way, directory = one[0], Path(one[1])
         run = usual if way == "usual" else embed
-        report_one(lambda: run(directory, records, **WAYS[way]))
+        report_one(lambda: run(directory, records, device, **WAYS[way]))
         return
-    found: dict = {"shape": shape, "cells": cells, "matmul_flops": matmul_flops(), "ways": {}}
+    rate = matmul_flops(device)
+    found: dict = {"shape": shape, "cells": cells, "matmul_flops": rate, "ways": {}}
     work = flops(shape, lengths_of(records))
     with tempfile.TemporaryDirectory() as folder:
         random_model(shape, Path(folder))
-        for way in ways.split(","):
+        for way in ways.split(";"):
             try:
-                made = run_one(__file__, "--cells", cells, "--one", way, folder)
+                made = run_one(__file__, "--device", device, "--cells", cells, "--one", way, folder)
             except SystemExit as failure:  # out of memory, or not installed: the others go on
                 made = {"failed": str(failure).strip().splitlines()[-1]}
             else:
                 made["tokens_per_second"] = made["tokens"] / made["seconds"]
-                made["utilisation"] = work / made["seconds"] / found["matmul_flops"]
+                made["utilisation"] = work / made["seconds"] / rate
             found["ways"][way] = made
             print(way, made, flush=True)
             save(f"gpu_{shape}", found)

@@ -3,7 +3,7 @@
 Prompts/s, new tokens/s, and the share of the GPU's memory bandwidth: what a step must read (the
 weights once, and each row's keys and values) in the time of the step, over what a plain copy
 reaches in the same run. For genes only, free, uncompiled, and the usual way (see
-bench_generation.py). Without a GPU it says so and measures nothing.
+bench_generation.py). On a CPU (--device cpu --shape tiny) it is only rehearsed.
 
 python benchmarks/bench_gpu_generation.py [--shape 2B|27B] [--prompts 512] [--ways ...]
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-from measure import report_one, run_one, save
+from measure import peak_gpu_gib, report_one, run_one, save, synchronize
 from models import SHAPES, demo_records, random_model
 
 WAYS = {
@@ -30,17 +30,18 @@ WAYS = {
 USUAL_BATCH, PROMPT, NEW = 16, 1000, 200
 
 
-def copy_bandwidth() -> float:
-    """Bytes a second that a large copy reads and writes on this GPU."""
-    source = torch.empty(2**30, dtype=torch.uint8, device="cuda")
+def copy_bandwidth(device: str) -> float:
+    """Bytes a second that a large copy reads and writes on this GPU (a small one on a CPU)."""
+    size = 2**20 if device == "cpu" else 2**30
+    source = torch.empty(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     for _ in range(3):
         target.copy_(source)
-    torch.cuda.synchronize()
+    synchronize(device)
     started = time.perf_counter()
     for _ in range(20):
         target.copy_(source)
-    torch.cuda.synchronize()
+    synchronize(device)
     return 20 * 2 * source.numel() / (time.perf_counter() - started)
 
 
@@ -53,6 +54,7 @@ def prompts_of(n_prompts: int) -> list[np.ndarray]:
 def ours(
     directory: Path,
     prompts: list[np.ndarray],
+    device: str,
     genes_only: bool = False,
     compiled: bool = True,
     **options: str,
@@ -65,35 +67,35 @@ def ours(
 
     compiled_decode.FEWEST_STEPS = 1 if compiled else 2**62
     tokenizer = load_tokenizer(directory)
-    model = load_model(directory, head=True, device="cuda", **options)
+    model = load_model(directory, head=True, device=device, **options)
     trie = None
     if genes_only:
         genes = {gene for record in demo_records(700) for gene in record["cell_sentence"].split()}
         paths = list(gene_tokens(tokenizer, sorted(genes)).values())
-        trie = GeneTrie(paths, [1], model.config.vocab_size)
+        trie = GeneTrie(paths, [1], model.config.vocab_size, model.device)
     decoding = Decoding(0, [1 if genes_only else -1], NEW, trie=trie)
-    torch.cuda.synchronize()
+    synchronize(device)
     started = time.perf_counter()
     _, stats = generate_tokens(model, prompts, decoding, progress=False)
-    torch.cuda.synchronize()
+    synchronize(device)
     return {
         "seconds": time.perf_counter() - started,
         "new_tokens": stats.n_new_tokens,
         "steps": stats.n_steps,
         "max_batch_tokens": stats.max_batch_tokens,
-        "peak_gpu_gib": torch.cuda.max_memory_allocated() / 2**30,
+        "peak_gpu_gib": peak_gpu_gib(device),
     }
 
 
-def usual(directory: Path, prompts: list[np.ndarray]) -> dict:
+def usual(directory: Path, prompts: list[np.ndarray], device: str) -> dict:
     """Generate as a plain script does."""
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(directory, device_map="cuda").eval()
-    torch.cuda.synchronize()
+    model = AutoModelForCausalLM.from_pretrained(directory, device_map=device).eval()
+    synchronize(device)
     started, new, steps = time.perf_counter(), 0, 0
     for start in range(0, len(prompts), USUAL_BATCH):
-        ids = torch.from_numpy(np.stack(prompts[start : start + USUAL_BATCH])).long().cuda()
+        ids = torch.from_numpy(np.stack(prompts[start : start + USUAL_BATCH])).long().to(device)
         with torch.no_grad():
             made = model.generate(
                 ids, attention_mask=torch.ones_like(ids), do_sample=False,
@@ -105,7 +107,7 @@ def usual(directory: Path, prompts: list[np.ndarray]) -> dict:
         "seconds": time.perf_counter() - started,
         "new_tokens": new,
         "steps": steps,
-        "peak_gpu_gib": torch.cuda.max_memory_allocated() / 2**30,
+        "peak_gpu_gib": peak_gpu_gib(device),
     }
 
 
@@ -122,27 +124,34 @@ def bytes_read(shape: str, made: dict, weight_bytes: float = 2) -> float:
 
 
 @click.command(help=__doc__)
-@click.option("--shape", type=click.Choice(["2B", "27B"]), default="2B", show_default=True)
+@click.option("--shape", type=click.Choice(["2B", "27B", "tiny"]), default="2B", show_default=True)
 @click.option("--prompts", default=512, show_default=True)
 @click.option("--ways", default=";".join(WAYS), help="Which to measure, with semicolons between.")
+@click.option("--device", default="cuda", show_default=True)
 @click.option("--one", nargs=2, type=str, hidden=True)
-def main(shape: str, prompts: int, ways: str, one: tuple[str, str] | None) -> None:
+def main(shape: str, prompts: int, ways: str, device: str, one: tuple[str, str] | None) -> None:
     """Measure each way in a process of its own."""
-    if not torch.cuda.is_available():
+    if device != "cpu" and not torch.cuda.is_available():
         print("no GPU here: not measured")
         return
     if one:
         way, directory = one[0], Path(one[1])
         run = usual if way == "usual" else ours
-        report_one(lambda: run(directory, prompts_of(prompts), **WAYS[way]))
+        report_one(lambda: run(directory, prompts_of(prompts), device, **WAYS[way]))
         return
-    found: dict = {"shape": shape, "prompts": prompts, "copy_bytes_per_second": copy_bandwidth()}
+    found: dict = {
+        "shape": shape,
+        "prompts": prompts,
+        "copy_bytes_per_second": copy_bandwidth(device),
+    }
     found["ways"] = {}
     with tempfile.TemporaryDirectory() as folder:
         random_model(shape, Path(folder))
         for way in ways.split(";"):
             try:
-                made = run_one(__file__, "--prompts", prompts, "--one", way, folder)
+                made = run_one(
+                    __file__, "--device", device, "--prompts", prompts, "--one", way, folder
+                )
             except SystemExit as failure:  # out of memory, or not installed: the others go on
                 made = {"failed": str(failure).strip().splitlines()[-1]}
             else:

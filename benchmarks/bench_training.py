@@ -16,16 +16,16 @@ import time
 from pathlib import Path
 
 import click
-from measure import report_one, save
-from models import alternate, demo_records
+from measure import report_one, save, synchronize
+from models import alternate, demo_records, long_records
 
 WAYS = ("usual", "c2sflow")
 BATCH = {"demo": 8, "big": 4}
 LABEL = "CD14+ Monocyte"
 
 
-def examples_of(tokenizer, n_cells: int) -> list:
-    """Half of them a cell type, half a sentence, by turns."""
+def examples_of(tokenizer, n_cells: int, long: bool = False) -> list:
+    """Half of them a cell type, half a sentence, by turns; `long`: of about 1,000 genes."""
     import pandas as pd
     import pyarrow as pa
 
@@ -33,7 +33,8 @@ def examples_of(tokenizer, n_cells: int) -> list:
     from c2sflow.training_examples import ExampleMaker, Templates
     from c2sflow.training_tasks import Draw
 
-    table = pd.DataFrame(demo_records(n_cells)).assign(label=LABEL)
+    records = long_records(n_cells) if long else demo_records(n_cells)
+    table = pd.DataFrame(records).assign(label=LABEL)
     sentences = pa.array(table.pop("cell_sentence"), pa.large_string())
     maker = ExampleMaker(
         TrainingCells(table, sentences), tokenizer, Templates(), context=8192,
@@ -48,7 +49,7 @@ def usual_loss(model, examples: list):
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
-    ids = [torch.from_numpy(example.input_ids).long() for example in examples]
+    ids = [torch.from_numpy(example.input_ids).long().to(model.device) for example in examples]
     labels = [row.clone() for row in ids]
     for row, example in zip(labels, examples, strict=True):
         row[: example.n_prompt] = -100
@@ -58,30 +59,33 @@ def usual_loss(model, examples: list):
     return model(input_ids=inputs, attention_mask=mask, labels=wanted).loss
 
 
-def run(way: str, directory: Path, n_cells: int, batch_size: int) -> dict:
-    """Seconds and losses of one pass over the examples."""
-    from c2sflow.training_loss import batch_targets, micro_batches, token_losses
-    from c2sflow.training_methods import load_trainee
+def run(
+    way: str,
+    directory: Path,
+    n_cells: int,
+    batch_size: int,
+    method: str = "lora",
+    device: str = "cpu",
+    long: bool = False,
+) -> dict:
+    """Seconds and losses of one pass over the examples, after a step that is not timed."""
+    from c2sflow.batching import free_bytes
+    from c2sflow.training_methods import load_trainee, micro_tokens
 
-    trainee = load_trainee("lora", directory, device="cpu", dtype="float32")
-    model, examples = trainee.model, examples_of(trainee.tokenizer, n_cells)
+    dtype = "float32" if device == "cpu" else "auto"
+    trainee = load_trainee(method, directory, device=device, dtype=dtype)
+    if way == "usual":
+        trainee.model.set_attn_implementation("eager")
+    examples = examples_of(trainee.tokenizer, n_cells, long)
     (optimizer,) = trainee.optimizers(1e-4)
+    max_tokens = micro_tokens("auto", trainee, free_bytes(trainee.model.device))
+    _take_step(way, trainee, optimizer, examples[:batch_size], max_tokens)
+    synchronize(device)
     started, cpu, total = time.perf_counter(), time.process_time(), 0.0
     for start in range(0, n_cells, batch_size):
         step = examples[start : start + batch_size]
-        if way == "usual":
-            loss = usual_loss(model, step)
-            loss.backward()
-            total += float(loss.detach())
-        else:
-            for batch in micro_batches(step, 2048, trainee.attention, 0):
-                targets = batch_targets(batch, step)
-                losses = token_losses(model, batch, targets)
-                loss = (losses * targets.weights).sum() / len(step)
-                loss.backward()
-                total += float(loss.detach())
-        optimizer.step()
-        optimizer.zero_grad()
+        total += _take_step(way, trainee, optimizer, step, max_tokens)
+    synchronize(device)
     seconds = time.perf_counter() - started
     n_tokens = sum(example.input_ids.size for example in examples)
     return {
@@ -89,7 +93,31 @@ def run(way: str, directory: Path, n_cells: int, batch_size: int) -> dict:
         "cpu_seconds": time.process_time() - cpu,
         "tokens_per_second": n_tokens / seconds,
         "mean_loss": total / -(-n_cells // batch_size),
+        "max_batch_tokens": max_tokens,
     }
+
+
+def _take_step(way: str, trainee, optimizer, examples: list, max_tokens: int) -> float:
+    """The loss of a step of the optimizer."""
+    from c2sflow.training_loss import batch_targets, micro_batches, token_losses
+
+    total, model = 0.0, trainee.model
+    if way == "usual":
+        with trainee.autocast():
+            loss = usual_loss(model, examples)
+        loss.backward()
+        total += float(loss.detach())
+    else:
+        for batch in micro_batches(examples, max_tokens, trainee.attention, 0):
+            targets = batch_targets(batch, examples)
+            with trainee.autocast():
+                losses = token_losses(model, batch, targets)
+            loss = (losses * targets.weights.to(losses.device)).sum() / len(examples)
+            loss.backward()
+            total += float(loss.detach())
+    optimizer.step()
+    optimizer.zero_grad()
+    return total
 
 
 @click.command(help=__doc__)

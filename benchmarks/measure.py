@@ -30,7 +30,7 @@ def machine() -> dict:
         "cpu": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
         "gpu": gpu,
         "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "transformers", "tokenizers")},
+        **{name: version(name) for name in ("torch", "transformers", "tokenizers", "bitsandbytes")},
     }
 
 
@@ -56,6 +56,23 @@ def run_one(script: str, *arguments: object) -> dict:
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def synchronize(device: str) -> None:
+    """Wait for what a GPU still computes."""
+    if device != "cpu":
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def peak_gpu_gib(device: str) -> float | None:
+    """Most memory that tensors took on the GPU; None on a CPU."""
+    if device == "cpu":
+        return None
+    import torch
+
+    return torch.cuda.max_memory_allocated() / 2**30
 
 
 def middle(runs: list[dict]) -> dict:

@@ -13,6 +13,11 @@ DEMO = ROOT / "assets" / "demo_model"
 # "big" is small enough for two cores, with the vocabulary of the published models, whose shapes
 # (google/gemma-2-2b and -27b) the others have.
 SHAPES = {
+    "tiny": {  # to rehearse what is measured on a GPU
+        "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32,
+        "query_pre_attn_scalar": 32,
+    },
     "big": {
         "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 8,
         "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 96,
