@@ -19,6 +19,9 @@ BASES = {"e": "e", "2": 2, "10": 10}
 @click.option("--log-base", type=click.Choice(list(BASES)), help="Of log-normalised values.")
 @click.option("--gene-symbols", help="Column of var with the symbols; default: names of genes.")
 @click.option("--gene-symbols-file", type=click.Path(exists=True), help="Table of symbols.")
+@click.option("--matrix", default="X", help="X, raw.X or layers/NAME.")
+@click.option("--features", default="genes", help="genes, all, or types of var.")
+@click.option("--genome", help="Of a reference of several: whose genes and cells are kept.")
 @click.option("--obs", "extra", multiple=True, metavar="K=V", help="One more column of obs.")
 @click.option("--min-genes", type=click.IntRange(0), default=200, help="Genes a cell, at least.")
 @click.option("--min-cells", type=click.IntRange(0), default=3, help="Cells a gene, at least.")
@@ -37,6 +40,9 @@ def main(
     log_base,
     gene_symbols,
     gene_symbols_file,
+    matrix,
+    features,
+    genome,
     extra,
     input_kind,
     pseudobulk,
@@ -60,6 +66,7 @@ def main(
     from c2sflow.qc import Filters, run_qc
     from c2sflow.splits import Rule
     from c2sflow.states import State
+    from c2sflow.views import View
 
     target = Path(outdir) / f"{name}.h5ad"
     summary = run_qc(
@@ -75,6 +82,7 @@ def main(
             limits["min_genes"], limits["min_cells"], limits["max_pct_mt"], limits["skip_qc"]
         ),
         kind=input_kind,
+        view=View(matrix, features, genome),
         split=Rule(**json.loads(split)) if split else None,
     )
     if pseudobulk and input_kind == "cells":

@@ -29,7 +29,7 @@ def stepOptions(Map groups) {
     def screening = ['gene_sets', 'context']
     def predicting = groups.perturbation.keySet() - drawing - screening - ['max_predictions']
     def origin = ['model', 'model_revision']
-    def per_sample = ['organism', 'input_state', 'gene_symbols', 'input_kind']
+    def per_sample = ['organism', 'input_state', 'gene_symbols', 'input_kind', 'matrix', 'features', 'genome']
     def scoring = groups.evaluation.findAll { name, _value -> !(name in ['evaluate', 'text_encoder']) }
     scoring.measured_column = scoring.measured_column ?: groups.perturbation.perturbation_column
     def planning = groups.perturbation.subMap(drawing + sizing)

@@ -75,6 +75,11 @@ def _opener(path: Path, label: str) -> tuple[Opener, str]:
     if not path.exists():
         raise UserError(f"{label}: no such file")
     name = path.name.lower()
+    if name.endswith(".h5mu") or (path.is_dir() and (path / "mod").is_dir()):
+        raise UserError(
+            f"{label}: a MuData file of several modalities; give that of the genes alone: "
+            "mudata.read('x.h5mu')['rna'].write_h5ad('rna.h5ad')"
+        )
     if path.is_dir():
         is_zarr = any((path / mark).exists() for mark in ("zarr.json", ".zgroup", ".zattrs"))
         if is_zarr or name.endswith(".zarr"):
@@ -92,10 +97,10 @@ def _opener(path: Path, label: str) -> tuple[Opener, str]:
 
 
 def _open_group(group: object, label: str) -> CellData:
-    if "X" not in group or "obs" not in group:
+    others = "raw" in group or len(group.get("layers", ()))
+    if "obs" not in group or ("X" not in group and not others):
         raise UserError(f"{label}: no X; write the file with anndata's write_h5ad or write_zarr")
-    encoding = group["X"].attrs.get("encoding-type")
-    if encoding == "null":
+    if "X" in group and group["X"].attrs.get("encoding-type") == "null" and not others:
         raise UserError(f"{label}: X is empty; put the values of a layer into adata.X")
     return CellData(group, read_elem(group["obs"]), read_elem(group["var"]), label)
 

@@ -24,6 +24,7 @@ CHUNK_ELEMENTS = 2**25
 DENSE_ROWS = 4096  # at most in an HDF5 chunk of a dense array
 INDEX_CHUNK = 2**16  # values in an HDF5 chunk of a sparse matrix
 MOST_INT32 = np.iinfo(np.int32).max
+X, RAW = "X", "raw/X"  # paths of matrices
 
 
 class CellData(AbstractContextManager):
@@ -47,6 +48,10 @@ class CellData(AbstractContextManager):
     def __init__(self, elements: object, obs: pd.DataFrame, var: pd.DataFrame, label: str):
         self._elements = elements
         self._matrices: dict[str, object] = {}
+        self._x = X
+        self._columns: np.ndarray | None = None  # those of the matrix that are genes
+        self._width = len(var)
+        self._layers_fit = True
         self.label = label
         self.notes: list[str] = []
         self.duplicate_names = int(obs.index.duplicated().sum())
@@ -81,8 +86,44 @@ class CellData(AbstractContextManager):
 
     @property
     def layers(self) -> list[str]:
-        """Names of the layers."""
-        return list(self._group("layers"))
+        """Names of the layers; none if raw.X, of other genes, is X."""
+        return list(self._group("layers")) if self._layers_fit else []
+
+    @property
+    def raw_var(self) -> pd.DataFrame | None:
+        """Annotation of the genes of raw.X; None if there is none."""
+        if isinstance(self._elements, AnnData):
+            return None if self._elements.raw is None else self._elements.raw.var
+        raw = self._elements.get("raw", {})
+        return read_elem(raw["var"]) if "X" in raw and "var" in raw else None
+
+    @property
+    def has_x(self) -> bool:
+        """Whether X holds anything."""
+        if isinstance(self._elements, AnnData):
+            return self._elements.X is not None
+        x = self._elements.get(X)
+        return x is not None and getattr(x, "attrs", {}).get("encoding-type") != "null"
+
+    def take(self, matrix: str, var: pd.DataFrame | None = None) -> None:
+        """Read X from another matrix of the same cells from now on.
+
+        Parameters
+        ----------
+        matrix
+            `X`, `RAW`, or the path of a layer ("layers/counts").
+        var
+            Annotation of its genes; None if they are those of X.
+        """
+        self._x = matrix
+        if var is not None:
+            self._layers_fit = self._layers_fit and self.var.index.equals(var.index)
+            self.var, self._width = var, len(var)
+
+    def keep(self, columns: np.ndarray) -> None:
+        """Read only these columns (bool, n_vars) of X and layers from now on."""
+        self._columns = np.flatnonzero(columns)
+        self.var = self.var[columns]
 
     def recorded(self, name: str) -> object:
         """An entry of uns, or None."""
@@ -109,12 +150,9 @@ class CellData(AbstractContextManager):
 
     def _matrix(self, layer: str | None) -> object:
         """X or a layer, on disk or in memory, to be sliced by rows."""
-        key = "X" if layer is None else f"layers/{layer}"
+        key = self._x if layer is None else f"layers/{layer}"
         if key not in self._matrices:
-            if isinstance(self._elements, AnnData):
-                matrix = self._elements.X if layer is None else self._elements.layers[layer]
-            else:
-                matrix = self._elements[key]
+            matrix = self._stored(key)
             if hasattr(matrix, "attrs") and hasattr(matrix, "keys"):
                 by_columns = matrix.attrs.get("encoding-type") == "csc_matrix"
                 matrix = csc_rows(matrix) if by_columns else sparse_dataset(matrix)
@@ -123,16 +161,52 @@ class CellData(AbstractContextManager):
             self._matrices[key] = matrix
         return self._matrices[key]
 
-    def rows(self, start: int, stop: int, layer: str | None = None) -> sparse.csr_matrix:
-        """Cells `start` to `stop` as CSR: indices sorted, no duplicates, no explicit zeros."""
+    @contextmanager
+    def _other(self, matrix: str) -> Iterator[None]:
+        """Read X from another matrix for the block."""
+        before = self._x, self._columns, self._width
+        width = len(self.raw_var) if matrix == RAW else self._width
+        self._x, self._columns, self._width = matrix, None, width
+        try:
+            yield
+        finally:
+            self._x, self._columns, self._width = before
+
+    def _stored(self, key: str) -> object:
+        if not isinstance(self._elements, AnnData):
+            return self._elements[key]
+        if key == X:
+            return self._elements.X
+        if key == RAW:
+            return self._elements.raw.X
+        return self._elements.layers[key.removeprefix("layers/")]
+
+    def rows(
+        self,
+        start: int,
+        stop: int,
+        layer: str | None = None,
+        columns: np.ndarray | None = None,
+    ) -> sparse.csr_matrix:
+        """Cells `start` to `stop` as CSR: indices sorted, no duplicates, no explicit zeros.
+
+        `columns` are positions in the matrix as it is stored; None for the genes.
+        """
         matrix = self._matrix(layer)
         with self._reading(f"cells {start} to {stop - 1}"):
             block = matrix[start:stop]
-            _check_block(block, (max(0, min(stop, self.n_obs) - start), self.n_vars))
+            _check_block(block, (max(0, min(stop, self.n_obs) - start), self._width))
         if block.dtype == np.float16:  # which scipy's sparse matrices do not hold
             block = block.astype(np.float32)
         # A slice of a matrix in memory shares its values, which are not ours to change.
-        return _canonical(sparse.csr_matrix(block, copy=sparse.issparse(matrix)))
+        block = sparse.csr_matrix(block, copy=sparse.issparse(matrix))
+        return _canonical(self._narrow(block, columns))
+
+    def _narrow(
+        self, block: sparse.csr_matrix, columns: np.ndarray | None = None
+    ) -> sparse.csr_matrix:
+        columns = self._columns if columns is None else columns
+        return block if columns is None else block[:, columns]
 
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:
@@ -146,7 +220,10 @@ class CellData(AbstractContextManager):
             ) from None
 
     def chunks(
-        self, size: int | None = None, layer: str | None = None
+        self,
+        size: int | None = None,
+        layer: str | None = None,
+        columns: np.ndarray | None = None,
     ) -> Iterator[tuple[int, sparse.csr_matrix]]:
         """Blocks of at most `size` cells in order: the first cell's position, and the block.
 
@@ -158,16 +235,26 @@ class CellData(AbstractContextManager):
             Cells in a block; None for a size that bounds memory whatever the number of genes.
         layer
             Name of a layer; None for X.
+        columns
+            As for `rows`.
         """
-        size = size or max(1, CHUNK_ELEMENTS // self.n_vars)
+        size = size or max(1, CHUNK_ELEMENTS // self._width)
 
         def block(start: int) -> tuple[int, sparse.csr_matrix]:
-            return start, self.rows(start, min(start + size, self.n_obs), layer)
+            return start, self.rows(start, min(start + size, self.n_obs), layer, columns)
 
         yield from in_threads(block, range(0, self.n_obs, size), 1)
 
-    def sample_rows(self, n_rows: int = 512, n_blocks: int = 8) -> sparse.csr_matrix:
-        """About `n_rows` cells in `n_blocks` blocks spread evenly over the file."""
+    def sample_rows(
+        self, n_rows: int = 512, n_blocks: int = 8, matrix: str | None = None
+    ) -> sparse.csr_matrix:
+        """About `n_rows` cells in `n_blocks` blocks spread evenly over the file.
+
+        `matrix` is the path of another matrix than X, all columns of which are read.
+        """
+        if matrix is not None:
+            with self._other(matrix):
+                return self.sample_rows(n_rows, n_blocks)
         size = -(-n_rows // n_blocks)
         if self.n_obs <= n_rows:
             return self.rows(0, self.n_obs)
@@ -175,7 +262,8 @@ class CellData(AbstractContextManager):
         matrix = self._matrix(None)
         if isinstance(matrix, RowBands):
             with self._reading("a sample of the cells"):
-                return _canonical(matrix.select(np.unique(starts[:, None] + np.arange(size))))
+                chosen = matrix.select(np.unique(starts[:, None] + np.arange(size)))
+            return _canonical(self._narrow(chosen))
         return sparse.vstack([self.rows(start, start + size) for start in starts], "csr")
 
 

@@ -28,16 +28,20 @@ from c2sflow.errors import UserError
 from c2sflow.excel_dates import dates_note
 from c2sflow.normalisation import LOG_BASE, linear_values, normalise
 from c2sflow.provenance import write_beside
+from c2sflow.references import GENOME_SHARE
 from c2sflow.splits import COLUMN as SPLIT
 from c2sflow.splits import Rule
 from c2sflow.states import State, are_counts, check_values
 from c2sflow.symbols import PER_CELL, cell_organisms, gene_symbols, is_mitochondrial
+from c2sflow.views import NAMES, View, apply_view, genome_shares
 
 LOGGER = logging.getLogger(__name__)
 
 HISTOGRAM_BINS = 40
 # Reasons to drop a cell, in order: the first that holds is counted.
 REASONS = ("no_genes", "min_genes", "max_pct_mt")
+# With a reference of several genomes: before the filters, and whatever --skip_qc leaves out.
+GENOME_REASONS = ("other_genome", "mixed_genomes")
 
 
 @dataclass(frozen=True)
@@ -74,11 +78,19 @@ class Survey:
     metrics: pd.DataFrame
     reason: np.ndarray
     genes: np.ndarray
+    reasons: tuple[str, ...] = REASONS
 
     @property
     def cells(self) -> np.ndarray:
         """bool (n_obs,): the kept cells."""
         return self.reason < 0
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Cells dropped for each reason."""
+        return {
+            name: int((self.reason == number).sum()) for number, name in enumerate(self.reasons)
+        }
 
 
 def _check(block: sparse.csr_matrix, state: State, where: str) -> None:
@@ -125,6 +137,7 @@ def survey(
     filters: Filters,
     chunk_size: int | None = None,
     n_top: int | None = None,
+    genome_shares: np.ndarray | None = None,
 ) -> Survey:
     """First pass: what is to be kept.
 
@@ -142,6 +155,8 @@ def survey(
         Rows read at once; None bounds memory.
     n_top
         See `cell_metrics`.
+    genome_shares
+        Share of each cell's expression that is of the genome chosen; None if there is one only.
 
     Raises
     ------
@@ -155,33 +170,45 @@ def survey(
         _check(block, state, f"{data.label}, cells {start} to {start + block.shape[0] - 1}")
         metrics.append(cell_metrics(block, mitochondrial, state, n_top))
         reasons.append(filters.reason(metrics[-1]))
+        if genome_shares is not None:
+            of_other_genomes(reasons[-1], genome_shares[start : start + block.shape[0]])
         n_cells += block[reasons[-1] < 0].getnnz(axis=0)
     reason = np.concatenate(reasons)
     genes = n_cells >= (0 if filters.skip else filters.min_cells)
-    found = Survey(pd.concat(metrics, ignore_index=True), reason, genes)
+    names = REASONS if genome_shares is None else REASONS + GENOME_REASONS
+    found = Survey(pd.concat(metrics, ignore_index=True), reason, genes, names)
     _check_kept(found, filters, data.label)
     return found
+
+
+def of_other_genomes(reason: np.ndarray, shares: np.ndarray) -> None:
+    """Mark cells of another genome and mixtures (doublets) in `reason`, by `GENOME_SHARE`."""
+    reason[shares < GENOME_SHARE] = len(REASONS) + 1
+    reason[shares <= 1 - GENOME_SHARE] = len(REASONS)
 
 
 def _check_kept(found: Survey, filters: Filters, label: str) -> None:
     if not found.cells.any():
         n_genes = found.metrics["n_genes_by_counts"]
-        dropped = _dropped(found.reason)
+        dropped = found.dropped
+        foreign = "".join(
+            f"{dropped[name]} are {what}, "
+            for name, what in zip(
+                GENOME_REASONS, ("of another genome", "of mixed genomes"), strict=True
+            )
+            if dropped.get(name)
+        )
         raise UserError(
-            f"{label}: no cell passes: {dropped['no_genes']} have no genes, {dropped['min_genes']} "
-            f"fewer than --min_genes {filters.min_genes}, {dropped['max_pct_mt']} more than "
-            f"--max_pct_mt {filters.max_pct_mt:g}; the median cell has {n_genes.median():.0f} "
-            "genes: lower the threshold, or --skip_qc"
+            f"{label}: no cell passes: {foreign}{dropped['no_genes']} have no genes, "
+            f"{dropped['min_genes']} fewer than --min_genes {filters.min_genes}, "
+            f"{dropped['max_pct_mt']} more than --max_pct_mt {filters.max_pct_mt:g}; "
+            f"the median cell has {n_genes.median():.0f} genes: lower the threshold, or --skip_qc"
         )
     if not found.genes.any():
         raise UserError(
             f"{label}: no gene is in --min_cells {filters.min_cells} of the {found.cells.sum()} "
             "kept cells; lower it, or --skip_qc"
         )
-
-
-def _dropped(reason: np.ndarray) -> dict[str, int]:
-    return {name: int((reason == number).sum()) for number, name in enumerate(REASONS)}
 
 
 def _annotate(
@@ -218,8 +245,9 @@ def _write(
     state: State,
     chunk_size: int | None,
     rescale: bool = False,
+    others: Mapping[str, tuple[np.ndarray, pd.Index]] | None = None,
 ) -> None:
-    """Second pass: kept cells and genes to `target`."""
+    """Second pass: kept cells and genes to `target`; of `others`, features that are no genes."""
     with write_beside(target) as partial, create_h5ad(partial, obs, var) as file:
         write_elem(file, "uns", {"log1p": {"base": LOG_BASE}})
         for name, array in data.obsm().items():
@@ -232,12 +260,39 @@ def _write(
             matrix.append(normalise(kept, state, rescale))
             if counts is not None:
                 counts.append(kept)
+        _write_others(file, data, found, others or {}, chunk_size)
         for name in data.layers:
             if name == "counts" and with_counts:
                 continue
             layer = RowWriter(file, f"layers/{name}", len(var))
             for start, block in data.chunks(chunk_size, name):
                 layer.append(_kept(block, start, found))
+
+
+def _write_others(
+    file: h5py.File,
+    data: CellData,
+    found: Survey,
+    others: Mapping[str, tuple[np.ndarray, pd.Index]],
+    chunk_size: int | None,
+) -> None:
+    """Features that are no genes as they are: obsm of each kind, and their names in uns."""
+    if not others:
+        return
+    for kind in set(others) & set(file["obsm"]):
+        del file[f"obsm/{kind}"]  # of an earlier run
+    writers = {
+        kind: RowWriter(file, f"obsm/{kind}", len(names)) for kind, (_, names) in others.items()
+    }
+    columns = np.concatenate([columns for columns, _ in others.values()])
+    ends = np.cumsum([0, *[len(columns) for columns, _ in others.values()]])
+    for start, block in data.chunks(chunk_size, columns=columns):
+        kept = block[found.cells[start : start + block.shape[0]]]
+        for n, writer in enumerate(writers.values()):
+            writer.append(kept[:, ends[n] : ends[n + 1]])
+    write_elem(
+        file, f"uns/{NAMES}", {k: names.to_numpy(object) for k, (_, names) in others.items()}
+    )
 
 
 def _write_obsm(file: h5py.File, key: str, array: object, cells: np.ndarray) -> None:
@@ -281,7 +336,7 @@ def _summary(found: Survey, state: State) -> dict:
         "log_base": state.log_base,
         "n_cells_in": len(found.metrics),
         "n_cells_kept": int(found.cells.sum()),
-        "dropped": _dropped(found.reason),
+        "dropped": found.dropped,
         "n_genes_in": found.genes.size,
         "n_genes_kept": int(found.genes.sum()),
         "dropped_genes": {"min_cells": int((~found.genes).sum())},
@@ -305,6 +360,7 @@ def run_qc(
     split: Rule | None = None,
     chunk_size: int | None = None,
     kind: str = "cells",
+    view: View | None = None,
 ) -> dict:
     """Quality control of one sample, from a file in any input format to an h5ad file.
 
@@ -336,6 +392,9 @@ def run_qc(
     kind
         "cells", or "bulk": no thresholds hold for bulk samples, their own metrics are told, and
         values that come normalised, such as TPM, are brought to 10,000 a sample.
+    view
+        Which matrix, features and genome, as `c2sflow.views.apply_view` decided; None: X, the
+        features that are genes, and a reference of one genome.
 
     Returns
     -------
@@ -344,20 +403,29 @@ def run_qc(
     filters, bulk = filters or Filters(), kind == "bulk"
     filters = filters.for_bulk() if bulk else filters
     with open_anndata(source) as data:
+        viewed = apply_view(data, view or View(matrix="X"), data.label)
         if symbols_table is not None and symbols_column == symbol_tables.COLUMN:
             table = symbol_tables.read_symbols(symbols_table)
             data.var = symbol_tables.with_symbols(data.var, table, data.label)
         symbols, symbol_counts = gene_symbols(data.var, symbols_column, data.label)
-        found = survey(data, symbols, state, filters, chunk_size, TOP_GENES if bulk else None)
+        found = survey(
+            data, symbols, state, filters, chunk_size, TOP_GENES if bulk else None,
+            genome_shares(data, viewed, state),
+        )  # fmt: skip
         obs, said = _annotate(data, found, sample, organism, extra or {}, split)
         var = data.var.set_axis(symbols, axis=0).loc[found.genes]
         if symbols_column is not None:
             var["input_id"] = data.var_names[found.genes].to_numpy()
-        _write(Path(target), data, found, obs, var, state, chunk_size, bulk)
-        said += [*data.notes, *_warnings(data, symbols, symbol_counts, bulk), *dates_note(symbols)]
+        _write(Path(target), data, found, obs, var, state, chunk_size, bulk, viewed.others)
+        said += [*data.notes, *viewed.warnings]
+        said += [*_warnings(data, symbols, symbol_counts, bulk), *dates_note(symbols)]
     for line in said:
         LOGGER.warning("%s: %s", sample, line)
-    figures = _summary(found, state) | ({"bulk_samples": bulk_table(obs)} if bulk else {})
+    figures = (
+        _summary(found, state)
+        | viewed.figures
+        | ({"bulk_samples": bulk_table(obs)} if bulk else {})
+    )
     if split is not None:
         figures["splits"] = obs[SPLIT].value_counts().sort_index().to_dict()
     return {"sample": sample, "organism": organism, **figures, "warnings": said}
@@ -373,6 +441,8 @@ def _warnings(
         said.append(f"{counts['duplicates']} genes had the symbol of another; made unique")
     if counts["missing"]:
         said.append(f"{counts['missing']} of {len(symbols)} genes without a symbol keep their id")
+    if "cleaned" in counts:
+        said.append(f"{counts['cleaned']} genes had an Ensembl id beside the symbol; taken off")
     if not bulk and not is_mitochondrial(symbols).any():
         said.append("no mitochondrial genes: --max_pct_mt drops nothing")
     return said

@@ -13,7 +13,9 @@ from jsonschema import Draft202012Validator
 
 from c2sflow.errors import UserError
 
-SETTINGS = ("organism", "input_state", "gene_symbols", "input_kind")
+SETTINGS = (
+    "organism", "input_state", "gene_symbols", "input_kind", "matrix", "features", "genome"
+)  # fmt: skip
 FORMATS = (".csv", ".tsv", ".yaml", ".yml", ".json")
 # Endings of data files that are no part of a sample's name.
 DATA_SUFFIX = re.compile(r"\.(h5ad|zarr|h5|loom|(csv|tsv|txt)(\.gz)?)$", re.IGNORECASE)

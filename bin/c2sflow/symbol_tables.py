@@ -60,7 +60,8 @@ def with_symbols(var: pd.DataFrame, symbols: pd.Series, where: str) -> pd.DataFr
     UserError
         If the table knows less than half of the genes.
     """
-    names = pd.Series(var.index.astype(str), index=var.index).str.replace(VERSION, "", regex=True)
+    names = pd.Series(var.index.astype(str), index=var.index).str.split("|").str[0]  # ENST…|GENE
+    names = names.str.replace(VERSION, "", regex=True)
     found = names.map(symbols)
     if (share := float(found.notna().mean())) < 0.5:
         raise UserError(

@@ -12,6 +12,7 @@ from anndata.utils import make_index_unique
 from c2sflow.anndata_io import ENSEMBL
 from c2sflow.cells import CellData
 from c2sflow.errors import UserError
+from c2sflow.gene_names import is_transcript, without_ids
 
 # Columns of var that hold symbols in files of CELLxGENE, Cell Ranger, Seurat, monocle and others.
 SYMBOL_COLUMNS = (
@@ -43,8 +44,11 @@ _IDENTIFIER = re.compile(rf"{ENSEMBL}|^\d+$|^$|^nan$|^None$|^<NA>$")
 
 
 def is_identifier(names: Iterable[object]) -> np.ndarray:
-    """Which names are no symbols: Ensembl ids (with or without version), numbers, or missing."""
-    return np.array([bool(_IDENTIFIER.match(str(name).strip())) for name in names], dtype=bool)
+    """Which names are no symbols: Ensembl ids (with or without version), ids of transcripts,
+    numbers, or missing."""
+    names = [str(name).strip() for name in names]
+    identifiers = np.array([bool(_IDENTIFIER.match(name)) for name in names], dtype=bool)
+    return identifiers | is_transcript(names)
 
 
 def find_symbols(
@@ -87,7 +91,10 @@ def find_symbols(
     for name in SYMBOL_COLUMNS:
         if name in var and is_identifier(var[name]).mean() <= 0.5:
             return name
-    names = f"{where}: gene names are identifiers (such as {var.index[0]})"
+    what = "identifiers"
+    if is_transcript(var.index).mean() > 0.5:
+        what = "identifiers of transcripts, which are to be summed by gene"
+    names = f"{where}: gene names are {what} (such as {var.index[0]})"
     if text_table:
         raise UserError(
             f"{names}; give a table of two columns, identifier and symbol: --gene_symbols "
@@ -115,7 +122,8 @@ def gene_symbols(
 
     Returns
     -------
-    The symbols, and how many genes are ``missing`` a symbol or are ``duplicates``.
+    The symbols, and how many genes are ``missing`` a symbol, are ``duplicates``, or had an Ensembl
+    id beside the symbol, which is taken off (``cleaned``).
 
     Raises
     ------
@@ -123,13 +131,16 @@ def gene_symbols(
         If a gene has neither a name nor an identifier: it would be an empty word.
     """
     names, missing = _named(var, where)
+    names, n_cleaned = without_ids(names)
     missing |= is_identifier(names)
     if column is not None:
-        symbols = var[column].astype(str).str.strip().to_numpy(dtype=object)
+        symbols, n_cleaned = without_ids(var[column].astype(str).str.strip())
         missing = is_identifier(symbols)
         names = np.where(missing, names, symbols)
     index = pd.Index(names)
     counts = {"missing": int(missing.sum()), "duplicates": int(index.duplicated().sum())}
+    if n_cleaned:
+        counts["cleaned"] = n_cleaned
     return (index if index.is_unique else make_index_unique(index)), counts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from c2sflow.cells import CellData
 from c2sflow.errors import UserError
 from c2sflow.excel_dates import dates_note
 from c2sflow.faults import Faults
+from c2sflow.gene_names import without_ids
 from c2sflow.pseudobulk_groups import pseudobulk_obs, read_columns
 from c2sflow.samplesheet import Row
 from c2sflow.states import STATES, State, declared_state, detect_state
@@ -29,6 +31,8 @@ from c2sflow.symbols import (
 )
 from c2sflow.targets import Targets, some_columns
 from c2sflow.training_checks import Training
+from c2sflow.views import SETTINGS as VIEW
+from c2sflow.views import View, apply_view
 
 
 def inspect_sample(
@@ -40,16 +44,17 @@ def inspect_sample(
     faults: Faults,
 ) -> tuple[dict, list[str]]:
     """What a sample is, and lines for the log. Faults after opening it are collected."""
-    names = ("organism", "gene_symbols", "input_kind")
+    names = ("organism", "gene_symbols", "input_kind", "input_state", *VIEW)
     settings = {name: row.settings.get(name, flat[name]) for name in names}
     state, column, organism = None, None, None
     with open_anndata(path, row.where) as data:
+        viewed = apply_view(data, View.of(settings), row.where, settings["input_state"])
         kind, why = input_kind(settings["input_kind"], row.path, data)
-        said = [f"{row.sample}: {note}" for note in [*data.notes, *([why] if why else [])]]
+        notes = [*data.notes, *([why] if why else []), *viewed.lines]
+        said = [f"{row.sample}: {note}" for note in notes]
         columns = read_columns(flat["pseudobulk"]) if kind == "cells" else []
         with faults.collect():
-            name = row.settings.get("input_state", flat["input_state"])
-            state, warning = _state(data, name, row.where)
+            state, warning = _state(data, settings["input_state"], row.where)
             said += [f"{row.sample}: {warning}"] if warning else []
             said += _bulk_hint(data, state, kind, row.sample)
             if columns and state.name != "counts":
@@ -67,6 +72,11 @@ def inspect_sample(
                     f"[{column!r}], {counts['duplicates']} of them repeated"
                 )
             said += [f"{row.sample}: {note}" for note in dates_note(symbols)]
+            if "cleaned" in counts:
+                said.append(
+                    f"{row.sample}: {counts['cleaned']} genes have an Ensembl id beside the symbol "
+                    f"(such as {_with_id(data, column)}): taken off"
+                )
             targets.look_at_genes(symbols)
             organism = find_organism(settings["organism"], data, symbols, row.where)
         if data.duplicate_names:
@@ -102,6 +112,7 @@ def inspect_sample(
         "log_base": state and state.log_base,
         "gene_symbols": column,
         "input_kind": kind,
+        **asdict(viewed.view),
         **shape,
         "obs": row.obs,
     }
@@ -129,6 +140,12 @@ def _symbols_column(data: CellData, given: str, table: pd.Series | None, row: Ro
         return None
     data.var = with_symbols(data.var, table, row.where)
     return COLUMN
+
+
+def _with_id(data: CellData, column: str | None) -> str:
+    """The first name that holds both a symbol and an id."""
+    names = data.var_names if column is None else data.var[column]
+    return next(str(name) for name in names if without_ids([name])[1])
 
 
 def _bulk_hint(data: CellData, state: State, kind: str, sample: str) -> list[str]:

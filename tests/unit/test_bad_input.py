@@ -25,6 +25,7 @@ from c2sflow.shard_sizes import genes_per_cell, shard_bounds
 from c2sflow.shards import write_shards
 from c2sflow.states import State
 from c2sflow.validation import Staged, validate_run
+from c2sflow.views import View
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "nextflow_schema.json").read_text())
@@ -44,6 +45,7 @@ def data_side(path: Path, outdir: Path, **params) -> list[str]:
         path, outdir / "s.h5ad", sample=sample["sample"], organism=sample["organism"], state=state,
         symbols_column=sample["gene_symbols"], extra=sample["obs"],
         filters=Filters(*(options["qc"][key] for key in keys)),
+        view=View.of(sample),
     )  # fmt: skip
     bounds = shard_bounds(genes_per_cell(outdir / "s.h5ad"), 16)
     with open_anndata(outdir / "s.h5ad") as data:

@@ -3,6 +3,7 @@
 import gzip
 from pathlib import Path
 
+import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
@@ -15,8 +16,10 @@ from c2sflow.anndata_io import open_anndata
 from c2sflow.errors import UserError
 
 SCANPY = {
-    "10x-h5": sc.read_10x_h5,
-    "10x-directory": lambda path: sc.read_10x_mtx(path, prefix="GSM1_", make_unique=False),
+    "10x-h5": lambda path: sc.read_10x_h5(path, gex_only=False),
+    "10x-directory": lambda path: sc.read_10x_mtx(
+        path, prefix="GSM1_", make_unique=False, gex_only=False
+    ),
 }
 NAMES = ("genes", "gene_names", "barcodes")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -38,10 +41,28 @@ def test_h5_of_cell_ranger_2(tmp_path):
         assert list(data.obs.index) == list(expected.obs_names)
         pd.testing.assert_frame_equal(data.var, expected.var)
         assert np.array_equal(data.rows(3, 31).toarray(), expected.X[3:31].toarray())
-    with h5py.File(path, "r+") as file:
-        file["mm10"] = file["GRCh38"]
-    with pytest.raises(UserError, match="one genome, but GRCh38, mm10"):
-        open_anndata(path)
+
+
+def test_h5_of_cell_ranger_2_with_two_genomes(tmp_path):
+    """A group for each genome, with other cells in another order: one matrix of all cells."""
+    made, path = cells(), tmp_path / "old.h5"
+    parts = {"hg19": made[:25, :20], "mm10": made[[39, 30, 22, 3], 20:]}
+    with h5py.File(path, "w") as file:
+        for genome, part in parts.items():
+            group, matrix = file.create_group(genome), part.X.tocsr()
+            arrays = {"data": matrix.data.astype(np.int32), "indices": matrix.indices}
+            arrays |= {"indptr": matrix.indptr, "shape": np.array(part.shape[::-1], np.int32)}
+            arrays |= {"barcodes": part.obs_names, "gene_names": part.var_names}
+            arrays |= {"genes": part.var_names}
+            for name, values in arrays.items():
+                group[name] = np.asarray(values, "S") if name in NAMES else values
+    expected = ad.concat(list(parts.values()), axis=1, join="outer", fill_value=0)
+    with open_anndata(path) as data:
+        assert list(data.var["genome"]) == ["hg19"] * 20 + ["mm10"] * 14
+        assert set(data.obs.index) == set(expected.obs_names)
+        wanted = expected[data.obs.index].to_df().to_numpy()
+        assert np.array_equal(data.rows(0, 99).toarray(), wanted)
+        assert np.array_equal(data.rows(5, 7).toarray(), wanted[5:7])
 
 
 def with_antibodies(path):

@@ -39,6 +39,7 @@ def inputs(tmp_path_factory):
     write_demo(folder)
     made = {"good": cells(), "odd": cells(), "ensembl": cells(), "unknown": cells()}
     made["nan"], made["scaled"] = cells(), sc.datasets.pbmc68k_reduced()
+    del made["scaled"].raw
     made["odd"].X = made["odd"].X.sqrt()
     made["nan"].X[0, 0] = np.nan
     made["ensembl"].var_names = [f"ENSG{n:011}" for n in range(34)]
@@ -105,6 +106,9 @@ def test_demo(inputs, caplog):
         "log_base": "e",
         "gene_symbols": None,
         "input_kind": "cells",
+        "matrix": "X",
+        "features": "genes",
+        "genome": None,
         "n_obs": 350,
         "n_vars": 765,
         "obs": {},
