@@ -38,10 +38,7 @@ def matrix_path(data: CellData, name: str, where: str) -> str:
     UserError
         If the file has no such matrix.
     """
-    there = {X: X} if data.has_x else {}
-    there |= {f"layers/{layer}": f"layers/{layer}" for layer in data.layers}
-    if data.raw_var is not None:
-        there |= {"raw.X": RAW}
+    there = _matrices(data)
     path = (there | ({"raw": RAW, RAW: RAW} if "raw.X" in there else {})).get(name)
     if path is None:
         found = ", ".join(there) or "none"
@@ -103,10 +100,17 @@ def choose_matrix(
         return path, [f"{what}: {spoken(path)} is taken, which holds {_in_words(states[path])}"]
     if not data.has_x:
         raise UserError(
-            f"{where}: X is empty; name another matrix, such as --matrix layers/NAME, or put the "
-            "values of a layer into adata.X"
+            f"{where}: no X, or an empty one; name another matrix with --matrix: "
+            + ", ".join(_matrices(data))
         )
     return X, _filtered_genes(data, X)
+
+
+def _matrices(data: CellData) -> dict[str, str]:
+    """Path of each matrix of the file, by what users call it."""
+    there = {X: X} if data.has_x else {}
+    there |= {f"layers/{layer}": f"layers/{layer}" for layer in data.layers}
+    return there | ({"raw.X": RAW} if data.raw_var is not None else {})
 
 
 def take_matrix(data: CellData, path: str) -> list[str]:
