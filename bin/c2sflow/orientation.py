@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
+from c2sflow.errors import UserError
 from c2sflow.known_symbols import KNOWN_SYMBOLS
 
 ENSEMBL = re.compile(r"^(?:ENS[A-Z]{0,6}[GT]\d{6,}|FBgn\d{7}|WBGene\d{8})(?:\.\d+)?(?:_.+)?$")
@@ -17,6 +20,7 @@ CELL_WORD = re.compile(r"^(sample|cell|barcode|donor|patient|well|spot)s?(_|id|n
 CLEARLY, BARCODE_SHARE = 5, 0.5
 # Genes in rows are another layout than the documented one: more of the rows must be known.
 LEAST_SHARE, LEAST_GENES = 0.2, 2
+LOOKED_AT = 2000  # names of each side of a file that is no table, spread evenly
 
 
 def known_genes(names: Sequence[str]) -> int:
@@ -56,3 +60,19 @@ def genes_in_rows(rows: Sequence[str], columns: Sequence[str], corner: str = "")
     if GENE_WORD.match(word) or CELL_WORD.match(word):
         return bool(GENE_WORD.match(word))
     return None
+
+
+def check_orientation(cells: Sequence[str], genes: Sequence[str], where: str) -> None:
+    """Raise UserError if the names of the cells are genes, and those of the genes are not."""
+    rows, columns = (
+        [
+            str(names[place])
+            for place in np.unique(np.linspace(0, len(names) - 1, LOOKED_AT, dtype=int))
+        ]
+        for names in (cells, genes)
+    )
+    if genes_in_rows(rows, columns):
+        raise UserError(
+            f"{where}: obs_names are genes (such as {rows[0]}) and var_names are none (such as "
+            f"{columns[0]}): cells belong in rows; write adata.T"
+        )

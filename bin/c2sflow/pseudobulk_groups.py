@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from anndata.utils import make_index_unique
 
+from c2sflow.organisms import COLUMN as ORGANISM
+
 # Columns of QC that are said anew of the sums.
 OF_CELLS = ("n_genes_by_counts", "total_counts", "total_counts_mt", "pct_counts_mt")
 
@@ -22,7 +24,8 @@ def group_cells(obs: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
 
     Cells of different organisms are never in one group: their genes are not the same.
     """
-    names = [*columns, *(["organism"] if "organism" in obs and "organism" not in columns else [])]
+    organism = next((name for name in (ORGANISM, "organism") if name in obs), None)
+    names = [*columns, *([organism] if organism and organism not in columns else [])]
     keys = [obs[name].astype(object).where(obs[name].notna()).map(str, "ignore") for name in names]
     groups = obs.groupby(keys, sort=True, observed=True, dropna=True).ngroup()
     return groups.fillna(-1).to_numpy(dtype=int)

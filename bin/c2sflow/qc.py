@@ -7,6 +7,7 @@ kept cells and genes. The result is that of scanpy in memory, whatever the size 
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,12 +28,14 @@ from c2sflow.cells import DENSE_ROWS, CellData, RowWriter, append_dense, create_
 from c2sflow.errors import UserError
 from c2sflow.excel_dates import dates_note
 from c2sflow.normalisation import LOG_BASE, linear_values, normalise
+from c2sflow.organisms import COLUMN as ORGANISM
+from c2sflow.organisms import PER_CELL, cell_organisms
 from c2sflow.provenance import write_beside
 from c2sflow.references import GENOME_SHARE
 from c2sflow.splits import COLUMN as SPLIT
 from c2sflow.splits import Rule
 from c2sflow.states import State, are_counts, check_values
-from c2sflow.symbols import PER_CELL, cell_organisms, gene_symbols, is_mitochondrial
+from c2sflow.symbols import gene_symbols, is_mitochondrial
 from c2sflow.views import NAMES, View, apply_view, genome_shares
 
 LOGGER = logging.getLogger(__name__)
@@ -223,17 +226,26 @@ def _annotate(
     obs, said = data.obs.copy(), []
     for name in ("sample", *extra):
         if name in obs and not (obs[name].astype(str) == {**extra, "sample": sample}[name]).all():
-            said.append(f"obs[{name!r}] of the input is kept as obs['input_{name}']")
-            obs[f"input_{name}"] = obs[name]
+            kept = free_name(f"input_{name}", obs)
+            said.append(f"obs[{name!r}] of the input is kept as obs[{kept!r}]")
+            obs[kept] = obs[name]
     names = cell_organisms(obs) if organism == PER_CELL else [organism] * len(obs)
     for name, column in found.metrics.items():
         obs[name] = column.to_numpy()
     for name, value in {**extra, "sample": sample}.items():
         obs[name] = pd.Categorical([value] * len(obs))
-    obs["organism"] = pd.Categorical(names)
+    obs[ORGANISM] = pd.Categorical(names)
+    if "organism" not in obs:  # else it is the user's, in the user's words
+        obs["organism"] = obs[ORGANISM]
     if split is not None:
         obs[SPLIT] = pd.Categorical(split.apply(obs))
     return obs[found.cells], said
+
+
+def free_name(name: str, obs: pd.DataFrame) -> str:
+    """The name, with _2, _3, … where an earlier run has it already."""
+    names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+    return next(free for free in names if free not in obs)
 
 
 def _write(

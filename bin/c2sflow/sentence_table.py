@@ -12,10 +12,12 @@ from scipy import sparse
 from c2sflow.anndata_io import open_anndata
 from c2sflow.errors import UserError
 from c2sflow.normalisation import normalise
+from c2sflow.organisms import PER_CELL, cell_organisms, find_organism
+from c2sflow.orientation import check_orientation
 from c2sflow.reconstruction import RankFit
 from c2sflow.sentences import SentenceMaker, gene_words
 from c2sflow.states import detect_state
-from c2sflow.symbols import PER_CELL, cell_organisms, find_organism, find_symbols, gene_symbols
+from c2sflow.symbols import find_symbols, gene_symbols
 
 LOGGER = logging.getLogger(__name__)
 SAMPLE = "adata"  # name of the only sample
@@ -47,6 +49,7 @@ def sentence_table(
         raise UserError(f"perturbation_column {perturbation_column!r}: obs has no such column")
     with open_anndata(adata) as data:
         state = detect_state(data.sample_rows(), SAMPLE)
+        check_orientation(data.obs.index, data.var_names, SAMPLE)
         symbols, _ = gene_symbols(data.var, find_symbols(data.var, "auto", SAMPLE))
         found = find_organism(organism or "auto", data, symbols, SAMPLE)
         LOGGER.info("%d cells × %d genes, %s, %s", data.n_obs, data.n_vars, found, state)

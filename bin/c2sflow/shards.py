@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from c2sflow.cells import CellData
+from c2sflow.organisms import COLUMN as ORGANISM
 from c2sflow.provenance import write_beside
 from c2sflow.reconstruction import RankFit
 from c2sflow.sentences import SentenceMaker, Sentences, TieBreak, gene_words
@@ -64,9 +65,9 @@ def write_shards(
 ) -> dict:
     """Write a sample's sentences: a Parquet shard for each range of cells.
 
-    ``shards/<name>.<nnnnn>.parquet`` hold cell_id, every column of obs (sample and organism among
-    them), cell_sentence and n_genes; ``<name>.obs.parquet`` obs alone, the shard of each cell and
-    n_sentence_genes, the length of its sentence. Memory holds obs and some pieces of `PIECE` cells.
+    ``shards/<name>.<nnnnn>.parquet`` hold cell_id, every column of obs (sample among them; organism
+    is what QC calls c2s_organism), cell_sentence and n_genes; ``<name>.obs.parquet`` obs alone, the
+    shard of each cell and n_sentence_genes, the length of its sentence. Memory holds obs and some pieces of `PIECE` cells.
 
     Parameters
     ----------
@@ -151,6 +152,8 @@ def _write_shard(
 ) -> list[str]:
     """Write one shard; `fit` and `lengths` take in what it holds. Returns its first sentences."""
     obs = obs.drop_columns([column for column in RESERVED if column in obs.column_names[1:]])
+    if ORGANISM in obs.column_names:  # what prompts call the cells, whatever the input calls them
+        obs = _with(obs, {"organism": obs[ORGANISM]})
     examples, start = [], 0
     with write_beside(path) as partial, _Writer(partial) as writer:
         for piece in made:

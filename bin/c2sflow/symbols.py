@@ -1,4 +1,4 @@
-"""Gene symbols, and the organism they belong to."""
+"""Gene symbols: where a file holds them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pandas as pd
 from anndata.utils import make_index_unique
 
 from c2sflow.anndata_io import ENSEMBL
-from c2sflow.cells import CellData
 from c2sflow.errors import UserError
 from c2sflow.gene_names import is_transcript, without_ids
 
@@ -31,15 +30,8 @@ SYMBOL_COLUMNS = (
     "gene",
     "Gene",
 )
-ORGANISM_COLUMNS = ("organism", "species", "organism_ontology_term_id")
-# The names of the published models' prompts, and what files call these organisms.
-ORGANISMS = {
-    "human": ("homo sapiens", "h. sapiens", "ncbitaxon:9606", "9606", "hsapiens"),
-    "mouse": ("mus musculus", "m. musculus", "ncbitaxon:10090", "10090", "mmusculus", "mice"),
-}
 # Columns that hold identifiers, for genes without a name.
 ID_COLUMNS = ("gene_ids", "gene_id", "ensembl_id", "ensembl", "feature_id", "Accession", "input_id")
-PER_CELL = "obs"
 _IDENTIFIER = re.compile(rf"{ENSEMBL}|^\d+$|^$|^nan$|^None$|^<NA>$")
 
 
@@ -161,104 +153,6 @@ def _named(var: pd.DataFrame, where: str) -> tuple[np.ndarray, np.ndarray]:
             f"identifier (the first is gene {place + 1}); name them or drop them"
         )
     return names, unnamed
-
-
-def organism_name(name: object) -> str:
-    """The prompt's name of an organism: "human" for Homo sapiens or NCBITaxon:9606, and so on."""
-    text = str(name).strip()
-    lower = text.lower().replace("_", " ")
-    for known, synonyms in ORGANISMS.items():
-        if lower == known or lower in synonyms:
-            return known
-    return text
-
-
-def find_organism(organism: str, data: CellData, symbols: pd.Index, where: str) -> str:
-    """Organism of the cells.
-
-    Parameters
-    ----------
-    organism
-        "auto", or a name, which is taken.
-    data
-        The cells: their obs and uns may tell.
-    symbols
-        As from `gene_symbols`.
-    where
-        The sample's name and file, for messages.
-
-    Returns
-    -------
-    "human", "mouse" or another name; "obs" if it differs from cell to cell, as obs says.
-
-    Raises
-    ------
-    UserError
-        If neither annotation nor the genes tell.
-    """
-    if organism != "auto":
-        return organism_name(organism)
-    obs, column = data.obs, organism_column(data.obs)
-    if column is not None:
-        if obs[column].isna().any():
-            raise UserError(
-                f"{where}: obs[{column!r}] is empty for {int(obs[column].isna().sum())} cells; "
-                "fill it in, or give --organism"
-            )
-        names = {organism_name(name) for name in obs[column].unique()}
-        return names.pop() if len(names) == 1 else PER_CELL
-    for name in ORGANISM_COLUMNS:
-        recorded = data.recorded(name)
-        if isinstance(recorded, str):
-            return organism_name(recorded)
-    return _organism_of_genes(data.var, symbols, where)
-
-
-def organism_column(obs: pd.DataFrame) -> str | None:
-    """Column of obs that names the organism, if it has one that says something."""
-    return next(
-        (name for name in ORGANISM_COLUMNS if name in obs and obs[name].notna().any()), None
-    )
-
-
-def cell_organisms(obs: pd.DataFrame) -> np.ndarray:
-    """Organism of each cell, as obs has it."""
-    names = obs[organism_column(obs)]
-    known = {name: organism_name(name) for name in names.unique()}
-    return names.astype(object).map(known).to_numpy(dtype=object)
-
-
-def _organism_of_genes(var: pd.DataFrame, symbols: pd.Index, where: str) -> str:
-    """By Ensembl ids, then mitochondrial genes, then the case of the symbols."""
-    identifiers = [var.index, *(var[name] for name in var if var[name].dtype.kind == "O")]
-    for names in identifiers:
-        text = pd.Series(names).astype(str).to_numpy()
-        share = {
-            organism: np.mean([name.startswith(prefix) for name in text])
-            for organism, prefix in (("human", "ENSG0"), ("mouse", "ENSMUSG0"))
-        }
-        best = max(share, key=share.get)
-        if share[best] > 0.5:
-            return best
-    mitochondrial = {
-        "human": sum(name.startswith("MT-") for name in symbols),
-        "mouse": sum(name.startswith("mt-") for name in symbols),
-    }
-    if any(mitochondrial.values()) and not all(mitochondrial.values()):
-        return max(mitochondrial, key=mitochondrial.get)
-    letters = [name for name in symbols if sum(map(str.isalpha, name)) > 1]
-    if letters:
-        # Open reading frames (C1orf112) are the human symbols with small letters.
-        upper = np.mean([re.sub(r"orf", "", name).isupper() for name in letters])
-        title = np.mean([name[0].isupper() and name[1:].islower() for name in letters])
-        if upper > 0.8:
-            return "human"
-        if title > 0.6:
-            return "mouse"
-    raise UserError(
-        f"{where}: the organism is not told by obs['organism'] nor by the gene names; "
-        "give --organism human, --organism mouse or another"
-    )
 
 
 def is_mitochondrial(symbols: pd.Index) -> np.ndarray:

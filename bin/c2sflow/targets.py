@@ -96,7 +96,7 @@ class Targets:
     def _note_gaps(self, obs: pd.DataFrame, where: str) -> None:
         """Cells for which a prompt's field is empty."""
         fields = {name for prompt in self.prompts.values() for name in template_fields(prompt)}
-        for name in sorted(fields & set(obs.columns)):
+        for name in sorted((fields - {"organism"}) & set(obs.columns)):
             if n := int((obs[name].isna() | (obs[name].astype(str) == "")).sum()):
                 self.gaps.append(
                     f"{where}: obs[{name!r}] is empty for {n} of {len(obs)} cells: there the "

@@ -17,14 +17,14 @@ from c2sflow.errors import UserError
 from c2sflow.excel_dates import dates_note
 from c2sflow.faults import Faults
 from c2sflow.gene_names import without_ids
+from c2sflow.organisms import COLUMN as ORGANISM
+from c2sflow.organisms import PER_CELL, cell_organisms, find_organism
+from c2sflow.orientation import check_orientation
 from c2sflow.pseudobulk_groups import pseudobulk_obs, read_columns
 from c2sflow.samplesheet import Row
 from c2sflow.states import STATES, State, declared_state, detect_state
 from c2sflow.symbol_tables import COLUMN, is_table, with_symbols
 from c2sflow.symbols import (
-    PER_CELL,
-    cell_organisms,
-    find_organism,
     find_symbols,
     gene_symbols,
     is_identifier,
@@ -50,8 +50,7 @@ def inspect_sample(
     with open_anndata(path, row.where) as data:
         viewed = apply_view(data, View.of(settings), row.where, settings["input_state"])
         kind, why = input_kind(settings["input_kind"], row.path, data)
-        notes = [*data.notes, *([why] if why else []), *viewed.lines]
-        said = [f"{row.sample}: {note}" for note in notes]
+        said = [f"{row.sample}: {line}" for line in [*([why] if why else []), *viewed.lines]]
         columns = read_columns(flat["pseudobulk"]) if kind == "cells" else []
         with faults.collect():
             state, warning = _state(data, settings["input_state"], row.where)
@@ -63,6 +62,7 @@ def inspect_sample(
                     "the counts into X: adata.X = adata.layers['counts']"
                 )
         with faults.collect():
+            check_orientation(data.obs.index, data.var_names, row.where)
             column = _symbols_column(data, settings["gene_symbols"], targets.symbols, row)
             symbols, counts = gene_symbols(data.var, column, row.where)
             if column is not None:
@@ -79,6 +79,7 @@ def inspect_sample(
                 )
             targets.look_at_genes(symbols)
             organism = find_organism(settings["organism"], data, symbols, row.where)
+        said += [f"{row.sample}: {note}" for note in data.notes]
         if data.duplicate_names:
             said.append(f"{row.sample}: {data.duplicate_names} repeated cell names made unique")
         said += _panel_hint(data, kind, flat, row.sample)
@@ -95,7 +96,7 @@ def inspect_sample(
             said.append(f"{row.sample}: {n_rows} pseudobulk samples by {', '.join(columns)}")
             if not n_rows:
                 faults.append(f"{row.where}: --pseudobulk: no cell has a value in {columns}")
-        targets.organisms |= set(obs["organism"].astype(str)) if organism else set()
+        targets.organisms |= set(obs[ORGANISM].astype(str)) if organism else set()
         targets.look_at(obs, row.where, faults)
         if training:
             training.look_at(obs, row.where, faults)
@@ -184,5 +185,7 @@ def _future_obs(data: CellData, row: Row, organism: str | None) -> pd.DataFrame:
     """The input's obs with the columns that QC will add and a query can name."""
     obs = data.obs.assign(**row.obs, sample=row.sample)
     if organism is not None:
-        obs["organism"] = cell_organisms(obs) if organism == PER_CELL else organism
+        obs[ORGANISM] = cell_organisms(obs) if organism == PER_CELL else organism
+        if "organism" not in obs:
+            obs["organism"] = obs[ORGANISM]
     return obs

@@ -187,7 +187,8 @@ def test_symbols_and_organisms(tmp_path):
     made, summary = qc(data, tmp_path, **options)
     assert list(made.var_names) == list(made.var["gene_name"])
     assert list(made.var["input_id"][:1]) == ["ENSG00000000000"]
-    assert set(made.obs["organism"]) == {"human", "mouse"}
+    assert list(made.obs["c2s_organism"]) == ["human", "mouse"] * 20
+    assert list(made.obs["organism"]) == ["Homo sapiens", "Mus musculus"] * 20  # the user's own
     assert summary["warnings"] == []
 
 

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from making import cells as made_cells
 
 from c2sflow.anndata_io import open_anndata
+from c2sflow.organisms import find_organism
 from c2sflow.prompts import EMBEDDING_PROMPT, fill
 from c2sflow.qc import Filters, run_qc
 from c2sflow.shard_sizes import shard_bounds
 from c2sflow.shards import write_shards
 from c2sflow.states import State
-from c2sflow.symbols import find_organism
 
 
 @pytest.fixture(scope="module")

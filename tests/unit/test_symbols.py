@@ -8,7 +8,8 @@ from making import SYMBOLS, cells
 
 from c2sflow.anndata_io import open_anndata
 from c2sflow.errors import UserError
-from c2sflow.symbols import cell_organisms, find_organism, find_symbols, gene_symbols
+from c2sflow.organisms import cell_organisms, find_organism
+from c2sflow.symbols import find_symbols, gene_symbols
 
 ENSEMBL = [f"ENSG{n:011}.{n % 3 + 1}" for n in range(6)]
 NAMES = ["TP53", "MYC", "TP53", np.nan, "", "ACTB"]

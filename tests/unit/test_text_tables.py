@@ -13,7 +13,7 @@ from c2sflow.anndata_io import open_anndata
 from c2sflow.decimals import decimal_mark
 from c2sflow.errors import UserError
 from c2sflow.excel_dates import dates_note, likely_gene
-from c2sflow.orientation import genes_in_rows
+from c2sflow.orientation import check_orientation, genes_in_rows
 from c2sflow.separators import find_separator
 
 GENES = ["ACTB", "CD3E", "LYZ", "NA", "nan", "1-Mar", "HLA A", " padded ", "True", "Gm1234", "1e5"]
@@ -140,6 +140,15 @@ def test_orientation_is_not_guessed():
     assert genes_in_rows(["CD3E", "LYZ"], ["ACTB", "B2M"]) is None  # samples named by their genes
     assert genes_in_rows(["CD3E", "LYZ"], ["ACTB", "B2M"], "sample") is False
     assert genes_in_rows(["a"], ["b"], "Gene symbol") is True
+
+
+def test_genes_in_obs_names_are_refused():
+    barcodes = [f"ACGTACGTAC{a}{b}-1" for a in "ACGT" for b in "ACGT"]
+    symbols = ["CD3E", "LYZ", "MS4A1", "x"]
+    check_orientation(barcodes, symbols, "x")
+    check_orientation(["a"], ["b"], "x")
+    with pytest.raises(UserError, match=r"obs_names are genes \(such as CD3E\).*adata\.T"):
+        check_orientation(symbols, barcodes, "x")
 
 
 @pytest.mark.parametrize(
