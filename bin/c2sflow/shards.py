@@ -67,7 +67,8 @@ def write_shards(
 
     ``shards/<name>.<nnnnn>.parquet`` hold cell_id, every column of obs (sample among them; organism
     is what QC calls c2s_organism), cell_sentence and n_genes; ``<name>.obs.parquet`` obs alone, the
-    shard of each cell and n_sentence_genes, the length of its sentence. Memory holds obs and some pieces of `PIECE` cells.
+    shard of each cell and n_sentence_genes, the length of its sentence. Memory holds obs and some
+    pieces of `PIECE` cells.
 
     Parameters
     ----------
