@@ -224,4 +224,6 @@ def _of_case(data: CellData, names: list[str], where: str) -> str:
             f"{where}: gene names (such as {letters[0]}) fit mouse and rat, and nothing decides; "
             "give --organism mouse or --organism rat"
         )
-    raise UserError(f"{where}: neither obs['organism'] nor the gene names show the organism; {ASK}")
+    raise UserError(
+        f"{where}: the organism is not told by obs['organism'] nor by the gene names; {ASK}"
+    )

@@ -85,8 +85,8 @@ def test_upper_case_alone_is_noted():
         ([*TITLE, "Mt-co1"], {}, "fit mouse and rat"),
         ([*UPPER, "MT-CO1", "GM12345"], {}, r"fit human \(MT-CO1\) and mouse \(GM12345\)"),
         ([*UPPER, "MT-CO1", "mt-Co1"], {}, r"human \(MT-CO1\) and mouse \(mt-Co1\)"),
-        (["g1", "g2"], {}, "neither obs.'organism'. nor the gene names show the organism"),
-        (["XYZ1", "ABC2"], {}, "nor the gene names"),
+        (["g1", "g2"], {}, "not told by obs.'organism'. nor by the gene names"),
+        (["XYZ1", "ABC2"], {}, "nor by the gene names"),
         (UPPER, {"genome": ["GRCh38", "GRCh38", "mm10", "mm10"]}, "names human and mouse"),
         (
             UPPER,
@@ -129,18 +129,16 @@ def test_the_users_column_stays_and_prompts_have_our_word(tmp_path):
     data = cells()
     data.obs["organism"] = "Homo sapiens"
     data.obs["sample"] = [f"donor{n % 3}" for n in range(40)]
-    donors, options = list(data.obs["sample"]), {"organism": "human", "state": State("counts")}
-    summary = run_qc(
-        data, tmp_path / "one.h5ad", sample="study", filters=Filters(skip=True), **options
-    )
+    donors, options = list(data.obs["sample"]), {"organism": "human", "filters": Filters(skip=True)}
+    summary = run_qc(data, tmp_path / "one.h5ad", sample="study", state=State("counts"), **options)
     assert summary["warnings"] == ["obs['sample'] of the input is kept as obs['input_sample']"]
     with open_anndata(tmp_path / "one.h5ad") as kept:
         write_shards(kept, [(0, 40)], "s", tmp_path)
     shard = pd.read_parquet(tmp_path / "shards/s.00000.parquet")
     assert set(shard["organism"]) == {"human"}
     again = run_qc(  # a run on a result
-        tmp_path / "one.h5ad", tmp_path / "two.h5ad", sample="c2s", filters=Filters(skip=True),
-        **options,
+        tmp_path / "one.h5ad", tmp_path / "two.h5ad", sample="c2s",
+        state=State("lognormalized", 10), **options,
     )  # fmt: skip
     assert again["warnings"] == ["obs['sample'] of the input is kept as obs['input_sample_2']"]
     obs = ad.read_h5ad(tmp_path / "two.h5ad").obs
