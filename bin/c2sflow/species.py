@@ -83,8 +83,8 @@ ONLY = {
         r"^(?:HLA-[A-Z]|LINC\d{5}|C(?:\d{1,2}|X)orf\d|MIR\d+[A-Z]{0,3}HG$|RP\d+-\d+[A-Z]+\d*\.\d"
         r"|CT[ABCD]-\d|A[CLPFDJ]\d{6}\.\d|MT-[A-Z]|[A-Z0-9]{2,}-AS\d$)"
     ),
-    "mouse": re.compile(r"^(?:Gm\d{3,}$|[A-Z0-9]{6,}Rik$|H2-[A-Z]|mt-[A-Z])"),
-    "rat": re.compile(r"^(?:RT1-|RGD\d{5,}|AABR\d|AY172581)"),
+    "mouse": re.compile(r"^(?:Gm\d{3,}$|[A-Z0-9]{6,}Rik$|\d{7}[a-p]\d\drik$|H2-[A-Z]|mt-[A-Z])"),
+    "rat": re.compile(r"^(?:RT1-|RGD\d{5,}|AABR\d|AY172581|Mt-[a-z])"),
     "macaque": re.compile(r"^(?:MAMU-|Mamu-)"),
     "pig": re.compile(r"^SLA-(?:\d|D)"),
     "dog": re.compile(r"^DLA-"),

@@ -61,6 +61,7 @@ def test_genome_goes_before_symbols(genome, organism):
         ([*TITLE, "Gm12345"], "mouse"),
         ([*TITLE, "1700001A01Rik"], "mouse"),
         ([*TITLE, "RT1-Da"], "rat"),
+        ([*TITLE, "Mt-co1"], "rat"),
         ([*UPPER, "MAMU-DRA"], "macaque"),
         ([*UPPER, "SLA-DRA"], "pig"),
         (["actb1", "cd4-1", "mt-nd1", "lyz"], "zebrafish"),
@@ -82,7 +83,8 @@ def test_upper_case_alone_is_noted():
     ("symbols", "details", "message"),
     [
         (TITLE, {}, "fit mouse and rat, and nothing decides"),
-        ([*TITLE, "Mt-co1"], {}, "fit mouse and rat"),
+        ([*TITLE, "Mt-co1", "Gm12345"], {}, r"fit mouse \(Gm12345\) and rat \(Mt-co1\)"),
+        ([*TITLE, "Mt-co1", "1700001a01rik"], {}, "fit mouse .* and rat"),
         ([*UPPER, "MT-CO1", "GM12345"], {}, r"fit human \(MT-CO1\) and mouse \(GM12345\)"),
         ([*UPPER, "MT-CO1", "mt-Co1"], {}, r"human \(MT-CO1\) and mouse \(mt-Co1\)"),
         (["g1", "g2"], {}, "not told by obs.'organism'. nor by the gene names"),
