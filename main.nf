@@ -8,7 +8,7 @@ include { EMBED     } from './modules/embed'
 include { FETCH; FETCH as FETCH_ENCODER } from './modules/fetch'
 include { GENERATE  } from './modules/generate'
 include { MERGE     } from './modules/merge'
-include { MODEL     } from './modules/model'
+include { MODEL; MODEL as TUNED_MODEL } from './modules/model'
 include { QC        } from './modules/qc'
 include { REPORT    } from './modules/report'
 include { SENTENCES } from './modules/sentences'
@@ -76,10 +76,23 @@ workflow {
         ? channel.value(local_model)
         : FETCH(options.map { steps -> steps.model + to_fetch }).folder.map { folder -> local_model + modelFiles(folder) }
 
+    // [file of the text encoder]; of the hub only if one is named. (Here, for 25.04's strict parser
+    // takes no second include of FETCH elsewhere.)
+    FETCH_ENCODER(options.map { steps -> steps.text_encoder }.filter { named -> named.model && !local_encoder })
+    encoder = local_encoder
+        ? channel.value(local_encoder)
+        : FETCH_ENCODER.out.folder.map { folder -> modelFiles(folder) }.ifEmpty([])
+
+    // No cell is read before the model is known to be whole. Tasks wait for its description, but do not
+    // depend on what it holds.
+    MODEL(base, encoder, options.map { steps -> steps.checked }, code('model'))
+    whole = MODEL.out.description
+
     // [meta of samples.json, data file]
     samples = VALIDATE.out.samples
         .combine(source)
-        .flatMap { list, _sheet, data, rows ->
+        .combine(whole)
+        .flatMap { list, _sheet, data, rows, _whole ->
             readJson(list).collect { meta -> [meta.findAll { key, _value -> key != 'input' }, data[rows[meta.input]]] }
         }
     // QC.out.cells: [meta, h5ad]
@@ -97,7 +110,14 @@ workflow {
     checkpoints = params.finetune ? folderForTasks(params.checkpoint_dir, 'finetune_checkpoints') : ''
     FINETUNING(shards, SENTENCES.out.summary, base, baseId(params.model, local_model), checkpoints, options)
     model = FINETUNING.out.model
-    MODEL(model, options.map { steps -> steps.described }, code('model'))
+    tuned = options.filter { steps -> steps.finetune.tasks }.map { steps -> steps.checked + [model: steps.tuned] }
+    TUNED_MODEL(model, [], tuned, code('model'))
+    MODEL.out.report.mix(TUNED_MODEL.out.report).subscribe { report ->
+        def faults = faultsIn(report)
+        if (faults) {
+            error(faults)
+        }
+    }
     EMBED(shards.map { meta, shard, _genes -> [meta, shard] }, model, options.map { steps -> steps.embed }, code('embed'))
 
     // Cell types, if asked for: [meta of the shard, shard] of every shard, or none
@@ -121,13 +141,6 @@ workflow {
     )
     PERTURBATION.out.plan.subscribe { plan -> log.info(plan.text.trim()) }
 
-    // [file of the text encoder]; of the hub only if one is named. (Here, for 25.04's strict parser
-    // takes no second include of FETCH elsewhere.)
-    FETCH_ENCODER(options.map { steps -> steps.text_encoder }.filter { named -> named.model && !local_encoder })
-    encoder = local_encoder
-        ? channel.value(local_encoder)
-        : FETCH_ENCODER.out.folder.map { folder -> modelFiles(folder) }
-
     cells = QC.out.cells.map { _meta, h5ad -> h5ad }
     EVALUATION(
         VALIDATE.out.samples, cells, SENTENCES.out.summary, shards.map { _meta, shard, _genes -> shard },
@@ -139,7 +152,7 @@ workflow {
 
     provenance = [name: workflow.manifest.name, version: workflow.manifest.version, revision: commit]
     MERGE(
-        VALIDATE.out.samples, VALIDATE.out.options, MODEL.out.description, byName(cells.mix(QC.out.summary)),
+        VALIDATE.out.samples, VALIDATE.out.options, params.finetune ? TUNED_MODEL.out.description : whole, byName(cells.mix(QC.out.summary)),
         byName(SENTENCES.out.summary), byName(EMBED.out.embeddings), byName(ANNOTATE.out.annotations),
         byName(PERTURBATION.out.predictions), PERTURBATION.out.counts, evaluation, byName(GENERATE.out.cells),
         toJson(provenance), code('merge'),
@@ -152,10 +165,11 @@ workflow {
         file("${projectDir}/assets/multiqc_config.yml"), options.map { steps -> steps.report }, code('report'),
     )
 
-    // [process, versions of its software]; VALIDATE's only when it passed: a file half written when
-    // its faults stop the run would be one more error
-    versions = VALIDATE.out.versions.combine(options).map { process, lines, _options -> [process, lines] }.mix(
-        MODEL.out.versions, QC.out.versions, SENTENCES.out.versions, FINETUNING.out.versions, EMBED.out.versions,
+    // [process, versions of its software]; of the checks only when all passed: a file half written when
+    // faults stop the run would be one more error
+    checks = VALIDATE.out.versions.mix(MODEL.out.versions)
+    versions = checks.combine(whole).map { process, lines, _whole -> [process, lines] }.mix(
+        TUNED_MODEL.out.versions, QC.out.versions, SENTENCES.out.versions, FINETUNING.out.versions, EMBED.out.versions,
         ANNOTATE.out.versions, GENERATE.out.versions, ATTENTION_MAPS.out.versions, PERTURBATION.out.versions,
         EVALUATION.out.versions, CARD.out.versions, MERGE.out.versions, REPORT.out.versions,
     )

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""A model directory to what the run records of it: id, revision, digest, shape."""
+"""Check that a model is whole, and describe it: id, revision, digest, shape.
+
+Writes model.json, and to model.log what was checked; or to faults.txt all that is wrong.
+"""
 
 import click
 
@@ -7,17 +10,28 @@ from c2s_script import run
 
 
 @click.command(help=__doc__)
-@click.option("--model-dir", required=True, type=click.Path(exists=True, file_okay=False))
-@click.option("--source", required=True, help="Hub id, path or 'demo', as the user gave it.")
-@click.option("--outdir", default=".", help="Gets model.json.")
-def main(model_dir, source, outdir):
+@click.option("--model-dir", type=click.Path(exists=True, file_okay=False), help="Model directory.")
+@click.option("--text-encoder-dir", type=click.Path(exists=True, file_okay=False))
+@click.option("--model", required=True, help="Hub id, path or 'demo', as the user gave it.")
+@click.option("--prompts", default="{}", help="JSON of what it is asked, by option.")
+@click.option("--outdir", default=".", help="Gets model.json and model.log, or faults.txt.")
+def main(model_dir, text_encoder_dir, model, prompts, outdir):
     """Parse, call the library, write."""
+    import json
     from pathlib import Path
 
-    from c2sflow.model_files import describe_model
+    from c2sflow.model_task import check_and_describe
     from c2sflow.provenance import write_json
 
-    write_json(Path(outdir) / "model.json", describe_model(model_dir, source))
+    outdir = Path(outdir)
+    record, faults, log = check_and_describe(
+        model_dir, text_encoder_dir, model, json.loads(prompts)
+    )
+    if faults:
+        (outdir / "faults.txt").write_text(faults.text("of the model"))
+        return
+    write_json(outdir / "model.json", record)
+    (outdir / "model.log").write_text(log)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ def readJson(Path file) {
     new groovy.json.JsonSlurperClassic().parseText(file.text)
 }
 
-// The faults that VALIDATE found, or null: then what it says of the input is shown. Deleting the
+// The faults that VALIDATE or MODEL found, or null: then what it reports is shown. Deleting the
 // faults keeps the failure out of the cache: what was wrong may lie outside of the task's inputs.
 def faultsIn(Path report) {
     def text = report.text.trim()
@@ -44,7 +44,8 @@ def stepOptions(Map groups) {
     def engine = groups.model.findAll { name, _value -> !(name in origin + ['model_cache']) }
     [
         model: groups.model.subMap(origin),
-        described: [model: modelName(groups)],
+        checked: [model: groups.model.model, prompts: toJson(groups.asked ?: [:])],
+        tuned: modelName(groups),
         qc: groups.qc.findAll { name, _value -> !(name in per_sample) } + (groups.split ? [split: toJson(groups.split)] : [:]),
         sentences: groups.sentences,
         finetune: training(groups) + [perturbation_column: scoring.measured_column] + groups.model.subMap(['device', 'dtype', 'max_batch_tokens']) + seed,

@@ -6,16 +6,22 @@ its base lie beside that, or still have to be found. No torch here.
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from c2sflow.errors import UserError
-from c2sflow.safetensors_files import tensor_shapes
+from c2sflow.json_files import read_object
+from c2sflow.name_lists import some
+from c2sflow.safetensors_files import FLOATING, read_tensors
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 MATRIX = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
+# What an adapter leaves to its base: in no file where it is tied to the token embeddings.
+HEADS = ("lm_head", "embed_out")
+# Before the names of a backbone in the model with its head.
+PREFIXES = ("model", "transformer", "gpt_neox")
 
 
 def has_adapter(directory: str | Path) -> bool:
@@ -29,16 +35,14 @@ def read_adapter(directory: str | Path) -> dict:
     Raises
     ------
     UserError
-        If it cannot be read, is no LoRA, or its safetensors weights are missing or broken.
+        If it cannot be read, is no LoRA, or its safetensors weights are missing or broken, or of
+        another rank.
     """
     directory = Path(directory)
-    try:
-        config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
-        kind, rank = config["peft_type"], config["r"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"model {directory}: {CONFIG} cannot be read: {type(error).__name__}: {error}"
-        ) from None
+    config = read_object(directory, CONFIG)
+    kind, rank = config.get("peft_type"), config.get("r")
+    if kind is None or not isinstance(rank, int):
+        raise UserError(f"model {directory}: {CONFIG} cannot be read: no peft_type or rank (r)")
     if kind != "LORA":
         raise UserError(f"model {directory}: an adapter of kind {kind}; c2sflow runs LORA")
     if not (directory / WEIGHTS).is_file():
@@ -46,17 +50,44 @@ def read_adapter(directory: str | Path) -> dict:
             f"model {directory}: no {WEIGHTS}; pickled weights (.bin) are not loaded because they "
             "can run code"
         )
-    shapes = tensor_shapes(directory / WEIGHTS)
-    if not any(MATRIX.fullmatch(name) for name in shapes):
-        raise UserError(f"model {directory}: {WEIGHTS} holds no matrices of a LoRA of rank {rank}")
+    _check_matrices(directory, config)
     return config
 
 
+def _check_matrices(directory: Path, config: Mapping) -> None:
+    """Each matrix A has its B, and both the rank that the configuration gives."""
+    tensors = read_tensors(directory / WEIGHTS)
+    rank = config["r"]
+    odd = sorted(name for name, tensor in tensors.items() if tensor.dtype not in FLOATING)
+    if odd:
+        raise UserError(f"model {directory}: {WEIGHTS} holds {some(odd)} of no floating point")
+    pairs: dict[str, dict[str, list[int]]] = {}
+    for name, tensor in tensors.items():
+        if match := MATRIX.fullmatch(name):
+            pairs.setdefault(match[1], {})[match[2]] = tensor.shape
+    if not pairs:
+        raise UserError(f"model {directory}: {WEIGHTS} holds no matrices of a LoRA of rank {rank}")
+    for module, sides in pairs.items():
+        if alone := {"A", "B"} - set(sides):
+            raise UserError(
+                f"model {directory}: {WEIGHTS} lacks the matrix {alone.pop()} of {module}; fetch "
+                "the adapter again"
+            )
+        ranks = {sides["A"][0], sides["B"][1]} if min(map(len, sides.values())) > 1 else {None}
+        if len(ranks) > 1 or (not config.get("rank_pattern") and ranks != {rank}):
+            raise UserError(
+                f"model {directory}: the matrices of {module} are {sides['A']} and {sides['B']}, "
+                f"and {CONFIG} gives rank {rank}; take the one that was saved with them"
+            )
+
+
 def check_fit(directory: str | Path, base: dict[str, list[int]]) -> None:
-    """Whether an adapter, checked by `read_adapter`, belongs to a base of this shape.
+    """Whether an adapter belongs to a base of this shape.
 
     Parameters
     ----------
+    directory
+        Holds the adapter, checked here by `read_adapter`.
     base
         Name of each tensor of the base to its shape.
 
@@ -65,20 +96,24 @@ def check_fit(directory: str | Path, base: dict[str, list[int]]) -> None:
     UserError
         If a matrix of the adapter belongs to none of the base, or to one of another size.
     """
-    for name, shape in tensor_shapes(Path(directory) / WEIGHTS).items():
+    turned = bool(read_adapter(directory).get("fan_in_fan_out"))  # weights of GPT-2
+    # A checkpoint of the backbone alone has names without it.
+    base = base | {f"{prefix}.{name}": shape for name, shape in base.items() for prefix in PREFIXES}
+    for name, tensor in read_tensors(Path(directory) / WEIGHTS).items():
         match = MATRIX.fullmatch(name)
         if match is None:
             continue
         module, side = match.groups()
         whole = base.get(f"{module}.weight")
         if whole is None:
-            if module == "lm_head":  # tied to the token embeddings, and in no file
+            if module in HEADS:
                 continue
             raise UserError(
                 f"model {directory}: the adapter changes {module}, which its base does not have; "
                 "name the model it was made for with --base_model"
             )
-        own, other = (shape[1], whole[1]) if side == "A" else (shape[0], whole[0])
+        whole = whole[::-1] if turned else whole
+        own, other = (tensor.shape[1], whole[-1]) if side == "A" else (tensor.shape[0], whole[0])
         if own != other:
             raise UserError(
                 f"model {directory}: the adapter's {module} is {own} wide and that of its base "

@@ -15,13 +15,13 @@ from c2sflow.errors import UserError
 from c2sflow.gene_trie import answer_tokens
 from c2sflow.generation import Decoding, GenerationStats, end_tokens, generate_tokens
 from c2sflow.label_scores import ScoringStats, score_paths
+from c2sflow.prompts import ANSWER_TOKENS
 from c2sflow.tokenization import tokenize_prompts
 
 LOGGER = logging.getLogger(__name__)
 
 # Published C2S models were trained on answers that end in a full stop; others may not.
 ENDINGS = ("", ".")
-ANSWER_TOKENS = 40  # longest answer without a list
 
 
 @dataclass

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from c2sflow.annotation import ANSWER_TOKENS, Annotation, annotate
+from c2sflow.annotation import Annotation, annotate
 from c2sflow.batching import peak_memory, resolve_cache_tokens
 from c2sflow.cell_types import read_cell_types
 from c2sflow.model_tasks import (
@@ -19,7 +19,7 @@ from c2sflow.model_tasks import (
     run_figures,
     told,
 )
-from c2sflow.prompts import ANNOTATION_PROMPT, check_fields, load_template
+from c2sflow.prompts import ANNOTATION_PROMPT, ANSWER_TOKENS, check_fields, load_template
 from c2sflow.provenance import write_beside, write_json
 
 LOGGER = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from c2sflow.adapters import has_adapter
 from c2sflow.cell2sen_config import HUB_MODELS, Cell2SenConfig
-from c2sflow.model_files import base_weights
 from c2sflow.model_folders import base_folder, link_adapter, model_folder
+from c2sflow.weight_files import base_weights
 
 LOGGER = logging.getLogger(__name__)
 

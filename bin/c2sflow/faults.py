@@ -19,9 +19,13 @@ class Faults(list):
         except UserError as error:
             self.append(prefix + " ".join(str(error).split()))
 
+    def text(self, where: str = "in the input; nothing was run") -> str:
+        """All faults, numbered, a line each."""
+        lines = "".join(f"\n{number:3}. {fault}" for number, fault in enumerate(self, 1))
+        many = "1 fault" if len(self) == 1 else f"{len(self)} faults"
+        return f"{many} {where}{lines}"
+
     def stop_if_any(self) -> None:
         """Raise all faults as one UserError."""
         if self:
-            lines = "".join(f"\n{number:3}. {fault}" for number, fault in enumerate(self, 1))
-            many = "1 fault" if len(self) == 1 else f"{len(self)} faults"
-            raise UserError(f"{many} in the input; nothing was run{lines}")
+            raise UserError(self.text())

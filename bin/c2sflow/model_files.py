@@ -11,12 +11,22 @@ from pathlib import Path
 from c2sflow import adapters
 from c2sflow.adapters import check_fit, has_adapter, read_adapter
 from c2sflow.errors import UserError
+from c2sflow.faults import Faults
+from c2sflow.json_files import read_object
 from c2sflow.provenance import file_digest
-from c2sflow.safetensors_files import tensor_shapes
+from c2sflow.weight_files import weight_files, weight_shapes
 
 # What a model needs to run, and nothing that can execute code: no pickle, no Python.
 PATTERNS = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "README.md")
 SOURCE = "c2s_source.json"
+# What config.json has to say of every model, and the names that families have for it.
+SHAPE = {
+    "hidden_size": {"hidden_size", "n_embd", "d_model"},
+    "num_hidden_layers": {"num_hidden_layers", "n_layer", "num_layers"},
+    "num_attention_heads": {"num_attention_heads", "n_head", "num_heads"},
+    "max_position_embeddings": {"max_position_embeddings", "n_positions"},
+    "vocab_size": {"vocab_size"},
+}
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
@@ -27,15 +37,9 @@ def read_config(directory: str | Path) -> dict:
     ------
     UserError
         If the directory lacks a readable config, safetensors weights (all shards of them) or a
-        fast tokenizer, or holds an adapter that does not belong to them.
+        fast tokenizer, or holds an adapter that does not belong to them: all that is wrong.
     """
-    config = _read_files(directory)
-    if not any("ForCausalLM" in name for name in config.get("architectures") or []):
-        raise UserError(
-            f"model {directory}: {config.get('architectures')} is no causal language model; "
-            "c2sflow runs Gemma-2 models such as vandijklab/C2S-Scale-Gemma-2-2B"
-        )
-    return config
+    return _config_of(directory, file_faults(directory))
 
 
 def read_encoder(directory: str | Path) -> dict:
@@ -46,69 +50,67 @@ def read_encoder(directory: str | Path) -> dict:
     UserError
         As `read_config`; any architecture will do.
     """
-    return _read_files(directory)
+    return _config_of(directory, file_faults(directory, encoder=True))
 
 
-def _read_files(directory: str | Path) -> dict:
-    """config.json, when the other files are there and whole."""
-    directory = Path(directory)
-    if not directory.is_dir():
-        raise UserError(f"model {directory}: no such directory")
-    try:
-        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"model {directory}: no config.json; give a Hugging Face model directory"
-        ) from None
-    except ValueError as error:
-        raise UserError(f"model {directory}: config.json cannot be read: {error}") from None
-    if not (directory / "tokenizer.json").is_file():
-        raise UserError(f"model {directory}: no tokenizer.json (a fast tokenizer is needed)")
-    for name in weight_files(directory):
-        if not (directory / name).is_file():
-            raise UserError(f"model {directory}: {name} is missing; fetch the model again")
-        tensor_shapes(directory / name)
-    if has_adapter(directory):
-        read_adapter(directory)
-        check_fit(directory, weight_shapes(directory))
-    return config
+def _config_of(directory: str | Path, faults: list[str]) -> dict:
+    if faults:
+        raise UserError("; ".join(faults))
+    return read_object(directory, "config.json")
 
 
-def weight_files(directory: str | Path) -> list[str]:
-    """Names of the safetensors files that hold the weights, missing ones of an index included.
+def file_faults(directory: str | Path, encoder: bool = False) -> Faults:
+    """What is wrong with the files of a model directory, a line each, without loading any.
 
-    Those of an adapter are not among them.
+    Parameters
+    ----------
+    encoder
+        Any architecture will do, else it is a causal language model.
     """
-    directory = Path(directory)
-    index = directory / "model.safetensors.index.json"
-    if index.is_file():
-        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    names = base_weights(directory)
-    if not names and has_adapter(directory):
+    directory, faults = Path(directory), Faults()
+    if not directory.is_dir():
+        return Faults([f"model {directory}: no such directory"])
+    with faults.collect():
+        _check_config(directory, encoder)
+    with faults.collect():
+        if not (directory / "tokenizer.json").is_file():
+            raise UserError(f"model {directory}: no tokenizer.json (a fast tokenizer is needed)")
+        read_object(directory, "tokenizer.json")
+    with faults.collect():
+        shapes = weight_shapes(directory)
+        if has_adapter(directory):
+            check_fit(directory, shapes)
+    return faults
+
+
+def _check_config(directory: Path, encoder: bool) -> None:
+    if not (directory / "config.json").is_file():
+        raise UserError(f"model {directory}: no config.json; give a Hugging Face model directory")
+    config = read_object(directory, "config.json")
+    if not isinstance(config.get("model_type"), str):
+        code = " but auto_map: its code, which would have to run," if "auto_map" in config else ""
         raise UserError(
-            f"model {directory}: an adapter without its base; name that with --base_model"
+            f"model {directory}: config.json has no model_type{code}"
+            f"{' is not run' if code else ''}; give a model of a family that transformers has"
         )
-    if not names:
+    if config.get("quantization_config"):
         raise UserError(
-            f"model {directory}: no *.safetensors weights; pickled weights (.bin, .pt) are not "
-            "loaded because they can run code. Convert with save_pretrained(), which writes "
-            "safetensors"
+            f"model {directory}: a quantised checkpoint (quantization_config in config.json), "
+            "which is not loaded; give the model in bfloat16, and quantise it with --quantization"
         )
-    return names
-
-
-def base_weights(directory: str | Path) -> list[str]:
-    """Names of the safetensors files of a directory, but for those of an adapter."""
-    names = sorted(path.name for path in Path(directory).glob("*.safetensors"))
-    return [name for name in names if name != adapters.WEIGHTS]
-
-
-def weight_shapes(directory: str | Path) -> dict[str, list[int]]:
-    """Name to shape of all tensors of a model directory; those of an adapter are none of it."""
-    shapes: dict[str, list[int]] = {}
-    for name in weight_files(directory):
-        shapes |= tensor_shapes(Path(directory) / name)
-    return shapes
+    named = config.get("architectures")
+    if encoder:
+        return
+    if not isinstance(named, list) or not any("ForCausalLM" in str(name) for name in named):
+        raise UserError(
+            f"model {directory}: {named} is no causal language model; "
+            "c2sflow runs Gemma-2 models such as vandijklab/C2S-Scale-Gemma-2-2B"
+        )
+    if missing := [name for name in SHAPE if SHAPE[name] & set(config) == set()]:
+        raise UserError(
+            f"model {directory}: config.json lacks {', '.join(missing)}; take the one that was "
+            "saved with the weights"
+        )
 
 
 def describe_model(directory: str | Path, source: str) -> dict:
@@ -145,12 +147,17 @@ def describe_model(directory: str | Path, source: str) -> dict:
     return record | {
         "digest": digest.hexdigest(),
         "model_type": config["model_type"],
-        "hidden_size": config["hidden_size"],
-        "num_layers": config["num_hidden_layers"],
-        "context": config["max_position_embeddings"],
-        "vocab_size": config["vocab_size"],
+        "hidden_size": config_number(config, "hidden_size"),
+        "num_layers": config_number(config, "num_hidden_layers"),
+        "context": config_number(config, "max_position_embeddings"),
+        "vocab_size": config_number(config, "vocab_size"),
         "n_parameters": sum(map(math.prod, weight_shapes(directory).values())),
     }
+
+
+def config_number(config: dict, name: str) -> int:
+    """A number of config.json under whichever name its family has for it."""
+    return next(config[known] for known in sorted(SHAPE[name]) if known in config)
 
 
 def fetch_model(model: str, revision: str, directory: str | Path, encoder: bool = False) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from c2sflow.adapters import CONFIG, WEIGHTS, check_fit, has_adapter, read_adapter
 from c2sflow.errors import UserError
-from c2sflow.model_files import HUB_ID, SOURCE, fetch_model, weight_shapes
+from c2sflow.model_files import HUB_ID, SOURCE, fetch_model
+from c2sflow.weight_files import weight_shapes
 
 CACHE = Path.home() / ".cache" / "c2sflow"
 

@@ -8,13 +8,10 @@ from pathlib import Path
 
 import torch
 from transformers import (
-    AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
-    AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 
 from c2sflow.adapted_models import apply_adapter, base_alone
@@ -22,8 +19,12 @@ from c2sflow.adapters import has_adapter
 from c2sflow.attention_choice import choose_attention
 from c2sflow.batching import devices_of
 from c2sflow.errors import UserError
+from c2sflow.loading_report import loading_faults
+from c2sflow.model_config import load_config
 from c2sflow.model_files import read_config
+from c2sflow.model_tokenizer import load_tokenizer as load_tokenizer
 from c2sflow.placement import free_memory, place, resolve_device, resolve_dtype, weight_bytes
+from c2sflow.weight_files import weight_shapes
 
 LOGGER = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def load_model(
     """
     directory = Path(directory)
     read_config(directory)
-    config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
+    config = load_config(directory)
     where = resolve_device(device)
     precision = resolve_dtype(dtype, where, config)
     adapted = has_adapter(directory)
@@ -86,7 +87,9 @@ def load_model(
     try:
         # An adapter names matrices as they are called in the model with its head.
         with base_alone(directory) if adapted else nullcontext(directory) as files:
-            model = (AutoModelForCausalLM if head or adapted else AutoModel).from_pretrained(
+            model, report = (
+                AutoModelForCausalLM if head or adapted else AutoModel
+            ).from_pretrained(
                 files,
                 config=config,
                 dtype=precision,
@@ -96,6 +99,7 @@ def load_model(
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
+                output_loading_info=True,
             )
     except torch.OutOfMemoryError:
         raise
@@ -104,6 +108,9 @@ def load_model(
         raise UserError(
             f"model {directory} cannot be loaded ({chosen}, {precision}): {reason}"
         ) from error
+    # A hole in the weights is filled with random numbers, other ones in every task.
+    if faults := loading_faults(report, model, set(weight_shapes(directory))):
+        raise UserError(f"model {directory}: {'; '.join(faults)}")
     if {"cpu", "disk"} & set(map(str, getattr(model, "hf_device_map", {}).values())) - {where.type}:
         raise UserError(
             f"model {directory} does not fit into the memory of the GPUs as it is cut between "
@@ -140,22 +147,3 @@ def _leave_odd_widths_unpacked(model: PreTrainedModel) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu") and module.in_features % 64:
             module.support_avx512bf16_for_cpu = False
-
-
-def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerBase:
-    """The model's own fast tokenizer, padding on the left.
-
-    Raises
-    ------
-    UserError
-        If there is none, or it has no padding token.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            directory, trust_remote_code=False, local_files_only=True, padding_side="left"
-        )
-    except (ValueError, OSError) as error:
-        raise UserError(f"model {directory}: tokenizer cannot be loaded: {error}") from None
-    if tokenizer.pad_token_id is None:
-        raise UserError(f"model {directory}: the tokenizer has no padding token")
-    return tokenizer

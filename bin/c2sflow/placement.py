@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedConfig
 
 from c2sflow.errors import UserError
-from c2sflow.model_files import weight_shapes
+from c2sflow.weight_files import weight_shapes
 
 WORKING_MEMORY = 2**30  # what a small batch needs beside the weights
 BYTES = {"nf4": 0.56, "int8": 1.02}  # a weight of a quantised matrix, its scales included

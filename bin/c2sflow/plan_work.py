@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from tokenizers import Tokenizer
 
+from c2sflow.model_files import config_number
 from c2sflow.planning import CELL
 from c2sflow.shards import N_GENES
 
@@ -64,7 +65,7 @@ def estimate_work(
     """
     tokenizer = Tokenizer.from_file(str(Path(model) / "tokenizer.json"))
     config = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
-    context = config["max_position_embeddings"]
+    context = config_number(config, "max_position_embeddings")
     # In a prompt a space stands before the first gene too.
     n_tokens = [
         len(tokenizer.encode(f" {text}", add_special_tokens=False).ids) for text in examples

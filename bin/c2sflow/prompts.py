@@ -42,6 +42,7 @@ UNCONDITIONAL_PROMPT = GENERATION_PROMPT.replace(OF_CELL_TYPE, "")
 GENERATION_FIELDS = frozenset({"num_genes", "organism", "cell_type"})
 
 CONTEXT = "dataset_context"
+ANSWER_TOKENS = 40  # the longest cell type of an annotation without a list
 UNKNOWN = "unknown"  # what CELLxGENE writes, and models have read, where nothing is known
 
 BUILT_IN_FIELDS = frozenset({"num_genes", "organism", "cell_sentence", "perturbation"})

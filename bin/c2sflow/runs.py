@@ -29,7 +29,7 @@ from c2sflow.reconstruction import RankFit
 LOGGER = logging.getLogger(__name__)
 
 # Where a run puts its files says nothing of its result: two runs of one input are identical.
-NOT_OF_THE_RESULT = ("input_output", "resources", "cluster", "report", "generic", "split")
+NOT_OF_THE_RESULT = ("input_output", "resources", "cluster", "report", "generic", "split", "asked")
 # Nor do these change the cells: what is fetched, allowed, or made of the predictions.
 NOT_OF_THE_CELLS = ("model_cache", "max_predictions", "gene_sets", "context", "tasks")
 NOT_OF_THE_CELLS += ("checkpoint_dir",)

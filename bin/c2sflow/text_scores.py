@@ -16,12 +16,15 @@ import numpy as np
 import pandas as pd
 import torch
 from torchmetrics.functional.text.bert import bert_score
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from c2sflow.batching import progress_bar
 from c2sflow.errors import UserError
+from c2sflow.loading_report import loading_faults
 from c2sflow.model_files import read_encoder
+from c2sflow.model_tokenizer import read_tokenizer
 from c2sflow.placement import resolve_device
+from c2sflow.weight_files import weight_shapes
 
 SCORES = ["precision", "recall", "f1"]
 
@@ -52,20 +55,21 @@ def load_encoder(directory: str | Path, device: str = "auto") -> Encoder:
         If the directory is not a usable model.
     """
     read_encoder(directory)
+    tokenizer = read_tokenizer(directory)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            directory, trust_remote_code=False, local_files_only=True
-        )
-        model = AutoModel.from_pretrained(
+        model, report = AutoModel.from_pretrained(
             directory,
             dtype=torch.float32,
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
+            output_loading_info=True,
         )
     except (ValueError, OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"--text_encoder {directory}: cannot be loaded: {reason}") from None
+    if faults := loading_faults(report, model, set(weight_shapes(directory))):
+        raise UserError(f"--text_encoder {directory}: {'; '.join(faults)}")
     return Encoder(model.to(resolve_device(device)).eval(), tokenizer)
 
 

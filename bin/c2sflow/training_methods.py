@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from c2sflow.errors import UserError
+from c2sflow.model_config import load_config
 from c2sflow.model_files import read_config
 from c2sflow.models import load_model, load_tokenizer
 from c2sflow.optimizers import adamw, muon_and_adamw
@@ -109,7 +110,7 @@ def load_trainee(
         precision = resolve_dtype(dtype, where, model.config)
     else:
         read_config(directory)
-        config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
+        config = load_config(directory)
         precision = resolve_dtype(dtype, where, config)
         kept = torch.float32 if method == "full" else precision
         model = load_model(

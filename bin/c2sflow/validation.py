@@ -28,6 +28,7 @@ from c2sflow.symbol_tables import is_table, read_symbols
 from c2sflow.targets import Targets
 from c2sflow.training_checks import Training, training_of
 from c2sflow.validation_options import (
+    asked_of_model,
     check_attention,
     check_encoder,
     check_generation,
@@ -107,6 +108,7 @@ def validate_run(
     options["annotation"]["cell_types"] = "\n".join(labels) or None
     if plan:
         options["generation"] |= {"organisms": "\n".join(plan.organisms), "tasks": plan.n_tasks}
+    options["asked"] = asked_of_model(flat, targets, labels)
     if training:
         options["split"] = training.rule.asdict()
     # Where a file lay is nothing of the result.

@@ -11,10 +11,13 @@ from c2sflow.cell_types import read_cell_types
 from c2sflow.errors import UserError
 from c2sflow.faults import Faults
 from c2sflow.generation_plan import GenerationPlan, generation_faults
-from c2sflow.model_files import HUB_ID, base_weights, read_config, read_encoder
+from c2sflow.json_files import read_object
+from c2sflow.model_files import HUB_ID, file_faults
+from c2sflow.prompts import ANSWER_TOKENS
 from c2sflow.shards import RESERVED
 from c2sflow.staged import Staged
 from c2sflow.targets import Targets
+from c2sflow.weight_files import base_weights
 
 
 def check_generation(flat: Mapping, targets: Targets, faults: Faults) -> None:
@@ -82,15 +85,18 @@ def check_model(flat: Mapping, directory: Path | None, faults: Faults) -> list[s
             f"--model {model}: an adapter, and --finetune begins with a whole model; "
             "--merge_adapter writes one"
         )
-    try:
-        if adapted and not base_weights(directory):
+    if adapted and not base_weights(directory):
+        try:
             adapter = read_adapter(directory)
             _check_base(base or adapter.get("base_model_name_or_path"))
-            return said
-        config = read_config(directory)
-    except UserError as error:
-        faults.append(str(error).replace(f"model {directory}:", f"--model {model}:"))
+        except UserError as error:
+            faults.append(_named(str(error), directory, f"--model {model}"))
         return said
+    wrong = file_faults(directory)
+    faults += [_named(fault, directory, f"--model {model}") for fault in wrong]
+    if wrong:
+        return said
+    config = read_object(directory, "config.json")
     if config.get("model_type") != "gemma2":
         said.append(
             f"model {model}: a {config.get('model_type')} model; c2sflow is made for Gemma-2"
@@ -107,6 +113,19 @@ def _check_base(base: object) -> None:
         )
 
 
+def asked_of_model(flat: Mapping, targets: Targets, labels: list[str]) -> dict[str, dict]:
+    """What the model is asked, as MODEL takes it: by option, see `c2sflow.model_prompts.Asked`."""
+    asked = {name: {"template": text} for name, text in targets.prompts.items()}
+    if targets.wanted:
+        asked["perturbation_prompt"]["n_tokens"] = flat["max_new_tokens"]
+    if flat["generate"]:
+        asked["generation_prompt"]["n_tokens"] = flat["max_new_tokens"]
+    if flat["annotate"]:
+        answer = {"labels": labels} if labels else {"n_tokens": ANSWER_TOKENS}
+        asked["annotation_prompt"] |= answer
+    return asked
+
+
 def check_encoder(encoder: str | None, directory: Path | None, faults: Faults) -> None:
     """Check a local text encoder; a Hugging Face id is only looked at."""
     if not isinstance(encoder, str):
@@ -114,10 +133,13 @@ def check_encoder(encoder: str | None, directory: Path | None, faults: Faults) -
     if directory is None and not HUB_ID.fullmatch(encoder):
         faults.append(f"--text_encoder {encoder}: no such directory, and no Hugging Face id")
     if directory is not None:
-        try:
-            read_encoder(directory)
-        except UserError as error:
-            faults.append(str(error).replace(f"model {directory}:", f"--text_encoder {encoder}:"))
+        wrong = file_faults(directory, encoder=True)
+        faults += [_named(fault, directory, f"--text_encoder {encoder}") for fault in wrong]
+
+
+def _named(fault: str, directory: Path, option: str) -> str:
+    """A fault of a model by the name that the user gave it, not by the folder of the task."""
+    return fault.replace(f"model {directory}:", f"{option}:")
 
 
 def check_size(

@@ -1,26 +1,32 @@
 include { cli } from '../code'
 
-// What the run records of the model: id, revision, digest of the weights, shape.
+// Checks that a model is whole before any cell is read, and describes it: id, revision, digest of the
+// weights, shape. Its report is a line for the log (model.log) or the faults (faults.txt), shown by main.nf.
 process MODEL {
-    tag "${origin.model}"
+    tag "${options.model}"
     label 'process_single'
 
     input:
-    path model, stageAs: 'model/*'
-    val origin // [model: as the results call it]
+    path model, stageAs: 'model/*' // [file of the model], or [] where one is trained from scratch
+    path encoder, stageAs: 'text_encoder/*' // [file of the text encoder], or []
+    val options // [model: as the results call it, prompts: JSON, what the model is asked]
     val code
 
     output:
-    path 'model.json', emit: description
-    tuple val(task.process), eval('c2s_versions.py huggingface-hub'), emit: versions
+    path '{model.log,faults.txt}', emit: report
+    path 'model.json', optional: true, emit: description
+    tuple val(task.process), eval('c2s_versions.py torch transformers peft safetensors'), emit: versions
 
     script:
+    def folders = (model ? [model_dir: 'model'] : [:]) + (encoder ? [text_encoder_dir: 'text_encoder'] : [:])
     """
-    c2s_model.py --model-dir=model ${cli([source: origin.model])}
+    export OMP_NUM_THREADS=${task.cpus}
+    c2s_model.py ${cli(options + folders)}
     """
 
     stub:
     """
     echo '{}' > model.json
+    echo 'stub: no model was checked' > model.log
     """
 }
