@@ -43,14 +43,14 @@ def loading_faults(
     faults = []
     if missing:
         faults.append(
-            f"{_count(missing)} of this config.json not in the weights ({some(missing)}): random "
-            "numbers would stand there; fetch the model again, or take the config.json that was "
-            "saved with it"
+            f"the weights lack {_count(missing)} that config.json asks for ({some(missing)}), and "
+            "random numbers would stand there; fetch the model again, or take the config.json "
+            "that was saved with it"
         )
     if left:
         faults.append(
-            f"{_count(left)} of the weights not in a model of this config.json ({some(left)}); "
-            "take the one that was saved with them"
+            f"the weights hold {_count(left)} that config.json has no place for ({some(left)}); "
+            "take the config.json that was saved with them"
         )
     if sizes:
         name, own, asked = sizes[0]
@@ -70,4 +70,4 @@ def _has_head(model: type[PreTrainedModel] | PreTrainedModel) -> bool:
 
 
 def _count(names: list[str]) -> str:
-    return "1 tensor is" if len(names) == 1 else f"{len(names)} tensors are"
+    return "1 tensor" if len(names) == 1 else f"{len(names)} tensors"

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 from driving import ROOT, Nextflow
@@ -16,6 +17,7 @@ TASKS = {
     "QC": 2,
     "SENTENCES": 2,
     "FINETUNE": 1,
+    "TUNED_MODEL": 1,
     "CARD": 1,
     "EMBED": 6,
     "ANNOTATE": 6,
@@ -188,3 +190,10 @@ def test_resume_runs_what_a_change_touches_and_nothing_else(nextflow, project):
     edit("c2sflow/screen.py")
     edit("c2s_report.py")
     assert run(*asked_for).submitted == {"EFFECTS": 1, "REPORT": 1}
+
+    # Cells wait for the model to be checked, and do not depend on it.
+    shutil.copytree(ROOT / "assets/demo_model", nextflow.folder / "other")
+    other = run(*asked_for, "--model", "other")
+    assert other.submitted.keys() >= {"VALIDATE", "MODEL", "EMBED", "MERGE", "REPORT"}
+    assert not other.submitted.keys() & {"QC", "SENTENCES", "PLAN"}
+    assert other.cached["QC"] == 1

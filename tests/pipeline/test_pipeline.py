@@ -1,12 +1,15 @@
 """Real runs on small inputs of every difficult kind."""
 
 import re
+import shutil
 from collections import Counter
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from driving import ROOT
+from safetensors.torch import load_file, save_file
 from scipy import sparse
 
 from c2sflow.attention_files import read_cells
@@ -169,11 +172,11 @@ def write_bad_samples(folder, cells):
     (folder / "sheet.csv").write_text("\n".join(sheet))
 
 
-def refused(nextflow, *arguments) -> str:
-    """What a run says that must end before anything but VALIDATE ran."""
+def refused(nextflow, *arguments, by=("VALIDATE",)) -> str:
+    """What a run says that must end before anything but these checks ran."""
     run = nextflow.run(*arguments, status=None)
     assert run.status != 0
-    assert run.submitted == {"VALIDATE": 1}
+    assert run.submitted == dict.fromkeys(by, 1)
     for noise in ("Traceback", "Command executed", "Unexpected error", "Exception"):
         assert noise not in run.output, run.output
     assert {path.name for path in (nextflow.folder / "results").iterdir()} == {"pipeline_info"}
@@ -195,6 +198,23 @@ def test_all_faults_are_told_at_once_and_nothing_runs(nextflow, cells):
 
 def test_no_input(nextflow):
     assert "--input is missing" in refused(nextflow)
+
+
+def test_a_model_that_is_not_whole(nextflow, cells):
+    """Its files pass VALIDATE; what is in them is refused before a cell is read."""
+    cells[:60].copy().write_h5ad(nextflow.folder / "cells.h5ad")
+    model = shutil.copytree(ROOT / "assets/demo_model", nextflow.folder / "it's $HOME")
+    weights = load_file(model / "model.safetensors")
+    weights["model.norm.weight"][3] = np.nan
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    arguments = ("--input", "cells.h5ad", "--model", model, "--outdir", "results", "-resume")
+    for checks in (("VALIDATE", "MODEL"), ("MODEL",)):  # what was wrong is not remembered
+        said = refused(nextflow, *arguments, by=checks)
+        assert f"2 faults of the model\n  1. --model {model}: the weights lack 1 tensor" in said
+        assert f"2. --model {model}: model.safetensors holds NaN in model.norm.weight; fet" in said
+        said = said.split("2 faults of the model")[1].splitlines()
+        assert len([line for line in said if line.strip()]) == 4, said
 
 
 def test_a_fault_is_not_remembered(nextflow):
