@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,8 +48,8 @@ def inputs(tmp_path_factory):
     for name, data in made.items():
         data.write_h5ad(folder / f"{name}.h5ad")
     (folder / "broken.h5ad").write_bytes(b"no HDF5")
-    (folder / "model").mkdir()
-    (folder / "model" / "config.json").write_text('{"architectures": ["Gemma2ForCausalLM"]}')
+    shutil.copytree(ROOT / "assets/demo_model", folder / "model")
+    (folder / "model" / "tokenizer.json").unlink()
     return folder
 
 
