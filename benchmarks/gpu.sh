@@ -34,12 +34,12 @@ if [ "${1:-}" = rehearse ]; then
     part memory 300 gpu_memory.py --device cpu --shape tiny --cells 2
 else
     nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
-    part agreement 110 gpu_agreement.py
-    part steps 170 gpu_steps.py
-    part embedding 120 bench_gpu.py --ways 'auto;usual;auto, compiled'
-    part generation 110 bench_gpu_generation.py --ways 'genes only;free, uncompiled'
-    part training 100 bench_gpu_training.py
-    part memory 40 gpu_memory.py
+    part agreement 90 gpu_agreement.py
+    part steps 150 gpu_steps.py
+    part memory 50 gpu_memory.py
+    part embedding 70 bench_gpu.py --ways 'auto;auto, compiled'
+    part generation 70 bench_gpu_generation.py --ways 'genes only'
+    part training 150 bench_gpu_training.py --ways 'lora;qlora'
 fi
 echo "== end ($SECONDS s)${failed:+; failed:$failed}"
 [ -z "$failed" ]

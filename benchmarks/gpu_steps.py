@@ -55,7 +55,7 @@ def prepare(folder: Path, n_cells: int) -> None:
         run_step("sentences", "--h5ad", folder / f"{SAMPLE}.h5ad", "--id", SAMPLE,
                  "--shard-size", n_cells, "--outdir", folder),
         run_step("plan", "--cells-dir", folder, "--sentences-dir", folder, "--model", DEMO,
-                 "--perturbations=conversion to CD19+ B", "--control=bulk_labels == bulk_labels",
+                 "--perturbations=conversion to CD19+ B",
                  "--outdir", folder),
         run_step("choose", "--cells-dir", folder, "--attention-maps=4", "--outdir", folder),
     ]  # fmt: skip
