@@ -30,6 +30,7 @@ from c2sflow.prompts import (
 )
 from c2sflow.provenance import MODEL_SOFTWARE, SOFTWARE, software_versions
 from c2sflow.sentence_table import sentence_table
+from c2sflow.views import View
 
 __all__ = ["Cell2Sen", "Cell2SenConfig"]
 
@@ -64,7 +65,8 @@ class Cell2Sen(Cell2SenModel):
         """Turn cells into cell sentences.
 
         Raw counts are normalised and logged, normalised values logged, logged values taken as they
-        are; which it is, is detected.
+        are; which it is, is detected. As in the workflow, features that are no genes are in no
+        sentence, and raw counts of ``adata.raw`` or a layer go before values that are none.
 
         Parameters
         ----------
@@ -88,6 +90,7 @@ class Cell2Sen(Cell2SenModel):
             max_genes=self.config.max_genes,
             seed=self.config.seed,
             return_fit=self.config.return_fit,
+            view=View(self.config.matrix, self.config.features, self.config.genome),
         )
 
     def get_embeddings(

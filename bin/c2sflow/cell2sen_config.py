@@ -58,6 +58,13 @@ class Cell2SenConfig:
         Decides the order of genes that tie, what is sampled, and what training draws.
     use_flash_attn
         Use flash_attention_2 (GPU only); otherwise the fastest that is exact for Gemma-2.
+    matrix
+        "auto", "X", "raw.X" or "layers/NAME": where the values are.
+    features
+        "genes", "all" (every feature is a gene), or types of ``var["feature_types"]``, with commas
+        between, that are genes.
+    genome
+        Of a reference of several genomes, the one whose genes and cells get sentences.
     """
 
     batch_size: int | None = None
@@ -77,6 +84,9 @@ class Cell2SenConfig:
     use_quantization: bool = False
     seed: int = 42
     use_flash_attn: bool = False
+    matrix: str = "auto"
+    features: str = "genes"
+    genome: str | None = None
 
     def __post_init__(self):
         if self.model_size not in HUB_MODELS:

@@ -9,6 +9,7 @@ from html import escape
 
 from c2sflow.bulk import TOP, TOP_GENES
 from c2sflow.report_bulk import bulk
+from c2sflow.report_features import GENOME_REASONS, features
 from c2sflow.report_inputs import Run
 from c2sflow.report_plots import (
     PADDING,
@@ -170,6 +171,8 @@ def quality(run: Run) -> list[Section]:
         record["sample"]: {"kept": record["n_cells_kept"], **record["dropped"]} for record in run.qc
     }
     name, parts = "Cells kept and dropped", {"kept": ("Kept", PALETTE[0]), **REASONS}
+    if any("other_genome" in dropped for dropped in bars.values()):
+        parts |= GENOME_REASONS
     plot = bar_plot("cells", name, "Cells", bars, parts)
     text = (
         "Cells that passed, and the first reason for which the others were dropped. A sample that "
@@ -183,7 +186,7 @@ def quality(run: Run) -> list[Section]:
         if lines:
             text = f"Solid: cells kept; dashed: all cells, where some were dropped. {advice}"
             sections.append(Section(name, text, plot=line_plot(metric, name, axis, lines)))
-    return [*sections, *bulk(run)]
+    return [*sections, *features(run), *bulk(run)]
 
 
 def _before_and_after(histograms: Mapping[str, Mapping], whole: bool) -> list:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -10,14 +11,17 @@ from anndata import AnnData
 from scipy import sparse
 
 from c2sflow.anndata_io import open_anndata
+from c2sflow.cells import CellData
 from c2sflow.errors import UserError
 from c2sflow.normalisation import normalise
 from c2sflow.organisms import PER_CELL, cell_organisms, find_organism
 from c2sflow.orientation import check_orientation
 from c2sflow.reconstruction import RankFit
+from c2sflow.references import GENOME_SHARE
 from c2sflow.sentences import SentenceMaker, gene_words
-from c2sflow.states import detect_state
+from c2sflow.states import State, detect_state
 from c2sflow.symbols import find_symbols, gene_symbols
+from c2sflow.views import View, apply_view, genome_shares
 
 LOGGER = logging.getLogger(__name__)
 SAMPLE = "adata"  # name of the only sample
@@ -31,6 +35,7 @@ def sentence_table(
     max_genes: int | None = None,
     seed: int = 42,
     return_fit: bool = False,
+    view: View | None = None,
 ) -> pd.DataFrame:
     """Turn cells into cell sentences: see `c2sflow.cell2sen.Cell2Sen.process_data`.
 
@@ -40,6 +45,9 @@ def sentence_table(
         Cells × genes, not changed.
     organism, perturbation_column, max_genes, seed, return_fit
         See `c2sflow.cell2sen_config.Cell2SenConfig`.
+    view
+        Which matrix, features and genome are read; None for what `View` has by default. A cell that
+        is not of the genome has an empty sentence.
 
     Returns
     -------
@@ -48,6 +56,9 @@ def sentence_table(
     if perturbation_column is not None and perturbation_column not in adata.obs:
         raise UserError(f"perturbation_column {perturbation_column!r}: obs has no such column")
     with open_anndata(adata) as data:
+        viewed = apply_view(data, view or View(), SAMPLE)
+        for line in viewed.lines:
+            LOGGER.warning("%s", line)
         state = detect_state(data.sample_rows(), SAMPLE)
         check_orientation(data.obs.index, data.var_names, SAMPLE)
         symbols, _ = gene_symbols(data.var, find_symbols(data.var, "auto", SAMPLE))
@@ -57,7 +68,7 @@ def sentence_table(
         table = data.obs.assign(cell_id=data.obs.index, sample=SAMPLE, organism=names)
         words = gene_words(symbols)
         maker = SentenceMaker(words, max_genes=max_genes, seed=seed)
-        blocks = (normalise(block, state) for _, block in data.chunks())
+        blocks = _blocks(data, state, genome_shares(data, viewed, state))
         fit = _add_sentences(table, blocks, maker)
     table["fit_parameters"] = [fit if return_fit else None] * len(table)
     labels = pd.Series(index=table.index, dtype=object)
@@ -66,6 +77,16 @@ def sentence_table(
     table["perturbations"] = labels.where(labels.notna(), None)
     table.attrs = {"genes": dict(zip(words, symbols, strict=True)), "rank_fit": fit}
     return table
+
+
+def _blocks(data: CellData, state: State, shares: np.ndarray | None) -> Iterator[sparse.csr_matrix]:
+    """Log-normalised cells; without genes those that are not of the genome chosen."""
+    for start, block in data.chunks():
+        if shares is not None:
+            own = ~(shares[start : start + block.shape[0]] < GENOME_SHARE)
+            block = sparse.csr_matrix(sparse.diags_array(own.astype(block.dtype)) @ block)
+            block.eliminate_zeros()
+        yield normalise(block, state)
 
 
 def _add_sentences(table: pd.DataFrame, blocks, maker: SentenceMaker) -> dict[str, float]:

@@ -561,10 +561,27 @@ def test_generated_cells_and_bulk_samples_are_told(tmp_path):
     assert "<script>alert" not in (tmp_path / "report.html").read_text()
 
 
+def test_features_and_genomes_are_reported(tmp_path):
+    arguments = make_run(tmp_path, ["a"], n_cells=12)
+    path = tmp_path / "qc" / "s0.qc.json"
+    record = json.loads(path.read_text())
+    record |= {"features_left_out": {"antibodies": 137, EVIL: 2}, "matrix": "raw.X"}
+    record |= {"genome": "GRCh38", "genome_genes": {"GRCh38": 30, "mm10": 31}}
+    record["dropped"] |= {"other_genome": 4, "mixed_genomes": 1}
+    write_json(path, record)
+    write_report(**arguments)
+    text = body(tmp_path)
+    assert "Features read" in headings(tmp_path)
+    for words in ("Antibodies", "137", "Genes of mm10", "raw.X"):
+        assert words in text
+    assert "<script>alert" not in (tmp_path / "report.html").read_text()
+
+
 def test_a_run_without_warnings_labels_and_perturbations(tmp_path):
     write_report(**make_run(tmp_path, ["only"]))
     found = headings(tmp_path)
     assert not {"Attention", "Perturbations", "Cell types"} & set(found)
+    assert "Features read" not in found
     assert "Map of the cells" in found
     assert "every step went as expected" in body(tmp_path)
     assert "nearest neighbours" not in body(tmp_path)  # one sample: nothing to compare
