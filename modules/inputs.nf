@@ -60,11 +60,14 @@ def sheetRows(Path input) {
         return rows instanceof List ? rows.collect { row -> (row instanceof Map) ? row : [:] } : []
     }
     if (suffix in ['csv', 'tsv']) {
-        def separator = suffix == 'csv' ? ',' : '\t'
-        def header = fields(input.withReader { reader -> reader.readLine() } ?: '', separator)
-        if (!header.containsAll(['sample', 'path'])) {
+        // Excel writes semicolons where the comma is the decimal mark; separators.py does the same.
+        def first = input.withReader('UTF-8') { reader -> reader.readLine() } ?: ''
+        def separators = suffix == 'csv' ? [',', ';', '\t'] : ['\t', ',', ';']
+        def separator = separators.find { mark -> fields(first, mark).containsAll(['sample', 'path']) }
+        if (!separator) {
             return null
         }
+        def header = fields(first, separator)
         return input
             .readLines('UTF-8')
             .tail()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from c2sflow.errors import UserError
+from c2sflow.separators import header_separator
 from c2sflow.text_files import read_text
 
 # Columns of a table that say how much and how long: part of what the perturbation is called.
@@ -96,7 +97,9 @@ def _named(names: Iterable[str], where: str) -> tuple[list[Treatment], list[str]
 
 
 def _read_table(text: str, path: Path, where: str) -> tuple[list[Treatment], list[str]]:
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    default = "\t" if path.suffix.lower() == ".tsv" else ","
+    header = next(iter(text.splitlines()), "")
+    delimiter = header_separator(header, ("perturbation",), default)
     reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
     reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
     _check_header(reader.fieldnames, where)

@@ -12,6 +12,7 @@ from pathlib import Path
 from jsonschema import Draft202012Validator
 
 from c2sflow.errors import UserError
+from c2sflow.separators import header_separator
 
 SETTINGS = (
     "organism", "input_state", "gene_symbols", "input_kind", "matrix", "features", "genome"
@@ -47,7 +48,10 @@ def single_row(path: str) -> Row:
 
 def _read_table(path: Path) -> list[tuple[str, dict]]:
     with path.open(encoding="utf-8-sig", newline="") as handle:
-        reader = csv.DictReader(handle, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        default = "\t" if path.suffix.lower() == ".tsv" else ","
+        separator = header_separator(handle.readline(), ("sample", "path"), default)
+        handle.seek(0)
+        reader = csv.DictReader(handle, delimiter=separator, skipinitialspace=True)
         reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
         repeated = {name for name in reader.fieldnames if reader.fieldnames.count(name) > 1}
         if repeated:
@@ -62,12 +66,13 @@ def _read_table(path: Path) -> list[tuple[str, dict]]:
 def _read_records(path: Path) -> list[tuple[str, dict]]:
     text = path.read_text(encoding="utf-8-sig")
     if path.suffix.lower() == ".json":
-        content = json.loads(text)
+        # Numbers and words are text, as written: 001, 1.10 and no are names of samples.
+        content = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
     else:
         import yaml
 
         try:
-            content = yaml.safe_load(text)
+            content = yaml.load(text, _text_loader())
         except yaml.YAMLError as error:
             raise ValueError(error) from None
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
@@ -75,7 +80,23 @@ def _read_records(path: Path) -> list[tuple[str, dict]]:
     return [(f"{path.name}, sample {number}", row) for number, row in enumerate(content, 1)]
 
 
+def _text_loader() -> type:
+    """PyYAML's safe loader that takes numbers, dates and yes and no for the texts they are."""
+    import yaml
+
+    class TextLoader(yaml.SafeLoader):
+        """Knows null alone."""
+
+    TextLoader.yaml_implicit_resolvers = {
+        letter: [(tag, form) for tag, form in known if tag == "tag:yaml.org,2002:null"]
+        for letter, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    return TextLoader
+
+
 def _text(value: object) -> str:
+    if isinstance(value, bool):  # of JSON
+        return str(value).lower()
     return "" if value is None else str(value).strip()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 # A space is tried by tables of numbers only, as R's write.table writes them.
 SEPARATORS = (",", ";", "\t")
@@ -34,3 +34,16 @@ def find_separator(lines: Sequence[str], candidates: Sequence[str] = SEPARATORS)
             fitting[separator] = counts[-1]
     found = fitting or {name: n for name, n in any_of.items() if n > 1}
     return max(found, key=found.get) if found else None
+
+
+def header_separator(header: str, needed: Collection[str], default: str) -> str:
+    """The separator by which a header has these columns; `default`, tried first, if none has them.
+
+    Excel saves CSV with semicolons where the comma is the decimal mark. modules/inputs.nf does
+    the same for samplesheets.
+    """
+    for separator in (default, *(mark for mark in SEPARATORS if mark != default)):
+        names = next(csv.reader([header], delimiter=separator, skipinitialspace=True), [])
+        if set(needed) <= {name.strip() for name in names}:
+            return separator
+    return default

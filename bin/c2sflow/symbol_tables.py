@@ -8,9 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from c2sflow.errors import UserError
+from c2sflow.separators import find_separator
+from c2sflow.text_files import read_text
 
 COLUMN = "c2s_gene_symbol"  # of var, which gets what the table says
 VERSION = r"\.\d+$"
+FIRST_LINES = 30  # by which the separator is found
 
 
 def is_table(value: object) -> bool:
@@ -24,8 +27,8 @@ def read_symbols(path: str | Path) -> pd.Series:
     Parameters
     ----------
     path
-        CSV, or TSV with any other ending: identifiers in the first column, symbols in the second;
-        a first line that names the columns. Further columns, empty symbols and repeated
+        CSV or TSV, also with semicolons: identifiers in the first column, symbols in the second; a
+        first line that names the columns. Further columns, empty symbols and repeated
         identifiers (but the first) are ignored.
 
     Raises
@@ -36,8 +39,13 @@ def read_symbols(path: str | Path) -> pd.Series:
     path = Path(path)
     where = f"--gene_symbols {path.name}"
     separator = "," if path.suffix.lower() == ".csv" else "\t"
+    lines = read_text(path, where).splitlines()
+    separator = find_separator(lines[:FIRST_LINES]) or separator
     try:
-        table = pd.read_csv(path, sep=separator, dtype=str, encoding="utf-8-sig").iloc[:, :2]
+        # Names are text: a gene may be called NA.
+        table = pd.read_csv(
+            path, sep=separator, dtype=str, encoding="utf-8-sig", keep_default_na=False
+        ).iloc[:, :2]
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{where}: cannot be read as a table: {reason}") from None
@@ -46,10 +54,11 @@ def read_symbols(path: str | Path) -> pd.Series:
             f"{where}: one column only; give identifiers in the first and symbols in the second, "
             f"with {'commas' if separator == ',' else 'tabs'} between"
         )
-    table = table.dropna()
     names = table.iloc[:, 0].str.strip().str.replace(VERSION, "", regex=True)
     symbols = table.iloc[:, 1].str.strip().set_axis(names)
-    return symbols[(symbols != "") & ~names.duplicated().to_numpy()]
+    # R writes NA where there is none; one gene of that name is a gene.
+    missing = symbols.isin(["NA", "nan", "NULL", "None"]) & symbols.duplicated(keep=False)
+    return symbols[(symbols != "") & ~missing & ~names.duplicated().to_numpy()]
 
 
 def with_symbols(var: pd.DataFrame, symbols: pd.Series, where: str) -> pd.DataFrame:

@@ -168,7 +168,8 @@ class _Reader:
         if {"sample", "path"} <= names:
             raise UserError(
                 f"{self._label}: looks like a samplesheet whose columns are called "
-                f"{', '.join(map(repr, self._header[:5]))}; {SHEET}, spelled so"
+                f"{', '.join(map(repr, self._header[:5]))}; {SHEET}, spelled so, and is named .csv "
+                "or .tsv"
             )
 
     def _set_columns(self, row: list[str]) -> str:

@@ -26,6 +26,8 @@ INPUTS = {
     # name: (is a samplesheet, staged files, for each row the index of its file)
     "sheet.csv": (True, ["a.h5ad", "b, 'c'.h5ad", "g_1__.h5ad"], [0, 1, None, 2, 0]),
     "sheet.tsv": (True, ["a.h5ad"], [0]),
+    "sheet_semicolon.csv": (True, ["a.h5ad", "c;d.h5ad"], [0, 1]),
+    "spelled.csv": (False, ["spelled.csv"], [0]),
     "sheet.yaml": (True, ["a.h5ad"], [0, None]),
     "sheet.json": (True, ["a.h5ad"], [0, None]),
     "broken.json": (True, [], []),
@@ -60,7 +62,7 @@ FETCHED = {
 
 
 def write_inputs(folder: Path) -> None:
-    for name in ("a.h5ad", "b, 'c'.h5ad", "g[1]*.h5ad", "empty.csv"):
+    for name in ("a.h5ad", "b, 'c'.h5ad", "c;d.h5ad", "g[1]*.h5ad", "empty.csv"):
         (folder / name).touch()
     (folder / "folder.zarr").mkdir()
     (folder / "$HOME {a,b}.zarr/X").mkdir(parents=True)
@@ -75,6 +77,9 @@ def write_inputs(folder: Path) -> None:
     rows += ["s4,g[1]*.h5ad,3", f"s5,{folder}/a.h5ad,"]
     (folder / "sheet.csv").write_text("\ufeff" + "\r\n".join(rows) + "\r\n", encoding="utf-8")
     (folder / "sheet.tsv").write_text("path\tsample\na.h5ad\ts1\n", encoding="utf-8")
+    semicolons = '\ufeff"sample";path;size\r\none;a.h5ad;1.5\r\ntwo;"c;d.h5ad";"2,5"\r\n;;\r\n'
+    (folder / "sheet_semicolon.csv").write_text(semicolons, encoding="utf-8")
+    (folder / "spelled.csv").write_text("Sample,Path\ns1,a.h5ad\n")
     (folder / "sheet.yaml").write_text("- {sample: s1, path: a.h5ad}\n- sample: 5\n")
     (folder / "sheet.json").write_text('[{"sample": "s1", "path": "a.h5ad"}, 3]')
     (folder / "broken.json").write_text('[{"sample": "s1", "pa')

@@ -42,6 +42,8 @@ def test_list(value, expected):
         ("p.txt", "A\r\nTNF, high\n\nA\n", ["A", "TNF, high"]),
         ("p.csv", '\ufeffnote,perturbation\n1,A\n2,"B, C"\n', ["A", "B, C"]),
         ("p.tsv", "perturbation\nA\n\n A \n", ["A"]),
+        ("p.csv", '\ufeffnote;perturbation\r\n1,5;NA\r\n2;"B; C"\r\n', ["NA", "B; C"]),
+        ("p.csv", "perturbation;dose\n001;1,5\n", ["001, 1,5"]),
     ],
 )
 def test_file(name, content, expected, tmp_path):

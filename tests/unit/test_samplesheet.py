@@ -79,6 +79,29 @@ def test_faults(name, content, fault, tmp_path):
     assert faults[0].startswith(fault)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "value"),
+    [
+        ("s.csv", '\ufeff"sample";path;x\r\n001;a.h5ad;1,5\r\n;;\r\n', "1,5"),  # Excel's
+        ("s.csv", 'sample;path;x\n001;a.h5ad;"1;5"\n', "1;5"),
+        ("s.csv", "sample\tpath\tx\n001\ta.h5ad\t1.10\n", "1.10"),
+        ("s.tsv", "sample,path,x\n001,a.h5ad,NA\n", "NA"),
+        ("s.yaml", "- {sample: 001, path: a.h5ad, x: no}\n", "no"),
+        ("s.yaml", "- {sample: 001, path: a.h5ad, x: 1.10}\n", "1.10"),
+        ("s.yaml", "- {sample: 001, path: a.h5ad, x: 2020-01-01}\n", "2020-01-01"),
+        ("s.json", '[{"sample": "001", "path": "a.h5ad", "x": 1.10}]', "1.10"),
+        ("s.json", '[{"sample": "001", "path": "a.h5ad", "x": true}]', "true"),
+    ],
+)
+def test_everything_is_text_whatever_separates_it(name, content, value, tmp_path):
+    assert read(name, content, tmp_path) == ([Row("001", "a.h5ad", {}, {"x": value})], [])
+
+
+def test_null_of_yaml_is_empty(tmp_path):
+    rows, faults = read("s.yaml", "- {sample: NA, path: a.h5ad, x: null, y: ~}\n", tmp_path)
+    assert (rows, faults) == ([Row("NA", "a.h5ad", {}, {"x": "", "y": ""})], [])
+
+
 def test_the_example_is_a_samplesheet():
     rows, faults = read_samplesheet(ASSETS / "samplesheet.csv", SCHEMA)
     assert faults == []

@@ -29,6 +29,13 @@ def test_reading(tmp_path, name, separator):
     assert read_symbols(tmp_path / name).to_dict() == {"E1": "TP53", "E3": "CD4"}
 
 
+def test_names_are_text_and_separators_are_found(tmp_path):
+    (tmp_path / "s.csv").write_text("\ufeffid;symbol\r\nNA;NA\r\n1e5;1-Mar\r\n001;True\r\n")
+    assert read_symbols(tmp_path / "s.csv").to_dict() == {"NA": "NA", "1e5": "1-Mar", "001": "True"}
+    (tmp_path / "s.txt").write_text("id,symbol\nE1,TP53\nE2,NA\nE3,NA\n")  # R's missing values
+    assert read_symbols(tmp_path / "s.txt").to_dict() == {"E1": "TP53"}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(b"", "cannot be read as a table"), (b"id\nE1\n", "one column only"), (b"\xff\xfe", "cannot")],
