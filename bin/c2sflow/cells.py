@@ -11,11 +11,14 @@ import h5py
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from anndata.io import read_elem, sparse_dataset, write_elem
+from anndata.io import read_elem, sparse_dataset
 from anndata.utils import make_index_unique
 from scipy import sparse
 
+from c2sflow.annotation_columns import clean_columns
+from c2sflow.elements import write_element
 from c2sflow.errors import UserError
+from c2sflow.named_arrays import layers_of, obsm_of
 from c2sflow.row_bands import RowBands, csc_rows
 from c2sflow.threads import in_threads
 
@@ -35,14 +38,16 @@ class CellData(AbstractContextManager):
     elements
         An open h5ad or zarr group or an AnnData: holds X and layers by path ("layers/counts").
     obs, var
-        Annotations. Names of cells that occur twice are made unique, as scanpy does it.
+        Annotations, kept as `c2sflow.annotation_columns.clean_columns` makes them. Names of cells
+        that occur twice are made unique, as scanpy does it.
     label
         What messages call the data.
 
     Attributes
     ----------
     notes
-        What the reader found or changed that a user should know, a line each.
+        What the reader found or changed that a user should know, a line each: what of obs, var,
+        layers and (once read) obsm is renamed, kept as text or left out, among others.
     """
 
     def __init__(self, elements: object, obs: pd.DataFrame, var: pd.DataFrame, label: str):
@@ -53,12 +58,17 @@ class CellData(AbstractContextManager):
         self._width = len(var)
         self._layers_fit = True
         self.label = label
-        self.notes: list[str] = []
-        self.duplicate_names = int(obs.index.duplicated().sum())
-        self.obs = obs.set_axis(_unique_names(obs.index), axis=0)
-        self.var = var.set_axis(var.index.astype(str).rename(None), axis=0)
+        self.obs, of_obs = clean_columns(obs, "obs")
+        self.var, of_var = clean_columns(var, "var")
         if not self.n_obs or not self.n_vars:
             raise UserError(f"{label}: no data ({self.n_obs} cells × {self.n_vars} genes)")
+        self.duplicate_names = int(self.obs.index.duplicated().sum())
+        if self.duplicate_names:
+            self.obs.index = make_index_unique(self.obs.index)
+        shape = (self.n_obs, self.n_vars)
+        self._layers, of_layers = layers_of(self._group("layers"), shape, label)
+        self._obsm: dict[str, object] | None = None
+        self.notes = of_obs + of_var + of_layers
 
     def __exit__(self, *_: object) -> None:
         """Close the file; remove temporary ones."""
@@ -87,15 +97,18 @@ class CellData(AbstractContextManager):
     @property
     def layers(self) -> list[str]:
         """Names of the layers; none if raw.X, of other genes, is X."""
-        return list(self._group("layers")) if self._layers_fit else []
+        return list(self._layers) if self._layers_fit else []
 
     @property
     def raw_var(self) -> pd.DataFrame | None:
         """Annotation of the genes of raw.X; None if there is none."""
         if isinstance(self._elements, AnnData):
-            return None if self._elements.raw is None else self._elements.raw.var
+            raw = self._elements.raw
+            return None if raw is None else clean_columns(raw.var, "raw.var")[0]
         raw = self._elements.get("raw", {})
-        return read_elem(raw["var"]) if "X" in raw and "var" in raw else None
+        if "X" not in raw or "var" not in raw:
+            return None
+        return clean_columns(read_elem(raw["var"]), "raw.var")[0]
 
     @property
     def has_x(self) -> bool:
@@ -130,18 +143,17 @@ class CellData(AbstractContextManager):
         uns = self._group("uns")
         if name not in uns:
             return None
-        return uns[name] if isinstance(self._elements, AnnData) else read_elem(uns[name])
+        if isinstance(self._elements, AnnData):
+            return uns[name]
+        with self._reading(f"uns[{name!r}]"):
+            return read_elem(uns[name])
 
     def obsm(self) -> dict[str, object]:
         """What has a row per cell, such as a PCA; dense arrays stay on disk, to be sliced."""
-        group = self._group("obsm")
-        if isinstance(self._elements, AnnData):
-            return dict(group)
-        items = {key: group[key] for key in group}
-        return {
-            key: item if item.attrs.get("encoding-type") == "array" else read_elem(item)
-            for key, item in items.items()
-        }
+        if self._obsm is None:
+            self._obsm, notes = obsm_of(self._group("obsm"), self.n_obs)
+            self.notes += notes
+        return self._obsm
 
     def _group(self, name: str) -> Mapping:
         if isinstance(self._elements, AnnData):
@@ -173,13 +185,11 @@ class CellData(AbstractContextManager):
             self._x, self._columns, self._width = before
 
     def _stored(self, key: str) -> object:
+        if key.startswith("layers/"):
+            return self._layers[key.removeprefix("layers/")]
         if not isinstance(self._elements, AnnData):
             return self._elements[key]
-        if key == X:
-            return self._elements.X
-        if key == RAW:
-            return self._elements.raw.X
-        return self._elements.layers[key.removeprefix("layers/")]
+        return self._elements.X if key == X else self._elements.raw.X
 
     def rows(
         self,
@@ -287,11 +297,6 @@ def _canonical(block: sparse.csr_matrix) -> sparse.csr_matrix:
     return block
 
 
-def _unique_names(index: pd.Index) -> pd.Index:
-    names = index.astype(str).rename(None)
-    return names if names.is_unique else make_index_unique(names)
-
-
 class RowWriter:
     """Append blocks of rows to a CSR matrix in an open HDF5 file, float32, indices sorted.
 
@@ -305,7 +310,7 @@ class RowWriter:
     def __init__(self, file: h5py.File, key: str, n_columns: int):
         empty = sparse.csr_matrix((0, n_columns), dtype=np.float32)
         options = {"compression": "lzf", "chunks": (INDEX_CHUNK,)}
-        write_elem(file, key, empty, dataset_kwargs=options)
+        write_element(file, key, empty, options)
         self._group = file[key]
         self.n_columns = n_columns
         self._shape = [0, n_columns]
@@ -376,8 +381,8 @@ def create_h5ad(path: str | Path, obs: pd.DataFrame, var: pd.DataFrame) -> Itera
     """Make an h5ad file with these annotations, to be filled by `RowWriter`s."""
     with h5py.File(path, "w") as file:
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-        write_elem(file, "obs", obs)
-        write_elem(file, "var", var)
+        write_element(file, "obs", obs)
+        write_element(file, "var", var)
         for name in ("uns", "obsm", "layers", "varm", "obsp", "varp"):
-            write_elem(file, name, {})
+            write_element(file, name, {})
         yield file

@@ -9,8 +9,10 @@ import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
-from anndata.io import read_elem, write_elem
+from anndata.io import read_elem
 from scipy import sparse
+
+from c2sflow.elements import write_element
 
 LOGGER = logging.getLogger(__name__)
 MIN_CELLS = 10
@@ -50,17 +52,17 @@ def add_layout(file: h5py.File, seed: int = 42) -> None:
         )  # fmt: skip
     rows = np.flatnonzero(there)
     for name, graph in cells.obsp.items():
-        write_elem(file, f"obsp/{name}", _among_all(graph, rows, len(there)))
+        write_element(file, f"obsp/{name}", _among_all(graph, rows, len(there)))
     places = np.full((len(there), 2), np.nan, dtype=np.float32)
     places[rows] = cells.obsm[UMAP]
-    write_elem(file, f"obsm/{UMAP}", places)
+    write_element(file, f"obsm/{UMAP}", places)
     clusters = cells.obs[CLUSTERS].cat
     codes = np.full(len(there), -1)
     codes[rows] = clusters.codes
     obs = read_elem(file["obs"])
     obs[CLUSTERS] = pd.Categorical.from_codes(codes, clusters.categories)
-    write_elem(file, "obs", obs)
-    write_elem(file, f"uns/{NEIGHBORS}", cells.uns[NEIGHBORS])
+    write_element(file, "obs", obs)
+    write_element(file, f"uns/{NEIGHBORS}", cells.uns[NEIGHBORS])
     LOGGER.info("UMAP and %d clusters of %d cells", len(clusters.categories), cells.n_obs)
 
 

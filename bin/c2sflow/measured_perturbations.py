@@ -87,8 +87,8 @@ def find_measured(
     most
         Cells of all groups together, and of all training groups together.
     """
-    untreated = is_control(obs[column]).to_numpy()
-    perturbed = is_perturbed(obs[column]).to_numpy()
+    untreated = is_control(obs[column]).to_numpy(copy=True)
+    perturbed = is_perturbed(obs[column]).to_numpy(copy=True)
     if control is not None:
         untreated |= select_cells(obs, control, "--control")
         perturbed &= ~untreated  # whatever a control cell is labelled

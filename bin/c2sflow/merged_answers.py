@@ -10,10 +10,11 @@ import h5py
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from anndata.io import write_elem
 from pandas.api.types import union_categoricals
 
+from c2sflow.annotation_columns import is_text
 from c2sflow.cells import RowWriter, append_dense, append_text, create_h5ad
+from c2sflow.elements import write_element
 from c2sflow.errors import UserError
 from c2sflow.provenance import remedy, write_beside
 from c2sflow.reconstruction import expression_from_ranks
@@ -89,7 +90,7 @@ class MergedAnswers:
         append_dense(self._file, "obsm/X_c2s", vectors)
         append_text(self._file, SENTENCE, obs[SENTENCE])
         self._order = list(obs.columns)
-        text = obs.select_dtypes("object").columns.drop(SENTENCE)
+        text = [name for name in obs.columns.drop(SENTENCE) if is_text(obs[name])]
         self._frames.append(obs.drop(columns=SENTENCE).astype(dict.fromkeys(text, "category")))
 
     def obs(self) -> pd.DataFrame:
@@ -100,11 +101,11 @@ class MergedAnswers:
 
     def finish(self, obs: pd.DataFrame, uns: Mapping) -> None:
         """Write obs, in which the sentences get their place, and uns."""
-        write_elem(self._file, "obs", obs)
+        write_element(self._file, "obs", obs)
         self._file.move(SENTENCE, f"obs/{SENTENCE}")
         order = [name for name in self._order if name in obs or name == SENTENCE]
         self._file["obs"].attrs["column-order"] = order
-        write_elem(self._file, "uns", {"log1p": {"base": 10.0}, "c2s": dict(uns)})
+        write_element(self._file, "uns", {"log1p": {"base": 10.0}, "c2s": dict(uns)})
 
 
 def _joined(parts: Sequence[pd.Series]) -> pd.Series:

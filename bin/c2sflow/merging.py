@@ -15,13 +15,15 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
-from anndata.io import read_elem, sparse_dataset, write_elem
+from anndata.io import read_elem, sparse_dataset
 from pandas.api.types import is_bool_dtype, is_integer_dtype, union_categoricals
 from scipy import sparse
 
 from c2sflow.cells import RowWriter, append_dense, create_h5ad
+from c2sflow.elements import write_element
 from c2sflow.errors import UserError
 from c2sflow.layout import add_layout
+from c2sflow.named_arrays import NUMBERS
 from c2sflow.provenance import remedy, write_beside
 
 LOGGER = logging.getLogger(__name__)
@@ -213,9 +215,8 @@ def _shared(files: Sequence[h5py.File], group: str) -> list[str]:
 
 
 def _same_width(items: Sequence[h5py.Dataset | h5py.Group]) -> bool:
-    return all(isinstance(item, h5py.Dataset) for item in items) and (
-        len({(item.shape[1:], item.dtype) for item in items}) == 1
-    )
+    numbers = (isinstance(item, h5py.Dataset) and item.dtype.kind in NUMBERS for item in items)
+    return all(numbers) and (len({(item.shape[1:], item.dtype) for item in items}) == 1)
 
 
 def _copy_matrices(
@@ -312,8 +313,8 @@ def merge_samples(
         _copy_matrices(files, out, columns, len(genes))
         names = unique_names([frame.index for frame in frames], [s.name for s in samples])
         obs = concat_obs(frames).set_axis(names)
-        write_elem(out, "obs", obs)
-        write_elem(out, "uns", {"log1p": {"base": 10.0}, "c2s": dict(uns)})
+        write_element(out, "obs", obs)
+        write_element(out, "uns", {"log1p": {"base": 10.0}, "c2s": dict(uns)})
         if store_umap:
             add_layout(out, seed=uns.get("seed", 42))
     return obs

@@ -133,8 +133,8 @@ def _labelled(
 ) -> Iterator[tuple[Treatment, np.ndarray]]:
     """Each label of the column and the positions of the cells that it is applied to."""
     labels = cells[column]
-    perturbed = is_perturbed(labels).to_numpy()
-    own = is_control(labels).to_numpy()
+    perturbed = is_perturbed(labels).to_numpy(copy=True)
+    own = is_control(labels).to_numpy(copy=True)
     if control is None:
         LOGGER.info(
             "plan: %d cells without a label in %s and %d labelled as control are skipped",

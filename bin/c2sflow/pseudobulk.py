@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from anndata.io import write_elem
 from scipy import sparse
 
 from c2sflow.anndata_io import open_anndata
 from c2sflow.bulk import TOP_GENES, bulk_table
 from c2sflow.cells import RowWriter, create_h5ad
+from c2sflow.elements import write_element
 from c2sflow.errors import UserError
 from c2sflow.normalisation import LOG_BASE, normalise
 from c2sflow.provenance import write_beside
@@ -78,7 +78,7 @@ def run_pseudobulk(
     metrics = cell_metrics(sums, mitochondrial, counts, TOP_GENES)
     obs = obs.assign(**{name: column.to_numpy() for name, column in metrics.items()})
     with write_beside(target) as partial, create_h5ad(partial, obs, var) as file:
-        write_elem(file, "uns", {"log1p": {"base": LOG_BASE}})
+        write_element(file, "uns", {"log1p": {"base": LOG_BASE}})
         RowWriter(file, "X", len(var)).append(normalise(sums, counts))
         RowWriter(file, "layers/counts", len(var)).append(sums)
     left_out = int((groups < 0).sum())

@@ -18,15 +18,17 @@ import numpy as np
 import pandas as pd
 import scanpy as sc
 from anndata import AnnData
-from anndata.io import write_elem
 from scipy import sparse
 
 from c2sflow import symbol_tables
 from c2sflow.anndata_io import open_anndata
+from c2sflow.annotation_columns import clean_names
 from c2sflow.bulk import TOP, TOP_GENES, bulk_table
 from c2sflow.cells import DENSE_ROWS, CellData, RowWriter, append_dense, create_h5ad
+from c2sflow.elements import write_element
 from c2sflow.errors import UserError
 from c2sflow.excel_dates import dates_note
+from c2sflow.named_arrays import NUMBERS
 from c2sflow.normalisation import LOG_BASE, linear_values, normalise
 from c2sflow.organisms import COLUMN as ORGANISM
 from c2sflow.organisms import PER_CELL, cell_organisms
@@ -261,7 +263,7 @@ def _write(
 ) -> None:
     """Second pass: kept cells and genes to `target`; of `others`, features that are no genes."""
     with write_beside(target) as partial, create_h5ad(partial, obs, var) as file:
-        write_elem(file, "uns", {"log1p": {"base": LOG_BASE}})
+        write_element(file, "uns", {"log1p": {"base": LOG_BASE}})
         for name, array in data.obsm().items():
             _write_obsm(file, f"obsm/{name}", array, found.cells)
         matrix = RowWriter(file, "X", len(var))
@@ -291,6 +293,7 @@ def _write_others(
     """Features that are no genes as they are: obsm of each kind, and their names in uns."""
     if not others:
         return
+    others = dict(zip(clean_names(others), others.values(), strict=True))
     for kind in set(others) & set(file["obsm"]):
         del file[f"obsm/{kind}"]  # of an earlier run
     writers = {
@@ -302,15 +305,18 @@ def _write_others(
         kept = block[found.cells[start : start + block.shape[0]]]
         for n, writer in enumerate(writers.values()):
             writer.append(kept[:, ends[n] : ends[n + 1]])
-    write_elem(
+    write_element(
         file, f"uns/{NAMES}", {k: names.to_numpy(object) for k, (_, names) in others.items()}
     )
 
 
 def _write_obsm(file: h5py.File, key: str, array: object, cells: np.ndarray) -> None:
     """The kept rows; of a dense array block by block."""
-    if sparse.issparse(array) or isinstance(array, pd.DataFrame) or array.dtype.kind not in "biuf":
-        write_elem(file, key, array[:][cells])
+    if isinstance(array, pd.DataFrame):
+        write_element(file, key, array[cells])
+        return
+    if sparse.issparse(array) or array.dtype.kind not in NUMBERS:
+        write_element(file, key, array[cells])
         return
     for start in range(0, len(cells), DENSE_ROWS):
         rows = slice(start, start + DENSE_ROWS)

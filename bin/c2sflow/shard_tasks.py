@@ -6,11 +6,11 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-import anndata as ad
 import pandas as pd
 
 from c2sflow.batching import resolve_max_batch_tokens
 from c2sflow.embedding import embed_cells
+from c2sflow.embedding_files import write_embedding
 from c2sflow.errors import UserError
 from c2sflow.model_tasks import (
     ANSWERING,
@@ -40,7 +40,6 @@ from c2sflow.provenance import (
     MODEL_SOFTWARE,
     read_json,
     software_versions,
-    write_beside,
     write_json,
 )
 
@@ -101,9 +100,8 @@ def embed_shard(
         },
         index=pd.Index(cells["cell_id"].astype(str), name=None),
     )
-    with write_beside(outdir / f"{shard.stem}.embedding.h5ad") as partial:
-        uns = {"software": software_versions(MODEL_SOFTWARE)}
-        ad.AnnData(obs=obs, obsm={"X_c2s": made.vectors}, uns=uns).write_h5ad(partial)
+    uns = {"software": software_versions(MODEL_SOFTWARE)}
+    write_embedding(outdir / f"{shard.stem}.embedding.h5ad", obs, made.vectors, uns)
     figures = run_figures(model, shard.stem, cells) | {
         "n_cells": len(cells),
         "n_tokens": stats.n_tokens,

@@ -84,7 +84,7 @@ class Rule:
         """Cells that the groups have in common."""
         if self.by != self.perturbation_column:
             return np.zeros(len(obs), dtype=bool)
-        controls = is_control(obs[self.by]).to_numpy()
+        controls = is_control(obs[self.by]).to_numpy(copy=True)
         if self.control is not None:
             controls |= select_cells(obs, self.control, "--control")
         return controls
@@ -121,7 +121,7 @@ class Rule:
         labels = self.group_labels(obs)
         # A group that was not known when the others were assigned is for training like most are.
         splits = labels.map(lambda name: self.groups.get(name, TRAIN), na_action="ignore")
-        found = splits.where(labels.notna(), UNUSED).to_numpy(dtype=object)
+        found = splits.where(labels.notna(), UNUSED).to_numpy(dtype=object, copy=True)
         controls = self._controls(obs)
         if controls.any():
             found[controls] = self._by_cell(obs[controls])

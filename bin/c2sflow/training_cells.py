@@ -95,14 +95,13 @@ def read_training_cells(
         found = [name for name in wanted if name in names]
         table = _read(shard, found, [(SPLIT, "=", split), ("n_genes", ">", 0)])
         tables.append(table.select(found).replace_schema_metadata())
-    sentences = [chunk for table in tables for chunk in table["cell_sentence"].chunks]
+    texts = [table["cell_sentence"].cast(pa.large_string()) for table in tables]
     obs = pd.concat(
         [obs_frame(table.drop_columns("cell_sentence")) for table in tables], ignore_index=True
     )
     if obs.empty:
         raise UserError(f"no cell with genes is of the split {split!r}")
-    texts = pa.chunked_array(sentences, pa.string()).cast(pa.large_string())
-    return TrainingCells(obs, pa.concat_arrays(texts.chunks))
+    return TrainingCells(obs, pa.concat_arrays([chunk for text in texts for chunk in text.chunks]))
 
 
 def read_splits(shards: Iterable[Path]) -> pd.DataFrame:

@@ -83,7 +83,7 @@ class Training:
             yield (LABEL + labels.astype(str)).astype(object).where(labels.notna(), None)
         if self.rule.perturbation_column in obs:
             labels = obs[self.rule.perturbation_column]
-            controls = is_control(labels).to_numpy()
+            controls = is_control(labels).to_numpy(copy=True)
             if self.rule.control is not None:
                 controls |= chosen
             roles = np.where(is_perturbed(labels), PERTURBED, None)

@@ -56,10 +56,10 @@ def check_columns(cells: TrainingCells, options: TrainingOptions, templates: Tem
 def find_treated(obs: pd.DataFrame, options: TrainingOptions) -> Treated:
     """Control and perturbed cells, as the evaluation finds them."""
     labels = obs[options.perturbation_column]
-    control = is_control(labels).to_numpy()
+    control = is_control(labels).to_numpy(copy=True)
     if options.control is not None:
         control |= select_cells(obs, options.control, "--control")
-    return Treated(control, is_perturbed(labels).to_numpy() & ~control)
+    return Treated(control, is_perturbed(labels).to_numpy(copy=True) & ~control)
 
 
 def make_epochs(

@@ -50,6 +50,7 @@ def inspect_sample(
     with open_anndata(path, row.where) as data:
         viewed = apply_view(data, View.of(settings), row.where, settings["input_state"])
         kind, why = input_kind(settings["input_kind"], row.path, data)
+        obsm = data.obsm()  # which adds to the notes
         said = [f"{row.sample}: {line}" for line in [*([why] if why else []), *viewed.lines]]
         columns = read_columns(flat["pseudobulk"]) if kind == "cells" else []
         with faults.collect():
@@ -100,7 +101,7 @@ def inspect_sample(
         targets.look_at(obs, row.where, faults)
         if training:
             training.look_at(obs, row.where, faults)
-        targets.look_at_obsm({} if columns else data.obsm(), row.where, faults)
+        targets.look_at_obsm({} if columns else obsm, row.where, faults)
         rows = "bulk samples" if kind == "bulk" else "cells"
         size = f"{data.n_obs} {rows} x {data.n_vars} genes"
         shape = {"n_obs": n_rows, "n_vars": data.n_vars}

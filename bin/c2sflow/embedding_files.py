@@ -1,0 +1,28 @@
+"""The file of a shard's embeddings, between EMBED and MERGE."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from c2sflow.cells import create_h5ad
+from c2sflow.elements import write_element
+from c2sflow.provenance import write_beside
+
+
+def write_embedding(path: Path, obs: pd.DataFrame, vectors: np.ndarray, uns: Mapping) -> None:
+    """Write an h5ad of obs, ``obsm["X_c2s"]`` and uns, whole or not at all.
+
+    Parameters
+    ----------
+    obs
+        Indexed by the cells' names.
+    vectors
+        float (n_obs, hidden_size).
+    """
+    with write_beside(path) as partial, create_h5ad(partial, obs, pd.DataFrame()) as file:
+        write_element(file, "obsm/X_c2s", vectors)
+        write_element(file, "uns", dict(uns))
