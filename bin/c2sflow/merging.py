@@ -16,7 +16,12 @@ import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import read_elem, sparse_dataset
-from pandas.api.types import is_bool_dtype, is_integer_dtype, union_categoricals
+from pandas.api.types import (
+    is_bool_dtype,
+    is_integer_dtype,
+    is_unsigned_integer_dtype,
+    union_categoricals,
+)
 from scipy import sparse
 
 from c2sflow.cells import RowWriter, append_dense, create_h5ad
@@ -86,7 +91,8 @@ def _concat_column(name: str, frames: Sequence[pd.DataFrame]) -> pd.Series:
         if all(is_bool_dtype(part) for part in present):
             parts = [part.astype("boolean") for part in parts]
         elif all(is_integer_dtype(part) for part in present):
-            parts = [part.astype("Int64") for part in parts]
+            unsigned = all(is_unsigned_integer_dtype(part) for part in present)
+            parts = [part.astype("UInt64" if unsigned else "Int64") for part in parts]
         elif all(pd.api.types.is_numeric_dtype(part) for part in present):
             parts = [part.astype("Float64").astype(float) for part in parts]
     joined = pd.concat(parts, ignore_index=True)
