@@ -18,7 +18,7 @@ categorical of text, integers or floats                  the same: order, unused
 categorical of booleans                                  boolean
 categorical of anything else (intervals, mixed types)    categorical of its text, order kept
 objects that are all numbers, or all booleans            number or boolean, nullable where missing
-nothing but missing values                               float64, NaN
+objects that are all missing                             float64, NaN
 datetime, timedelta, period, interval, complex           text, or a categorical, as above
 objects of mixed scalars (1, "a", None)                  the same
 objects of lists, dicts, arrays                          dropped, with a notice
@@ -176,11 +176,11 @@ def _masked(column: pd.Series) -> object:
 
 
 def _categorical(values: pd.Categorical) -> tuple[object, str | None]:
-    if not len(values.categories):
-        return np.full(len(values), np.nan), None
     kind = pd.api.types.infer_dtype(values.categories, skipna=False)
     if kind == "boolean":
         return _masked(pd.Series(values).astype("boolean")), None
+    if not len(values.categories):
+        return values.set_categories(pd.Index([], dtype=object)), None
     if kind in ("integer", "floating") and isinstance(values.categories.dtype, np.dtype):
         plain = values.categories.to_numpy(_native(values.categories.dtype))
     elif kind in ("integer", "floating"):

@@ -43,7 +43,7 @@ COLUMNS = {
     "booleans": (pd.Categorical([True, None, False, True]), [True, None, False, True], "bool"),
     "intervals": (INTERVALS, ["(0, 2]"] * 2 + ["(2, 4]"] * 2, "category"),
     "mixed categories": (pd.Categorical([1, "1", None, "a"]), ["1", "1", None, "a"], "category"),
-    "no category": (pd.Categorical([None] * 4), [None] * 4, "float"),
+    "no category": (pd.Categorical([None] * 4), [None] * 4, "category"),
     "only None": (pd.Series([None] * 4, dtype=object), [None] * 4, "float"),
     "Int64": (pd.array([2**60 + 1, None, 3, 4], "Int64"), [2**60 + 1, None, 3, 4], "int"),
     "Int8 without gaps": (pd.array([1, 2, 3, 4], "Int8"), [1, 2, 3, 4], "int"),
