@@ -157,10 +157,11 @@ workflow {
         byName(PERTURBATION.out.predictions), PERTURBATION.out.counts, evaluation, byName(GENERATE.out.cells),
         toJson(provenance), code('merge'),
     )
+    MERGE.out.notices.subscribe { json -> readJson(json).warnings.each { line -> log.warn(line) } }
     // MERGE.out.results: [c2s.h5ad, [c2s_perturbed.h5ad] or [], [table of the predictions] or []]
     REPORT(
         MERGE.out.results, byName(QC.out.summary), byName(SENTENCES.out.summary),
-        byName(EMBED.out.stats.mix(ANNOTATE.out.stats, PERTURBATION.out.stats, GENERATE.out.stats)),
+        byName(EMBED.out.stats.mix(ANNOTATE.out.stats, PERTURBATION.out.stats, GENERATE.out.stats, MERGE.out.notices)),
         ATTENTION_MAPS.out.pairs, PERTURBATION.out.effects, evaluation, MERGE.out.generated_summary, FINETUNING.out.record,
         file("${projectDir}/assets/multiqc_config.yml"), options.map { steps -> steps.report }, code('report'),
     )

@@ -64,14 +64,15 @@ def make_answers(folder: Path, n_cells: int) -> None:
 def merge(step: str, folder: Path, n_cells: int) -> None:
     """c2s_perturbed.h5ad or c2s_generated.h5ad."""
     from c2sflow.generated import merge_generated
-    from c2sflow.predictions import merge_predictions
+    from c2sflow.predictions import Predicted, merge_predictions
 
     paths = sorted(folder.glob(f"*.{step}.parquet"))
     sizes = [min(SHARD, n_cells - n * SHARD) for n in range(len(paths))]
     columns, target = {word: n for n, word in enumerate(words())}, folder / f"{step}.h5ad"
     var = pd.DataFrame(index=words())
     if step == "predicted":
-        merge_predictions([(path, columns) for path in paths], var, FIT, target, {}, sizes)
+        shards = [Predicted(path, n, columns) for path, n in zip(paths, sizes, strict=True)]
+        merge_predictions(shards, var, FIT, target, {})
     else:
         tasks = list(zip(paths, sizes, strict=True))
         merge_generated(tasks, {"human": columns}, var, FIT, target, {})

@@ -103,7 +103,8 @@ def sentences(folder: Path, _: int) -> None:
 
 def merge(folder: Path, _: int) -> None:
     """As c2s_merge.py."""
-    from c2sflow.merging import Sample, merge_samples
+    from c2sflow.merging import merge_samples
+    from c2sflow.sample_shards import Sample
 
     parts = sorted((folder / "embeddings").glob("*.h5ad"))
     merge_samples([Sample("atlas", "atlas", folder / "atlas.h5ad", parts)], folder / "c2s.h5ad", {})

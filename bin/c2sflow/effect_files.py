@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from c2sflow.effects import effects_table
+from c2sflow.gene_alignment import GeneAlignment, GeneTable, word_columns
 from c2sflow.gene_sets import MIN_GENES, describe_sets, found_genes, read_gene_sets
-from c2sflow.merging import outer_genes
-from c2sflow.provenance import read_json, write_beside, write_json
+from c2sflow.provenance import write_beside, write_json
 from c2sflow.reconstruction import RankFit
 from c2sflow.screen import rank_screen, screen_rows
 from c2sflow.shift_matrices import Shard, read_shifts
+from c2sflow.summaries import SentenceFiles
 
 LOGGER = logging.getLogger(__name__)
 TSV = {"sep": "\t", "index": False, "float_format": "%.6g"}
@@ -48,16 +49,19 @@ def write_effects(
     UserError
         If a file is missing or broken.
     """
-    samples = [read_json(path) for path in sorted(sentences_dir.glob("*.sentences.json"))]
-    genes, columns = outer_genes([pd.Index(sample["symbols"]) for sample in samples])
-    shards = _shards(samples, columns, shards_dir, perturbed_dir)
-    fit = sum((RankFit(*sample["rank_fit_sums"]) for sample in samples), RankFit()).solve()
+    samples = SentenceFiles.of(sentences_dir)
+    alignment, fit = GeneAlignment(), RankFit()
+    for sample in samples.values():
+        alignment.add(GeneTable.of_summary(sample))
+        fit += RankFit(*sample["rank_fit_sums"])
+    genes, fit = alignment.names, fit.solve()
     measured = np.zeros((len(samples), len(genes)), dtype=bool)
-    for row, own in zip(measured, columns, strict=True):
-        row[own] = True
+    for row, sample in zip(measured, samples.values(), strict=True):
+        row[alignment.columns(GeneTable.of_summary(sample))] = True
+    shards = _shards(samples, alignment, shards_dir, perturbed_dir)
     gene_sets, notes = {}, {"effects": [], "screen": []}
     if gene_sets_file is not None:
-        gene_sets, said = _gene_sets(gene_sets_file, samples, columns)
+        gene_sets, said = _gene_sets(gene_sets_file, samples, alignment)
         notes["screen"].append(said)
     n_empty, n_unknown, rows = 0, 0, []
     with write_beside(outdir / "perturbation" / "perturbation_effects.tsv") as partial:
@@ -87,29 +91,29 @@ def write_effects(
 
 
 def _shards(
-    samples: list[dict], columns: list[np.ndarray], shards_dir: Path, perturbed_dir: Path
-) -> list[Shard]:
+    samples: SentenceFiles, genes: GeneAlignment, shards_dir: Path, perturbed_dir: Path
+) -> Iterator[Shard]:
     """The shards that hold predictions, in the order of the cells."""
-    shards = []
-    for number, (sample, own) in enumerate(zip(samples, columns, strict=True)):
-        words = dict(zip(sample["genes"], own.tolist(), strict=True))
+    for number, sample in enumerate(samples.values()):
+        words = word_columns(sample, genes)
         for name in (shard["name"] for shard in sample["shards"]):
             predictions = perturbed_dir / f"{name}.perturbed.parquet"
             if predictions.exists():
-                shards.append(Shard(shards_dir / f"{name}.parquet", predictions, number, words))
-    return shards
+                yield Shard(shards_dir / f"{name}.parquet", predictions, number, words)
 
 
 def _gene_sets(
-    path: Path, samples: list[dict], columns: list[np.ndarray]
+    path: Path, samples: SentenceFiles, genes: GeneAlignment
 ) -> tuple[dict[str, list[list[int]]], str]:
     """The sets that are large enough, a gene as its columns; and what became of all, in words."""
     given = read_gene_sets(path)
-    found = found_genes(given, [sample["genes"] for sample in samples])
-    columns_of: dict[str, set[int]] = {}
-    for sample, own in zip(samples, columns, strict=True):
-        for word, column in zip(sample["genes"], own.tolist(), strict=True):
-            columns_of.setdefault(word, set()).add(column)
+    found = found_genes(given, (sample["genes"] for sample in samples.values()))
+    wanted = {gene for genes in found.values() for gene in genes}
+    columns_of: dict[str, set[int]] = {word: set() for word in wanted}
+    for sample in samples.values():
+        words = word_columns(sample, genes)
+        for word in wanted & words.keys():
+            columns_of[word].add(words[word])
     kept = {
         name: [sorted(columns_of[gene]) for gene in genes]
         for name, genes in found.items()

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from c2sflow.organisms import PER_CELL
+from c2sflow.gene_alignment import GeneAlignment, word_columns
 from c2sflow.prompts import GENERATION_FIELDS, template_fields
 
 TASK_CELLS = 5000  # minutes of a GPU's work, so that loading the model is little of it
@@ -116,8 +117,27 @@ def organism_genes(
     The genes of all samples that hold cells of the organism, in order of appearance.
     """
     genes: dict[str, str] = {}
+    for summary in _of_organism(samples, summaries, organism):
+        genes = dict(zip(summary["genes"], summary["symbols"], strict=True)) | genes
+    return genes
+
+
+def organism_columns(
+    samples: Sequence[Mapping],
+    summaries: Mapping[str, Mapping],
+    organism: str,
+    genes: GeneAlignment,
+) -> dict[str, int]:
+    """Column of each word of `organism_genes`: that of the first sample with the word."""
+    columns: dict[str, int] = {}
+    for summary in _of_organism(samples, summaries, organism):
+        columns = word_columns(summary, genes) | columns
+    return columns
+
+
+def _of_organism(
+    samples: Sequence[Mapping], summaries: Mapping[str, Mapping], organism: str
+) -> Iterator[Mapping]:
     for sample in samples:
         if sample["organism"] in (organism, PER_CELL):
-            summary = summaries[sample["id"]]
-            genes = dict(zip(summary["genes"], summary["symbols"], strict=True)) | genes
-    return genes
+            yield summaries[sample["id"]]

@@ -24,6 +24,7 @@ from c2sflow.model_tasks import (
 )
 from c2sflow.prompts import EMBEDDING_PROMPT, generation_template, load_template
 from c2sflow.provenance import read_json, write_json
+from c2sflow.summaries import SentenceFiles
 
 LOGGER = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def generate_task(
     model, tokenizer = load(options, head=True)
     cells, name = plan.cells(task), plan.task_name(task)
     sheet = read_json(samples)
-    summaries = {s["id"]: read_json(sentences_dir / f"{s['id']}.sentences.json") for s in sheet}
+    summaries = SentenceFiles(sentences_dir, [sample["id"] for sample in sheet])
     genes = {
         organism: genes_to_say(organism_genes(sheet, summaries, organism), options)
         for organism in cells["organism"].unique()

@@ -16,7 +16,7 @@ from c2sflow.annotation_columns import is_text
 from c2sflow.cells import RowWriter, append_dense, append_text, create_h5ad
 from c2sflow.elements import write_element
 from c2sflow.errors import UserError
-from c2sflow.provenance import remedy, write_beside
+from c2sflow.provenance import remedy, unreadable, write_beside
 from c2sflow.reconstruction import expression_from_ranks
 
 BLOCK = 2048  # answers read at a time
@@ -52,9 +52,7 @@ def answer_blocks(
                     rows = vectors.flatten().to_numpy().reshape(-1, vectors.type.list_size)
                     yield batch.select(wanted).to_pandas(), rows.astype(np.float32)
     except (OSError, KeyError, ValueError) as error:
-        raise UserError(
-            f"{Path(path).name} is missing or broken ({error}); {remedy(path)}"
-        ) from None
+        raise unreadable(path, error) from None
     if n_found != n_expected:
         raise UserError(
             f"{Path(path).name} holds {n_found} {what} instead of {n_expected} planned; "

@@ -1,13 +1,14 @@
 """One AnnData file from the samples' QC files and the shards' embeddings.
 
-Arrays are copied from file to file in blocks of rows: memory holds obs, the index and one block,
+The samples are read twice, one file open at a time: first obs, and what the samples share, then
+the arrays, in blocks of rows. Memory holds obs, the genes of all samples together and one block,
 never a matrix. Every embedding finds its cell by id.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import read_elem, sparse_dataset
+from anndata.utils import make_index_unique
 from pandas.api.types import (
     is_bool_dtype,
     is_integer_dtype,
@@ -27,37 +29,14 @@ from scipy import sparse
 from c2sflow.cells import RowWriter, append_dense, create_h5ad
 from c2sflow.elements import write_element
 from c2sflow.errors import UserError
+from c2sflow.gene_alignment import REPEATED, UNKNOWN, GeneAlignment, GeneTable
 from c2sflow.layout import add_layout
 from c2sflow.named_arrays import NUMBERS
-from c2sflow.provenance import remedy, write_beside
+from c2sflow.provenance import unreadable, write_beside
+from c2sflow.sample_shards import Sample, read_annotations, read_embeddings
 
 LOGGER = logging.getLogger(__name__)
 BLOCK = 4096  # rows copied at a time
-
-
-@dataclass
-class Sample:
-    """One sample to merge.
-
-    Attributes
-    ----------
-    id
-        File-safe name.
-    name
-        The sample's name as the user gave it.
-    path
-        h5ad from QC: X log-normalised, obs, var, layers, obsm.
-    embeddings
-        The h5ad files of its shards, in the order of the cells.
-    annotations
-        The Parquet files of the shards' cell types, likewise; empty if there are none.
-    """
-
-    id: str
-    name: str
-    path: Path
-    embeddings: list[Path]
-    annotations: list[Path] = field(default_factory=list)
 
 
 # ------------------------------------------------------------------ obs and var
@@ -101,101 +80,100 @@ def _concat_column(name: str, frames: Sequence[pd.DataFrame]) -> pd.Series:
     return joined
 
 
-def unique_names(names: Sequence[pd.Index], samples: Sequence[str]) -> pd.Index:
-    """Names of all cells: as they are if no two samples share one, else with "-<sample>"."""
+def unique_names(names: Sequence[pd.Index], samples: Sequence[str]) -> tuple[pd.Index, list[str]]:
+    """Names of all cells: as they are if no two samples share one, else with "-<sample>".
+
+    Returns
+    -------
+    The names, each once; and what was changed, a line each.
+    """
     together = pd.Index(np.concatenate([index.to_numpy(dtype=object) for index in names]))
     if together.is_unique:
-        return together.astype(str)
-    LOGGER.warning("samples share cell names: '-<sample>' is appended to each")
-    suffixed = [
-        index.astype(str) + f"-{sample}" for index, sample in zip(names, samples, strict=True)
-    ]
-    return pd.Index(np.concatenate([index.to_numpy(dtype=object) for index in suffixed]))
+        return together.astype(str), []
+    notices = ["samples share cell names: '-<sample>' is appended to each"]
+    suffixes = np.repeat([f"-{sample}" for sample in samples], [len(index) for index in names])
+    suffixed = together.astype(str) + suffixes
+    if not suffixed.is_unique:
+        n_again = suffixed.duplicated().sum()
+        notices.append(f"{n_again} cells have the name of another all the same: numbered")
+        suffixed = make_index_unique(suffixed)
+    return suffixed, notices
 
 
-def outer_genes(names: Sequence[pd.Index]) -> tuple[pd.Index, list[np.ndarray]]:
-    """Union of the samples' genes in order of appearance, and each sample's columns in it."""
-    genes = pd.Index(list(dict.fromkeys(gene for index in names for gene in index)), dtype=object)
-    return genes, [genes.get_indexer(index).astype(np.int32) for index in names]
+# ------------------------------------------------------------------ what the samples share
 
 
-# ------------------------------------------------------------------ embeddings to cells
+@dataclass
+class _Shared:
+    """What every sample has, and what only some: folded sample by sample."""
+
+    kind: str
+    common: dict[str, object] | None = None
+    every: dict[str, None] = field(default_factory=dict)
+
+    def add(self, found: Mapping[str, object]) -> None:
+        """Take in the names of one sample, each with what must be the same in every sample."""
+        self.every |= dict.fromkeys(found)
+        if self.common is None:
+            self.common = dict(found)
+        self.common = {
+            name: value
+            for name, value in self.common.items()
+            if name in found and found[name] == value
+        }
+
+    def notices(self) -> Iterable[str]:
+        if left_out := [name for name in self.every if name not in self.common]:
+            yield f"{self.kind} {', '.join(left_out)}: not the same in every sample, left out"
 
 
-def read_embeddings(
-    sample: Sample, cell_ids: pd.Index
-) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
-    """obs and X_c2s of each shard; together they must be exactly `cell_ids`, in order.
+def _obsm(file: h5py.File) -> dict[str, object]:
+    """Width and type of each array of obsm but X_c2s, which is ours, also of earlier runs."""
+    found = {}
+    for key in file.get("obsm", ()):
+        item = file["obsm"][key]
+        # A table, a sparse matrix or text equals none of another sample.
+        is_numbers = isinstance(item, h5py.Dataset) and item.dtype.kind in NUMBERS
+        found[key] = (item.shape[1:], item.dtype) if is_numbers else object()
+    found.pop("X_c2s", None)
+    return found
 
-    Raises
-    ------
-    UserError
-        If a shard is missing or unreadable, or its cells are missing, doubled or foreign.
+
+class VarFold:
+    """Columns of var that are the same for a gene in every sample that has it.
+
+    Parameters
+    ----------
+    columns
+        Those that every sample has.
+    n_genes
+        Of all samples.
     """
-    start = 0
-    for path in sample.embeddings:
-        try:
-            with h5py.File(path) as file:
-                obs = read_elem(file["obs"])
-                vectors = read_elem(file["obsm/X_c2s"])
-        except (OSError, KeyError) as error:
-            raise UserError(
-                f"sample {sample.id}: shard {path.name} is missing or broken ({error}); "
-                f"{remedy(path)}"
-            ) from None
-        expected = cell_ids[start : start + len(obs)]
-        if not obs.index.equals(expected):
-            raise UserError(
-                f"sample {sample.id}: shard {path.name} {_difference(obs.index, cell_ids)}; "
-                f"{remedy(path)}"
-            )
-        start += len(obs)
-        yield obs.set_axis(expected), vectors  # the same strings: each name is held once
-    if start != len(cell_ids):
-        raise UserError(
-            f"sample {sample.id}: {len(cell_ids) - start} cells have no embedding, the first "
-            f"is {cell_ids[start]!r}"
-        )
 
+    def __init__(self, columns: Iterable[str], n_genes: int):
+        self._known = np.zeros(n_genes, dtype=bool)
+        self._texts = {name: np.empty(n_genes, dtype=object) for name in columns}
+        self._parts: list[pd.DataFrame] = []  # the genes that no sample before had
 
-def read_annotations(sample: Sample, cell_ids: pd.Index) -> pd.DataFrame:
-    """c2s_cell_type and its probability of each cell; the cells must be `cell_ids`, in order.
+    def add(self, var: pd.DataFrame, columns: np.ndarray) -> None:
+        """Take in a sample: its var, and the column of each of its genes."""
+        is_new = ~self._known[columns]
+        for name, texts in [*self._texts.items()]:
+            found = var[name].astype(str).to_numpy(dtype=object)
+            if (texts[columns[~is_new]] != found[~is_new]).any():
+                del self._texts[name]
+            else:
+                texts[columns[is_new]] = found[is_new]
+        if is_new.any():
+            self._parts.append(var.loc[is_new, list(self._texts)])
+        self._known[columns] = True
 
-    Without annotations, no column.
-
-    Raises
-    ------
-    UserError
-        If a shard is missing or unreadable, or its cells are missing, doubled or foreign.
-    """
-    if not sample.annotations:
-        return pd.DataFrame(index=cell_ids)
-    tables = []
-    for path in sample.annotations:
-        try:
-            tables.append(pd.read_parquet(path))
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"sample {sample.id}: shard {path.name} is missing or broken ({error}); "
-                f"{remedy(path)}"
-            ) from None
-    table = pd.concat(tables).set_index("cell_id")
-    if not table.index.equals(cell_ids):
-        raise UserError(
-            f"sample {sample.id}: the cell types are not those of its cells: the table "
-            + _difference(table.index, cell_ids)
-        )
-    labels = pd.Categorical(table["c2s_cell_type"])
-    return table.assign(c2s_cell_type=labels).set_axis(cell_ids)
-
-
-def _difference(found: pd.Index, cell_ids: pd.Index) -> str:
-    foreign = found.difference(cell_ids)
-    if len(foreign):
-        return f"holds cells of another sample, such as {foreign[0]!r}"
-    if not found.is_unique:
-        return f"holds cells twice, such as {found[found.duplicated()][0]!r}"
-    return "does not hold the cells that come next: a shard is missing, doubled or out of order"
+    def frame(self, genes: GeneAlignment) -> pd.DataFrame:
+        """var of all genes, with ``gene_ids`` if Ensembl ids are known."""
+        frame = pd.concat([part[list(self._texts)] for part in self._parts])
+        if "gene_ids" not in frame and any(own != UNKNOWN for own in genes.ids):
+            frame["gene_ids"] = genes.ids
+        return frame.set_axis(genes.names)
 
 
 # ------------------------------------------------------------------ writing by blocks
@@ -203,47 +181,18 @@ def _difference(found: pd.Index, cell_ids: pd.Index) -> str:
 
 def _new_columns(block: sparse.csr_matrix, columns: np.ndarray, n_vars: int) -> sparse.csr_matrix:
     indices = columns[block.indices]
-    moved = sparse.csr_matrix((block.data, indices, block.indptr), shape=(block.shape[0], n_vars))
-    moved.sort_indices()
-    return moved
+    return sparse.csr_matrix((block.data, indices, block.indptr), shape=(block.shape[0], n_vars))
 
 
-def _shared(files: Sequence[h5py.File], group: str) -> list[str]:
-    """Paths of what `group` has in every file; the rest is left out, and said."""
-    keys = [set(file.get(group, ())) - {"X_c2s"} for file in files]  # ours, also of earlier runs
-    shared = sorted(set.intersection(*keys))
-    if group == "obsm":
-        shared = [key for key in shared if _same_width([file[group][key] for file in files])]
-    left_out = sorted(set.union(*keys) - set(shared))
-    if left_out:
-        LOGGER.warning("%s %s: not the same in every sample, left out", group, ", ".join(left_out))
-    return [f"{group}/{key}" for key in shared]
-
-
-def _same_width(items: Sequence[h5py.Dataset | h5py.Group]) -> bool:
-    numbers = (isinstance(item, h5py.Dataset) and item.dtype.kind in NUMBERS for item in items)
-    return all(numbers) and (len({(item.shape[1:], item.dtype) for item in items}) == 1)
-
-
-def _copy_matrices(
-    files: Sequence[h5py.File], out: h5py.File, columns: Sequence[np.ndarray], n_vars: int
-) -> None:
-    """X, layers and obsm of all samples; those of a single one as they are, compressed.
+def _copy_single(file: h5py.File, out: h5py.File) -> None:
+    """X, layers and obsm of the only sample as they are, compressed.
 
     An X_c2s of an earlier run gives way to the one that `out` has already.
     """
-    if len(files) == 1:
-        (file,) = files
-        keys = [f"{group}/{key}" for group in ("layers", "obsm") for key in file.get(group, ())]
-        for key in ["X", *keys]:
-            if key not in out:
-                file.copy(key, out, name=key)
-        return
-    keys, obsm = ["X", *_shared(files, "layers")], _shared(files, "obsm")
-    writers = {key: RowWriter(out, key, n_vars) for key in keys}
-    for file, moved in zip(files, columns, strict=True):
-        _copy_rows(file, writers, moved, n_vars)
-        _copy_dense(file, out, obsm)
+    keys = [f"{group}/{key}" for group in ("layers", "obsm") for key in file.get(group, ())]
+    for key in ["X", *keys]:
+        if key not in out:
+            file.copy(key, out, name=key)
 
 
 def _copy_rows(
@@ -258,7 +207,7 @@ def _copy_rows(
             writer.append(_new_columns(block, columns, n_vars))
 
 
-def _copy_dense(source: h5py.File, target: h5py.File, keys: Sequence[str]) -> None:
+def _copy_dense(source: h5py.File, target: h5py.File, keys: Iterable[str]) -> None:
     for key in keys:
         for start in range(0, source[key].shape[0], BLOCK):
             append_dense(target, key, source[key][start : start + BLOCK])
@@ -268,15 +217,31 @@ def _open(sample: Sample) -> h5py.File:
     try:
         return h5py.File(sample.path)
     except OSError as error:
-        raise UserError(
-            f"sample {sample.id}: {sample.path.name} is missing or broken ({error}); "
-            f"{remedy(sample.path)}"
-        ) from None
+        raise UserError(f"sample {sample.id}: {unreadable(sample.path, error)}") from None
+
+
+@dataclass
+class Merged:
+    """What was merged.
+
+    Attributes
+    ----------
+    obs
+        Of all cells.
+    genes
+        Columns of all genes, and those of each sample's.
+    notices
+        What a user should know: what was left out, renamed or brought together, a line each.
+    """
+
+    obs: pd.DataFrame
+    genes: GeneAlignment
+    notices: list[str]
 
 
 def merge_samples(
     samples: Sequence[Sample], target: str | Path, uns: Mapping, store_umap: bool = False
-) -> pd.DataFrame:
+) -> Merged:
     """Write c2s.h5ad: every cell of every sample, in order, with ``obsm["X_c2s"]``.
 
     Parameters
@@ -290,48 +255,72 @@ def merge_samples(
     store_umap
         Add what `c2sflow.layout.add_layout` makes of the embeddings.
 
-    Returns
-    -------
-    obs of the merged file.
-
     Raises
     ------
     UserError
         If the embeddings are not exactly those of the samples' cells.
     """
     with ExitStack() as stack:
-        files = [stack.enter_context(_open(sample)) for sample in samples]
-        frames = [read_elem(file["obs"]) for file in files]
-        variables = [read_elem(file["var"]) for file in files]
-        genes, columns = outer_genes([var.index for var in variables])
         partial = stack.enter_context(write_beside(target))
-        out = stack.enter_context(
-            create_h5ad(partial, pd.DataFrame(), _merge_var(variables, genes))
-        )
-        for n, sample in enumerate(samples):
-            made = []
-            for obs, vectors in read_embeddings(sample, frames[n].index):
-                append_dense(out, "obsm/X_c2s", vectors.astype(np.float32, copy=False))
-                made.append(obs)
-            # Cells are in the same order; a column of an earlier run gives way.
-            said = read_annotations(sample, frames[n].index)
-            frames[n] = frames[n].assign(**pd.concat(made), **said)
-        _copy_matrices(files, out, columns, len(genes))
-        names = unique_names([frame.index for frame in frames], [s.name for s in samples])
+        out = stack.enter_context(create_h5ad(partial, pd.DataFrame(), pd.DataFrame()))
+        frames, genes, shared = _survey(samples, out)
+        _copy_matrices(samples, out, genes, shared)
+        names, notices = unique_names([frame.index for frame in frames], [s.name for s in samples])
         obs = concat_obs(frames).set_axis(names)
         write_element(out, "obs", obs)
         write_element(out, "uns", {"log1p": {"base": 10.0}, "c2s": dict(uns)})
         if store_umap:
             add_layout(out, seed=uns.get("seed", 42))
-    return obs
+    notices += [line for found in shared.values() for line in found.notices()]
+    notices += genes.notices()
+    for line in notices:
+        LOGGER.warning(line)
+    return Merged(obs, genes, notices)
 
 
-def _merge_var(variables: Sequence[pd.DataFrame], genes: pd.Index) -> pd.DataFrame:
-    """Columns that say the same of a gene in every sample; QC's own counts are per sample."""
-    if len(variables) == 1:
-        return variables[0]
-    shared = [c for c in variables[0] if all(c in var for var in variables)]
-    merged = pd.concat([var[shared] for var in variables])
-    first = merged[~merged.index.duplicated()].reindex(genes)
-    agree = [c for c in shared if merged[c].astype(str).groupby(level=0).nunique().max() == 1]
-    return first[agree]
+def _survey(
+    samples: Sequence[Sample], out: h5py.File
+) -> tuple[list[pd.DataFrame], GeneAlignment, dict[str, _Shared]]:
+    """First reading: obs of each sample, the genes of all, what they share; X_c2s to `out`."""
+    frames, genes = [], GeneAlignment()
+    shared = {kind: _Shared(kind) for kind in ("var", "layers", "obsm")}
+    for sample in samples:
+        with _open(sample) as file:
+            obs, var = read_elem(file["obs"]), read_elem(file["var"])
+            shared["layers"].add(dict.fromkeys(file.get("layers", ())))
+            shared["obsm"].add(_obsm(file))
+        shared["var"].add(dict.fromkeys(var.columns.drop(REPEATED, errors="ignore")))
+        genes.add(GeneTable.of_var(var))
+        made = []
+        for own, vectors in read_embeddings(sample, obs.index):
+            append_dense(out, "obsm/X_c2s", vectors.astype(np.float32, copy=False))
+            made.append(own)
+        # Cells are in the same order; a column of an earlier run gives way.
+        said = read_annotations(sample, obs.index)
+        frames.append(obs.assign(**pd.concat(made), **said))
+    return frames, genes, shared
+
+
+def _copy_matrices(
+    samples: Sequence[Sample], out: h5py.File, genes: GeneAlignment, shared: Mapping[str, _Shared]
+) -> None:
+    """Second reading: var, X, layers and obsm of all samples."""
+    if len(samples) == 1:
+        with _open(samples[0]) as file:
+            write_element(out, "var", read_elem(file["var"]))
+            _copy_single(file, out)
+        return
+    n_vars = len(genes.names)
+    layers, obsm = ([f"{kind}/{key}" for key in shared[kind].common] for kind in ("layers", "obsm"))
+    writers = {key: RowWriter(out, key, n_vars) for key in ["X", *layers]}
+    fold = VarFold(shared["var"].common, n_vars)
+    for sample in samples:
+        with _open(sample) as file:
+            var = read_elem(file["var"])
+            columns = genes.columns(GeneTable.of_var(var))
+            fold.add(var, columns)
+            _copy_rows(file, writers, columns, n_vars)
+            _copy_dense(file, out, obsm)
+    var = fold.frame(genes)
+    shared["var"].common = dict.fromkeys(var)
+    write_element(out, "var", var)

@@ -13,8 +13,9 @@ from c2sflow.perturbations import read_perturbations
 from c2sflow.plan_work import describe_plan, estimate_work
 from c2sflow.planning import plan_predictions
 from c2sflow.prompts import PERTURBATION_PROMPT, load_template
-from c2sflow.provenance import read_json, write_beside, write_json
+from c2sflow.provenance import write_beside, write_json
 from c2sflow.shards import obs_frame
+from c2sflow.summaries import SentenceFiles
 
 LOGGER = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def write_plan(
     tables = [obs_frame(pq.read_table(path)) for path in sorted(cells_dir.glob("*.obs.parquet"))]
     cells = pd.concat(tables, ignore_index=True)
     plan = plan_predictions(cells, treatments=treatments, **options)
-    summaries = [read_json(path) for path in sorted(sentences_dir.glob("*.sentences.json"))]
+    summaries = SentenceFiles.of(sentences_dir).values()
     work = estimate_work(
         plan,
         cells,

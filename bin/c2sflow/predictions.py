@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+from anndata.utils import make_index_unique
 
 from c2sflow.merged_answers import answer_blocks, merged_answers
 from c2sflow.perturbations import AMOUNTS
@@ -46,24 +48,46 @@ def prediction_names(obs: pd.DataFrame) -> pd.Index:
     number = names.groupby(names).cumcount()
     again = number[number > 0]
     names[again.index] = names[again.index] + "|" + again.astype(str)
-    return pd.Index(names, name=None)
+    index = pd.Index(names, name=None)
+    return index if index.is_unique else make_index_unique(index, join="|")
+
+
+@dataclass
+class Predicted:
+    """Predictions of one shard.
+
+    Attributes
+    ----------
+    path
+        Parquet file of PERTURB.
+    n_cells
+        Number of predictions that were planned.
+    columns
+        Column of each gene word of its sample.
+    renamed
+        Merged name of each cell of the sample whose name differs from its own.
+    """
+
+    path: Path
+    n_cells: int
+    columns: Mapping[str, int]
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 def merge_predictions(
-    shards: Sequence[tuple[Path, Mapping[str, int]]],
+    shards: Iterable[Predicted],
     var: pd.DataFrame,
     rank_fit: Mapping[str, float],
     target: str | Path,
     uns: Mapping,
-    expected: Sequence[int],
-    renamed: Mapping[tuple[str, str], str] | None = None,
+    n_each: int = 1,
 ) -> pd.DataFrame:
     """Write c2s_perturbed.h5ad; memory holds obs without the sentences, and one block of cells.
 
     Parameters
     ----------
     shards
-        Parquet file of each shard, with the column of each gene word of its sample.
+        In the order of the cells; taken one at a time.
     var
         Genes of the merged data set.
     rank_fit
@@ -72,10 +96,8 @@ def merge_predictions(
         Written whole or not at all.
     uns
         Provenance, stored as ``uns["c2s"]``.
-    expected
-        Number of predictions there must be of each shard.
-    renamed
-        Merged name of a (sample, cell), where it differs from the cell's own.
+    n_each
+        Answers of each prediction.
 
     Returns
     -------
@@ -87,12 +109,13 @@ def merge_predictions(
         If a shard is missing or broken, or predictions are missing.
     """
     with merged_answers(target, var, rank_fit) as out:
-        for (path, columns), n_expected in zip(shards, expected, strict=True):
-            for obs, vectors in answer_blocks(path, n_expected, "predictions", _columns):
+        for shard in shards:
+            columns, n_answers = shard.columns, shard.n_cells * n_each
+            for obs, vectors in answer_blocks(shard.path, n_answers, "predictions", _columns):
                 genes = [[columns[word] for word in text.split()] for text in obs["c2s_sentence"]]
-                if renamed:
-                    cells = zip(obs["sample"], obs["source_cell"], strict=True)
-                    obs["source_cell"] = [renamed.get(cell, cell[1]) for cell in cells]
+                if shard.renamed:
+                    cells = obs["source_cell"]
+                    obs["source_cell"] = [shard.renamed.get(cell, cell) for cell in cells]
                 for name in _more_columns(obs.columns):  # text as given, missing where empty
                     obs[name] = obs[name].astype("string").astype("category")
                 out.append(obs, genes, vectors)

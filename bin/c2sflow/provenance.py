@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -17,6 +18,12 @@ from c2sflow.errors import UserError
 # only the steps with a model have.
 SOFTWARE = ("anndata", "numpy", "pandas", "scanpy", "scipy")
 MODEL_SOFTWARE = ("torch", "transformers", "tokenizers")
+# What to do where the system, and not a file, is the cause.
+REFUSALS = {
+    errno.EMFILE: "too many files are open: raise the limit (ulimit -n 4096)",
+    errno.ENFILE: "too many files are open on this machine",
+    errno.EACCES: "its permissions do not allow it",
+}
 TRAINING_SOFTWARE = (*MODEL_SOFTWARE, "peft", "accelerate", "bitsandbytes")
 
 
@@ -72,6 +79,17 @@ def read_json(path: str | Path) -> dict | list:
 def remedy(path: str | Path) -> str:
     """What to do about a damaged file of an earlier step: -resume alone takes it as it is."""
     return f"delete {Path(path).resolve()} and run again with -resume, which makes it anew"
+
+
+def unreadable(path: str | Path, error: Exception) -> UserError:
+    """The error for a file of an earlier step that cannot be read.
+
+    A file is not blamed, nor to be deleted, where the system refuses to open it.
+    """
+    path = Path(path)
+    if mend := REFUSALS.get(getattr(error, "errno", None)):
+        return UserError(f"{path.name} cannot be opened ({error}); {mend}")
+    return UserError(f"{path.name} is missing or broken ({error}); {remedy(path)}")
 
 
 def file_digest(path: str | Path) -> str:

@@ -29,6 +29,7 @@ from c2sflow.elements import write_element
 from c2sflow.errors import UserError
 from c2sflow.excel_dates import dates_note
 from c2sflow.named_arrays import NUMBERS
+from c2sflow.gene_alignment import REPEATED, repeated_symbols
 from c2sflow.normalisation import LOG_BASE, linear_values, normalise
 from c2sflow.organisms import COLUMN as ORGANISM
 from c2sflow.organisms import PER_CELL, cell_organisms
@@ -434,6 +435,8 @@ def run_qc(
         var = data.var.set_axis(symbols, axis=0).loc[found.genes]
         if symbols_column is not None:
             var["input_id"] = data.var_names[found.genes].to_numpy()
+        if (repeated := repeated_symbols(symbols)).any():
+            var[REPEATED] = repeated[found.genes]
         _write(Path(target), data, found, obs, var, state, chunk_size, bulk, viewed.others)
         said += [*data.notes, *viewed.warnings]
         said += [*_warnings(data, symbols, symbol_counts, bulk), *dates_note(symbols)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,12 +15,16 @@ from c2sflow.provenance import read_json
 from c2sflow.report_map import CellMap, read_map
 from c2sflow.splits import COLUMN as SPLIT
 from c2sflow.splits import TEST
+from c2sflow.summaries import SentenceFiles
 
 # Columns of text in tables of perturbations.
 TEXT = ("condition", "perturbation", "dose", "time", "sample", "gene", "gene_set", "context")
 TEXT += ("versus", "c2s_cell_type", "organism")
 # What the map is coloured by, besides label and sample, where obs has it.
 COLOURS = ("c2s_cell_type", "n_genes_by_counts", "total_counts", "pct_counts_mt")
+
+
+GENES = ("genes", "symbols", "gene_ids", "repeated")  # of sentences.json: long, and not used
 
 
 @dataclass
@@ -53,6 +58,8 @@ class Run:
         Tables of EFFECTS, and what is to be known of them.
     evaluation, evaluation_notes
         The same of EVALUATE, by name.
+    merge
+        Content of merge.json: what MERGE warns of.
     training, losses
         Content of finetune.json and loss.tsv, if this run trained the model.
     """
@@ -75,6 +82,7 @@ class Run:
     evaluation: dict[str, pd.DataFrame] = field(default_factory=dict)
     evaluation_notes: dict[str, list[str]] = field(default_factory=dict)
     generate: list[dict] = field(default_factory=list)
+    merge: list[dict] = field(default_factory=list)
     generated: pd.DataFrame | None = None
     training: dict | None = None
     losses: pd.DataFrame | None = None
@@ -83,7 +91,8 @@ class Run:
     def records(self) -> list[dict]:
         """What the steps say of samples and shards, their warnings among it."""
         trained = [{**self.training, "sample": "fine-tuning"}] if self.training else []
-        return [*self.qc, *trained, *self.embed, *self.annotate, *self.perturb, *self.generate]
+        shards = [*self.embed, *self.annotate, *self.perturb, *self.generate]
+        return [*self.qc, *trained, *shards, *self.merge]
 
 
 def read_run(
@@ -108,7 +117,7 @@ def read_run(
         Results of MERGE; the latter two if there are predictions.
     qc_dir, sentences_dir, stats_dir
         <id>.qc.json; <id>.sentences.json; <shard>.embed.json, annotate.json, perturb.json and
-        generate.json.
+        generate.json; merge.json.
     attention_pairs
         Table of PAIRS, if there are attention maps.
     effects_dir
@@ -129,7 +138,7 @@ def read_run(
         types = _cell_types(file, label_column, training_dir is not None)
     return Run(
         qc=_read_all(qc_dir, "*.qc.json"),
-        sentences=_read_all(sentences_dir, "*.sentences.json"),
+        sentences=[_without_genes(s) for s in SentenceFiles.of(sentences_dir).values()],
         embed=_read_all(stats_dir, "*.embed.json"),
         annotate=_read_all(stats_dir, "*.annotate.json"),
         perturb=_read_all(stats_dir, "*.perturb.json"),
@@ -144,10 +153,16 @@ def read_run(
         evaluation=read_evaluation(evaluation_dir) if evaluation_dir else {},
         evaluation_notes=read_json(evaluation_dir / "notes.json") if evaluation_dir else {},
         generate=_read_all(stats_dir, "*.generate.json"),
+        merge=_read_all(stats_dir, "merge.json"),
         generated=_read_table(generated_summary) if generated_summary else None,
         training=read_json(training_dir / "finetune.json") if training_dir else None,
         losses=pd.read_csv(training_dir / "loss.tsv", sep="\t") if training_dir else None,
     )
+
+
+def _without_genes(summary: Mapping) -> dict:
+    """What the report uses of a sample's sentences: the names of its genes fill the memory."""
+    return {key: value for key, value in summary.items() if key not in GENES}
 
 
 def _cell_types(file: h5py.File, label_column: str | None, trained: bool) -> pd.DataFrame | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import h5py
@@ -13,11 +14,14 @@ import pyarrow.parquet as pq
 from anndata.io import read_elem, sparse_dataset
 from scipy import sparse
 
-from c2sflow.errors import UserError
-from c2sflow.generation_plan import organism_genes
-from c2sflow.merging import concat_obs, outer_genes
-from c2sflow.provenance import read_json, remedy
+from c2sflow.gene_alignment import GeneAlignment, GeneTable, word_columns
+from c2sflow.generation_plan import organism_columns
+from c2sflow.merging import concat_obs
+from c2sflow.provenance import read_json, unreadable
 from c2sflow.reconstruction import RankFit
+from c2sflow.summaries import SentenceFiles
+
+KEPT_WORDS = 16  # samples whose words are held
 
 
 @dataclass
@@ -47,24 +51,26 @@ class RunFiles:
 
 @dataclass
 class _Part:
-    """A sample or shard: its files, and which rows of the run it holds."""
+    """A sample or shard: its name, and which rows of the run it holds."""
 
-    path: Path
+    name: str
+    sample: str
     first: int
     n_cells: int
-    columns: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
-    words: dict[str, int] = field(default_factory=dict)
 
 
 class RunCells:
     """Every cell that passed QC, in the order of the run.
+
+    Memory holds obs and a number for each gene of each sample; one file is open at a time.
 
     Attributes
     ----------
     obs
         A row for each cell: every column of obs, and cell_id and sample as text.
     genes
-        Symbols of all samples (outer join): the columns of `expression`.
+        Names of the genes of all samples, from `c2sflow.gene_alignment`: the columns of
+        `expression`.
     fit
         slope and intercept of the rank fit of the whole run.
 
@@ -76,37 +82,49 @@ class RunCells:
 
     def __init__(self, files: RunFiles):
         self._files = files
-        sheet = read_json(files.samples)
-        ids = [sample["id"] for sample in sheet]
-        summaries = [read_json(files.sentences_dir / f"{i}.sentences.json") for i in ids]
-        self.genes, columns = outer_genes([pd.Index(s["symbols"]) for s in summaries])
-        self.fit = sum((RankFit(*s["rank_fit_sums"]) for s in summaries), RankFit()).solve()
+        self._sheet = read_json(files.samples)
+        ids = [sample["id"] for sample in self._sheet]
+        self._summaries = SentenceFiles(files.sentences_dir, ids)
+        self._alignment, fit = GeneAlignment(), RankFit()
         self._samples: list[_Part] = []
         self._shards: dict[str, _Part] = {}
         frames, start = [], 0
-        for name, summary, own in zip(ids, summaries, columns, strict=True):
-            path = files.qc_dir / f"{name}.h5ad"
-            obs = _read(path, lambda file: read_elem(file["obs"]))
-            words = dict(zip(summary["genes"], own.tolist(), strict=True))
-            self._samples.append(_Part(path, start, len(obs), own, words))
+        for name, summary in self._summaries.items():
+            self._alignment.add(GeneTable.of_summary(summary))
+            fit += RankFit(*summary["rank_fit_sums"])
+            frames.append(_read(self._h5ad(name), lambda file: read_elem(file["obs"])))
+            self._samples.append(_Part(name, name, start, len(frames[-1])))
             for shard in summary["shards"]:
-                part = _Part(Path(shard["name"]), start, shard["n_cells"], own, words)
+                part = _Part(shard["name"], name, start, shard["n_cells"])
                 self._shards[shard["name"]] = part
                 start += shard["n_cells"]
-            frames.append(obs)
+        self.fit, self.genes = fit.solve(), self._alignment.names
+        self._columns = {
+            name: self._alignment.columns(GeneTable.of_summary(summary))
+            for name, summary in self._summaries.items()
+        }
+        # Of some samples only: they hold the text of each word.
+        self._words = lru_cache(KEPT_WORDS)(self._words_of)
         names = np.concatenate([frame.index.to_numpy(dtype=object) for frame in frames])
-        self._sheet, self._summaries = sheet, dict(zip(ids, summaries, strict=True))
         obs = concat_obs(frames).reset_index(drop=True)
         self.obs = obs.assign(cell_id=names.astype(str), sample=obs["sample"].astype(str))
+
+    def _h5ad(self, sample: str) -> Path:
+        return self._files.qc_dir / f"{sample}.h5ad"
+
+    def _words_of(self, sample: str) -> dict[str, int]:
+        """Column of each word of a sample."""
+        return word_columns(self._summaries[sample], self._alignment)
 
     def expression(self, rows: np.ndarray) -> sparse.csr_matrix:
         """Log-normalised expression (log10), CSR float32 (n_rows, n_genes)."""
 
         def read(part: _Part, own: np.ndarray) -> sparse.csr_matrix:
-            block = _read(part.path, lambda file: sparse_dataset(file["X"])[own])
+            path, shape = self._h5ad(part.sample), (len(own), len(self.genes))
+            block = _read(path, lambda file: sparse_dataset(file["X"])[own])
             block = sparse.csr_matrix(block, dtype=np.float32)
-            shape = (len(own), len(self.genes))
-            return sparse.csr_matrix((block.data, part.columns[block.indices], block.indptr), shape)
+            columns = self._columns[part.sample][block.indices]
+            return sparse.csr_matrix((block.data, columns, block.indptr), shape)
 
         blocks = self._gather(rows, self._samples, read)
         return sparse.vstack([sparse.csr_matrix((0, len(self.genes)), dtype=np.float32), *blocks])[
@@ -123,11 +141,11 @@ class RunCells:
             folder = self._files.embeddings_dir
 
             def path(part: _Part) -> Path:
-                return folder / f"{part.path}.embedding.h5ad"
+                return folder / f"{part.name}.embedding.h5ad"
         else:
 
             def path(part: _Part) -> Path:
-                return part.path
+                return self._h5ad(part.sample)
 
         def read(part: _Part, own: np.ndarray) -> np.ndarray:
             return _read(path(part), lambda file: file[f"obsm/{key}"][own].astype(np.float32))
@@ -140,9 +158,10 @@ class RunCells:
         """The cells' sentences: columns of their genes, highest first."""
 
         def read(part: _Part, own: np.ndarray) -> list[np.ndarray]:
-            path = self._files.shards_dir / f"{part.path}.parquet"
+            path = self._files.shards_dir / f"{part.name}.parquet"
             texts = _read_parquet(path, ["cell_sentence"])["cell_sentence"].take(own).to_pylist()
-            return [sentence_columns(text, part.words) for text in texts]
+            words = self._words(part.sample)
+            return [sentence_columns(text, words) for text in texts]
 
         blocks = self._gather(rows, list(self._shards.values()), read)
         found = [genes for block in blocks for genes in block]
@@ -155,7 +174,7 @@ class RunCells:
             return None
 
         def read(part: _Part, own: np.ndarray) -> np.ndarray:
-            table = _read_parquet(folder / f"{part.path}.annotation.parquet", ["c2s_cell_type"])
+            table = _read_parquet(folder / f"{part.name}.annotation.parquet", ["c2s_cell_type"])
             types = table["c2s_cell_type"].to_pandas().astype(object)
             return types.where(types.notna(), "").to_numpy(dtype=object)[own]
 
@@ -211,10 +230,10 @@ class RunCells:
             block = table["X_c2s"].combine_chunks().flatten().to_numpy().reshape(-1, width)
             if vectors is None:
                 vectors = np.empty((len(answers), width), dtype=np.float32)
-            own = places[rows.index].to_numpy()
+            own, words = places[rows.index].to_numpy(), self._words(self._shards[name].sample)
             vectors[own] = block
             for place, text in zip(own, table["c2s_sentence"].to_pylist(), strict=True):
-                genes[place] = sentence_columns(text, self._shards[name].words)
+                genes[place] = sentence_columns(text, words)
         return genes, np.empty((0, 0), np.float32) if vectors is None else vectors
 
     def generated(self) -> pd.DataFrame:
@@ -233,11 +252,10 @@ class RunCells:
 
     def said_generated(self, generated: pd.DataFrame) -> tuple[list[np.ndarray], np.ndarray]:
         """Sentences (columns of the genes) and X_c2s of these rows of `generated`, in order."""
-        words = {}
-        for organism in generated["organism"].unique():
-            genes = organism_genes(self._sheet, self._summaries, organism)
-            places = self.genes.get_indexer(list(genes.values()))
-            words[organism] = dict(zip(genes, places.tolist(), strict=True))
+        words = {
+            organism: organism_columns(self._sheet, self._summaries, organism, self._alignment)
+            for organism in generated["organism"].unique()
+        }
         sentences: list = [None] * len(generated)
         vectors: list = [None] * len(generated)
         place = pd.Series(range(len(generated)), index=generated.index)
@@ -273,7 +291,7 @@ def _read(path: Path, get: Callable) -> object:
         with h5py.File(path) as file:
             return get(file)
     except (OSError, KeyError) as error:
-        raise _broken(path, error) from None
+        raise unreadable(path, error) from None
 
 
 def _read_parquet(path: Path, columns: list[str]) -> object:
@@ -283,8 +301,4 @@ def _read_parquet(path: Path, columns: list[str]) -> object:
             raise KeyError(missing)
         return table
     except (OSError, KeyError, ValueError) as error:
-        raise _broken(path, error) from None
-
-
-def _broken(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path.name} is missing or broken ({error}); {remedy(path)}")
+        raise unreadable(path, error) from None

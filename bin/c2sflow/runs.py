@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import h5py
@@ -12,10 +12,11 @@ from anndata.io import read_elem
 
 from c2sflow import __version__
 from c2sflow.evaluation_tables import read_evaluation
+from c2sflow.gene_alignment import GeneAlignment, word_columns
 from c2sflow.generated import merge_generated, summarise_generated
-from c2sflow.generation_plan import GenerationPlan, organism_genes
-from c2sflow.merging import Sample, merge_samples
-from c2sflow.predictions import merge_predictions, summarise
+from c2sflow.generation_plan import GenerationPlan, organism_columns
+from c2sflow.merging import Merged, merge_samples
+from c2sflow.predictions import Predicted, merge_predictions, summarise
 from c2sflow.prompts import (
     ANNOTATION_PROMPT,
     EMBEDDING_PROMPT,
@@ -23,8 +24,10 @@ from c2sflow.prompts import (
     generation_template,
     load_template,
 )
-from c2sflow.provenance import read_json, software_versions, write_beside
+from c2sflow.provenance import read_json, software_versions, write_beside, write_json
 from c2sflow.reconstruction import RankFit
+from c2sflow.sample_shards import Sample
+from c2sflow.summaries import SentenceFiles
 
 LOGGER = logging.getLogger(__name__)
 
@@ -33,6 +36,8 @@ NOT_OF_THE_RESULT = ("input_output", "resources", "cluster", "report", "generic"
 # Nor do these change the cells: what is fetched, allowed, or made of the predictions.
 NOT_OF_THE_CELLS = ("model_cache", "max_predictions", "gene_sets", "context", "tasks")
 NOT_OF_THE_CELLS += ("checkpoint_dir",)
+# What uns["c2s"]["samples"] has of qc.json.
+OF_A_SAMPLE = ("organism", "input_state", "log_base", "n_cells_in", "n_cells_kept")
 
 
 def provenance(
@@ -53,7 +58,6 @@ def provenance(
         for name, value in values.items()
         if name not in NOT_OF_THE_CELLS
     }
-    kept = ("organism", "input_state", "log_base", "n_cells_in", "n_cells_kept")
     return {
         "version": __version__,
         "pipeline": dict(pipeline),
@@ -63,7 +67,7 @@ def provenance(
         "software": software_versions() | dict(model_software),
         "rank_fit": dict(rank_fit),
         "samples": {
-            s["id"]: {k: "" if reports[s["id"]][k] is None else reports[s["id"]][k] for k in kept}
+            s["id"]: {k: "" if v is None else v for k, v in reports[s["id"]].items()}
             for s in samples
         },
         "seed": parameters.get("seed", 42),
@@ -128,9 +132,13 @@ def merge_run(
     """
     sheet = read_json(samples)
     ids = [sample["id"] for sample in sheet]
-    sentences = {i: read_json(sentences_dir / f"{i}.sentences.json") for i in ids}
-    reports = {i: read_json(qc_dir / f"{i}.qc.json") for i in ids}
-    rank_fit = sum((RankFit(*sentences[i]["rank_fit_sums"]) for i in ids), RankFit()).solve()
+    sentences = SentenceFiles(sentences_dir, ids)
+    shards, fit = {}, RankFit()
+    for name, summary in sentences.items():
+        shards[name] = [shard["name"] for shard in summary["shards"]]
+        fit += RankFit(*summary["rank_fit_sums"])
+    rank_fit = fit.solve()
+    reports = {i: _of_qc(qc_dir / f"{i}.qc.json") for i in ids}
     groups = read_json(options)
     parts = [
         Sample(
@@ -138,12 +146,10 @@ def merge_run(
             name=str(sample["sample"]),
             path=qc_dir / f"{sample['id']}.h5ad",
             embeddings=[
-                embeddings_dir / f"{shard['name']}.embedding.h5ad"
-                for shard in sentences[sample["id"]]["shards"]
+                embeddings_dir / f"{shard}.embedding.h5ad" for shard in shards[sample["id"]]
             ],
             annotations=[
-                annotations_dir / f"{shard['name']}.annotation.parquet"
-                for shard in sentences[sample["id"]]["shards"]
+                annotations_dir / f"{shard}.annotation.parquet" for shard in shards[sample["id"]]
             ]
             if annotations_dir
             else [],
@@ -156,15 +162,22 @@ def merge_run(
     if evaluation_dir is not None:
         uns["evaluation"] = read_evaluation(evaluation_dir)
     target = outdir / "c2s.h5ad"
-    obs = merge_samples(parts, target, uns, groups["report"]["store_umap"])
-    LOGGER.info("%s: %d cells of %d samples", target.name, len(obs), len(parts))
-    with h5py.File(target) as file:
-        var = pd.DataFrame(index=read_elem(file["var"]).index)
+    merged = merge_samples(parts, target, uns, groups["report"]["store_umap"])
+    LOGGER.info("%s: %d cells of %d samples", target.name, len(merged.obs), len(parts))
     if perturbed_dir is not None:
         planned = read_json(plan)
-        _merge_perturbed(parts, sentences, perturbed_dir, planned, outdir, var, uns, obs)
+        answered = _predicted(parts, shards, sentences, perturbed_dir, planned, merged)
+        n_each = uns["parameters"].get("num_samples", 1)
+        _merge_perturbed(answered, n_each, outdir, merged.genes.names, uns)
     if generated_dir is not None:
-        _merge_generated(sheet, sentences, generated_dir, groups, outdir, var, uns)
+        _merge_generated(sheet, sentences, generated_dir, groups, outdir, merged.genes, uns)
+    # The report lists it among what the steps warn of.
+    write_json(outdir / "merge.json", {"sample": "merging", "warnings": merged.notices})
+
+
+def _of_qc(path: Path) -> dict:
+    report = read_json(path)
+    return {name: report[name] for name in OF_A_SAMPLE}
 
 
 def _model_software(parts: list[Sample]) -> dict[str, str]:
@@ -176,34 +189,36 @@ def _model_software(parts: list[Sample]) -> dict[str, str]:
         return {}
 
 
-def _merge_perturbed(
+def _predicted(
     parts: list[Sample],
+    shards: Mapping[str, list[str]],
     sentences: Mapping[str, Mapping],
     perturbed_dir: Path,
     planned: Mapping[str, int],
-    outdir: Path,
-    var: pd.DataFrame,
-    uns: Mapping,
-    obs: pd.DataFrame,
-) -> None:
-    shards, expected, renamed, start = [], [], {}, 0
+    merged: Merged,
+) -> Iterator[Predicted]:
+    """Shards with predictions, in the order of the cells: those of one sample are made at once."""
+    start = 0
     for part in parts:
         with h5py.File(part.path) as file:
-            symbols = read_elem(file["var"]).index
             cells = read_elem(file["obs"]).index
-        columns = dict(
-            zip(sentences[part.id]["genes"], var.index.get_indexer(symbols), strict=True)
-        )
-        chosen = [s["name"] for s in sentences[part.id]["shards"] if s["name"] in planned]
-        shards += [(perturbed_dir / f"{shard}.perturbed.parquet", columns) for shard in chosen]
-        expected += [planned[shard] * uns["parameters"].get("num_samples", 1) for shard in chosen]
-        names = obs.index[start : start + len(cells)]
+        names = merged.obs.index[start : start + len(cells)]
         start += len(cells)
-        renamed |= {
-            (part.name, old): new for old, new in zip(cells, names, strict=True) if old != new
-        }
-    target = outdir / "c2s_perturbed.h5ad"
-    predicted = merge_predictions(shards, var, uns["rank_fit"], target, uns, expected, renamed)
+        chosen = [shard for shard in shards[part.id] if shard in planned]
+        if not chosen:
+            continue
+        columns = word_columns(sentences[part.id], merged.genes)
+        renamed = {old: new for old, new in zip(cells, names, strict=True) if old != new}
+        for shard in chosen:
+            path = perturbed_dir / f"{shard}.perturbed.parquet"
+            yield Predicted(path, planned[shard], columns, renamed)
+
+
+def _merge_perturbed(
+    answered: Iterable[Predicted], n_each: int, outdir: Path, genes: pd.Index, uns: Mapping
+) -> None:
+    target, var = outdir / "c2s_perturbed.h5ad", pd.DataFrame(index=genes)
+    predicted = merge_predictions(answered, var, uns["rank_fit"], target, uns, n_each)
     LOGGER.info("%s: %d predicted cells", target.name, len(predicted))
     _write_summary(outdir / "perturbation", summarise(predicted))
 
@@ -214,19 +229,18 @@ def _merge_generated(
     generated_dir: Path,
     groups: Mapping[str, Mapping],
     outdir: Path,
-    var: pd.DataFrame,
+    genes: GeneAlignment,
     uns: Mapping,
 ) -> None:
     plan = generation_plan(groups)
-    columns = {}
-    for organism in plan.organisms:
-        words = organism_genes(sheet, sentences, organism)
-        columns[organism] = dict(zip(words, var.index.get_indexer(words.values()), strict=True))
+    columns = {
+        organism: organism_columns(sheet, sentences, organism, genes) for organism in plan.organisms
+    }
     tasks = [
         (generated_dir / f"{plan.task_name(task)}.generated.parquet", len(plan.cells(task)))
         for task in range(plan.n_tasks)
     ]
-    target = outdir / "c2s_generated.h5ad"
+    target, var = outdir / "c2s_generated.h5ad", pd.DataFrame(index=genes.names)
     generated = merge_generated(tasks, columns, var, uns["rank_fit"], target, uns)
     LOGGER.info("%s: %d generated cells", target.name, len(generated))
     _write_summary(outdir / "generation", summarise_generated(generated))

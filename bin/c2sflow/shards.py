@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from c2sflow.cells import CellData
 from c2sflow.organisms import COLUMN as ORGANISM
+from c2sflow.gene_alignment import GeneTable
 from c2sflow.provenance import write_beside
 from c2sflow.reconstruction import RankFit
 from c2sflow.sentences import SentenceMaker, Sentences, TieBreak, gene_words
@@ -84,8 +85,8 @@ def write_shards(
     Returns
     -------
     Summary: n_cells, shards (name, n_cells, n_genes), genes (the word of each column), symbols
-    (the columns' own names), examples (sentences), rank_fit_sums, rank_fit, sentence_lengths
-    (histogram).
+    (the columns' own names), gene_ids and repeated (see `c2sflow.gene_alignment.GeneTable`),
+    examples (sentences), rank_fit_sums, rank_fit, sentence_lengths (histogram).
     """
     words = gene_words(data.var_names)
     maker = SentenceMaker(words, max_genes=max_genes, tie_break=tie_break, seed=seed)
@@ -115,11 +116,14 @@ def write_shards(
             own.write(_with(obs, {"shard": pa.repeat(shard, len(obs)), N_GENES: n_genes}))
             shards.append({"name": shard, "n_cells": len(obs), "n_genes": int(n_genes.sum())})
     counts, edges = np.histogram(np.concatenate(lengths), bins=LENGTH_BINS)
+    table = GeneTable.of_var(data.var)
     return {
         "n_cells": sum(shard["n_cells"] for shard in shards),
         "shards": shards,
         "genes": list(words),
-        "symbols": [str(name) for name in data.var_names],
+        "symbols": list(table.symbols),
+        "gene_ids": list(table.ids),
+        "repeated": list(table.repeated),
         "examples": examples,
         "rank_fit_sums": list(fit.astuple()),
         "rank_fit": fit.solve(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
@@ -77,7 +77,7 @@ class _Entries:
 
 
 def read_shifts(
-    shards: Sequence[Shard], n_genes: int, fit: Mapping[str, float], context: str | None = None
+    shards: Iterable[Shard], n_genes: int, fit: Mapping[str, float], context: str | None = None
 ) -> Iterator[Shifts]:
     """Shifts of each condition, in the order of their names.
 

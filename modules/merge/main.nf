@@ -23,6 +23,7 @@ process MERGE {
     tuple path('c2s.h5ad'), path('c2s_perturbed.h5ad', arity: '0..*'), path('perturbation/*.tsv', arity: '0..*'), emit: results
     path 'c2s_generated.h5ad', optional: true, emit: generated
     path 'generation/summary.tsv', arity: '0..*', emit: generated_summary // or []
+    path 'merge.json', emit: notices
     tuple val(task.process), eval('c2s_versions.py anndata h5py pandas pyarrow scanpy umap-learn'), emit: versions
 
     script:
@@ -38,6 +39,7 @@ process MERGE {
     stub:
     """
     touch c2s.h5ad
+    echo '{"sample": "merging", "warnings": []}' > merge.json
     ${predictions ? 'mkdir perturbation; touch c2s_perturbed.h5ad perturbation/summary.tsv' : ''}
     ${generated ? 'mkdir generation; touch c2s_generated.h5ad generation/summary.tsv' : ''}
     """

@@ -1,6 +1,10 @@
 """Merging: every cell once, in order, with its own embedding; anything else is an error."""
 
+import errno
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import anndata as ad
@@ -14,7 +18,9 @@ from scipy import sparse
 
 from c2sflow import merging
 from c2sflow.errors import UserError
-from c2sflow.merging import Sample, concat_obs, merge_samples, unique_names
+from c2sflow.merging import concat_obs, merge_samples, unique_names
+from c2sflow.provenance import unreadable
+from c2sflow.sample_shards import Sample
 
 
 def make_sample(folder, name, n_obs, genes, sizes, seed=0, prefix="", **obs):
@@ -170,8 +176,17 @@ def test_ordered_categories_stay_ordered():
 
 
 def test_names_as_they_are_when_unique():
-    names = unique_names([pd.Index(["a"]), pd.Index(["b"])], ["s", "t"])
+    names, notices = unique_names([pd.Index(["a"]), pd.Index(["b"])], ["s", "t"])
     assert list(names) == ["a", "b"]
+    assert not notices
+
+
+def test_names_that_repeat_with_their_sample_too_are_numbered():
+    index = [pd.Index(["c", "c-b"]), pd.Index(["c"]), pd.Index(["c", "d"])]
+    names, notices = unique_names(index, ["a", "b-a", "x"])
+    assert names.is_unique
+    assert list(names) == ["c-a", "c-b-a", "c-b-a-1", "c-x", "d-x"]
+    assert "1 cells have the name of another all the same: numbered" in notices
 
 
 @pytest.mark.parametrize("n_samples", [1, 2])
@@ -244,3 +259,70 @@ def test_cell_types_of_other_cells_are_refused(tmp_path, change, message):
     with pytest.raises(UserError, match=message):
         merge_samples([sample], tmp_path / "c2s.h5ad", {})
     assert not (tmp_path / "c2s.h5ad").exists()
+
+
+def test_notices_are_returned(tmp_path):
+    one, _ = make_sample(tmp_path, "a", 4, ["G"], [4])
+    two, _ = make_sample(tmp_path, "b", 4, ["G"], [4])
+    with h5py.File(two.path, "a") as file:
+        del file["layers/counts"], file["obsm/X_pca"]
+    notices = merge_samples([one, two], tmp_path / "c2s.h5ad", {}).notices
+    assert notices == [
+        "samples share cell names: '-<sample>' is appended to each",
+        "layers counts: not the same in every sample, left out",
+        "obsm X_pca: not the same in every sample, left out",
+    ]
+
+
+def test_var_keeps_what_is_the_same_for_each_gene(tmp_path):
+    samples = []
+    variables = [
+        pd.DataFrame({"chr": ["1", "2"], "n": [1, 2], "own": 1}, index=["A", "B"]),
+        pd.DataFrame({"n": [2, 3], "chr": ["2", "X"]}, index=["B", "C"]),
+        pd.DataFrame({"n": [3, 9], "chr": ["X", "1"]}, index=["C", "A"]),
+    ]
+    for name, var in zip("abc", variables, strict=True):
+        sample, adata = make_sample(tmp_path, name, 3, list(var.index), [3], prefix=name)
+        adata.var = var
+        adata.write_h5ad(sample.path)
+        samples.append(sample)
+    notices = merge_samples(samples, tmp_path / "c2s.h5ad", {}).notices
+    var = ad.read_h5ad(tmp_path / "c2s.h5ad").var
+    assert list(var.columns) == ["chr"]
+    assert var["chr"].tolist() == ["1", "2", "X"]
+    assert notices == ["var n, own: not the same in every sample, left out"]
+
+
+FEW_FILES = """
+import resource, sys
+from pathlib import Path
+resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
+from c2sflow.merging import merge_samples
+from c2sflow.sample_shards import Sample
+folder = Path(sys.argv[1])
+names = [f"s{n}" for n in range(60)]
+shards = {name: [folder / f"{name}.00000.embedding.h5ad"] for name in names}
+samples = [Sample(name, name, folder / f"{name}.h5ad", shards[name]) for name in names]
+print(merge_samples(samples, folder / "c2s.h5ad", {}).obs.shape[0])
+"""
+
+
+def test_more_samples_than_files_may_be_open(tmp_path):
+    for n in range(60):
+        make_sample(tmp_path, f"s{n}", 3, ["G1", "G2"], [3], seed=n, prefix=f"{n}_")
+    (tmp_path / "few.py").write_text(FEW_FILES)
+    command = [sys.executable, tmp_path / "few.py", tmp_path]
+    path = os.pathsep.join(sys.path)
+    made = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}, check=False
+    )
+    assert made.stdout == "180\n", made.stderr
+    assert ad.read_h5ad(tmp_path / "c2s.h5ad").n_obs == 180
+
+
+def test_a_file_that_the_system_does_not_open_is_not_blamed(tmp_path):
+    error = OSError(errno.EMFILE, "Too many open files")
+    message = str(unreadable(tmp_path / "donor0250.h5ad", error))
+    assert "ulimit -n" in message
+    assert "delete" not in message
+    assert "delete" in str(unreadable(tmp_path / "a.h5ad", OSError("file signature not found")))

@@ -13,6 +13,7 @@ from c2sflow import merged_answers
 from c2sflow.errors import UserError
 from c2sflow.predictions import (
     OBS_COLUMNS,
+    Predicted,
     condition_columns,
     merge_predictions,
     prediction_names,
@@ -53,11 +54,11 @@ def merged(tmp_path):
     write_shard(tmp_path / "0.parquet", [("c1", "IFN 'β'", "B A", 0), ("c1", "KO", "", 2)])
     write_shard(tmp_path / "1.parquet", [("c2", "KO, 2 µM", "A", 0), ("c2", "KO, 2 µM", "A B", 0)])
     columns = {"A": 2, "B": 0}
-    shards = [(tmp_path / f"{n}.parquet", columns) for n in (0, 1)]
+    renamed = {"c1": "c1-s 1"}
+    shards = [Predicted(tmp_path / f"{n}.parquet", 2, columns, renamed) for n in (0, 1)]
     var = pd.DataFrame(index=["b", "x", "a"])
-    renamed = {("s 1", "c1"): "c1-s 1"}
     target = tmp_path / "c2s_perturbed.h5ad"
-    obs = merge_predictions(shards, var, FIT, target, {"seed": 1}, [2, 2], renamed)
+    obs = merge_predictions(shards, var, FIT, target, {"seed": 1})
     return obs, ad.read_h5ad(target)
 
 
@@ -76,6 +77,11 @@ def test_names_are_unique_and_sources_those_of_the_merged_file(merged):
         "c1-s 1|IFN 'β'", "c1-s 1|KO", "c2|KO, 2 µM", "c2|KO, 2 µM|1",
     ]  # fmt: skip
     assert obs["source_cell"].tolist() == ["c1-s 1", "c1-s 1", "c2", "c2"]
+    assert prediction_names(obs).is_unique
+
+
+def test_names_that_a_number_makes_another_s_are_unique():
+    obs = pd.DataFrame({"source_cell": ["a", "a", "a"], "condition": ["K", "K", "K|1"]})
     assert prediction_names(obs).is_unique
 
 
@@ -105,12 +111,11 @@ def test_broken_shard(tmp_path):
     (tmp_path / "0.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match="missing or broken"):
         merge_predictions(
-            [(tmp_path / "0.parquet", {})],
+            [Predicted(tmp_path / "0.parquet", 1, {})],
             pd.DataFrame(index=["a"]),
             FIT,
             tmp_path / "p.h5ad",
             {},
-            [1],
         )
     assert not (tmp_path / "p.h5ad").exists()
 
@@ -119,8 +124,8 @@ def test_missing_predictions(tmp_path):
     write_shard(tmp_path / "0.parquet", [("c1", "KO", "A", 0)])
     with pytest.raises(UserError, match="1 predictions instead of 2 planned"):
         merge_predictions(
-            [(tmp_path / "0.parquet", {"A": 0})],
-            pd.DataFrame(index=["a"]), FIT, tmp_path / "p.h5ad", {}, [2],
+            [Predicted(tmp_path / "0.parquet", 1, {"A": 0})],
+            pd.DataFrame(index=["a"]), FIT, tmp_path / "p.h5ad", {}, n_each=2,
         )  # fmt: skip
     assert not (tmp_path / "p.h5ad").exists()
 
@@ -140,7 +145,8 @@ def test_blocks_give_the_frame_that_pandas_does(tmp_path, monkeypatch):
     target = tmp_path / "c2s_perturbed.h5ad"
     words = {"A": 0, "B": 1, "C": 2}
     var = pd.DataFrame(index=list(words))
-    obs = merge_predictions([(path, words) for path in paths], var, FIT, target, {}, sizes)
+    shards = [Predicted(path, n, words) for path, n in zip(paths, sizes, strict=True)]
+    obs = merge_predictions(shards, var, FIT, target, {})
 
     whole = pd.concat(
         [pd.read_parquet(path) for path, size in zip(paths, sizes, strict=True) if size]
@@ -174,9 +180,9 @@ def test_memory_does_not_hold_the_sentences(tmp_path, monkeypatch):
     var = pd.DataFrame(index=list(words))
 
     def peak(n_files):
-        shards = [(tmp_path / "0.parquet", words)] * n_files
+        shards = [Predicted(tmp_path / "0.parquet", 300, words)] * n_files
         tracemalloc.start()
-        merge_predictions(shards, var, FIT, tmp_path / "p.h5ad", {}, [300] * n_files)
+        merge_predictions(shards, var, FIT, tmp_path / "p.h5ad", {})
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most

@@ -19,13 +19,14 @@ import c2s_report
 from c2sflow.anndata_io import open_anndata
 from c2sflow.errors import UserError
 from c2sflow.evaluation_tables import write_table
-from c2sflow.merging import Sample, merge_samples
+from c2sflow.merging import merge_samples
 from c2sflow.predictions import summarise
 from c2sflow.provenance import write_json
 from c2sflow.qc import Filters, run_qc
 from c2sflow.report import write_report
 from c2sflow.report_map import read_map, read_rows
 from c2sflow.report_plots import _point_groups, common_bins, histogram_line, safe
+from c2sflow.sample_shards import Sample
 from c2sflow.shards import write_shards
 from c2sflow.splits import Rule
 from c2sflow.states import State

@@ -12,11 +12,12 @@ from making import SYMBOLS, cells
 from scipy import sparse
 
 from c2sflow.generated import merge_generated
-from c2sflow.merging import Sample, merge_samples
+from c2sflow.merging import merge_samples
 from c2sflow.model_tasks import write_answers
-from c2sflow.predictions import merge_predictions
+from c2sflow.predictions import Predicted, merge_predictions
 from c2sflow.pseudobulk import run_pseudobulk
 from c2sflow.qc import Filters, run_qc
+from c2sflow.sample_shards import Sample
 from c2sflow.states import State
 
 FIT = {"slope": -0.5, "intercept": 2.0}
@@ -58,7 +59,8 @@ def answers_of(folder):
     }  # fmt: skip
     path = folder / "0.perturbed.parquet"
     write_answers(path, pd.DataFrame(more | shared), vectors)
-    merge_predictions([(path, columns)], var, FIT, folder / "perturbed.h5ad", {}, [60])
+    shards = [Predicted(path, 60, columns)]
+    merge_predictions(shards, var, FIT, folder / "perturbed.h5ad", {})
     more = {"c2s_cell_type": ["B", "T"] * 30, "number": np.arange(60) // 2}
     path = folder / "0.generated.parquet"
     write_answers(path, pd.DataFrame(more | shared), vectors)
