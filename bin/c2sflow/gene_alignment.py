@@ -13,9 +13,11 @@ import numpy as np
 import pandas as pd
 from anndata.utils import make_index_unique
 
-
 REPEATED = "repeated_symbol"  # column of var, from QC
 UNKNOWN = ""
+# Columns of var with ids of the genes (not of their orthologues), in lower case; the first is QC's.
+ID_COLUMNS = ("input_id", "gene_ids", "gene_id", "ensembl_ids", "ensembl_id", "ensembl_gene_id")
+ID_COLUMNS += ("ensembl", "feature_ids", "feature_id", "accession", "id")
 # Of Ensembl, FlyBase or WormBase, behind a genome's name ("GRCh38_") or before a version.
 ID = r"^(?:\w+?_+)?(ENS[A-Z]{0,6}G\d{6,}|FBgn\d{7}|WBGene\d{8})(?:\.\d+)?$"
 
@@ -40,11 +42,12 @@ def repeated_symbols(symbols: pd.Index) -> np.ndarray:
 def ensembl_ids(var: pd.DataFrame) -> list[str]:
     """Ensembl id of each gene without its version, "" where none is known.
 
-    They are in the first column of var that holds more of them than of anything else, or the names
-    of the genes. An id that stands twice decides nothing, and is left out.
+    They are in the first of `ID_COLUMNS` that holds more of them than of anything else, or are the
+    names of the genes. An id that stands twice decides nothing, and is left out.
     """
-    text = [name for name in var if var[name].dtype.kind not in "biuf"]
-    for values in (*(var[name] for name in text), var.index.to_series()):
+    by_name = {str(name).lower(): name for name in var}
+    columns = [var[by_name[name]] for name in ID_COLUMNS if name in by_name]
+    for values in (*columns, var.index.to_series()):
         ids = values.astype(str).str.strip().str.extract(ID)[0]
         if ids.notna().mean() > 0.5:
             return ids.mask(ids.duplicated(keep=False)).fillna(UNKNOWN).tolist()
