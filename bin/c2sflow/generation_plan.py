@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from c2sflow.organisms import PER_CELL
 from c2sflow.gene_alignment import GeneAlignment, word_columns
+from c2sflow.organisms import PER_CELL
 from c2sflow.prompts import GENERATION_FIELDS, template_fields
 
 TASK_CELLS = 5000  # minutes of a GPU's work, so that loading the model is little of it

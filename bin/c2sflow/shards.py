@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from c2sflow.cells import CellData
-from c2sflow.organisms import COLUMN as ORGANISM
 from c2sflow.gene_alignment import GeneTable
+from c2sflow.organisms import COLUMN as ORGANISM
 from c2sflow.provenance import write_beside
 from c2sflow.reconstruction import RankFit
 from c2sflow.sentences import SentenceMaker, Sentences, TieBreak, gene_words
