@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -137,11 +136,11 @@ def read_run(
         cells = read_map(file, columns, COLOURS)
         types = _cell_types(file, label_column, training_dir is not None)
     return Run(
-        qc=_read_all(qc_dir, "*.qc.json"),
-        sentences=[_without_genes(s) for s in SentenceFiles.of(sentences_dir).values()],
-        embed=_read_all(stats_dir, "*.embed.json"),
-        annotate=_read_all(stats_dir, "*.annotate.json"),
-        perturb=_read_all(stats_dir, "*.perturb.json"),
+        qc=read_all(qc_dir, "*.qc.json"),
+        sentences=read_sentences(sentences_dir),
+        embed=read_all(stats_dir, "*.embed.json"),
+        annotate=read_all(stats_dir, "*.annotate.json"),
+        perturb=read_all(stats_dir, "*.perturb.json"),
         provenance=provenance,
         cells=cells,
         types=types if any(stats_dir.glob("*.annotate.json")) else None,
@@ -152,17 +151,20 @@ def read_run(
         **(_read_effects(effects_dir) if effects_dir else {}),
         evaluation=read_evaluation(evaluation_dir) if evaluation_dir else {},
         evaluation_notes=read_json(evaluation_dir / "notes.json") if evaluation_dir else {},
-        generate=_read_all(stats_dir, "*.generate.json"),
-        merge=_read_all(stats_dir, "merge.json"),
+        generate=read_all(stats_dir, "*.generate.json"),
+        merge=read_all(stats_dir, "merge.json"),
         generated=_read_table(generated_summary) if generated_summary else None,
         training=read_json(training_dir / "finetune.json") if training_dir else None,
         losses=pd.read_csv(training_dir / "loss.tsv", sep="\t") if training_dir else None,
     )
 
 
-def _without_genes(summary: Mapping) -> dict:
-    """What the report uses of a sample's sentences: the names of its genes fill the memory."""
-    return {key: value for key, value in summary.items() if key not in GENES}
+def read_sentences(folder: Path) -> list[dict]:
+    """sentences.json of each sample but the names of its genes, which would fill the memory."""
+    return [
+        {key: value for key, value in summary.items() if key not in GENES}
+        for summary in SentenceFiles.of(folder).values()
+    ]
 
 
 def _cell_types(file: h5py.File, label_column: str | None, trained: bool) -> pd.DataFrame | None:
@@ -181,7 +183,8 @@ def _cell_types(file: h5py.File, label_column: str | None, trained: bool) -> pd.
     return table
 
 
-def _read_all(folder: Path, pattern: str) -> list[dict]:
+def read_all(folder: Path, pattern: str) -> list[dict]:
+    """Content of the JSON files of a folder, by name."""
     return [read_json(path) for path in sorted(folder.glob(pattern))]
 
 

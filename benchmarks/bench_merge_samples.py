@@ -1,0 +1,185 @@
+"""MERGE and EVALUATE's reading by number of samples: CPU-seconds a sample and peak memory.
+
+Samples of 500 cells × about 25,000 of 36,000 genes, each with its own (as --min_cells leaves them),
+Ensembl ids, counts and 4 further columns of var, as QC, SENTENCES and EMBED write them. Each step
+runs in a process of its own that may have 256 files open. One sample in 50 is made, and the others
+are copies of it under names of their own: what is measured reads every one.
+
+python benchmarks/bench_merge_samples.py --samples 50 --samples 200 --samples 1000
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+import pandas as pd
+from measure import report_one, run_one, save
+
+CELLS, GENES, KEPT, PER_CELL, WIDTH, MADE, FILES = 500, 36_000, 25_000, 200, 64, 20, 256
+STEPS = ("merge", "run_cells", "report")
+
+
+def reference() -> pd.DataFrame:
+    """var of all genes: 20 symbols are of two genes."""
+    from anndata.utils import make_index_unique
+
+    symbols = pd.Index([f"GENE{n % (GENES - 20)}" for n in range(GENES)])
+    return pd.DataFrame(
+        {
+            "gene_ids": [f"ENSG{n:011}" for n in range(GENES)],
+            "feature_types": "Gene Expression", "genome": "GRCh38",
+            "chromosome": [f"chr{n % 22}" for n in range(GENES)],
+            "length": np.arange(GENES),
+        },
+        index=make_index_unique(symbols),
+    )  # fmt: skip
+
+
+def make_sample(folder: Path, number: int) -> None:
+    """<id>.h5ad, <id>.sentences.json, <id>.qc.json and the embedding of one sample."""
+    import anndata as ad
+    from scipy import sparse
+
+    from c2sflow.anndata_io import open_anndata
+    from c2sflow.cells import RowWriter, create_h5ad
+    from c2sflow.gene_alignment import REPEATED, repeated_symbols
+    from c2sflow.shards import write_shards
+
+    random = np.random.default_rng(number)
+    name, var = f"donor{number:04d}", reference()
+    var[REPEATED] = repeated_symbols(var.index)
+    var = var.iloc[np.sort(random.choice(GENES, KEPT, replace=False))]
+    genes = [np.sort(random.choice(KEPT, PER_CELL, replace=False)) for _ in range(CELLS)]
+    values = random.integers(1, 20, CELLS * PER_CELL).astype(np.float32)
+    pointers = np.arange(CELLS + 1) * PER_CELL
+    counts = sparse.csr_matrix((values, np.concatenate(genes), pointers), (CELLS, KEPT))
+    obs = pd.DataFrame(
+        {
+            "sample": pd.Categorical([name] * CELLS),
+            "organism": pd.Categorical(["human"] * CELLS),
+            "n_genes_by_counts": PER_CELL, "total_counts": random.random(CELLS),
+            "type": pd.Categorical(random.choice(["B", "T"], CELLS)),
+        },
+        index=[f"{letters:014d}-{number}" for letters in range(CELLS)],
+    )  # fmt: skip
+    with create_h5ad(folder / "qc" / f"{name}.h5ad", obs, var) as file:
+        RowWriter(file, "X", KEPT).append(counts.log1p())
+        RowWriter(file, "layers/counts", KEPT).append(counts)
+    with open_anndata(folder / "qc" / f"{name}.h5ad") as data:
+        summary = write_shards(data, [(0, CELLS)], name, folder)
+    (folder / "sentences" / f"{name}.sentences.json").write_text(json.dumps(summary))
+    report = {"sample": name, "warnings": []}
+    (folder / "qc" / f"{name}.qc.json").write_text(json.dumps(report))
+    vectors = random.standard_normal((CELLS, WIDTH), dtype=np.float32)
+    ad.AnnData(
+        obs=pd.DataFrame({"c2s_n_genes": np.full(CELLS, 200)}, index=obs.index),
+        obsm={"X_c2s": vectors},
+    ).write_h5ad(folder / "embeddings" / f"{name}.00000.embedding.h5ad")
+
+
+def copy_sample(folder: Path, number: int, source: int) -> None:
+    """The files of a made sample under another name, its shards' names among them."""
+    name, old = f"donor{number:04d}", f"donor{source:04d}"
+    for place in ("qc/{}.h5ad", "qc/{}.qc.json", "embeddings/{}.00000.embedding.h5ad"):
+        shutil.copy(folder / place.format(old), folder / place.format(name))
+    text = (folder / "sentences" / f"{old}.sentences.json").read_text().replace(old, name)
+    (folder / "sentences" / f"{name}.sentences.json").write_text(text)
+
+
+def merge(folder: Path, names: list[str]) -> None:
+    """c2s.h5ad of all samples."""
+    from c2sflow.merging import merge_samples
+    from c2sflow.sample_shards import Sample
+
+    ends = folder / "embeddings"
+    samples = [
+        Sample(name, name, folder / "qc" / f"{name}.h5ad", [ends / f"{name}.00000.embedding.h5ad"])
+        for name in names
+    ]
+    merged = merge_samples(samples, folder / "c2s.h5ad", {})
+    assert len(merged.obs) == CELLS * len(names)
+
+
+def read_run_cells(folder: Path, names: list[str]) -> None:
+    """What EVALUATE begins with, and 1,000 cells' expression."""
+    from c2sflow.run_cells import RunCells, RunFiles
+
+    (folder / "samples.json").write_text(
+        json.dumps([{"id": name, "sample": name, "organism": "human"} for name in names])
+    )
+    files = RunFiles(
+        folder / "samples.json", folder / "qc", folder / "sentences", folder / "shards",
+        folder / "embeddings",
+    )  # fmt: skip
+    cells = RunCells(files)
+    rows = np.random.default_rng(0).choice(len(cells.obs), 1000, replace=False)
+    assert cells.expression(rows).nnz == 1000 * PER_CELL
+
+
+def read_report(folder: Path, names: list[str]) -> None:
+    """What REPORT reads of the samples, without the map of the cells."""
+    from c2sflow.report_inputs import read_all, read_sentences
+
+    assert len(read_sentences(folder / "sentences")) == len(names)
+    assert len(read_all(folder / "qc", "*.qc.json")) == len(names)
+
+
+def work(step: str, folder: Path, n_samples: int) -> dict:
+    """Seconds of a step, by the clock and of all cores together; without starting Python."""
+    import c2sflow.report_inputs
+    import c2sflow.run_cells  # noqa: F401  (not to be counted)
+
+    start, cpu = time.perf_counter(), time.process_time()
+    names = [f"donor{n:04d}" for n in range(n_samples)]
+    if step == "input":
+        for number in range(n_samples):
+            source = number % MADE
+            made = number < MADE
+            make_sample(folder, number) if made else copy_sample(folder, number, source)
+    else:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
+        own = {"merge": merge, "run_cells": read_run_cells, "report": read_report}[step]
+        own(folder, names)
+    spent = time.process_time() - cpu
+    return {
+        "seconds": time.perf_counter() - start,
+        "cpu_seconds": spent,
+        "cpu_seconds_per_sample": spent / n_samples,
+    }
+
+
+@click.command(help=__doc__)
+@click.option("--samples", multiple=True, type=int, default=(50, 200, 1000))
+@click.option("--one", nargs=3, type=str, hidden=True)
+@click.option("--name", default="merge_samples", help="Of the file of results.")
+def main(samples: tuple[int, ...], one: tuple[str, str, str] | None, name: str) -> None:
+    """Measure each number and write benchmarks/results/merge_samples.json."""
+    if one:
+        report_one(lambda: work(one[0], Path(one[1]), int(one[2])))
+        return
+    figures: dict[str, dict] = {step: {} for step in STEPS}
+    for n_samples in samples:
+        with tempfile.TemporaryDirectory() as folder:
+            for part in ("qc", "sentences", "embeddings", "shards"):
+                (Path(folder) / part).mkdir()
+            run_one(__file__, "--one", "input", folder, n_samples)
+            for step in STEPS:
+                figures[step][n_samples] = run_one(__file__, "--one", step, folder, n_samples)
+                print(f"{n_samples} samples, {step}: {figures[step][n_samples]}", flush=True)
+    told = {
+        "load": os.getloadavg()[2], "cells_a_sample": CELLS, "genes": GENES,
+        "genes_a_sample": KEPT, "open_files": FILES,
+    }  # fmt: skip
+    save(name, told | figures)
+
+
+if __name__ == "__main__":
+    main()
