@@ -159,7 +159,7 @@ class VarFold:
         """Take in a sample: its var, and the column of each of its genes."""
         is_new = ~self._known[columns]
         for name, texts in [*self._texts.items()]:
-            found = var[name].astype(str).to_numpy(dtype=object)
+            found = var[name].astype(object).map(str).to_numpy(dtype=object)
             if (texts[columns[~is_new]] != found[~is_new]).any():
                 del self._texts[name]
             else:

@@ -28,8 +28,8 @@ from c2sflow.cells import DENSE_ROWS, CellData, RowWriter, append_dense, create_
 from c2sflow.elements import write_element
 from c2sflow.errors import UserError
 from c2sflow.excel_dates import dates_note
-from c2sflow.named_arrays import NUMBERS
 from c2sflow.gene_alignment import REPEATED, repeated_symbols
+from c2sflow.named_arrays import NUMBERS
 from c2sflow.normalisation import LOG_BASE, linear_values, normalise
 from c2sflow.organisms import COLUMN as ORGANISM
 from c2sflow.organisms import PER_CELL, cell_organisms
