@@ -11,6 +11,7 @@ from pathlib import Path
 
 from c2sflow.adapters import has_adapter
 from c2sflow.cell2sen_config import HUB_MODELS, Cell2SenConfig
+from c2sflow.errors import UserError
 from c2sflow.model_folders import base_folder, link_adapter, model_folder
 from c2sflow.weight_files import base_weights
 
@@ -36,7 +37,23 @@ class Cell2SenModel:
 
     @cached_property
     def model_path(self) -> Path:
-        """Directory of the model, fetched once if it is of the hub; an adapter's holds its base."""
+        """Directory of the model, checked to be whole; an adapter's holds its base.
+
+        A model of the hub is fetched once.
+
+        Raises
+        ------
+        UserError
+            If there is none, or it is not whole.
+        """
+        from c2sflow.model_check import model_faults
+
+        folder = self._found()
+        if faults := model_faults(folder):
+            raise UserError("; ".join(faults))
+        return folder
+
+    def _found(self) -> Path:
         model = model_folder(self.model_name)
         if not has_adapter(model) or base_weights(model):
             if self.config.base_model is not None:

@@ -60,6 +60,8 @@ def graph() -> dict[str, set[str]]:
     # FETCH_ENCODER is FETCH by another name.
     text = text.replace("FETCH_ENCODER", "FETCH")
     steps = dict(re.findall(r'^(v\d+) \[label="(?:\w+:)*(\w+)"\];', text, re.MULTILINE))
+    # TUNED_MODEL is MODEL once more.
+    steps = {node: step for node, step in steps.items() if step != "TUNED_MODEL"}
     after = defaultdict(set)
     for start, end in re.findall(r"^(v\d+) -> (v\d+)", text, re.MULTILINE):
         after[start].add(end)
