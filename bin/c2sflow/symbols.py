@@ -122,13 +122,16 @@ def gene_symbols(
     UserError
         If a gene has neither a name nor an identifier: it would be an empty word.
     """
-    names, missing = _named(var, where)
+    names, missing = _named(var)
     names, n_cleaned = without_ids(names)
     missing |= is_identifier(names)
     if column is not None:
         symbols, n_cleaned = without_ids(var[column].astype(str).str.strip())
-        missing = is_identifier(symbols)
+        # R writes NA where there is none; one gene of that name is a gene.
+        several = (symbols == "NA") & ((symbols == "NA").sum() > 1)
+        missing = is_identifier(symbols) | several
         names = np.where(missing, names, symbols)
+    _check_named(names, where)
     index = pd.Index(names)
     counts = {"missing": int(missing.sum()), "duplicates": int(index.duplicated().sum())}
     if n_cleaned:
@@ -136,7 +139,7 @@ def gene_symbols(
     return (index if index.is_unique else make_index_unique(index)), counts
 
 
-def _named(var: pd.DataFrame, where: str) -> tuple[np.ndarray, np.ndarray]:
+def _named(var: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Names of the genes, of those without one their identifiers; and which have none."""
     names = var.index.astype(str).to_numpy(dtype=object)
     blank = np.array([not name.strip() for name in names], dtype=bool)
@@ -146,13 +149,16 @@ def _named(var: pd.DataFrame, where: str) -> tuple[np.ndarray, np.ndarray]:
             ids = var[column].astype(object).where(var[column].notna(), "").astype(str).str.strip()
             names = np.where(blank, ids.to_numpy(dtype=object), names)
             blank &= names == ""
-    if blank.any():
-        place = int(np.flatnonzero(blank)[0])
-        raise UserError(
-            f"{where}: {int(blank.sum())} of {len(names)} genes have neither a name nor an "
-            f"identifier (the first is gene {place + 1}); name them or drop them"
-        )
     return names, unnamed
+
+
+def _check_named(names: np.ndarray, where: str) -> None:
+    blank = [place for place, name in enumerate(names) if not str(name).strip()]
+    if blank:
+        raise UserError(
+            f"{where}: {len(blank)} of {len(names)} genes have neither a name nor an identifier "
+            f"(the first is gene {blank[0] + 1}); name them or drop them"
+        )
 
 
 def is_mitochondrial(symbols: pd.Index) -> np.ndarray:
