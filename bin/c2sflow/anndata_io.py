@@ -24,6 +24,13 @@ from c2sflow.text_tables import SUFFIXES, read_table
 
 Opener = Callable[[Path, str], CellData]
 FORMATS = ".h5ad, .zarr, 10x .h5, a 10x matrix directory, .loom, or .csv/.tsv/.txt[.gz]"
+# What to do with files that people have instead.
+HINTS = {
+    (".xlsx", ".xls", ".ods"): "; save the sheet as CSV",
+    (".bz2", ".xz", ".zip", ".zst", ".tar", ".tar.gz", ".tgz"): "; unpack it",
+    (".rds", ".rda", ".rdata", ".h5seurat"): "; write it from R as .h5ad",
+    (".mtx", ".mtx.gz"): "; name the folder that holds it with its barcodes and features",
+}
 ENSEMBL = r"^ENS[A-Z]{0,6}G\d{6,}(?:\.\d+)?$"
 
 
@@ -93,7 +100,8 @@ def _opener(path: Path, label: str) -> tuple[Opener, str]:
     for suffix, opener in openers.items():
         if name.endswith(suffix):
             return opener
-    raise UserError(f"{label}: format not known; give {FORMATS}")
+    hint = next((hint for ending, hint in HINTS.items() if name.endswith(ending)), "")
+    raise UserError(f"{label}: format not known; give {FORMATS}{hint}")
 
 
 def _open_group(group: object, label: str) -> CellData:
