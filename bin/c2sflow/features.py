@@ -215,6 +215,11 @@ def _kinds_by_name(names: pd.Index) -> np.ndarray:
     return kinds
 
 
+def _key(text: str) -> str:
+    """A type as the name of an entry of obsm."""
+    return re.sub(r"\W+", "_", text).strip("_").lower()
+
+
 def _chosen(var: pd.DataFrame, columns: list[str], asked: str, where: str) -> np.ndarray:
     """Genes are the features of the types that are named."""
     if not columns:
@@ -226,7 +231,7 @@ def _chosen(var: pd.DataFrame, columns: list[str], asked: str, where: str) -> np
     for name in columns:
         texts = _texts(var[name])
         if set(wanted) <= set(texts):
-            known = {text: kind_of(text) or text for text in set(texts)}
+            known = {text: kind_of(text) or _key(text) for text in set(texts)}
             known = {t: "other" if k in (GENES, "") else k for t, k in known.items()}
             return np.array([GENES if t in wanted else known[t] for t in texts], dtype=object)
     found = ", ".join(sorted(set(_texts(var[columns[0]])) - {""}))

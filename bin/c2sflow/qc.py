@@ -33,13 +33,14 @@ from c2sflow.named_arrays import NUMBERS
 from c2sflow.normalisation import LOG_BASE, linear_values, normalise
 from c2sflow.organisms import COLUMN as ORGANISM
 from c2sflow.organisms import PER_CELL, cell_organisms
+from c2sflow.other_features import write_features
 from c2sflow.provenance import write_beside
 from c2sflow.references import GENOME_SHARE
 from c2sflow.splits import COLUMN as SPLIT
 from c2sflow.splits import Rule
 from c2sflow.states import State, are_counts, check_values
 from c2sflow.symbols import gene_symbols, is_mitochondrial
-from c2sflow.views import NAMES, View, apply_view, genome_shares
+from c2sflow.views import View, apply_view, genome_shares
 
 LOGGER = logging.getLogger(__name__)
 
@@ -275,40 +276,13 @@ def _write(
             matrix.append(normalise(kept, state, rescale))
             if counts is not None:
                 counts.append(kept)
-        _write_others(file, data, found, others or {}, chunk_size)
+        write_features(file, data, found.cells, others or {}, chunk_size)
         for name in data.layers:
             if name == "counts" and with_counts:
                 continue
             layer = RowWriter(file, f"layers/{name}", len(var))
             for start, block in data.chunks(chunk_size, name):
                 layer.append(_kept(block, start, found))
-
-
-def _write_others(
-    file: h5py.File,
-    data: CellData,
-    found: Survey,
-    others: Mapping[str, tuple[np.ndarray, pd.Index]],
-    chunk_size: int | None,
-) -> None:
-    """Features that are no genes as they are: obsm of each kind, and their names in uns."""
-    if not others:
-        return
-    others = dict(zip(clean_names(others), others.values(), strict=True))
-    for kind in set(others) & set(file["obsm"]):
-        del file[f"obsm/{kind}"]  # of an earlier run
-    writers = {
-        kind: RowWriter(file, f"obsm/{kind}", len(names)) for kind, (_, names) in others.items()
-    }
-    columns = np.concatenate([columns for columns, _ in others.values()])
-    ends = np.cumsum([0, *[len(columns) for columns, _ in others.values()]])
-    for start, block in data.chunks(chunk_size, columns=columns):
-        kept = block[found.cells[start : start + block.shape[0]]]
-        for n, writer in enumerate(writers.values()):
-            writer.append(kept[:, ends[n] : ends[n + 1]])
-    write_element(
-        file, f"uns/{NAMES}", {k: names.to_numpy(object) for k, (_, names) in others.items()}
-    )
 
 
 def _write_obsm(file: h5py.File, key: str, array: object, cells: np.ndarray) -> None:

@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+from anndata.utils import make_index_unique
 
 from c2sflow.cells import CellData
 from c2sflow.features import ALL, GENES, Features, find_features
 from c2sflow.matrices import choose_matrix, spoken, take_matrix
 from c2sflow.normalisation import linear_values
+from c2sflow.other_features import obsm_key
 from c2sflow.references import GENOME_SHARE, choose_genome, find_genomes
 from c2sflow.states import State
 
 SETTINGS = ("matrix", "features", "genome")
 # Left-out features of a kind are kept in obsm up to this many: peaks stay in the input.
 MOST_KEPT = 5000
-# Where QC keeps the names of left-out features: uns[NAMES][kind], of obsm[kind].
-NAMES = "c2s_features"
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _describe(features: Features, view: View, made: Viewed) -> None:
     made.left_out = features.counts
     for kind, n in made.left_out.items():
         columns = np.flatnonzero(features.kinds == kind)
-        place = f'obsm["{kind}"]' if len(columns) <= MOST_KEPT else "the input only"
+        place = f'obsm["{obsm_key(kind)}"]' if len(columns) <= MOST_KEPT else "the input only"
         made.lines.append(f"{n} features are {kind.replace('_', ' ')}, no genes: in {place}")
     if view.features == ALL:
         made.lines.append("--features all: every feature is taken for a gene")
@@ -145,7 +145,8 @@ def _choose_genes(
     for kind, n in made.left_out.items():
         if n <= MOST_KEPT:
             columns = np.flatnonzero(features.kinds == kind)
-            made.others[kind] = columns, names[columns]
+            own = names[columns]
+            made.others[kind] = columns, own if own.is_unique else make_index_unique(own)
     kept = features.is_gene
     if chosen is not None:
         foreign = features.is_gene & (reference.genome != chosen) & (reference.genome != "")

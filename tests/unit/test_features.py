@@ -5,15 +5,17 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from anndata.io import read_elem
 from making import cells
 from scipy import sparse
 
 from c2sflow.anndata_io import open_anndata
 from c2sflow.errors import UserError
 from c2sflow.features import find_features, kind_of
+from c2sflow.other_features import NAMES, merge_features
 from c2sflow.qc import Filters, run_qc
 from c2sflow.states import State
-from c2sflow.views import NAMES, View
+from c2sflow.views import View
 
 OTHERS = {
     "Antibody Capture": "antibodies",
@@ -87,7 +89,7 @@ def test_other_features_are_left_out_and_kept(column, suffix, tmp_path):
     assert figures["features_left_out"] == {"antibodies": 3}
     assert figures["n_genes_in"] == plain["n_genes_in"]
     rows = data.obs_names.get_indexer(made.obs_names)
-    assert np.array_equal(made.obsm["antibodies"].toarray(), extra.toarray()[rows])
+    assert np.array_equal(made.obsm["c2s_antibodies"].toarray(), extra.toarray()[rows])
     assert list(made.uns[NAMES]["antibodies"]) == ["X0", "X1", "X2"]
 
 
@@ -160,3 +162,29 @@ def test_mudata_is_refused_with_the_way_out(tmp_path):
         file.create_group("mod/rna")
     with pytest.raises(UserError, match=r"MuData.*\['rna'\]\.write_h5ad"):
         open_anndata(tmp_path / "x.h5mu")
+
+
+def test_features_of_samples_are_joined_by_name(tmp_path):
+    """Another panel in another order, a sample without any, an earlier run's result as input."""
+    first, _, extra = mixed(n=3)
+    second, _, other = mixed(n=2)
+    second.var_names = [{"X0": "X2", "X1": "new"}.get(name, name) for name in second.var_names]
+    paths = [tmp_path / f"qc{n}.h5ad" for n in range(4)]
+    for data, path in zip([first, second, cells()], paths, strict=False):
+        qc(data, path, matrix="X")
+    qc(paths[0], paths[3], matrix="layers/counts")  # a second run
+    sizes = [ad.read_h5ad(path, backed="r").n_obs for path in paths]
+    with h5py.File(tmp_path / "out.h5ad", "w") as file:
+        for name in ("obsm", "uns"):
+            file.create_group(name)
+        merge_features(paths, file)
+        names = list(file[f"uns/{NAMES}/antibodies"].asstr()[:])
+        found = read_elem(file["obsm/c2s_antibodies"]).toarray()
+    assert names == ["X0", "X1", "X2", "new"]
+    expected = np.zeros((sum(sizes), 4))
+    rows = [slice(sum(sizes[:n]), sum(sizes[: n + 1])) for n in range(4)]
+    kept = [first.obs_names.get_indexer(ad.read_h5ad(path).obs_names) for path in paths]
+    for n in (0, 3):
+        expected[rows[n], :3] = extra.toarray()[kept[n]]
+    expected[rows[1], 2:] = other.toarray()[kept[1]]
+    assert np.array_equal(found, expected)
