@@ -32,6 +32,7 @@ from c2sflow.errors import UserError
 from c2sflow.gene_alignment import REPEATED, UNKNOWN, GeneAlignment, GeneTable
 from c2sflow.layout import add_layout
 from c2sflow.named_arrays import NUMBERS
+from c2sflow.other_features import feature_names, merge_features, obsm_key
 from c2sflow.provenance import unreadable, write_beside
 from c2sflow.sample_shards import Sample, read_annotations, read_embeddings
 
@@ -128,14 +129,15 @@ class _Shared:
 
 
 def _obsm(file: h5py.File) -> dict[str, object]:
-    """Width and type of each array of obsm but X_c2s, which is ours, also of earlier runs."""
-    found = {}
+    """Width and type of each array of obsm but ours, also of earlier runs."""
+    found, own = {}, {"X_c2s", *map(obsm_key, feature_names(file))}
     for key in file.get("obsm", ()):
+        if key in own:
+            continue
         item = file["obsm"][key]
         # A table, a sparse matrix or text equals none of another sample.
         is_numbers = isinstance(item, h5py.Dataset) and item.dtype.kind in NUMBERS
         found[key] = (item.shape[1:], item.dtype) if is_numbers else object()
-    found.pop("X_c2s", None)
     return found
 
 
@@ -264,11 +266,12 @@ def merge_samples(
         partial = stack.enter_context(write_beside(target))
         out = stack.enter_context(create_h5ad(partial, pd.DataFrame(), pd.DataFrame()))
         frames, genes, shared = _survey(samples, out)
+        others = merge_features([sample.path for sample in samples], out)
         _copy_matrices(samples, out, genes, shared)
         names, notices = unique_names([frame.index for frame in frames], [s.name for s in samples])
         obs = concat_obs(frames).set_axis(names)
         write_element(out, "obs", obs)
-        write_element(out, "uns", {"log1p": {"base": 10.0}, "c2s": dict(uns)})
+        write_element(out, "uns", {"log1p": {"base": 10.0}, "c2s": dict(uns), **others})
         if store_umap:
             add_layout(out, seed=uns.get("seed", 42))
     notices += [line for found in shared.values() for line in found.notices()]

@@ -11,10 +11,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
-from anndata.io import read_elem, sparse_dataset, write_elem
+from anndata.io import read_elem, sparse_dataset
 from scipy import sparse
 
 from c2sflow.cells import CellData, RowWriter
+from c2sflow.elements import write_element
 
 NAMES = "c2s_features"  # of uns: names of the features of each kind
 BLOCK = 4096  # rows copied at a time
@@ -66,7 +67,7 @@ def write_features(
         kept = {kind: own for kind, own in before.items() if obsm_key(kind) in file["obsm"]}
         names = kept | names
     if names:
-        write_elem(file, f"uns/{NAMES}", names)
+        write_element(file, f"uns/{NAMES}", names)
 
 
 def feature_names(file: h5py.File) -> dict[str, list[str]]:
@@ -75,8 +76,8 @@ def feature_names(file: h5py.File) -> dict[str, list[str]]:
     return {kind: list(read_elem(group[kind])) for kind in group if obsm_key(kind) in file["obsm"]}
 
 
-def merge_features(paths: Iterable[Path], out: h5py.File) -> None:
-    """Write ``obsm["c2s_<kind>"]`` (CSR float32) of all cells, and the names to uns.
+def merge_features(paths: Iterable[Path], out: h5py.File) -> dict[str, dict[str, np.ndarray]]:
+    """Write ``obsm["c2s_<kind>"]`` (CSR float32) of all cells.
 
     A feature that a sample lacks is 0 there, as a gene is. One file is open at a time.
 
@@ -85,28 +86,28 @@ def merge_features(paths: Iterable[Path], out: h5py.File) -> None:
     paths
         h5ad files of QC, in the order of the samples.
     out
-        c2s.h5ad, open for writing, with uns.
+        c2s.h5ad, open for writing.
+
+    Returns
+    -------
+    For uns: the names of each kind, in `NAMES`; empty if there are none.
     """
     paths, found = list(paths), {}
     for path in paths:
         with h5py.File(path) as file:
             for kind, names in feature_names(file).items():
                 found[kind] = found.get(kind, {}) | dict.fromkeys(names)
-    if not found:
-        return
     every = {kind: pd.Index(list(names), dtype=object) for kind, names in found.items()}
     writers = {}
     for kind, names in every.items():
-        key = f"obsm/{obsm_key(kind)}"
-        if key in out:
-            del out[key]
-        writers[kind] = RowWriter(out, key, len(names))
-    for path in paths:
+        writers[kind] = RowWriter(out, f"obsm/{obsm_key(kind)}", len(names))
+    for path in paths if every else ():
         with h5py.File(path) as file:
             own = feature_names(file)
             for kind, writer in writers.items():
                 _append(file, kind, every[kind].get_indexer(own.get(kind, [])), writer)
-    write_elem(out, f"uns/{NAMES}", {kind: names.to_numpy() for kind, names in every.items()})
+    names = {kind: own.to_numpy() for kind, own in every.items()}
+    return {NAMES: names} if names else {}
 
 
 def _append(file: h5py.File, kind: str, columns: np.ndarray, writer: RowWriter) -> None:

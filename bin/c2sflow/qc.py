@@ -22,7 +22,6 @@ from scipy import sparse
 
 from c2sflow import symbol_tables
 from c2sflow.anndata_io import open_anndata
-from c2sflow.annotation_columns import clean_names
 from c2sflow.bulk import TOP, TOP_GENES, bulk_table
 from c2sflow.cells import DENSE_ROWS, CellData, RowWriter, append_dense, create_h5ad
 from c2sflow.elements import write_element
