@@ -7,7 +7,8 @@ from making import counts
 from scipy import sparse
 
 from c2sflow.errors import UserError
-from c2sflow.states import LOG_BASES, State, declared_state, detect_state
+from c2sflow.state_decision import declared_state, detect_state
+from c2sflow.states import LOG_BASES, State
 
 GENES = 400
 

@@ -1,0 +1,79 @@
+"""Whole numbers that may be no counts: what speaks against it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from c2sflow.cell_evidence import Evidence
+
+MANY = 20  # cells from which on a spread is taken without the tails
+
+
+def doubt_about_counts(evidence: Evidence) -> str | None:
+    """Why values that look like counts may be none, or None.
+
+    Parameters
+    ----------
+    evidence
+        Of cells whose values are counts as far as each cell alone can show.
+    """
+    cells = evidence.take(np.flatnonzero(evidence.n_values > 0))
+    if (cells.largest == 1).all() and (cells.whole == 1).all():
+        return "all values are 1: made binary?"
+    if cells.ranks.mean() >= 0.5:
+        return "the values of a cell are the ranks of its genes"
+    return _equal_maxima(cells) or _equal_totals(cells)
+
+
+def _equal_maxima(cells: Evidence) -> str | None:
+    deep = cells.largest[cells.n_values >= 10]
+    top = deep.max(initial=0)
+    if deep.size < MANY or top < 10 or (deep == top).mean() < 0.95:
+        return None
+    return f"the largest value is {top:g} in nearly every cell: binned or clipped?"
+
+
+def _equal_totals(cells: Evidence) -> str | None:
+    """Counts vary at least as Poisson draws do, and with the number of genes found."""
+    totals, n_cells = cells.total, len(cells)
+    middle = np.median(totals)
+    if n_cells >= 2 and middle >= 50:
+        if n_cells >= MANY:
+            spread, least = np.diff(np.quantile(totals, [0.1, 0.9]))[0], np.sqrt(middle)
+        else:
+            spread, least = np.ptp(totals), (0.3 if n_cells > 2 else 0.1) * np.sqrt(middle)
+        if spread <= least:
+            return f"the values of nearly every cell sum to {middle:,.0f}"
+    if n_cells >= 10:
+        genes = _spread(np.log(cells.n_values))
+        if genes > 0.15 and _spread(np.log(totals)) < 0.5 * genes:
+            return "the sums of the cells vary less than their numbers of genes"
+    total = _many_of_one_total(cells)
+    return total and f"many cells sum to {total:,.0f}, and few to about that"
+
+
+def _spread(values: np.ndarray) -> float:
+    low, high = np.quantile(values, [0.25, 0.75])
+    return float(high - low)
+
+
+def _many_of_one_total(cells: Evidence) -> float | None:
+    """A total of many more cells than those nearly as large."""
+    totals = np.sort(cells.total)
+    least = max(5, 0.05 * totals.size)
+    if totals.size < least or totals[-1] < 100:
+        return None
+    width = np.maximum(1, np.maximum(0.3 * np.sqrt(np.median(cells.n_values)), 1e-5 * totals))
+    size = np.searchsorted(totals, totals + width, "right") - np.arange(totals.size)
+    first = int(np.argmax(size))
+    total, width = float(totals[first]), width[first]
+    near = np.searchsorted(totals, [total - 20 * width, total + 21 * width])
+    if total < 100 or size[first] < max(least, 0.75 * (near[1] - near[0])):
+        return None
+    # Totals so sparse that any window holds all that are near show nothing.
+    return total if size[first] > 5 * totals.size * _share_expected(totals, width) else None
+
+
+def _share_expected(totals: np.ndarray, width: float) -> float:
+    low, high = np.quantile(totals, [0.05, 0.95])
+    return min(1.0, width / max(high - low, width))
