@@ -235,7 +235,7 @@ def _multiples(
     with np.errstate(divide="ignore", invalid="ignore"):
         multiples = n_steps * linear / low[cell]
         tolerance = multiples * (own + of_low[cell]) + 1e-5
-    tells = (tolerance < SHARPNESS) & (multiples > n_steps * (1 + SHARPNESS))
+    tells = (tolerance < SHARPNESS) & (multiples > n_steps + 5 * tolerance)
     if log is not None:  # 2^x - 1 and 10^x - 1 are whole multiples of 1 and 9 for any whole x
         tells &= picks.values != np.rint(picks.values)
     cell, multiples, tolerance = cell[tells], multiples[tells], tolerance[tells]
@@ -430,6 +430,7 @@ def _roots(picks: _Picks, cells) -> np.ndarray:
     n_cells = len(picks.smallest)
     cell = np.concatenate([picks.cell, np.arange(n_cells)])
     values = np.concatenate([picks.values, picks.smallest])
+    n_all = np.bincount(cell, minlength=n_cells)
     fraction = cells[cell] & (values != np.rint(values))
     cell, values = cell[fraction], values[fraction]
     tolerance = 2 * values * (picks.half_step[cell] + picks.precision[cell] * values) + 1e-6
@@ -438,4 +439,5 @@ def _roots(picks: _Picks, cells) -> np.ndarray:
     passes = np.abs(squares - np.rint(squares)) <= tolerance
     n_telling = np.bincount(cell, minlength=n_cells)
     share = np.bincount(cell[passes], minlength=n_cells) / np.maximum(n_telling, 1)
-    return (n_telling > 0) & (share >= MULTIPLE_SHARE)
+    mostly_whole = np.bincount(cell, minlength=n_cells) < 0.7 * np.maximum(n_all, 1)
+    return (n_telling >= np.where(mostly_whole, 1, 3)) & (share >= MULTIPLE_SHARE)

@@ -20,7 +20,7 @@ def doubt_about_counts(evidence: Evidence) -> str | None:
     cells = evidence.take(np.flatnonzero(evidence.n_values > 0))
     if (cells.largest == 1).all() and (cells.whole == 1).all():
         return "all values are 1: made binary?"
-    if cells.ranks.mean() >= 0.5:
+    if cells.ranks.mean() >= (0.15 if cells.ranks.sum() >= 3 else 0.5):
         return "the values of a cell are the ranks of its genes"
     return _equal_maxima(cells) or _equal_totals(cells)
 

@@ -88,7 +88,8 @@ def rounded_cells(evidence: Evidence) -> np.ndarray:
     if some.sum() > 0.5 * (digits != 0).sum() and digits[some].sum() >= DIGITS:
         clear |= some
     # Counts of 2 and more do not occur many times, and none of 1.
-    clear |= (evidence.whole == 1) & (evidence.smallest >= 2) & (evidence.lows >= 6)
+    none = (evidence.whole == 1) & (evidence.smallest >= 2) & (evidence.lows >= 6)
+    clear |= none & ((evidence.lows >= 12) | (none.mean() >= CELL_SHARE))
     multiples = (evidence.divisor >= 2) & (evidence.n_values >= 10)
     return clear | multiples & (evidence.largest >= 8 * evidence.divisor)
 

@@ -53,7 +53,9 @@ def draw_counts(random: np.random.Generator) -> np.ndarray:
 
 def normalise(counts, target):
     totals = counts.sum(axis=1, keepdims=True)
-    return counts / np.maximum(totals, 1) * (np.median(totals) if target is None else target)
+    return (
+        counts / np.where(totals > 0, totals, 1) * (np.median(totals) if target is None else target)
+    )
 
 
 def _log(values, state):
