@@ -17,6 +17,9 @@ BASES = {"e": "e", "2": 2, "10": 10}
     "--input-state", required=True, type=click.Choice(["counts", "normalized", "lognormalized"])
 )
 @click.option("--log-base", type=click.Choice(list(BASES)), help="Of log-normalised values.")
+@click.option(
+    "--state-declared/--no-state-declared", default=False, help="--input-state is the user's."
+)
 @click.option("--gene-symbols", help="Column of var with the symbols; default: names of genes.")
 @click.option("--gene-symbols-file", type=click.Path(exists=True), help="Table of symbols.")
 @click.option("--matrix", default="X", help="X, raw.X or layers/NAME.")
@@ -38,6 +41,7 @@ def main(
     organism,
     input_state,
     log_base,
+    state_declared,
     gene_symbols,
     gene_symbols_file,
     matrix,
@@ -75,6 +79,7 @@ def main(
         sample=sample,
         organism=organism,
         state=State(input_state, BASES[log_base] if input_state == "lognormalized" else None),
+        state_declared=state_declared,
         symbols_column=gene_symbols,
         symbols_table=gene_symbols_file,
         extra=dict(pair.split("=", 1) for pair in extra),

@@ -339,6 +339,8 @@ def _of_fractions(data, indptr, figures, picks: _Picks, cells) -> dict[str, np.n
     n_cells, n_scales = len(cells), len(SCALES)
     sums, sum_errors = np.zeros((n_cells, n_scales)), np.zeros((n_cells, n_scales))
     sums[:, 0] = figures["total"]
+    rounded = picks.precision * figures["coarse"]  # whole numbers that were none
+    sum_errors[~cells, 0] = ((1e-5 + rounded) * figures["total"])[~cells]
     fits = np.full((n_cells, n_scales), -1, np.int8)
     # The smallest would be a count of as many steps.
     common = (figures["divisor"] > 1) & (figures["smallest"] <= MOST_STEPS * figures["divisor"])

@@ -173,6 +173,22 @@ class CellData(AbstractContextManager):
             self._matrices[key] = matrix
         return self._matrices[key]
 
+    @property
+    def by_rows(self) -> bool:
+        """Whether X is stored so that some rows can be read without all the others."""
+        return not isinstance(self._matrix(None), RowBands)
+
+    @property
+    def n_stored(self) -> int:
+        """Number of values of X that are stored: without zeros where it is sparse."""
+        matrix = self._matrix(None)
+        if isinstance(matrix, RowBands):
+            return matrix.n_entries
+        if sparse.issparse(matrix):
+            return matrix.nnz
+        group = getattr(matrix, "group", None)
+        return self.n_obs * self._width if group is None else int(group["data"].shape[0])
+
     @contextmanager
     def _other(self, matrix: str) -> Iterator[None]:
         """Read X from another matrix for the block."""
@@ -254,6 +270,19 @@ class CellData(AbstractContextManager):
             return start, self.rows(start, min(start + size, self.n_obs), layer, columns)
 
         yield from in_threads(block, range(0, self.n_obs, size), 1)
+
+    def blocks(self, cells: np.ndarray) -> Iterator[sparse.csr_matrix]:
+        """Some cells, by their positions in ascending order, in blocks that bound memory."""
+        matrix = self._matrix(None)
+        if isinstance(matrix, RowBands):
+            with self._reading("a sample of the cells"):
+                chosen = matrix.select(cells)
+            yield _canonical(self._narrow(chosen))
+            return
+        size = max(1, CHUNK_ELEMENTS // self._width)
+        breaks = np.flatnonzero((np.diff(cells) > 1) | (np.diff(cells // size) > 0)) + 1
+        runs = [(part[0], part[-1] + 1) for part in np.split(cells, breaks)]
+        yield from in_threads(lambda run: self.rows(*run), runs, 1)
 
     def sample_rows(
         self, n_rows: int = 512, n_blocks: int = 8, matrix: str | None = None

@@ -9,7 +9,7 @@ import pandas as pd
 
 from c2sflow.cells import RAW, CellData, X
 from c2sflow.errors import UserError
-from c2sflow.states import detect_state
+from c2sflow.state_decision import detect_state
 
 AUTO = "auto"
 # Layers that hold raw counts by the habit of scanpy, scvi-tools and others.

@@ -23,6 +23,7 @@ from scipy import sparse
 from c2sflow import symbol_tables
 from c2sflow.anndata_io import open_anndata
 from c2sflow.bulk import TOP, TOP_GENES, bulk_table
+from c2sflow.cell_evidence import Evidence, cell_evidence
 from c2sflow.cells import DENSE_ROWS, CellData, RowWriter, append_dense, create_h5ad
 from c2sflow.elements import write_element
 from c2sflow.errors import UserError
@@ -37,7 +38,8 @@ from c2sflow.provenance import write_beside
 from c2sflow.references import GENOME_SHARE
 from c2sflow.splits import COLUMN as SPLIT
 from c2sflow.splits import Rule
-from c2sflow.states import State, are_counts, check_values
+from c2sflow.state_decision import Decision, check_declared, check_state
+from c2sflow.states import State
 from c2sflow.symbols import gene_symbols, is_mitochondrial
 from c2sflow.views import View, apply_view, genome_shares
 
@@ -79,8 +81,9 @@ class Filters:
 
 @dataclass(frozen=True)
 class Survey:
-    """What the first pass finds: metrics and fate of each cell, and which genes are kept."""
+    """What the first pass finds: state and fate of each cell, and which genes are kept."""
 
+    state: Decision
     metrics: pd.DataFrame
     reason: np.ndarray
     genes: np.ndarray
@@ -97,15 +100,6 @@ class Survey:
         return {
             name: int((self.reason == number).sum()) for number, name in enumerate(self.reasons)
         }
-
-
-def _check(block: sparse.csr_matrix, state: State, where: str) -> None:
-    check_values(block.data, where)
-    if state.name == "counts" and not are_counts(block.data):
-        raise UserError(
-            f"{where}: taken as raw counts, but X holds values that are no integers; "
-            "say what they are with --input_state"
-        )
 
 
 def cell_metrics(
@@ -144,6 +138,7 @@ def survey(
     chunk_size: int | None = None,
     n_top: int | None = None,
     genome_shares: np.ndarray | None = None,
+    declared: bool = False,
 ) -> Survey:
     """First pass: what is to be kept.
 
@@ -154,7 +149,7 @@ def survey(
     symbols
         Of its genes.
     state
-        Of its values; every value is checked against it.
+        Of its values; every cell is checked against it.
     filters
         Thresholds.
     chunk_size
@@ -163,26 +158,32 @@ def survey(
         See `cell_metrics`.
     genome_shares
         Share of each cell's expression that is of the genome chosen; None if there is one only.
+    declared
+        Whether the user declared the state: then only the impossible is refused.
 
     Raises
     ------
     UserError
-        If a value is impossible, or nothing is kept.
+        If cells are in another state, or nothing is kept.
     """
     mitochondrial = np.asarray(is_mitochondrial(symbols), dtype=bool)
     n_cells = np.zeros(data.n_vars, dtype=np.int64)
-    metrics, reasons = [], []
+    metrics, reasons, seen = [], [], []
     for start, block in data.chunks(chunk_size):
-        _check(block, state, f"{data.label}, cells {start} to {start + block.shape[0] - 1}")
+        seen.append(cell_evidence(block))
         metrics.append(cell_metrics(block, mitochondrial, state, n_top))
         reasons.append(filters.reason(metrics[-1]))
         if genome_shares is not None:
             of_other_genomes(reasons[-1], genome_shares[start : start + block.shape[0]])
         n_cells += block[reasons[-1] < 0].getnnz(axis=0)
-    reason = np.concatenate(reasons)
+    evidence, reason = Evidence.concat(seen), np.concatenate(reasons)
+    if declared:
+        decision = check_declared(evidence, data.obs, state.name, data.label)
+    else:
+        decision = check_state(evidence, data.obs, state, data.label)
     genes = n_cells >= (0 if filters.skip else filters.min_cells)
     names = REASONS if genome_shares is None else REASONS + GENOME_REASONS
-    found = Survey(pd.concat(metrics, ignore_index=True), reason, genes, names)
+    found = Survey(decision, pd.concat(metrics, ignore_index=True), reason, genes, names)
     _check_kept(found, filters, data.label)
     return found
 
@@ -326,6 +327,7 @@ def _summary(found: Survey, state: State) -> dict:
     return {
         "input_state": state.name,
         "log_base": state.log_base,
+        "state_evidence": found.state.evidence,
         "n_cells_in": len(found.metrics),
         "n_cells_kept": int(found.cells.sum()),
         "dropped": found.dropped,
@@ -345,6 +347,7 @@ def run_qc(
     sample: str,
     organism: str,
     state: State,
+    state_declared: bool = False,
     symbols_column: str | None = None,
     symbols_table: str | Path | None = None,
     extra: Mapping[str, str] | None = None,
@@ -368,7 +371,9 @@ def run_qc(
     organism
         "human", "mouse", another name, or "obs" if obs tells it per cell.
     state
-        Of the values of X.
+        Of the values of X; every cell is checked against it.
+    state_declared
+        Whether the user declared the state: then only what is impossible is refused.
     symbols_column
         Column of var with the gene symbols; None for the names of the genes.
     symbols_table
@@ -402,7 +407,7 @@ def run_qc(
         symbols, symbol_counts = gene_symbols(data.var, symbols_column, data.label)
         found = survey(
             data, symbols, state, filters, chunk_size, TOP_GENES if bulk else None,
-            genome_shares(data, viewed, state),
+            genome_shares(data, viewed, state), state_declared,
         )  # fmt: skip
         obs, said = _annotate(data, found, sample, organism, extra or {}, split)
         var = data.var.set_axis(symbols, axis=0).loc[found.genes]

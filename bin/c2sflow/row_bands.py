@@ -46,7 +46,7 @@ class RowBands:
         dtype: np.dtype,
     ):
         self._entries = entries
-        self.shape = shape
+        self.shape, self.n_entries = shape, n_entries
         n_bands = min(MOST_BANDS, max(1, n_entries // BAND))
         self._height = max(1, math.ceil(shape[0] / n_bands))
         # scipy's sparse matrices hold no float16.

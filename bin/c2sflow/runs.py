@@ -37,7 +37,8 @@ NOT_OF_THE_RESULT = ("input_output", "resources", "cluster", "report", "generic"
 NOT_OF_THE_CELLS = ("model_cache", "max_predictions", "gene_sets", "context", "tasks")
 NOT_OF_THE_CELLS += ("checkpoint_dir",)
 # What uns["c2s"]["samples"] has of qc.json.
-OF_A_SAMPLE = ("organism", "input_state", "log_base", "n_cells_in", "n_cells_kept")
+OF_A_SAMPLE = ("organism", "input_state", "log_base", "state_evidence")
+OF_A_SAMPLE += ("n_cells_in", "n_cells_kept")
 
 
 def provenance(

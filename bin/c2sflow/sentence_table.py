@@ -19,7 +19,8 @@ from c2sflow.orientation import check_orientation
 from c2sflow.reconstruction import RankFit
 from c2sflow.references import GENOME_SHARE
 from c2sflow.sentences import SentenceMaker, gene_words
-from c2sflow.states import State, detect_state
+from c2sflow.state_reading import find_state
+from c2sflow.states import State
 from c2sflow.symbols import find_symbols, gene_symbols
 from c2sflow.views import View, apply_view, genome_shares
 
@@ -59,11 +60,15 @@ def sentence_table(
         viewed = apply_view(data, view or View(), SAMPLE)
         for line in viewed.lines:
             LOGGER.warning("%s", line)
-        state = detect_state(data.sample_rows(), SAMPLE)
+        found_state, _ = find_state(data, "auto", SAMPLE)
+        state = found_state.state
         check_orientation(data.obs.index, data.var_names, SAMPLE)
         symbols, _ = gene_symbols(data.var, find_symbols(data.var, "auto", SAMPLE))
         found = find_organism(organism or "auto", data, symbols, SAMPLE)
         LOGGER.info("%d cells × %d genes, %s, %s", data.n_obs, data.n_vars, found, state)
+        LOGGER.info(found_state.evidence)
+        for line in found_state.warnings:
+            LOGGER.warning(line)
         names = cell_organisms(data.obs) if found == PER_CELL else found
         table = data.obs.assign(cell_id=data.obs.index, sample=SAMPLE, organism=names)
         words = gene_words(symbols)

@@ -99,6 +99,34 @@ def decide_state(evidence: Evidence, obs: pd.DataFrame, where: str) -> Decision:
     )
 
 
+def check_state(evidence: Evidence, obs: pd.DataFrame, state: State, where: str) -> Decision:
+    """Check all cells against the state that was found before, maybe from some of them.
+
+    Parameters
+    ----------
+    evidence, obs, where
+        As for `decide_state`.
+    state
+        As found.
+
+    Raises
+    ------
+    UserError
+        In one line that names the cells, if some are in another state.
+    """
+    check_faults(evidence, obs, where)
+    fits, column = fit_cells(evidence), COLUMNS.index(state)
+    wrong = fits.table[:, column] < 0
+    if wrong.any():
+        looks = _looks(fits, evidence)[wrong]
+        like = next((look for look in looks if look), NEITHER)
+        raise UserError(
+            f"{where}: taken as {state}, but X holds others ({like}) in {name_cells(wrong, obs)}; "
+            f"give a file or layer for each, or {HOW_TO_SAY}"
+        )
+    return Decision(state, _describe(fits, evidence, column), _warn(fits, evidence, obs, column))
+
+
 def _best(fits: Fits, evidence: Evidence, where: str) -> int:
     """Column of the state that most cells support; a state that no cell contradicts goes first."""
     score = (fits.table > 0).sum(axis=0).astype(float)
@@ -122,8 +150,7 @@ def _pooled_counts(fits: Fits, evidence: Evidence) -> bool:
     return (
         (evidence.whole[evidence.n_values > 0] == 1).all()
         and (fits.table[:, COUNTS] >= 0).all()
-        and evidence.n_values.sum() >= 20
-        and np.unique(evidence.largest[evidence.n_values > 0]).size >= 3
+        and np.unique(evidence.largest[evidence.n_values > 0]).size >= 2
     )
 
 

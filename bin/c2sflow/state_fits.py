@@ -80,7 +80,10 @@ def _counts(evidence: Evidence) -> np.ndarray:
 
 
 def rounded_cells(evidence: Evidence) -> np.ndarray:
-    """Cells of whole numbers that are multiples of a step, rounded: normalised ones once."""
+    """Cells of whole numbers that are multiples of a step, rounded: normalised ones once.
+
+    Normalising gives each cell a step of its own: one for all is a factor, and the values counts.
+    """
     digits = evidence.stepped
     clear = digits >= CLEAR_DIGITS
     some = digits >= 1
@@ -91,7 +94,11 @@ def rounded_cells(evidence: Evidence) -> np.ndarray:
     none = (evidence.whole == 1) & (evidence.smallest >= 2) & (evidence.lows >= 6)
     clear |= none & ((evidence.lows >= 12) | (none.mean() >= CELL_SHARE))
     multiples = (evidence.divisor >= 2) & (evidence.n_values >= 10)
-    return clear | multiples & (evidence.largest >= 8 * evidence.divisor)
+    clear |= multiples & (evidence.largest >= 8 * evidence.divisor)
+    whole = (evidence.whole == 1) & (evidence.n_values >= 3)
+    factor = np.median(evidence.divisor[whole]) if whole.sum() > 1 else 1
+    of_factor = whole & (factor > 1) & (evidence.divisor % max(factor, 1) == 0)
+    return clear & ~(of_factor & (of_factor.sum() > 0.8 * whole.sum()))
 
 
 def _is_one(evidence: Evidence) -> np.ndarray:

@@ -33,3 +33,8 @@ class State:
         if self.name == "normalized":
             return "already normalised: not normalised again, only logged"
         return f"already log-normalised ({LOG_NAMES[self.log_base]}): not normalised again"
+
+
+def are_counts(data: np.ndarray) -> bool:
+    """Whether all values are integers, whatever their type."""
+    return data.dtype.kind in "iub" or bool((data == np.round(data)).all())

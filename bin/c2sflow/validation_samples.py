@@ -22,7 +22,8 @@ from c2sflow.organisms import PER_CELL, cell_organisms, find_organism
 from c2sflow.orientation import check_orientation
 from c2sflow.pseudobulk_groups import pseudobulk_obs, read_columns
 from c2sflow.samplesheet import Row
-from c2sflow.states import STATES, State, declared_state, detect_state
+from c2sflow.state_reading import find_state
+from c2sflow.states import STATES, State
 from c2sflow.symbol_tables import COLUMN, is_table, with_symbols
 from c2sflow.symbols import (
     find_symbols,
@@ -54,9 +55,10 @@ def inspect_sample(
         said = [f"{row.sample}: {line}" for line in [*([why] if why else []), *viewed.lines]]
         columns = read_columns(flat["pseudobulk"]) if kind == "cells" else []
         with faults.collect():
-            state, warning = _state(data, settings["input_state"], row.where)
-            said += [f"{row.sample}: {warning}"] if warning else []
-            said += _bulk_hint(data, state, kind, row.sample)
+            found, evidence = find_state(data, settings["input_state"], row.where)
+            state = found.state
+            said += [f"{row.sample}: {line}" for line in (found.evidence, *found.warnings)]
+            said += _bulk_hint(evidence.total, state, kind, row.sample)
             if columns and state.name != "counts":
                 raise UserError(
                     f"{row.where}: --pseudobulk sums raw counts, but X holds others ({state}); put "
@@ -112,6 +114,7 @@ def inspect_sample(
         "organism": organism,
         "input_state": state and state.name,
         "log_base": state and state.log_base,
+        "state_declared": settings["input_state"] in STATES,
         "gene_symbols": column,
         "input_kind": kind,
         **asdict(viewed.view),
@@ -150,11 +153,11 @@ def _with_id(data: CellData, column: str | None) -> str:
     return next(str(name) for name in names if without_ids([name])[1])
 
 
-def _bulk_hint(data: CellData, state: State, kind: str, sample: str) -> list[str]:
+def _bulk_hint(totals: np.ndarray, state: State, kind: str, sample: str) -> list[str]:
     """Few rows of millions of counts each are hardly cells."""
-    if kind == "bulk" or state.name != "counts" or data.n_obs > BULK_SAMPLES:
+    if kind == "bulk" or state.name != "counts" or len(totals) > BULK_SAMPLES:
         return []
-    counts = float(np.median(np.asarray(data.sample_rows().sum(axis=1))))
+    counts = float(np.median(totals))
     if counts < BULK_COUNTS:
         return []
     return [
@@ -170,16 +173,6 @@ def name_kinds(samples: list[dict], pseudobulk: bool) -> None:
             kind = sample["input_kind"]
             kind = "pseudobulk" if pseudobulk and kind == "cells" else kind
             sample["obs"] = {**sample["obs"], "input_kind": kind}
-
-
-def _state(data: CellData, name: str, where: str) -> tuple[State, str | None]:
-    rows = data.sample_rows()
-    if name not in STATES:  # "auto", or a fault that is told already
-        return detect_state(rows, where), None
-    recorded = data.recorded("log1p")
-    # scanpy records no base for the natural logarithm.
-    base = (recorded.get("base") or np.e) if isinstance(recorded, dict) else None
-    return declared_state(rows, name, where, base)
 
 
 def _future_obs(data: CellData, row: Row, organism: str | None) -> pd.DataFrame:

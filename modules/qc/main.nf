@@ -17,7 +17,7 @@ process QC {
     tuple val(task.process), eval('c2s_versions.py anndata scanpy scipy'), emit: versions
 
     script:
-    def sample = meta.subMap('id', 'sample', 'organism', 'input_state', 'log_base', 'gene_symbols', 'input_kind', 'matrix', 'features', 'genome')
+    def sample = meta.subMap('id', 'sample', 'organism', 'input_state', 'log_base', 'state_declared', 'gene_symbols', 'input_kind', 'matrix', 'features', 'genome')
     def table = symbols ? [gene_symbols_file: symbols.name] : [:]
     def obs = meta.obs.collect { column, value -> "--obs=${quote("${column}=${value}")}" }.join(' ')
     """

@@ -21,7 +21,8 @@ from c2sflow.errors import UserError
 from c2sflow.pseudobulk import run_pseudobulk
 from c2sflow.pseudobulk_groups import group_cells, pseudobulk_obs
 from c2sflow.qc import Filters, run_qc
-from c2sflow.states import State, detect_state
+from c2sflow.state_decision import detect_state
+from c2sflow.states import State
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from c2sflow.qc import Filters, run_qc
 from c2sflow.shard_tasks import embed_shard
 from c2sflow.shards import write_shards
 from c2sflow.splits import Rule
-from c2sflow.states import detect_state
+from c2sflow.state_decision import detect_state
 from c2sflow.training_options import TrainingOptions
 
 CONTEXT = "Peripheral blood of healthy adults, 10x 3′ {v3}."

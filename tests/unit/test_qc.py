@@ -205,14 +205,22 @@ def test_no_mitochondrial_genes_is_said(tmp_path):
     [
         (None, Filters(1000), "40 fewer than --min_genes 1000.*the median cell has"),
         (None, Filters(0, 100), "no gene is in --min_cells 100 of the"),
-        (np.nan, Filters(0), "cells 21 to 27: X holds NaN"),
-        (-1, Filters(0), "cells 21 to 27.*negative"),
-        (0.5, Filters(0), "cells 21 to 27: taken as raw counts.*--input_state"),
+        (np.nan, Filters(0), r"X holds NaN in 1 of 40 cells \(cell25\)"),
+        (-1, Filters(0), r"X holds negative values in 1 of 40 cells \(cell25\)"),
+        (
+            "log-normalised",
+            Filters(0),
+            r"taken as raw counts, but X holds others \(natural logs .* 1 of 40 cells \(cell25\)"
+            ".*--input_state",
+        ),
     ],
 )
 def test_errors_leave_no_file(change, filters, message, tmp_path):
     data = cells()
-    if change is not None:
+    if change == "log-normalised":
+        own = data.X[25].toarray()
+        data.X[25] = sparse.csr_matrix(np.log1p(own / own.sum() * 1e4))
+    elif change is not None:
         data.X[25, 0] = change
     with pytest.raises(UserError, match=message):
         qc(data, tmp_path, filters=filters, chunk_size=7)

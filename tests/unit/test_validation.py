@@ -105,6 +105,7 @@ def test_demo(inputs, caplog):
         "organism": "human",
         "input_state": "lognormalized",
         "log_base": "e",
+        "state_declared": False,
         "gene_symbols": None,
         "input_kind": "cells",
         "matrix": "X",
@@ -117,8 +118,12 @@ def test_demo(inputs, caplog):
     assert caplog.messages == [
         "donor_1: 350 cells x 765 genes, human, already log-normalised (natural log): "
         "not normalised again",
+        "donor_1: the values before the natural log are whole multiples of the "
+        "cell's smallest in 100 % of the cells",
         "donor_2: 350 cells x 765 genes, human, already log-normalised (natural log): "
         "not normalised again",
+        "donor_2: the values before the natural log are whole multiples of the "
+        "cell's smallest in 100 % of the cells",
         "plan: 2 samples, 700 cells, 4 shards of at most 200 cells",
         "plan: at most 200 perturbed cells to predict",
     ]
