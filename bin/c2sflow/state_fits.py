@@ -46,6 +46,8 @@ def fit_cells(evidence: Evidence) -> Fits:
     table = np.zeros((len(evidence), len(COLUMNS)), np.int8)
     table[:, COUNTS] = _counts(evidence)
     table[:, NORMALIZED:] = evidence.fits
+    # Halves and thirds among counts are multiples of a sixth: no more than that.
+    table[(table[:, COUNTS] == 1) & (evidence.whole < 1), NORMALIZED] = -1
     by_sum = np.zeros((len(evidence), len(SCALES)), bool)
     totals = []
     for scale in range(len(SCALES)):
@@ -68,6 +70,8 @@ def _counts(evidence: Evidence) -> np.ndarray:
     whole = evidence.whole == 1
     unnormalised = (evidence.fits[:, 1:] == 1) & _is_one(evidence)[:, 1:]
     possible = ~whole & ~evidence.roots & ~unnormalised.any(axis=1)
+    possible &= (evidence.ones > 0) | (evidence.n_values < 10)
+    possible &= (evidence.whole >= 0.3) | (evidence.fits < 1).all(axis=1)
     mostly = (evidence.whole >= WHOLE_SHARE) & (evidence.whole_above >= WHOLE_SHARE)
     fits = np.full(len(evidence), -1, np.int8)
     fits[possible & ((evidence.whole >= 0.5 * WHOLE_SHARE) | (evidence.n_values < 20))] = 0
