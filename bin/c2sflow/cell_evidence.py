@@ -419,10 +419,13 @@ def _more_steps(picks: _Picks, figures, cells, fits) -> np.ndarray:
             judged = left & _can_be(figures, log)
             n_telling, share, digits = _multiples(picks.only(judged), log, n_steps)
             found = judged & (n_telling > 0) & (share == 1)
-            # Too few values: nothing is shown, and nothing contradicted.
-            fits[found, scale] = np.where(digits >= needed, 1, 0)[found]
+            # A smallest count of many is one of few genes.
+            found &= (n_steps <= 3) | (figures["lows"] <= 3)
+            shown = digits >= needed
+            found &= shown | (n_telling <= 3)  # so few show nothing, and contradict nothing
+            fits[found, scale] = shown[found]
             counts[found, scale] = n_steps
-            done |= found & (digits >= needed)
+            done |= found & shown
         left &= ~done
     return counts
 

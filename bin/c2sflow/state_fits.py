@@ -24,6 +24,7 @@ WHOLE_SHARE = 0.6
 # Equal sums: in at least so many cells, this share, and by chance excluded to so many digits.
 LEAST_CELLS, CELL_SHARE, DIGITS = 3, 0.05, 6.0
 TYPICAL_SPREAD = 0.02  # of sums that nobody made equal; cells differ more
+LARGEST_ERROR = 1e-3  # sums of values that were rounded more coarsely tell nothing
 MOST_TOTALS = 6
 CLEAR_DIGITS = 8.0  # of a cell alone
 
@@ -47,7 +48,11 @@ def fit_cells(evidence: Evidence) -> Fits:
     table[:, COUNTS] = _counts(evidence)
     table[:, NORMALIZED:] = evidence.fits
     # Halves and thirds among counts are multiples of a sixth: no more than that.
+    shared = (evidence.ones > 0) & (evidence.whole >= 0.5) & (evidence.fits[:, 0] == 1)
+    table[shared & _is_share(evidence.steps[:, 0]), NORMALIZED] = 0
     table[(table[:, COUNTS] == 1) & (evidence.whole < 1), NORMALIZED] = -1
+    roots = table[:, NORMALIZED:][evidence.roots & (evidence.n_values >= 10)]
+    table[evidence.roots & (evidence.n_values >= 10), NORMALIZED:] = np.where(roots == 1, 1, -1)
     by_sum = np.zeros((len(evidence), len(SCALES)), bool)
     totals = []
     for scale in range(len(SCALES)):
@@ -105,6 +110,13 @@ def rounded_cells(evidence: Evidence) -> np.ndarray:
     return clear & ~(of_factor & (of_factor.sum() > 0.8 * whole.sum()))
 
 
+def _is_share(steps: np.ndarray) -> np.ndarray:
+    """Whether a step is 1/2, 1/3, … 1/12."""
+    with np.errstate(divide="ignore"):
+        parts = 1 / steps
+    return (parts < 12.5) & (np.abs(parts - np.rint(parts)) < 1e-2)
+
+
 def _is_one(evidence: Evidence) -> np.ndarray:
     """(n_cells, 4): whether the step of the values is 1."""
     return np.abs(evidence.steps - 1) <= evidence.step_errors + 1e-5
@@ -114,7 +126,8 @@ def _equal_sums(evidence: Evidence, scale: int) -> tuple[np.ndarray, list[float]
     """Cells whose sums are those of many others, and these sums."""
     member = np.zeros(len(evidence), bool)
     sums, found = evidence.sums[:, scale], []
-    fractional = np.flatnonzero((sums > 0) & (evidence.whole < 1))
+    sharp = evidence.sum_errors[:, scale] <= LARGEST_ERROR * sums
+    fractional = np.flatnonzero((sums > 0) & (evidence.whole < 1) & sharp)
     if fractional.size < LEAST_CELLS:
         return member, found
     order = fractional[np.argsort(sums[fractional])]

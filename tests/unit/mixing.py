@@ -156,7 +156,9 @@ def draw_file(seed: int) -> File:
     for number, kind in enumerate(kinds):
         values[part == number] = KINDS[kind][0](counts[part == number], random)
     about = f"{len(counts)} × {counts.shape[1]}"
-    if random.random() < 0.35:  # a panel, or the most variable genes, chosen afterwards
+    # Rounded values whose sums are gone look like counts of many molecules: nothing tells them.
+    told = "rounded to integers" not in kinds
+    if told and random.random() < 0.35:  # a panel, or the most variable genes, chosen afterwards
         kept = random.random(counts.shape[1]) < random.uniform(0.05, 0.95)
         kept[:10] = True
         values, about = values[:, kept], f"{about}, {kept.sum()} of the genes"
