@@ -112,8 +112,7 @@ def rounded_cells(evidence: Evidence) -> np.ndarray:
 
 def _is_share(steps: np.ndarray) -> np.ndarray:
     """Whether a step is 1/2, 1/3, … 1/12."""
-    with np.errstate(divide="ignore"):
-        parts = 1 / steps
+    parts = 1 / np.maximum(steps, 1e-9)
     return (parts < 12.5) & (np.abs(parts - np.rint(parts)) < 1e-2)
 
 
