@@ -26,7 +26,8 @@ LOOKED_AT = 2000  # names of each side of a file that is no table, spread evenly
 def known_genes(names: Sequence[str]) -> int:
     """How many names are genes beyond doubt: known symbols or identifiers."""
     return sum(
-        name.upper() in KNOWN_SYMBOLS or bool(ENSEMBL.match(name) or MITOCHONDRIAL.match(name))
+        (len(name) > 2 and name.upper() in KNOWN_SYMBOLS)  # c2 and f3 are cells, too
+        or bool(ENSEMBL.match(name) or MITOCHONDRIAL.match(name))
         for name in map(str.strip, map(str, names))
     )
 

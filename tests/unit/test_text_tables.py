@@ -140,6 +140,7 @@ def test_orientation_is_not_guessed():
     assert genes_in_rows(["CD3E", "LYZ"], ["ACTB", "B2M"]) is None  # samples named by their genes
     assert genes_in_rows(["CD3E", "LYZ"], ["ACTB", "B2M"], "sample") is False
     assert genes_in_rows(["a"], ["b"], "Gene symbol") is True
+    assert genes_in_rows(["c2", "c7", "f3"], ["x1", "x2"]) is None  # C2, C7 and F3 are genes, too
 
 
 def test_genes_in_obs_names_are_refused():
