@@ -46,7 +46,7 @@ class Reference:
         Of each feature, object (n_features,); empty where unknown. The names of one organism's
         assemblies are one genome.
     var
-        var without prefixes.
+        var without prefixes, which are in the column "genome" then.
     n_prefixed
         How many names lost their prefix, by genome.
     """
@@ -97,6 +97,8 @@ def find_genomes(var: pd.DataFrame, is_gene: np.ndarray) -> Reference:
             column = pd.Series(cleaned, index=frame.index, dtype=object)
             missing = np.asarray(values.isna())
             frame = frame.assign(**{str(name): column.where(~missing, None)})
+    if counts and COLUMN not in frame:
+        frame = frame.assign(**{COLUMN: genome})  # what the prefix said, for the organism
     return Reference(_one_name_each(genome), frame, counts)
 
 

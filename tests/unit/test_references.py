@@ -44,6 +44,7 @@ def test_the_prefix_of_one_genome_is_removed(prefix):
     assert list(found.var.index) == HUMAN
     assert list(found.var["gene_ids"]) == [f"ENSG{n:011}" for n in range(10)]
     assert found.n_prefixed == {prefix.rstrip("_-"): 10}
+    assert set(found.var["genome"]) == {prefix.rstrip("_-")}  # which tells the organism
     everything = np.full(10, True)
     assert choose_genome(found, everything, None, "s") is None
 
