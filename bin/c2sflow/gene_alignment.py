@@ -6,11 +6,16 @@ and "DUP-1" by their order, and another reference lists them the other way round
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
+import h5py
 import numpy as np
 import pandas as pd
+from anndata.io import read_elem
 from anndata.utils import make_index_unique
 
 REPEATED = "repeated_symbol"  # column of var, from QC
@@ -18,8 +23,8 @@ UNKNOWN = ""
 # Columns of var with ids of the genes (not of their orthologues), in lower case; the first is QC's.
 ID_COLUMNS = ("input_id", "gene_ids", "gene_id", "ensembl_ids", "ensembl_id", "ensembl_gene_id")
 ID_COLUMNS += ("ensembl", "feature_ids", "feature_id", "accession", "id")
-# Of Ensembl, FlyBase or WormBase, behind a genome's name ("GRCh38_") or before a version.
-ID = r"^(?:\w+?_+)?(ENS[A-Z]{0,6}G\d{6,}|FBgn\d{7}|WBGene\d{8})(?:\.\d+)?$"
+# Of Ensembl, FlyBase or WormBase, and its version.
+ID = re.compile(r"(ENS[A-Z]{0,6}G\d{6,}|FBgn\d{7}|WBGene\d{8})(?:\.\d+)?$")
 
 
 def repeated_symbols(symbols: pd.Index) -> np.ndarray:
@@ -40,18 +45,33 @@ def repeated_symbols(symbols: pd.Index) -> np.ndarray:
 
 
 def ensembl_ids(var: pd.DataFrame) -> list[str]:
-    """Ensembl id of each gene without its version, "" where none is known.
+    """Ensembl id of each gene without its version, "" where none is known; empty if none is at all.
 
     They are in the first of `ID_COLUMNS` that holds more of them than of anything else, or are the
     names of the genes. An id that stands twice decides nothing, and is left out.
     """
-    by_name = {str(name).lower(): name for name in var}
-    columns = [var[by_name[name]] for name in ID_COLUMNS if name in by_name]
-    for values in (*columns, var.index.to_series()):
-        ids = values.astype(str).str.strip().str.extract(ID)[0]
-        if ids.notna().mean() > 0.5:
-            return ids.mask(ids.duplicated(keep=False)).fillna(UNKNOWN).tolist()
+    for name in (*id_columns(var.columns), None):
+        ids = [*map(_plain_id, map(str, var.index if name is None else var[name]))]
+        n_known = len(ids) - ids.count(UNKNOWN)
+        if n_known > len(ids) / 2:
+            if len(set(ids) - {UNKNOWN}) == n_known:
+                return ids
+            n_of = Counter(ids)
+            return [own if n_of[own] == 1 else UNKNOWN for own in ids]
     return []
+
+
+@lru_cache(2**17)  # the samples' genes are about the same
+def _plain_id(text: str) -> str:
+    # What stands before "_" is a genome's name, such as GRCh38.
+    found = ID.match(text.rpartition("_")[2].strip())
+    return found[1] if found else UNKNOWN
+
+
+def id_columns(columns: Iterable[Hashable]) -> list[Hashable]:
+    """Those of var's columns that may hold ids, in the order of `ID_COLUMNS`."""
+    by_name = {str(name).lower(): name for name in columns}
+    return [by_name[name] for name in ID_COLUMNS if name in by_name]
 
 
 @dataclass
@@ -77,6 +97,15 @@ class GeneTable:
         """From the var that QC writes."""
         again = var.index[var[REPEATED].to_numpy(dtype=bool)] if REPEATED in var else ()
         return cls(var.index.astype(str).tolist(), ensembl_ids(var), list(again))
+
+    @classmethod
+    def of_file(cls, file: h5py.File) -> GeneTable:
+        """The same from QC's h5ad, of whose var only what is needed is read."""
+        var = file["var"]
+        columns = list(var.attrs["column-order"])
+        wanted = [*id_columns(columns), *([REPEATED] if REPEATED in columns else [])]
+        index = read_elem(var[var.attrs["_index"]])
+        return cls.of_var(pd.DataFrame({name: read_elem(var[name]) for name in wanted}, index))
 
     @classmethod
     def of_summary(cls, summary: Mapping) -> GeneTable:
@@ -107,7 +136,8 @@ class GeneAlignment:
 
     def add(self, table: GeneTable) -> None:
         """Take in one sample."""
-        self._pairs.update(dict.fromkeys(table.pairs(), -1))
+        for pair in table.pairs():
+            self._pairs.setdefault(pair, -1)
         self._repeated.update(table.repeated)
         self._n_samples += 1
         self._names = None

@@ -16,7 +16,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
-from anndata.io import read_elem, sparse_dataset
+from anndata.io import read_elem
 from anndata.utils import make_index_unique
 from pandas.api.types import (
     is_bool_dtype,
@@ -157,17 +157,17 @@ class VarFold:
         self._texts = {name: np.empty(n_genes, dtype=object) for name in columns}
         self._parts: list[pd.DataFrame] = []  # the genes that no sample before had
 
-    def add(self, var: pd.DataFrame, columns: np.ndarray) -> None:
+    def add(self, var: h5py.Group, columns: np.ndarray) -> None:
         """Take in a sample: its var, and the column of each of its genes."""
         is_new = ~self._known[columns]
         for name, texts in [*self._texts.items()]:
-            found = var[name].astype(object).map(str).to_numpy(dtype=object)
+            found = _as_bytes(var[name])
             if (texts[columns[~is_new]] != found[~is_new]).any():
                 del self._texts[name]
             else:
                 texts[columns[is_new]] = found[is_new]
         if is_new.any():
-            self._parts.append(var.loc[is_new, list(self._texts)])
+            self._parts.append(read_elem(var).loc[is_new, list(self._texts)])
         self._known[columns] = True
 
     def frame(self, genes: GeneAlignment) -> pd.DataFrame:
@@ -178,12 +178,17 @@ class VarFold:
         return frame.set_axis(genes.names)
 
 
+def _as_bytes(item: h5py.Dataset | h5py.Group) -> np.ndarray:
+    """Values of a column as UTF-8, to be compared; texts, the most of them, are not decoded."""
+    if isinstance(item, h5py.Dataset) and h5py.check_string_dtype(item.dtype):
+        return item[:]
+    values = pd.Series(read_elem(item))
+    codes, distinct = pd.factorize(values)
+    texts = [str(value).encode() for value in distinct] + [b""]  # of -1: missing
+    return np.array(texts, dtype=object)[codes]
+
+
 # ------------------------------------------------------------------ writing by blocks
-
-
-def _new_columns(block: sparse.csr_matrix, columns: np.ndarray, n_vars: int) -> sparse.csr_matrix:
-    indices = columns[block.indices]
-    return sparse.csr_matrix((block.data, indices, block.indptr), shape=(block.shape[0], n_vars))
 
 
 def _copy_single(file: h5py.File, out: h5py.File) -> None:
@@ -202,11 +207,14 @@ def _copy_rows(
 ) -> None:
     """Append X and layers of one sample, block by block, its genes moved to their new columns."""
     for key, writer in writers.items():
-        item = source[key]
-        matrix = sparse_dataset(item) if isinstance(item, h5py.Group) else item
-        for start in range(0, matrix.shape[0], BLOCK):
-            block = sparse.csr_matrix(matrix[start : start + BLOCK])
-            writer.append(_new_columns(block, columns, n_vars))
+        item = source[key]  # CSR, as QC writes every matrix
+        pointers = item["indptr"][:]
+        for start in range(0, len(pointers) - 1, BLOCK):
+            own = pointers[start : start + BLOCK + 1]
+            values = slice(own[0], own[-1])
+            genes = columns[item["indices"][values]]
+            shape = (len(own) - 1, n_vars)
+            writer.append(sparse.csr_matrix((item["data"][values], genes, own - own[0]), shape))
 
 
 def _copy_dense(source: h5py.File, target: h5py.File, keys: Iterable[str]) -> None:
@@ -289,11 +297,11 @@ def _survey(
     shared = {kind: _Shared(kind) for kind in ("var", "layers", "obsm")}
     for sample in samples:
         with _open(sample) as file:
-            obs, var = read_elem(file["obs"]), read_elem(file["var"])
+            obs, columns = read_elem(file["obs"]), list(file["var"].attrs["column-order"])
+            genes.add(GeneTable.of_file(file))
             shared["layers"].add(dict.fromkeys(file.get("layers", ())))
             shared["obsm"].add(_obsm(file))
-        shared["var"].add(dict.fromkeys(var.columns.drop(REPEATED, errors="ignore")))
-        genes.add(GeneTable.of_var(var))
+        shared["var"].add(dict.fromkeys(name for name in columns if name != REPEATED))
         made = []
         for own, vectors in read_embeddings(sample, obs.index):
             append_dense(out, "obsm/X_c2s", vectors.astype(np.float32, copy=False))
@@ -319,9 +327,8 @@ def _copy_matrices(
     fold = VarFold(shared["var"].common, n_vars)
     for sample in samples:
         with _open(sample) as file:
-            var = read_elem(file["var"])
-            columns = genes.columns(GeneTable.of_var(var))
-            fold.add(var, columns)
+            columns = genes.columns(GeneTable.of_file(file))
+            fold.add(file["var"], columns)
             _copy_rows(file, writers, columns, n_vars)
             _copy_dense(file, out, obsm)
     var = fold.frame(genes)
