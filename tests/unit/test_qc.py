@@ -156,6 +156,99 @@ def test_skip_qc_drops_nothing(tmp_path):
     assert summary["dropped"] == {"no_genes": 0, "min_genes": 0, "max_pct_mt": 0}
 
 
+# Counts of MT-CO1 and of ACTB, GAPDH, B2M, RPLP0.
+AT_THE_THRESHOLDS = {
+    "mt20": [2, 2, 2, 2, 2],  # 20 %, 5 genes
+    "mt25": [5, 5, 5, 5, 0],  # 25 %, 4 genes
+    "mt50": [4, 4, 0, 0, 0],  # 50 %, 2 genes
+    "mt0": [0, 1, 1, 1, 0],  # 3 genes
+    "empty": [0, 0, 0, 0, 0],
+}
+
+
+def at_the_thresholds() -> ad.AnnData:
+    genes = ["MT-CO1", "ACTB", "GAPDH", "B2M", "RPLP0"]
+    counts = np.array(list(AT_THE_THRESHOLDS.values()), dtype=np.float32)
+    return ad.AnnData(
+        counts, pd.DataFrame(index=list(AT_THE_THRESHOLDS)), pd.DataFrame(index=genes)
+    )
+
+
+@pytest.mark.parametrize(
+    ("max_pct_mt", "kept"),
+    [
+        (0, ["mt0"]),
+        (19.99, ["mt0"]),
+        (20, ["mt20", "mt0"]),
+        (24.99, ["mt20", "mt0"]),
+        (25, ["mt20", "mt25", "mt0"]),
+        (50, ["mt20", "mt25", "mt50", "mt0"]),
+    ],
+)
+def test_a_cell_with_exactly_max_pct_mt_is_kept(max_pct_mt, kept, tmp_path):
+    made, summary = qc(at_the_thresholds(), tmp_path, filters=Filters(1, 1, max_pct_mt))
+    assert list(made.obs_names) == kept
+    assert summary["dropped"] == {"no_genes": 1, "min_genes": 0, "max_pct_mt": 4 - len(kept)}
+
+
+@pytest.mark.parametrize(
+    ("min_genes", "kept"),
+    [
+        (0, ["mt20", "mt25", "mt50", "mt0"]),  # a cell without genes is none
+        (2, ["mt20", "mt25", "mt50", "mt0"]),
+        (3, ["mt20", "mt25", "mt0"]),
+        (4, ["mt20", "mt25"]),
+        (5, ["mt20"]),
+    ],
+)
+def test_a_cell_with_exactly_min_genes_is_kept(min_genes, kept, tmp_path):
+    made, summary = qc(at_the_thresholds(), tmp_path, filters=Filters(min_genes, 1, 100))
+    assert list(made.obs_names) == kept
+    assert summary["dropped"] == {"no_genes": 1, "min_genes": 4 - len(kept), "max_pct_mt": 0}
+
+
+def test_a_cell_is_counted_by_the_first_threshold_that_it_fails(tmp_path):
+    _, summary = qc(at_the_thresholds(), tmp_path, filters=Filters(3, 1, 20))
+    assert summary["dropped"] == {"no_genes": 1, "min_genes": 1, "max_pct_mt": 1}
+
+
+@pytest.mark.parametrize(
+    ("min_cells", "kept"),
+    [
+        (0, ["MT-CO1", "ACTB", "GAPDH", "B2M", "RPLP0"]),
+        (1, ["MT-CO1", "ACTB", "GAPDH", "B2M", "RPLP0"]),
+        (2, ["MT-CO1", "ACTB", "GAPDH", "B2M"]),
+        (3, ["MT-CO1", "ACTB", "GAPDH", "B2M"]),
+        (4, ["ACTB"]),
+    ],
+)
+def test_a_gene_in_exactly_min_cells_is_kept(min_cells, kept, tmp_path):
+    """Cells that were dropped do not count."""
+    made, summary = qc(at_the_thresholds(), tmp_path, filters=Filters(1, min_cells, 100))
+    assert list(made.var_names) == kept
+    assert summary["dropped_genes"] == {"min_cells": 5 - len(kept)}
+
+
+def test_only_kept_cells_count_for_min_cells(tmp_path):
+    made, _ = qc(at_the_thresholds(), tmp_path, filters=Filters(5, 1, 100))
+    assert list(made.obs_names) == ["mt20"]
+    made, _ = qc(at_the_thresholds(), tmp_path, filters=Filters(4, 2, 100))
+    assert list(made.var_names) == ["MT-CO1", "ACTB", "GAPDH", "B2M"]
+
+
+def test_bulk_samples_are_kept_whatever_they_hold(tmp_path):
+    made, summary = qc(at_the_thresholds(), tmp_path, filters=Filters(5, 4, 10), kind="bulk")
+    assert list(made.obs_names) == ["mt20", "mt25", "mt50", "mt0"]
+    assert list(made.var_names) == ["MT-CO1", "ACTB", "GAPDH", "B2M", "RPLP0"]
+    assert summary["dropped"] == {"no_genes": 1, "min_genes": 0, "max_pct_mt": 0}
+
+
+def test_a_gene_of_no_bulk_sample_is_left_out(tmp_path):
+    data = at_the_thresholds()
+    data.X[:, 4] = 0
+    assert list(qc(data, tmp_path, kind="bulk")[0].var_names)[-1] == "B2M"
+
+
 @pytest.mark.parametrize("base", ["e", 2, 10])
 def test_log_normalised_values_are_only_brought_to_base_10(base, tmp_path):
     filters = Filters(5, 0, 100)
