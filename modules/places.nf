@@ -49,12 +49,67 @@ def outsideOfStore(List profiles, Map params, String work, boolean fetched) {
     }
 }
 
+// Programs that a profile starts on this machine.
+def programs() {
+    [
+        docker: 'docker', podman: 'podman', apptainer: 'apptainer', singularity: 'singularity', charliecloud: 'ch-run',
+        slurm: 'sbatch', lsf: 'bsub', sge: 'qsub', pbspro: 'qsub',
+    ]
+}
+
+def clusters() {
+    ['slurm', 'lsf', 'sge', 'pbspro', 'k8s', 'awsbatch', 'googlebatch', 'azurebatch']
+}
+
+// A cluster's nodes may have the containers that this machine lacks.
+def withoutProgram(List profiles) {
+    def elsewhere = profiles.any { profile -> profile in clusters() }
+    programs().subMap(profiles)
+        .findAll { profile, _program -> profile in clusters() || !elsewhere }
+        .findAll { _profile, program -> !isInstalled(program) }
+        .collect { profile, program -> "-profile ${profile} needs the command ${program}, which is not in this machine's PATH" }
+}
+
+def isInstalled(String program) {
+    "${System.getenv('PATH')}".tokenize(':').any { folder -> java.nio.file.Files.isExecutable(file("${folder}/${program}", glob: false)) }
+}
+
+// Docker may be here, and its service not, or not for this user.
+def withoutService(List profiles) {
+    if (!('docker' in profiles) || profiles.any { profile -> profile in clusters() } || !isInstalled('docker')) {
+        return []
+    }
+    def process = ['docker', 'version', '--format', '{{.Server.Version}}'].execute()
+    def said = new StringBuffer()
+    process.waitForProcessOutput(new StringBuffer(), said)
+    def reason = said.readLines().find { line -> line.trim() } ?: 'it gives no reason'
+    process.exitValue() == 0 ? [] : ["-profile docker: docker cannot run containers: ${reason}"]
+}
+
+// Results are written to a folder that is there or can be made.
+def unwritable(outdir) {
+    if ("${outdir}".contains('://')) {
+        return []
+    }
+    def parent = nearest(file("${outdir}", glob: false))
+    if (!java.nio.file.Files.isDirectory(parent)) {
+        return ["--outdir ${outdir}: ${parent} is a file; name a folder"]
+    }
+    java.nio.file.Files.isWritable(parent) ? [] : ["--outdir ${outdir}: ${parent} is not writable; name another folder"]
+}
+
+// The path, or of the folders around it the first that is there.
+def nearest(Path path) {
+    path.exists() || !path.parent ? path : nearest(path.parent)
+}
+
 // All of that, a line each, or null.
 def placeFaults(String profile, Map params, Path work, boolean fetched) {
     def schema = new groovy.json.JsonSlurperClassic().parseText(file("${projectDir}/nextflow_schema.json").text)
     def entries = schema['$defs'].resources.properties + schema['$defs'].cluster.properties
     def profiles = profile.tokenize(',')
     def faults = missing(profiles, params, entries) + malformed(params, entries) +
-        outsideOfStore(profiles, params, work.toUriString(), fetched)
+        outsideOfStore(profiles, params, work.toUriString(), fetched) + withoutProgram(profiles) + withoutService(profiles) +
+        unwritable(params.outdir)
     faults ? faults.join('\n') : null
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ SETTINGS = (
     "organism", "input_state", "gene_symbols", "input_kind", "matrix", "features", "genome"
 )  # fmt: skip
 FORMATS = (".csv", ".tsv", ".yaml", ".yml", ".json")
+# Characters: files have 255, of which steps add such as ".00000.perturbed.parquet.12345.part".
+LONGEST_ID = 120
 # Endings of data files that are no part of a sample's name.
 DATA_SUFFIX = re.compile(r"\.(h5ad|zarr|h5|loom|(csv|tsv|txt)(\.gz)?)$", re.IGNORECASE)
 
@@ -176,11 +179,18 @@ def _repeated(rows: list[Row], places: list[str]) -> list[str]:
 
 
 def sample_ids(samples: list[str]) -> list[str]:
-    """File-safe name of each sample; unique even where case does not count."""
+    """File-safe name of each sample, of at most about `LONGEST_ID` characters, all of them ASCII.
+
+    Unique even where case does not count. A longer name is cut, with a digest of the whole: it
+    does not depend on the other samples.
+    """
     ids: list[str] = []
     taken: set[str] = set()
     for sample in samples:
         slug = re.sub(r"[^A-Za-z0-9._-]+", "_", sample).strip("._-") or "sample"
+        if len(slug) > LONGEST_ID:
+            digest = hashlib.blake2b(sample.encode(), digest_size=6).hexdigest()
+            slug = f"{slug[: LONGEST_ID - len(digest) - 1]}_{digest}"
         unique, number = slug, 1
         while unique.lower() in taken:
             number += 1

@@ -2,6 +2,7 @@
 
 include { cli; closureOf; quote } from '../../modules/code'
 include { findInput; findModel; toFetch } from '../../modules/inputs'
+include { unwritable; withoutProgram; withoutService } from '../../modules/places'
 
 process ECHO {
     input:
@@ -30,6 +31,8 @@ workflow {
     }
     def models = cases.models.collectEntries { name -> [name, findModel(name).collect { path -> "${path.name}" }] }
     def fetched = cases.models.collectEntries { name -> [name, toFetch(findModel(name), null)] }
+    def places = cases.profiles.collectEntries { name -> [name, withoutProgram(name.tokenize(',')) + withoutService(name.tokenize(','))] }
+    def outdirs = cases.outdirs.collectEntries { name -> [name, unwritable(name)] }
     ECHO(cases.options)
     ECHO.out.map { arguments ->
         println(groovy.json.JsonOutput.toJson([
@@ -37,6 +40,8 @@ workflow {
             inputs: inputs,
             models: models,
             fetched: fetched,
+            places: places,
+            outdirs: outdirs,
             other_base: findModel('adapter', 'someone/else').collect { path -> "${path.name}" } + [toFetch(findModel('adapter', 'someone/else'), 'someone/else')],
             arguments: new groovy.json.JsonSlurperClassic().parseText(arguments.text),
         ]))

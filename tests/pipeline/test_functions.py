@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ OPTIONS = {
     "nasty": NASTY,
     "lines": f"one\n    two {NASTY}\n\nthree'\n",
 }
+LONG = "x" * 250 + ".h5ad"
 INPUTS = {
     # name: (is a samplesheet, staged files, for each row the index of its file)
     "sheet.csv": (True, ["a.h5ad", "b, 'c'.h5ad", "g_1__.h5ad"], [0, 1, None, 2, 0]),
@@ -37,6 +39,10 @@ INPUTS = {
     "$HOME {a,b}.zarr": (False, ["_HOME _a,b_.zarr"], [0]),
     "g[1]*.h5ad": (False, ["g_1__.h5ad"], [0]),  # Nextflow would leave it to the shell
     "missing.h5ad": (False, [], [None]),
+    "dangling.h5ad": (False, [], [None]),
+    "a folder": (False, ["a folder"], [0]),
+    LONG: (False, [LONG], [0]),
+    "é 細胞 'x'\"y.h5ad": (False, ["é 細胞 'x'\"y.h5ad"], [0]),
     "": (False, [], [None]),
     "s3://bucket/without-plugin.h5ad": (False, [], [None]),
 }
@@ -49,6 +55,22 @@ MODELS = {
     "adapter": [*ADAPTER, "config.json", "model.safetensors", "tokenizer.json"],
     "hub_adapter": ADAPTER,
     "broken_adapter": ADAPTER,
+}
+# Profiles, and what is missing on a machine where `docker` reaches no service.
+PROFILES = {
+    "demo": [],
+    "docker": ["docker: docker cannot run containers: permission denied while connecting"],
+    "charliecloud": ["charliecloud needs the command ch-run, which is not in this machine's PATH"],
+    "lsf,charliecloud,docker": ["lsf needs the command bsub, which is not in this machine's PATH"],
+    "googlebatch,docker": [],
+}
+OUTDIRS = {
+    "results/new": None,
+    "a folder": None,
+    "a folder/x[1]{a,b}*": None,
+    "sheet.csv": "sheet.csv is a file; name a folder",
+    "sheet.csv/results/x": "sheet.csv is a file; name a folder",
+    "s3://bucket/results": None,
 }
 # What is still to be fetched; {}: the model itself.
 FETCHED = {
@@ -64,6 +86,10 @@ FETCHED = {
 def write_inputs(folder: Path) -> None:
     for name in ("a.h5ad", "b, 'c'.h5ad", "c;d.h5ad", "g[1]*.h5ad", "empty.csv"):
         (folder / name).touch()
+    for name in (LONG, "é 細胞 'x'\"y.h5ad"):
+        (folder / name).touch()
+    (folder / "dangling.h5ad").symlink_to("nowhere.h5ad")
+    (folder / "a folder").mkdir()
     (folder / "folder.zarr").mkdir()
     (folder / "$HOME {a,b}.zarr/X").mkdir(parents=True)
     rows = [
@@ -104,8 +130,14 @@ def answers(request, tmp_path_factory, nextflow_home) -> dict:
     folder = tmp_path_factory.mktemp("functions")
     write_inputs(folder)
     cases = {"options": OPTIONS, "inputs": list(INPUTS), "models": list(MODELS)}
+    cases |= {"profiles": list(PROFILES), "outdirs": list(OUTDIRS)}
     (folder / "cases.json").write_text(json.dumps(cases), encoding="utf-8")
     nextflow = Nextflow(folder, nextflow_home, request.param)
+    docker = folder / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text("#!/bin/sh\necho 'permission denied while connecting' >&2\nexit 1\n")
+    docker.chmod(0o755)
+    nextflow.env["PATH"] = f"{docker.parent}:{nextflow.env['PATH']}"
     run = nextflow.run(
         "--cases", folder / "cases.json", script=ROOT / "tests/pipeline/functions.nf"
     )
@@ -135,6 +167,25 @@ def test_input_is_found(answers, name):
 def test_model_is_found(answers, name):
     assert answers["models"][name] == MODELS[name]
     assert answers["fetched"][name] == FETCHED[name]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_what_a_profile_needs_is_on_this_machine(answers, profile):
+    for program in ("ch-run", "bsub"):
+        if any(program in line for line in PROFILES[profile]) and shutil.which(program):
+            pytest.skip(f"{program} is installed")
+    assert answers["places"][profile] == [f"-profile {line}" for line in PROFILES[profile]]
+
+
+@pytest.mark.parametrize("outdir", OUTDIRS)
+def test_results_go_to_a_folder(answers, outdir):
+    found = answers["outdirs"][outdir]
+    if OUTDIRS[outdir] is None:
+        assert found == []
+    else:
+        assert len(found) == 1
+        assert found[0].startswith(f"--outdir {outdir}: ")
+        assert found[0].endswith(OUTDIRS[outdir])
 
 
 def test_another_base_is_fetched_for_an_adapter(answers):

@@ -230,10 +230,11 @@ def test_a_gene_in_exactly_min_cells_is_kept(min_cells, kept, tmp_path):
 
 
 def test_only_kept_cells_count_for_min_cells(tmp_path):
-    made, _ = qc(at_the_thresholds(), tmp_path, filters=Filters(5, 1, 100))
-    assert list(made.obs_names) == ["mt20"]
+    """ACTB is in four cells, of which two are kept."""
     made, _ = qc(at_the_thresholds(), tmp_path, filters=Filters(4, 2, 100))
     assert list(made.var_names) == ["MT-CO1", "ACTB", "GAPDH", "B2M"]
+    with pytest.raises(UserError, match="no gene is in --min_cells 3 of the 2 kept cells"):
+        qc(at_the_thresholds(), tmp_path, filters=Filters(4, 3, 100))
 
 
 def test_bulk_samples_are_kept_whatever_they_hold(tmp_path):

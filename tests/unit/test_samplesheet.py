@@ -128,3 +128,25 @@ def test_ids_are_file_safe_and_unique():
     ids = sample_ids(names)
     assert ids == ["a_b", "a_b_2", "A_B_3", "x", "sample", "a_b_2_2"]
     assert len({name.lower() for name in ids}) == len(names)
+
+
+LONG = [
+    "x" * 255,
+    "x" * 254 + "y",
+    "X" * 255,
+    "é" * 127,
+    "細胞" * 40,
+    "a b" * 80 + "1",
+    "a b" * 80 + "2",
+]
+
+
+def test_ids_of_long_names_leave_room_for_endings():
+    ids = sample_ids(LONG)
+    assert len({name.lower() for name in ids}) == len(LONG)
+    for name in ids:
+        assert name.isascii()
+        assert len(f".{name}.00000.perturbed.abcdefgh.parquet") < 200
+    assert sample_ids(LONG[::-1]) == ids[::-1]  # whatever the other samples are called
+    assert sample_ids(["x" * 120]) == ["x" * 120]
+    assert len(sample_ids(["x" * 121])[0]) == 120
