@@ -80,11 +80,11 @@ def check_attention(one, other):
 def test_names_may_hold_anything(nextflow, cells):
     folder = nextflow.folder / 'in put\'s "$HOME" é'
     folder.mkdir()
-    names = ['it\'s "A" $HOME; é 日本', "`id` & \\ *"]
+    names = ['it\'s "A" $HOME; é 日本', "`id` & \\ *" + 30 * " a long name"]
     conditions = ['Conversion to "B" $(id) it\'s, 1 µ$M', "a, b `c` é, 2"]
     rows = []
     for name, start in zip(names, (0, 30), strict=True):
-        path = f"ce'lls $x {start} [1].h5ad"
+        path = f"ce'lls $x {start} [1]{start * 'é long'}{23 * '.'}.h5ad"  # to 255 bytes
         cells[start : start + 30].copy().write_h5ad(folder / path)
         rows.append({"sample": name, "path": path, "batch $x": f"k=v '{start}'"})
     pd.DataFrame(rows).to_csv(folder / "my sheet's.csv", index=False)
