@@ -19,6 +19,8 @@ from anndata.io import read_elem, read_h5ad
 
 from c2sflow.cells import CellData
 from c2sflow.errors import UserError
+from c2sflow.file_faults import foreign, hdf5_fault, reason_of
+from c2sflow.matrix_check import matrix_fault
 from c2sflow.tenx import read_directory, read_h5
 from c2sflow.text_tables import SUFFIXES, read_table
 
@@ -30,6 +32,12 @@ HINTS = {
     (".bz2", ".xz", ".zip", ".zst", ".tar", ".tar.gz", ".tgz"): "; unpack it",
     (".rds", ".rda", ".rdata", ".h5seurat"): "; write it from R as .h5ad",
     (".mtx", ".mtx.gz"): "; name the folder that holds it with its barcodes and features",
+}
+HDF5_KINDS = ("h5ad", "10x HDF5", "loom")
+REMEDY = "is it damaged? Copy or download it again"
+REMEDIES = {
+    "h5ad": "read it with anndata and write it anew, or copy or download it again",
+    "zarr": "write it anew with adata.write_zarr, or copy it again",
 }
 ENSEMBL = r"^ENS[A-Z]{0,6}G\d{6,}(?:\.\d+)?$"
 
@@ -64,6 +72,8 @@ def open_anndata(source: str | Path | AnnData, label: str | None = None) -> Cell
     path = Path(source)
     label = label or str(path)
     opener, kind = _opener(path, label)
+    if fault := _fault(path, kind):
+        raise UserError(f"{label}: cannot be read as {kind}: {fault}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # names that are not unique: handled here, and said
@@ -71,10 +81,22 @@ def open_anndata(source: str | Path | AnnData, label: str | None = None) -> Cell
     except (UserError, MemoryError):
         raise
     except Exception as error:  # anything a damaged file can cause in any of the readers
-        reason = " ".join(str(error).split())[:200] or "empty file"
+        remedy = REMEDIES.get(kind, REMEDY)
         raise UserError(
-            f"{label}: cannot be read as {kind}: {type(error).__name__}: {reason}"
+            f"{label}: cannot be read as {kind}: {reason_of(error)}; {remedy}"
         ) from None
+
+
+def _fault(path: Path, kind: str) -> str | None:
+    """What is wrong with the file as a whole."""
+    if path.is_dir():
+        return None
+    if kind in HDF5_KINDS:
+        return hdf5_fault(path)
+    what = foreign(path)
+    if what is None or (path.suffix.lower() == ".gz" and "gzip" in what):
+        return None
+    return f"it is {what}"
 
 
 def _opener(path: Path, label: str) -> tuple[Opener, str]:
@@ -101,16 +123,26 @@ def _opener(path: Path, label: str) -> tuple[Opener, str]:
         if name.endswith(suffix):
             return opener
     hint = next((hint for ending, hint in HINTS.items() if name.endswith(ending)), "")
+    if not hint and path.is_file() and (what := foreign(path)):
+        hint = f" (this is {what})"
     raise UserError(f"{label}: format not known; give {FORMATS}{hint}")
 
 
 def _open_group(group: object, label: str) -> CellData:
     others = "raw" in group or len(group.get("layers", ()))
+    for name, mark in (("loom", "col_attrs"), ("h5", "matrix")):
+        if mark in group and "X" not in group:
+            raise UserError(f"{label}: no h5ad file but one of the format .{name}; name it so")
     if "obs" not in group or ("X" not in group and not others):
         raise UserError(f"{label}: no X; write the file with anndata's write_h5ad or write_zarr")
     if "X" in group and group["X"].attrs.get("encoding-type") == "null" and not others:
         raise UserError(f"{label}: X is empty; put the values of a layer into adata.X")
-    return CellData(group, read_elem(group["obs"]), read_elem(group["var"]), label)
+    obs, var = read_elem(group["obs"]), read_elem(group["var"])
+    if fault := matrix_fault(group, len(obs), len(var)):
+        raise UserError(
+            f"{label}: cannot be read: {fault}; write the file anew with anndata, or copy it again"
+        )
+    return CellData(group, obs, var, label)
 
 
 @contextmanager

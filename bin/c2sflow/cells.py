@@ -18,6 +18,7 @@ from scipy import sparse
 from c2sflow.annotation_columns import clean_columns
 from c2sflow.elements import write_element
 from c2sflow.errors import UserError
+from c2sflow.file_faults import reason_of
 from c2sflow.named_arrays import layers_of, obsm_of
 from c2sflow.row_bands import RowBands, csc_rows
 from c2sflow.threads import in_threads
@@ -242,7 +243,7 @@ class CellData(AbstractContextManager):
             raise
         except Exception as error:  # anything a damaged file can cause in any of the readers
             raise UserError(
-                f"{self.label}: {what} cannot be read; is the file damaged? ({error})"
+                f"{self.label}: {what} cannot be read: {reason_of(error)}; is the file damaged?"
             ) from None
 
     def chunks(

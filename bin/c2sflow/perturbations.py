@@ -85,7 +85,8 @@ def read_perturbations(
     except UserError as error:
         return [], [str(error)]
     except csv.Error as error:
-        return [], [f"{where}: cannot be read as text: {error}"]
+        hint = "; is a quote not closed?" if "limit" in str(error) else ""
+        return [], [f"{where}: cannot be read as text: {error}{hint}"]
     return _named(text.splitlines(), where)
 
 

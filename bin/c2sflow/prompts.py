@@ -7,6 +7,7 @@ The wording follows the templates that the published C2S-Scale models were train
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from c2sflow.errors import UserError
+from c2sflow.text_files import read_text
 
 EMBEDDING_PROMPT = (
     "The following is a list of {num_genes} gene names ordered by descending expression level "
@@ -43,6 +45,7 @@ GENERATION_FIELDS = frozenset({"num_genes", "organism", "cell_type"})
 
 CONTEXT = "dataset_context"
 ANSWER_TOKENS = 40  # the longest cell type of an annotation without a list
+NUMBER_FORMAT = re.compile(r",?(\.\d{1,2})?[feg%]")
 UNKNOWN = "unknown"  # what CELLxGENE writes, and models have read, where nothing is known
 
 BUILT_IN_FIELDS = frozenset({"num_genes", "organism", "cell_sentence", "perturbation"})
@@ -57,14 +60,27 @@ def template_fields(template: str) -> list[str]:
         If the braces do not match, or a field is not a plain name.
     """
     try:
-        fields = [f for _, f, _, _ in string.Formatter().parse(template) if f is not None]
+        parts = [part[1:] for part in string.Formatter().parse(template) if part[1] is not None]
     except ValueError as error:
-        raise UserError(f"prompt template {template!r}: {error}; write {{{{ for a brace") from None
-    for field in fields:
+        raise UserError(
+            f"prompt template {_short(template)}: {error}; write {{{{ for a brace"
+        ) from None
+    fields = [field for field, _, _ in parts]
+    for field, form, conversion in parts:
         # "{0}", "{a.b}" and "{a[0]}" would reach into Python objects.
         if not field or set(field) & set(".[]") or field.isdigit():
             raise UserError(f"prompt template: field {{{field}}} is not a column name")
+        # Any other would fail where a value is text, or fill gigabytes.
+        if conversion or (form and (field in BUILT_IN_FIELDS or not NUMBER_FORMAT.fullmatch(form))):
+            raise UserError(
+                f"prompt template: field {{{field}}}: only numbers of obs have a format, such as "
+                "{age:.0f} or {score:.2f}"
+            )
     return fields
+
+
+def _short(template: str, most: int = 200) -> str:
+    return repr(template if len(template) <= most else f"{template[:most]}…")
 
 
 def load_template(prompt: str | None, default: str, required: Iterable[str]) -> str:
@@ -89,14 +105,14 @@ def load_template(prompt: str | None, default: str, required: Iterable[str]) -> 
         path = Path(prompt)
         if not path.is_file():
             raise UserError(
-                f"prompt {prompt!r} is neither a file nor a template "
+                f"prompt {_short(prompt)} is neither a file nor a template "
                 "(a template holds fields such as {cell_sentence})"
             )
-        template = path.read_text(encoding="utf-8").rstrip("\n")
+        template = read_text(path, f"prompt {path.name}").rstrip("\r\n")
     missing = set(required) - set(template_fields(template))
     if missing:
         names = ", ".join(f"{{{name}}}" for name in sorted(missing))
-        raise UserError(f"prompt template lacks {names}: {template!r}")
+        raise UserError(f"prompt template lacks {names}: {_short(template)}")
     return template
 
 
@@ -167,6 +183,8 @@ class _Values(dict):
             return value
         if pd.isna(value) or value == "":
             return _Word(UNKNOWN)
+        if isinstance(value, str):
+            return _Word(value)
         # A column of whole numbers with gaps is one of floats: an age is 63, not 63.0.
         whole = isinstance(value, float | np.floating) and value.is_integer()
         return int(value) if whole else value

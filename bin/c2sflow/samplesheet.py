@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import re
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from jsonschema import Draft202012Validator
 
 from c2sflow.errors import UserError
 from c2sflow.separators import header_separator
+from c2sflow.text_files import read_text
 
 SETTINGS = (
     "organism", "input_state", "gene_symbols", "input_kind", "matrix", "features", "genome"
@@ -50,24 +52,25 @@ def single_row(path: str) -> Row:
 
 
 def _read_table(path: Path) -> list[tuple[str, dict]]:
-    with path.open(encoding="utf-8-sig", newline="") as handle:
-        default = "\t" if path.suffix.lower() == ".tsv" else ","
-        separator = header_separator(handle.readline(), ("sample", "path"), default)
-        handle.seek(0)
-        reader = csv.DictReader(handle, delimiter=separator, skipinitialspace=True)
-        reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
-        repeated = {name for name in reader.fieldnames if reader.fieldnames.count(name) > 1}
-        if repeated:
-            raise UserError(f"{path.name}: two columns are named {', '.join(sorted(repeated))}")
-        return [
-            (f"{path.name}, line {reader.line_num}", record)
-            for record in reader
-            if any(_text(value) for value in record.values())
-        ]
+    text = read_text(path, path.name)
+    default = "\t" if path.suffix.lower() == ".tsv" else ","
+    header = next(iter(text.splitlines()), "")
+    separator = header_separator(header, ("sample", "path"), default)
+    lines = io.StringIO(text, newline="")
+    reader = csv.DictReader(lines, delimiter=separator, skipinitialspace=True)
+    reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
+    repeated = {name for name in reader.fieldnames if reader.fieldnames.count(name) > 1}
+    if repeated:
+        raise UserError(f"{path.name}: two columns are named {', '.join(sorted(repeated))}")
+    return [
+        (f"{path.name}, line {reader.line_num}", record)
+        for record in reader
+        if any(_text(value) for value in record.values())
+    ]
 
 
 def _read_records(path: Path) -> list[tuple[str, dict]]:
-    text = path.read_text(encoding="utf-8-sig")
+    text = read_text(path, path.name)
     if path.suffix.lower() == ".json":
         # Numbers and words are text, as written: 001, 1.10 and no are names of samples.
         content = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
@@ -77,7 +80,7 @@ def _read_records(path: Path) -> list[tuple[str, dict]]:
         try:
             content = yaml.load(text, _text_loader())
         except yaml.YAMLError as error:
-            raise ValueError(error) from None
+            raise ValueError(str(error).replace('in "<unicode string>", ', "")) from None
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
         raise UserError(f"{path.name}: must be a list of samples, each with sample and path")
     return [(f"{path.name}, sample {number}", row) for number, row in enumerate(content, 1)]
@@ -124,8 +127,11 @@ def read_samplesheet(path: str | Path, schema: Mapping) -> tuple[list[Row], list
         records = _read_table(path) if is_table else _read_records(path)
     except UserError as error:
         return [], [str(error)]
+    except RecursionError:
+        return [], [f"{path.name}: cannot be read as a samplesheet: too deeply nested"]
     except (OSError, ValueError, csv.Error) as error:
         reason = " ".join(str(error).split())
+        reason += "; is a quote not closed?" if "field limit" in reason else ""
         return [], [f"{path.name}: cannot be read as a samplesheet: {reason}"]
     if not records:
         return [], [f"{path.name}: lists no sample; give a row for each: sample,path"]

@@ -47,7 +47,9 @@ def read_symbols(path: str | Path) -> pd.Series:
             path, sep=separator, dtype=str, encoding="utf-8-sig", keep_default_na=False
         ).iloc[:, :2]
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
+        reason = "a quote is not closed" if "EOF inside string" in reason else reason
+        reason = "it is empty" if "No columns" in reason else reason
         raise UserError(f"{where}: cannot be read as a table: {reason}") from None
     if table.shape[1] < 2:
         raise UserError(

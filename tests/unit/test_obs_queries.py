@@ -148,6 +148,13 @@ def test_columns_of_any_name():
         assert select_cells(obs, f"`{name}` == 1", "--control").tolist() == [False, True, False]
 
 
+def test_largest_number():
+    obs = pd.DataFrame({"n": [2**63 - 1, 1]})
+    assert select_cells(obs, f"n == {2**63 - 1}", "--control").tolist() == [True, False]
+    with pytest.raises(UserError, match="holds a number above"):
+        select_cells(obs, f"n == {2**63}", "--control")
+
+
 def test_two_columns_of_one_name():
     obs = pd.DataFrame([[1, 2]], columns=["n", "n"])
     with pytest.raises(UserError, match="several columns 'n'"):
