@@ -97,6 +97,7 @@ def test_query(query, expected):
         ("n == NaN", "no column 'NaN'"),
         ("n == inf", "inf is no plain name"),
         ("ok == 'True'", "holds booleans"),
+        ("ok < True", "booleans are compared by =="),
         ("n and ok", r"obs\['n'\] gives no yes or no"),
         ("not n", "gives no yes or no"),
         ("ok and True", "True gives no yes or no"),
