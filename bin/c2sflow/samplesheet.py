@@ -52,7 +52,7 @@ def single_row(path: str) -> Row:
 
 
 def _read_table(path: Path) -> list[tuple[str, dict]]:
-    text = read_text(path, path.name)
+    text = read_text(path, path.name, "a samplesheet")
     default = "\t" if path.suffix.lower() == ".tsv" else ","
     header = next(iter(text.splitlines()), "")
     separator = header_separator(header, ("sample", "path"), default)
@@ -70,7 +70,7 @@ def _read_table(path: Path) -> list[tuple[str, dict]]:
 
 
 def _read_records(path: Path) -> list[tuple[str, dict]]:
-    text = read_text(path, path.name)
+    text = read_text(path, path.name, "a samplesheet")
     if path.suffix.lower() == ".json":
         # Numbers and words are text, as written: 001, 1.10 and no are names of samples.
         content = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
