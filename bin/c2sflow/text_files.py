@@ -43,8 +43,8 @@ def read_text(path: Path, where: str, kind: str = "text") -> str:
         line = content.count(b"\n", 0, error.start) + 1
         byte = f"0x{content[error.start]:02x}"
         raise UserError(
-            f"{where}: cannot be read as {kind}: line {line} is not UTF-8 (byte {byte}); save it as "
-            "UTF-8, or convert it: iconv -f latin1 -t utf-8"
+            f"{where}: cannot be read as {kind}: line {line} is not UTF-8 (byte {byte}); save it "
+            "as UTF-8, or convert it: iconv -f latin1 -t utf-8"
         ) from None
     if found := CONTROL.search(text):
         line = text.count("\n", 0, found.start()) + 1
