@@ -176,7 +176,7 @@ class _Picks:
         data: np.ndarray, starts: np.ndarray, n_values: np.ndarray, smallest: np.ndarray
     ) -> _Picks:
         """Evenly over the genes of each cell."""
-        above = data > np.repeat(smallest, n_values) * 1.02
+        above = data > np.repeat(smallest, n_values) * 1.001
         n_found = np.add.reduceat(above, starts, dtype=np.int64)
         places, firsts = np.flatnonzero(above), np.cumsum(n_found) - n_found
         n_picked = np.minimum(n_found, PER_CELL)
@@ -340,7 +340,7 @@ def _of_fractions(data, indptr, figures, picks: _Picks, cells) -> dict[str, np.n
     sums, sum_errors = np.zeros((n_cells, n_scales)), np.zeros((n_cells, n_scales))
     sums[:, 0] = figures["total"]
     rounded = picks.precision * figures["coarse"]  # whole numbers that were none
-    sum_errors[~cells, 0] = ((1e-5 + rounded) * figures["total"])[~cells]
+    sum_errors[:, 0] = (1e-5 + rounded) * figures["total"]
     fits = np.full((n_cells, n_scales), -1, np.int8)
     # The smallest would be a count of as many steps.
     common = (figures["divisor"] > 1) & (figures["smallest"] <= MOST_STEPS * figures["divisor"])
@@ -352,14 +352,18 @@ def _of_fractions(data, indptr, figures, picks: _Picks, cells) -> dict[str, np.n
         found = _verdict(*_multiples(picks.only(judged), log), DIGITS, MULTIPLE_SHARE)
         fits[judged, scale] = found[judged]
         fits[judged & _narrow(figures, log), scale] = -1
-        for part in _ragged(indptr, np.flatnonzero(judged)):
+    n_steps = _more_steps(picks, figures, cells, fits)
+    shown = (fits == 1).any(axis=1)
+    for scale, log in enumerate(SCALES):
+        # Where one scale shows multiples, sums on those that do not are of no use.
+        summed = cells & _can_be(figures, log) & ~(shown & (fits[:, scale] == -1))
+        for part in _ragged(indptr, np.flatnonzero(summed)):
             values = data[part.places]
             linear = unlog(values, log)
             own = np.add.reduceat(linear, part.starts, dtype=np.float64)
             sums[part.numbers, scale] = own
             errors = _sum_errors(values, linear, part, picks, log)
             sum_errors[part.numbers, scale] = errors + 1e-5 * own
-    n_steps = _more_steps(picks, figures, cells, fits)
     steps, step_errors = _steps(picks, figures["smallest"], n_steps, fits, cells)
     return {
         "sums": sums, "sum_errors": sum_errors, "steps": steps, "step_errors": step_errors,
@@ -410,6 +414,7 @@ def _more_steps(picks: _Picks, figures, cells, fits) -> np.ndarray:
     """
     counts = np.ones(fits.shape)
     left = cells & (fits == -1).all(axis=1) & (figures["n_values"] <= FEW_VALUES)
+    sharp = (picks.precision <= 1e-6) & (picks.half_step <= 1e-5)
     needed = DIGITS + np.log10(MOST_STEPS * len(SCALES))
     for n_steps in range(2, MOST_STEPS + 1):
         if not left.any():
@@ -419,8 +424,8 @@ def _more_steps(picks: _Picks, figures, cells, fits) -> np.ndarray:
             judged = left & _can_be(figures, log)
             n_telling, share, digits = _multiples(picks.only(judged), log, n_steps)
             found = judged & (n_telling > 0) & (share == 1)
-            # A smallest count of many is one of few genes.
-            found &= (n_steps <= 3) | (figures["lows"] <= 3)
+            # A smallest count of many is one of few genes, and shows in sharp values only.
+            found &= (n_steps <= 3) | ((figures["lows"] <= 3) & sharp)
             shown = digits >= needed
             found &= shown | (n_telling <= 3)  # so few show nothing, and contradict nothing
             fits[found, scale] = shown[found]

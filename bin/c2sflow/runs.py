@@ -178,7 +178,7 @@ def merge_run(
 
 def _of_qc(path: Path) -> dict:
     report = read_json(path)
-    return {name: report[name] for name in OF_A_SAMPLE}
+    return {name: report.get(name) for name in OF_A_SAMPLE}
 
 
 def _model_software(parts: list[Sample]) -> dict[str, str]:

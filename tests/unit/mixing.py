@@ -134,7 +134,7 @@ KINDS = {
     "Pearson residuals": (lambda c, _: _residuals(c), None),
     "ranks": (lambda c, _: _ranks(c), None),
     "binary": (lambda c, _: (c > 0).astype(float), None),
-    "rounded to integers": (lambda c, r: np.rint(normalise(c, r.choice([1e4, 1e6]))), None),
+    "rounded to integers": (lambda c, r: np.rint(normalise(c, r.choice([1e4, 1e6]))), NORMALIZED),
 }
 USUAL = ("counts", "normalized", "log e", "log 2", "log 10")
 N_FREQUENT = 7
