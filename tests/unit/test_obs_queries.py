@@ -92,6 +92,7 @@ def test_query(query, expected):
         ("n in [1, '2']", "a list holds numbers and text"),
         ("n in [n, 2]", "a list holds other things"),
         ("n in n", "after in stands a list"),
+        ("n + 1 == [1, 2, 3, 4]", "write COLUMN in"),
         ("1 in n", "after in stands a list"),
         ("n == None", "compares with None"),
         ("n == NaN", "no column 'NaN'"),
