@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup engines demo demo-model test test-nf test-faults containers test-containers lint audit bench \
+.PHONY: help setup engines demo demo-model test test-pandas3 test-fuzz test-nf test-faults containers test-containers lint audit bench \
 	bench-scale lock picture clean
 
 ACTIVATE := source .venv/bin/activate
@@ -32,8 +32,19 @@ lint: setup ## style of the Python code
 audit: setup ## known vulnerabilities of the locked packages: needs the network, fails where it cannot ask
 	@$(ACTIVATE); uv tool run --quiet pip-audit --requirement requirements.lock --disable-pip --require-hashes --strict
 
-test: lint engines ## all tests but those of test-faults; nf-test's too, where that is installed
+test: lint engines test-pandas3 ## all tests but those of test-faults; nf-test's too, where that is installed
 	@$(ACTIVATE); pytest --numprocesses 3 --no-loadscope-reorder
+
+# Test files that import no torch and hold what pandas and anndata decide.
+DATA_SIDE := annotation_columns anndata_io bad_input merging obs_queries predictions qc shards splits \
+	training_cells training_checks
+test-pandas3: setup ## the data side with pandas 3 and the newest anndata: 2 minutes, needs Python 3.12
+	@setup/pandas3.sh
+	@if [ -x .venv-pandas3/bin/python ]; then .venv-pandas3/bin/python -m pytest --numprocesses 2 \
+		$(DATA_SIDE:%=tests/unit/test_%.py) tests/fuzz; fi
+
+test-fuzz: setup ## 3,000 random files through the data side, other ones each time: 20 minutes
+	@$(ACTIVATE); FUZZ_EXAMPLES=3000 FUZZ_SEED=random pytest tests/fuzz
 
 test-nf: setup ## each module and the pipeline with nf-test (which make test runs, too)
 	@$(ACTIVATE); nf-test test --ci
@@ -56,10 +67,13 @@ bench: setup ## measure speed and memory: benchmarks/
 bench-scale: setup ## data side of 50,000, 200,000 and 1,000,000 cells: 25 GB of disk, benchmarks/
 	@$(ACTIVATE); cd benchmarks; python bench_sentences.py; python bench_scale.py; python bench_merge.py
 
-lock: setup ## requirements.lock anew from pyproject.toml
+lock: setup ## requirements.lock anew from pyproject.toml, and setup/pandas3.lock
 	@$(ACTIVATE); uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
 		--generate-hashes --extra test --custom-compile-command 'make lock' \
 		pyproject.toml --output-file requirements.lock
+	@$(ACTIVATE); uv pip compile --quiet --universal --python-version 3.12 --fork-strategy fewest \
+		--generate-hashes --no-annotate --custom-compile-command 'make lock' \
+		setup/pandas3.in --output-file setup/pandas3.lock
 	@containers/lock
 
 picture: setup ## docs/images/c2sflow.svg anew from the pipeline's graph

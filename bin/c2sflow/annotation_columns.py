@@ -154,14 +154,14 @@ def _writable(column: pd.Series) -> tuple[object | None, str | None]:
     if isinstance(dtype, pd.CategoricalDtype):
         return _categorical(column.array)
     if isinstance(dtype, np.dtype) and dtype.kind in "biuf":
-        return column.to_numpy(_native(dtype)), None
+        return column.to_numpy(native(dtype)), None
     if hasattr(dtype, "numpy_dtype") and not isinstance(dtype, pd.ArrowDtype):
         return _masked(column), None
     return _objects(column.astype(object))
 
 
-def _native(dtype: np.dtype) -> np.dtype:
-    """The type of these numbers that pyarrow and HDF5 hold."""
+def native(dtype: np.dtype) -> np.dtype:
+    """The type of these numbers that scipy, pyarrow and HDF5 hold: no half, no foreign bytes."""
     if dtype.kind == "f":
         return np.dtype(f"f{min(8, max(4, dtype.itemsize))}")
     return dtype.newbyteorder("=")
@@ -182,7 +182,7 @@ def _categorical(values: pd.Categorical) -> tuple[object, str | None]:
     if not len(values.categories):
         return values.set_categories(pd.Index([], dtype=object)), None
     if kind in ("integer", "floating") and isinstance(values.categories.dtype, np.dtype):
-        plain = values.categories.to_numpy(_native(values.categories.dtype))
+        plain = values.categories.to_numpy(native(values.categories.dtype))
     elif kind in ("integer", "floating"):
         plain = np.array(values.categories.tolist())
     else:

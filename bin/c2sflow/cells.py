@@ -15,7 +15,7 @@ from anndata.io import read_elem, sparse_dataset
 from anndata.utils import make_index_unique
 from scipy import sparse
 
-from c2sflow.annotation_columns import clean_columns
+from c2sflow.annotation_columns import clean_columns, native
 from c2sflow.elements import write_element
 from c2sflow.errors import UserError
 from c2sflow.file_faults import reason_of
@@ -66,8 +66,7 @@ class CellData(AbstractContextManager):
         self.duplicate_names = int(self.obs.index.duplicated().sum())
         if self.duplicate_names:
             self.obs.index = make_index_unique(self.obs.index)
-        shape = (self.n_obs, self.n_vars)
-        self._layers, of_layers = layers_of(self._group("layers"), shape, label)
+        self._layers, of_layers = layers_of(self._group("layers"))
         self._obsm: dict[str, object] | None = None
         self.notes = of_obs + of_var + of_layers
 
@@ -152,7 +151,7 @@ class CellData(AbstractContextManager):
     def obsm(self) -> dict[str, object]:
         """What has a row per cell, such as a PCA; dense arrays stay on disk, to be sliced."""
         if self._obsm is None:
-            self._obsm, notes = obsm_of(self._group("obsm"), self.n_obs)
+            self._obsm, notes = obsm_of(self._group("obsm"), self.obs.index)
             self.notes += notes
         return self._obsm
 
@@ -223,8 +222,7 @@ class CellData(AbstractContextManager):
         with self._reading(f"cells {start} to {stop - 1}"):
             block = matrix[start:stop]
             _check_block(block, (max(0, min(stop, self.n_obs) - start), self._width))
-        if block.dtype == np.float16:  # which scipy's sparse matrices do not hold
-            block = block.astype(np.float32)
+        block = block.astype(native(block.dtype), copy=False)
         # A slice of a matrix in memory shares its values, which are not ours to change.
         block = sparse.csr_matrix(block, copy=sparse.issparse(matrix))
         return _canonical(self._narrow(block, columns))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from c2sflow.named_arrays import items_of
+
 SPARSE = {"csr_matrix": 0, "csc_matrix": 1}  # encoding to the axis of its row pointers
 
 
@@ -37,8 +39,9 @@ def _matrices(group: Mapping, n_vars: int) -> Iterator[tuple[str, object, int | 
     """Name, matrix and how many columns it must have."""
     if "X" in group:
         yield "X", group["X"], n_vars
-    for name in group.get("layers", ()):
-        yield f"layers[{name!r}]", group["layers"][name], n_vars
+    for name, layer in items_of(group.get("layers", {})):
+        if layer.attrs.get("encoding-type", "array") in ("array", *SPARSE):  # others are left out
+            yield f"layers[{name!r}]", layer, n_vars
     if "raw" in group and "X" in group["raw"]:
         yield "raw.X", group["raw"]["X"], None
 

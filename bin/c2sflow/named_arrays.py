@@ -10,47 +10,31 @@ from anndata.io import read_elem
 from scipy import sparse
 
 from c2sflow.annotation_columns import clean_columns, clean_names, renamed_notice
-from c2sflow.errors import UserError
 
 NUMBERS = "biuf"  # kinds of numpy dtypes
 SPARSE = ("csr_matrix", "csc_matrix")
 
 
-def layers_of(
-    group: Mapping, shape: tuple[int, int], label: str
-) -> tuple[dict[str, object], list[str]]:
+def layers_of(group: Mapping) -> tuple[dict[str, object], list[str]]:
     """Layers that hold numbers, by names that can be written; and notices of the others.
 
     Parameters
     ----------
     group
         ``layers`` of an open h5ad or zarr, or of an AnnData. Nothing of a file is read.
-    shape
-        n_obs, n_vars.
-    label
-        Of the file, for messages.
-
-    Raises
-    ------
-    UserError
-        If a layer has another shape.
     """
     items, notices = _named(group, "layers")
     kept = {}
     for name, item in items.items():
-        dtype, found = _dtype_and_shape(item)
+        dtype = _dtype(item)
         if dtype is None or dtype.kind not in NUMBERS:
             notices.append(f"layers: {name!r} holds no numbers: left out")
             continue
-        if found != shape:
-            raise UserError(
-                f"{label}: layers[{name!r}] has shape {found}, X {shape}: is the file damaged?"
-            )
         kept[name] = item
     return kept, notices
 
 
-def obsm_of(group: Mapping, n_obs: int) -> tuple[dict[str, object], list[str]]:
+def obsm_of(group: Mapping, obs_names: pd.Index) -> tuple[dict[str, object], list[str]]:
     """What has a row per cell, by names that can be written; and notices of what is left out.
 
     Dense numeric arrays of a file stay on disk, to be sliced; the rest is read: sparse matrices,
@@ -59,31 +43,32 @@ def obsm_of(group: Mapping, n_obs: int) -> tuple[dict[str, object], list[str]]:
     items, notices = _named(group, "obsm")
     kept = {}
     for name, item in items.items():
-        value, reason = _obsm_value(item, n_obs)
+        value, reason = _obsm_value(item, len(obs_names))
         if value is None:
             notices.append(f"obsm: {name!r} is left out: {reason}")
             continue
         if isinstance(value, pd.DataFrame):
             value, said = clean_columns(value, f"obsm[{name!r}]")
+            value.index = obs_names  # which may have been made unique
             notices += said
         kept[name] = value
     return kept, notices
 
 
 def _named(group: Mapping, where: str) -> tuple[dict[str, object], list[str]]:
-    items = [(key, item) for key, item in _items(group) if key is not None]
+    items = [(key, item) for key, item in items_of(group) if key is not None]
     keys = [key for key, _ in items]
     names = clean_names(keys)
     named = dict(zip(names, (item for _, item in items), strict=True))
     return named, renamed_notice(where, keys, names)
 
 
-def _items(group: Mapping, prefix: str = "") -> Iterator[tuple[str | None, object]]:
+def items_of(group: Mapping, prefix: str = "") -> Iterator[tuple[str | None, object]]:
     """Keys and elements; "a/b", which files keep as a folder "a", under its whole key."""
     for key in group:
         item = group[key]
         if _is_folder(item):
-            yield from _items(item, f"{prefix}{key}/")
+            yield from items_of(item, f"{prefix}{key}/")
         else:
             yield key if key is None else f"{prefix}{key}", item
 
@@ -96,13 +81,11 @@ def _is_folder(item: object) -> bool:
     return _is_group(item) and "encoding-type" not in item.attrs
 
 
-def _dtype_and_shape(item: object) -> tuple[np.dtype | None, tuple[int, ...]]:
+def _dtype(item: object) -> np.dtype | None:
     """Of a matrix on disk or in memory; None for what is no matrix."""
     if _is_group(item):
-        if item.attrs["encoding-type"] not in SPARSE:
-            return None, ()
-        return item["data"].dtype, tuple(int(n) for n in item.attrs["shape"])
-    return getattr(item, "dtype", None), tuple(getattr(item, "shape", ()))
+        return item["data"].dtype if item.attrs["encoding-type"] in SPARSE else None
+    return getattr(item, "dtype", None)
 
 
 def _obsm_value(item: object, n_obs: int) -> tuple[object | None, str]:

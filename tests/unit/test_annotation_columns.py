@@ -37,7 +37,7 @@ COLUMNS = {
     "pyarrow's int": (pd.array([1, None, 3, 4], pd.ArrowDtype(pa.int32())), [1, None, 3, 4], "int"),
     "bytes": ([b"a", b"b", b"\xff", b"d"], ["a", "b", "�", "d"], "text"),
     "NUL": (["a\0", "b", "c", "d"], ["a", "b", "c", "d"], "text"),
-    "surrogate": (["a\ud800", "b", "c", "d"], ["a?", "b", "c", "d"], "text"),
+    "surrogate": (pd.Series(["a\ud800", *"bcd"], dtype=object), ["a?", "b", "c", "d"], "text"),
     "categories": (pd.Categorical(TEXTS, ["b", "z", "a"], ordered=True), TEXTS, "category"),
     "integers": (pd.Categorical([3, None, 1, 3]), [3, None, 1, 3], "category"),
     "booleans": (pd.Categorical([True, None, False, True]), [True, None, False, True], "bool"),
@@ -198,5 +198,27 @@ def test_a_layer_of_another_shape_is_refused(tmp_path):
     cells().write_h5ad(tmp_path / "x.h5ad")
     with h5py.File(tmp_path / "x.h5ad", "r+") as file:
         write_elem(file["layers"], "odd", np.ones((40, 3)))
-    with pytest.raises(UserError, match=r"layers\['odd'\] has shape \(40, 3\), X \(40, 34\)"):
+    with pytest.raises(UserError, match=r"layers\['odd'\] is 40 × 3"):
         open_anndata(tmp_path / "x.h5ad")
+
+
+def test_a_table_of_obsm_follows_names_made_unique(tmp_path):
+    data = cells()
+    data.obs_names = ["same"] * 40
+    data.obsm["table"] = pd.DataFrame({"t": range(40)}, index=data.obs_names)
+    data.write_h5ad(tmp_path / "x.h5ad")
+    data_side(tmp_path / "x.h5ad", tmp_path)
+    made = ad.read_h5ad(tmp_path / "s.h5ad")
+    assert made.obsm["table"]["t"].tolist() == list(range(40))
+    assert made.obs_names[1] == "same-1"
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", ">i4", "f2", "g"])
+def test_values_of_any_bytes(dtype, tmp_path):
+    data = cells()
+    (tmp_path / "plain").mkdir()
+    data.write_h5ad(tmp_path / "plain.h5ad")
+    made = ad.AnnData(data.X.toarray().astype(dtype), data.obs, data.var)
+    made.write_h5ad(tmp_path / "x.h5ad")
+    expected = data_side(tmp_path / "plain.h5ad", tmp_path / "plain")
+    assert data_side(tmp_path / "x.h5ad", tmp_path) == expected

@@ -212,10 +212,11 @@ def old_zarr(folder: Path) -> Path:
 
 def torn_zarr(folder: Path) -> Path:
     path = saved(None, "zarr", sparse.csr_matrix)(folder)
+    if not (path / ".zmetadata").exists():
+        pytest.skip("zarr 3 keeps that copy within zarr.json")
     group = zarr.open_group(path, mode="r+")
     group["X/data"].resize((3,))
-    # zarr 2 keeps a copy of all shapes, which readers would believe.
-    (path / ".zmetadata").unlink(missing_ok=True)
+    (path / ".zmetadata").unlink()  # a copy of all shapes, which readers would believe
     return path
 
 

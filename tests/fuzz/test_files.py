@@ -1,0 +1,112 @@
+"""Random files through VALIDATE, QC and SENTENCES: as scanpy has it, or refused in one line.
+
+Never a traceback, and never a failure of a step after VALIDATE. ``FUZZ_EXAMPLES`` is the number of
+files; they are other ones each time with ``FUZZ_SEED=random``: ``make test-fuzz``.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from random_files import Truth, random_files
+from test_bad_input import INPUT_SCHEMA, SCHEMA, _base
+
+from c2sflow.anndata_io import open_anndata
+from c2sflow.errors import UserError
+from c2sflow.qc import Filters, run_qc
+from c2sflow.shards import write_shards
+from c2sflow.states import State
+from c2sflow.validation import Staged, validate_run
+from c2sflow.views import View
+
+FUZZ = settings(
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "40")),
+    derandomize=os.environ.get("FUZZ_SEED") != "random",
+    phases=[Phase.generate],  # a smaller file that fails costs minutes to find
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+# Columns of obs that QC makes: the input's own give way.
+OURS = {"sample", "organism", "n_genes_by_counts", "total_counts", "total_counts_mt",
+        "pct_counts_mt"}  # fmt: skip
+
+
+def steps(path: Path, folder: Path, params: dict, tie_break: str) -> dict | None:
+    """Sample and summary of SENTENCES; None if VALIDATE refuses."""
+    params = {"input": path.name, "min_genes": 1, "min_cells": 1, "max_pct_mt": 100, **params}
+    try:
+        _, samples = validate_run(params, Staged([str(path)]), SCHEMA, INPUT_SCHEMA)
+    except UserError as error:
+        refusal = str(error).splitlines()
+    else:
+        refusal = []
+    assert len(refusal) <= 3, refusal  # that there are faults, and a line for each
+    if refusal:
+        return None
+    sample = samples[0]
+    run_qc(
+        path, folder / "s.h5ad", sample=sample["sample"], organism=sample["organism"],
+        state=State(sample["input_state"], _base(sample["log_base"])),
+        symbols_column=sample["gene_symbols"], extra=sample["obs"], filters=Filters(1, 1, 100),
+        view=View.of(sample),
+    )  # fmt: skip
+    with open_anndata(folder / "s.h5ad") as data:
+        bounds = [(start, min(start + 7, data.n_obs)) for start in range(0, data.n_obs, 7)]
+        return write_shards(data, bounds, "s", folder, tie_break=tie_break)
+
+
+@pytest.mark.filterwarnings("ignore")
+@FUZZ
+@given(
+    truth=random_files(),
+    kind=st.sampled_from(["h5ad", "zarr"]),
+    tie_break=st.sampled_from(["random", "gene_order"]),
+)
+def test_as_scanpy_or_refused(truth, kind, tie_break, tmp_path_factory, outcomes):
+    folder = tmp_path_factory.mktemp("fuzz")
+    try:
+        outcomes[check(truth, kind, tie_break, folder)] += 1
+    finally:
+        shutil.rmtree(folder)
+
+
+def check(truth: Truth, kind: str, tie_break: str, folder: Path) -> str:
+    path = folder / f"x.{kind}"
+    try:
+        truth.data.write_zarr(path) if kind == "zarr" else truth.data.write_h5ad(path)
+    except Exception:  # what anndata itself does not write
+        return "not written by anndata"
+    summary = steps(path, folder, truth.params, tie_break)
+    if summary is None:
+        return "refused"
+    made = ad.read_h5ad(folder / "s.h5ad")
+    cells = (truth.values > 0).any(axis=1)
+    genes = (truth.values > 0).any(axis=0)
+    expected = truth.expected[cells][:, genes]
+    np.testing.assert_allclose(made.X.toarray(), expected, rtol=1e-4, atol=1e-5)
+    for name in truth.data.obs.columns.difference(OURS).intersection(made.obs.columns):
+        missing = truth.data.obs[name].isna().to_numpy()[cells]
+        assert made.obs[name].isna().tolist() == missing.tolist(), name
+    if truth.data.obs_names.is_unique:
+        assert made.obs_names.tolist() == truth.data.obs_names[cells].tolist()
+    shards = [pd.read_parquet(path) for path in sorted((folder / "shards").glob("*.parquet"))]
+    table = pd.concat(shards)
+    assert table["cell_id"].tolist() == made.obs_names.tolist()
+    columns = {word: n for n, word in enumerate(summary["genes"])}
+    assert len(columns) == genes.sum()
+    stored = truth.values[cells][:, genes]
+    for values, row, sentence in zip(expected, stored, table["cell_sentence"], strict=True):
+        order = np.array([columns[word] for word in sentence.split(" ")])
+        assert sorted(order) == np.flatnonzero(values > 0).tolist()
+        assert (np.diff(values[order]) <= 1e-5).all()
+        if tie_break == "gene_order":
+            tied = np.diff(row[order]) == 0
+            assert (np.diff(order)[tied] > 0).all()
+    return "as scanpy"
