@@ -17,7 +17,7 @@ from c2sflow.errors import UserError
 from c2sflow.normalisation import LOG_BASE, normalise
 from c2sflow.provenance import write_beside
 from c2sflow.pseudobulk_groups import group_cells, pseudobulk_obs
-from c2sflow.qc import cell_metrics
+from c2sflow.qc_survey import cell_metrics
 from c2sflow.states import State
 from c2sflow.symbols import is_mitochondrial
 
@@ -39,8 +39,8 @@ def run_pseudobulk(
         h5ad with ``layers["counts"]``, from `c2sflow.qc.run_qc`.
     target
         h5ad to write, as `run_qc` writes them, with a row for each group: X, ``layers["counts"]``
-        (sums), obs of `pseudobulk_obs` with the metrics of `c2sflow.qc.cell_metrics`. obsm and
-        other layers are not summed, and left out.
+        (sums), obs of `pseudobulk_obs` with the metrics of `c2sflow.qc_survey.cell_metrics`. obsm
+        and other layers are not summed, and left out.
     columns
         Columns of obs that tell the groups apart.
     chunk_size

@@ -16,6 +16,8 @@ from c2sflow.cells import CellData
 from c2sflow.errors import UserError
 from c2sflow.excel_dates import dates_note
 from c2sflow.faults import Faults
+from c2sflow.filter_checks import check_filters
+from c2sflow.filters import Filters
 from c2sflow.gene_names import without_ids
 from c2sflow.organisms import COLUMN as ORGANISM
 from c2sflow.organisms import PER_CELL, cell_organisms, find_organism
@@ -33,7 +35,7 @@ from c2sflow.symbols import (
 from c2sflow.targets import Targets, some_columns
 from c2sflow.training_checks import Training
 from c2sflow.views import SETTINGS as VIEW
-from c2sflow.views import View, apply_view
+from c2sflow.views import View, apply_view, genome_shares
 
 
 def inspect_sample(
@@ -82,10 +84,12 @@ def inspect_sample(
                 )
             targets.look_at_genes(symbols)
             organism = find_organism(settings["organism"], data, symbols, row.where)
+            if state is not None and (filters := _filters(flat, kind)):
+                shares = genome_shares(data, viewed, state)
+                check_filters(data, symbols, state, filters, shares)
         said += [f"{row.sample}: {note}" for note in data.notes]
         if data.duplicate_names:
             said.append(f"{row.sample}: {data.duplicate_names} repeated cell names made unique")
-        said += _panel_hint(data, kind, flat, row.sample)
         obs, n_rows = _future_obs(data, row, organism), data.n_obs
         if missing := [name for name in columns if name not in obs]:
             faults.append(
@@ -124,15 +128,13 @@ def inspect_sample(
     return sample, said
 
 
-def _panel_hint(data: CellData, kind: str, flat: Mapping, sample: str) -> list[str]:
-    """No cell can have more genes than the data."""
-    least = flat["min_genes"]
-    if kind == "bulk" or flat["skip_qc"] or not isinstance(least, int) or data.n_vars >= least:
-        return []
-    return [
-        f"{sample}: {data.n_vars} genes, fewer than --min_genes {least}: no cell can pass; lower "
-        "it, or --skip_qc"
-    ]
+def _filters(flat: Mapping, kind: str) -> Filters | None:
+    """QC's thresholds; None if one of them is a fault that is reported already."""
+    names = ("min_genes", "min_cells", "max_pct_mt")
+    if not all(isinstance(flat[name], int | float) for name in names):
+        return None
+    filters = Filters(*(flat[name] for name in names), skip=flat["skip_qc"] is True)
+    return filters.for_bulk() if kind == "bulk" else filters
 
 
 def _symbols_column(data: CellData, given: str, table: pd.Series | None, row: Row) -> str | None:
