@@ -7,6 +7,8 @@ import numpy as np
 from c2sflow.cell_evidence import Evidence
 
 MANY = 20  # cells from which on a spread is taken without the tails
+# Counts of so many genes span more than this factor; ranks do not, in at least this share of cells.
+RANGE_GENES, RANGE, RANGE_SHARE = 50, 3.0, 0.15
 
 
 def doubt_about_counts(evidence: Evidence) -> str | None:
@@ -22,7 +24,17 @@ def doubt_about_counts(evidence: Evidence) -> str | None:
         return "all values are 1: made binary?"
     if cells.ranks.mean() >= (0.15 if cells.ranks.sum() >= 3 else 0.5):
         return "the values of a cell are the ranks of its genes"
-    return _equal_maxima(cells) or _equal_totals(cells)
+    return _narrow_ranges(cells) or _equal_maxima(cells) or _equal_totals(cells)
+
+
+def _narrow_ranges(cells: Evidence) -> str | None:
+    """Ranks and quantiles may begin high; the rarest of many genes has few counts."""
+    telling = (cells.n_values >= RANGE_GENES) & (cells.smallest > 2)
+    narrow = telling & (cells.largest < RANGE * cells.smallest)
+    if narrow.sum() < max(1, RANGE_SHARE * len(cells)):
+        return None
+    low, high = cells.smallest[narrow].min(), cells.largest[narrow].max()
+    return f"those of {narrow.sum():,} cells lie between {low:,.0f} and {high:,.0f}: ranks?"
 
 
 def _equal_maxima(cells: Evidence) -> str | None:

@@ -24,6 +24,7 @@ SHOWN_GROUPS = 3
 LARGEST = 50.0  # no logarithm is larger: 2^50 is beyond any count
 # A state that so many times more evidence speaks for than for the next one is the state.
 CLEARLY = 1.5
+ENOUGH = 10  # values of a cell, from which on it should show something
 FRACTIONS = "with fractions where reads of several genes are shared out"
 
 
@@ -94,6 +95,13 @@ def decide_state(evidence: Evidence, obs: pd.DataFrame, where: str) -> Decision:
         _refuse(fits, evidence, obs, where)
     if column == COUNTS and (doubt := doubt_about_counts(evidence)):
         raise UserError(f"{where}: the values of X are whole numbers, but {doubt}; {HOW_TO_SAY}")
+    supporting = fits.table[:, column] > 0
+    undecided = ~supporting & (evidence.n_values >= ENOUGH)
+    if column != COUNTS and supporting.sum() == 1 and undecided.any():
+        raise UserError(
+            f"{where}: the values of X are ambiguous (only {name_cells(supporting, obs)} looks like "
+            f"{LOOKS[column]}, the others show nothing); {HOW_TO_SAY}"
+        )
     return Decision(
         COLUMNS[column], _describe(fits, evidence, column), _warn(fits, evidence, obs, column)
     )

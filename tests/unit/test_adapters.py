@@ -170,7 +170,7 @@ def check(copied, tmp_path):
 
     def run(directory=copied, **params):
         staged = Staged([str(tmp_path / "cells.h5ad")], model_dir=directory)
-        params = {"input": "cells.h5ad", "model": "mine", **params}
+        params = {"input": "cells.h5ad", "model": "mine", "min_genes": 1, **params}
         return validate_run(params, staged, SCHEMA, INPUT_SCHEMA)
 
     return run

@@ -50,6 +50,17 @@ def test_random_files_are_recognised_or_refused_never_mistaken():
     assert refused <= 0.1 * pure  # files of two cells, and of 20 genes, among them
 
 
+@pytest.mark.parametrize(
+    ("seed", "reason"),
+    [(10141, "ranks"), (20481, "only 1 of 4 cells")],
+    ids=["ranks that begin high", "one cell of four shows a logarithm"],
+)
+def test_files_that_were_mistaken_once(seed, reason):
+    file = draw_file(seed)
+    with pytest.raises(UserError, match=reason):
+        decide_state(cell_evidence(file.rows), file.obs, "x")
+
+
 @pytest.fixture(scope="module")
 def raw():
     """100 cells × 2,000 genes of ordinary depth."""

@@ -38,7 +38,7 @@ def inputs(tmp_path_factory):
 def validate(inputs, model_dir=None, **params):
     staged = [str(inputs / "a.h5ad"), str(inputs / "b.h5ad")]
     return validate_run(
-        {"input": "sheet.csv", "label_column": "type", **params},
+        {"input": "sheet.csv", "label_column": "type", "min_genes": 1, **params},
         Staged(staged, inputs / "sheet.csv", model_dir),
         SCHEMA,
         INPUT_SCHEMA,

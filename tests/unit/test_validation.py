@@ -42,6 +42,8 @@ def inputs(tmp_path_factory):
     made["nan"], made["scaled"] = cells(), sc.datasets.pbmc68k_reduced()
     del made["scaled"].raw
     made["odd"].X = made["odd"].X.sqrt()
+    made["mito"] = cells()
+    made["mito"].X[:, SYMBOLS.index("MT-CO1")] = 5  # in every cell
     made["nan"].X[0, 0] = np.nan
     made["ensembl"].var_names = [f"ENSG{n:011}" for n in range(34)]
     made["unknown"].var_names = [f"q{n}" for n in range(34)]
@@ -60,6 +62,7 @@ def validate(inputs, name="good", sheet=None, table=None, sets=None, symbols=Non
     path of a table of gene symbols.
     """
     files = {}
+    params.setdefault("min_genes", 1)  # the cells of most files here have few genes
     if symbols is not None:
         params["gene_symbols"], files["gene_symbols_file"] = str(symbols), symbols
     for option, text in (("perturbations", table), ("gene_sets", sets)):
@@ -630,7 +633,7 @@ def arguments(inputs, tmp_path):
 
     def made(seed):
         options = {
-            "--params": json.dumps({"input": "good.h5ad", "seed": seed}),
+            "--params": json.dumps({"input": "good.h5ad", "min_genes": 1, "seed": seed}),
             "--staged": json.dumps([str(inputs / "good.h5ad")]),
             "--schema": ROOT / "nextflow_schema.json",
             "--input-schema": ROOT / "assets" / "schema_input.json",
@@ -663,5 +666,20 @@ def test_repeated_cell_names_are_said(tmp_path, caplog):
     data.write_h5ad(tmp_path / "twice.h5ad")
     with caplog.at_level(logging.INFO):
         staged = Staged([str(tmp_path / "twice.h5ad")])
-        validate_run({"input": "twice.h5ad"}, staged, SCHEMA, INPUT_SCHEMA)
+        validate_run({"input": "twice.h5ad", "min_genes": 1}, staged, SCHEMA, INPUT_SCHEMA)
     assert "twice: 4 repeated cell names made unique" in caplog.messages
+
+
+def test_what_no_cell_or_gene_passes_is_refused_before_qc(inputs):
+    """The line is QC's own, and it comes from VALIDATE."""
+    for params, line in (
+        ({"min_genes": 200}, "no cell passes: 0 have no genes, 40 fewer than --min_genes 200, 0"),
+        ({"max_pct_mt": 0}, "more than --max_pct_mt 0; the median cell has"),
+        ({"min_cells": 41}, "no gene is in --min_cells 41 of the 40 kept cells; lower it"),
+    ):
+        with pytest.raises(UserError) as caught:
+            validate(inputs, "mito", **{"max_pct_mt": 100, **params})
+        assert line in str(caught.value)
+        assert len(str(caught.value).splitlines()) == 2
+        validate(inputs, "mito", skip_qc=True, **params)
+    validate(inputs, "mito", max_pct_mt=100)
