@@ -99,8 +99,8 @@ def decide_state(evidence: Evidence, obs: pd.DataFrame, where: str) -> Decision:
     undecided = ~supporting & (evidence.n_values >= ENOUGH)
     if column != COUNTS and supporting.sum() == 1 and undecided.any():
         raise UserError(
-            f"{where}: the values of X are ambiguous (only {name_cells(supporting, obs)} looks like "
-            f"{LOOKS[column]}, the others show nothing); {HOW_TO_SAY}"
+            f"{where}: the values of X are ambiguous (only {name_cells(supporting, obs)} looks "
+            f"like {LOOKS[column]}, the others show nothing); {HOW_TO_SAY}"
         )
     return Decision(
         COLUMNS[column], _describe(fits, evidence, column), _warn(fits, evidence, obs, column)
