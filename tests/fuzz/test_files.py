@@ -55,7 +55,7 @@ def steps(path: Path, folder: Path, params: dict, tie_break: str) -> dict | None
         path, folder / "s.h5ad", sample=sample["sample"], organism=sample["organism"],
         state=State(sample["input_state"], _base(sample["log_base"])),
         symbols_column=sample["gene_symbols"], extra=sample["obs"], filters=Filters(1, 1, 100),
-        view=View.of(sample),
+        view=View.of(sample), state_declared=sample["state_declared"],
     )  # fmt: skip
     with open_anndata(folder / "s.h5ad") as data:
         bounds = [(start, min(start + 7, data.n_obs)) for start in range(0, data.n_obs, 7)]

@@ -139,7 +139,7 @@ def test_every_column_reaches_the_merged_file(tmp_path):
     """QC, SENTENCES and MERGE of two samples, one of which has the columns."""
     data, other = cells(), cells(seed=1)
     for name, (given, _, _) in COLUMNS.items():
-        data.obs[f"obs {name}"] = pd.concat([pd.Series(given)] * 10, ignore_index=True).array
+        data.obs[f"obs {name}"] = pd.concat([pd.Series(given)] * 10).set_axis(data.obs_names)
     data.var["ids"] = pd.array(["x", None] * 17, "string")
     merged = []
     for name, sample in (("a", data), ("b", other)):

@@ -167,6 +167,7 @@ def test_blocks_give_the_frame_that_pandas_does(tmp_path, monkeypatch):
         expected["source_cell"].astype(object).astype(text)
     )  # AnnData makes categories
     expected["c2s_sentence"] = expected["c2s_sentence"].astype(object).astype(text)
+    expected.index = expected.index.astype(merged.obs.index.dtype)
     pd.testing.assert_frame_equal(merged.obs, expected)
     pd.testing.assert_frame_equal(obs, whole.drop(columns="c2s_sentence"))
     assert np.array_equal(merged.obsm["X_c2s"], vectors)
