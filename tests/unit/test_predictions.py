@@ -163,12 +163,10 @@ def test_blocks_give_the_frame_that_pandas_does(tmp_path, monkeypatch):
     ad.AnnData(obs=whole).write_h5ad(tmp_path / "whole.h5ad")
     merged, expected = ad.read_h5ad(target), ad.read_h5ad(tmp_path / "whole.h5ad").obs
     text = pd.Series(["a"]).dtype  # object, or pandas 3's str
-    expected["source_cell"] = (
-        expected["source_cell"].astype(object).astype(text)
-    )  # AnnData makes categories
-    expected["c2s_sentence"] = expected["c2s_sentence"].astype(object).astype(text)
-    expected.index = expected.index.astype(merged.obs.index.dtype)
+    for name in ("source_cell", "c2s_sentence"):  # of which AnnData makes categories
+        expected[name] = expected[name].astype(object).astype(text)
     pd.testing.assert_frame_equal(merged.obs, expected)
+    whole.index = whole.index.astype(obs.index.dtype)
     pd.testing.assert_frame_equal(obs, whole.drop(columns="c2s_sentence"))
     assert np.array_equal(merged.obsm["X_c2s"], vectors)
     n_genes = [len(text.split()) for text in merged.obs["c2s_sentence"]]
