@@ -167,6 +167,7 @@ def test_blocks_give_the_frame_that_pandas_does(tmp_path, monkeypatch):
         expected[name] = expected[name].astype(object).astype(text)
     pd.testing.assert_frame_equal(merged.obs, expected)
     whole.index = whole.index.astype(obs.index.dtype)
+    whole["source_cell"] = whole["source_cell"].astype(obs["source_cell"].dtype)
     pd.testing.assert_frame_equal(obs, whole.drop(columns="c2s_sentence"))
     assert np.array_equal(merged.obsm["X_c2s"], vectors)
     n_genes = [len(text.split()) for text in merged.obs["c2s_sentence"]]
