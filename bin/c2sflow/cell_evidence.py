@@ -22,6 +22,7 @@ SHARPNESS = 0.1  # a value tells only where rounding leaves its multiple sharper
 DIGITS = 4.0  # decimal digits by which chance is excluded
 # The smallest value of a cell is a count of up to this many (few genes, deep cells).
 MOST_STEPS, FEW_VALUES = 32, 500
+GAP = 30  # values on both sides of a number that none has
 ARITHMETIC = 3e-7  # relative error of float32 values after a division and a logarithm
 FAULTS = ("", "NaN", "infinite values", "negative values")
 
@@ -44,6 +45,7 @@ class Evidence:
     ones: np.ndarray  # values of exactly 1
     lows: np.ndarray  # values equal to the smallest
     coarse: np.ndarray  # stored so coarsely that the smallest may have been rounded to a whole
+    gaps: np.ndarray  # a small number is missing between frequent ones, in whole numbers
     halves: np.ndarray  # all values are whole multiples of 0.5
     divisor: np.ndarray  # greatest common divisor, of cells of whole numbers
     stepped: np.ndarray  # whole numbers: digits of evidence that they are rounded multiples of a
@@ -110,7 +112,7 @@ _FLOATS = (
 )  # fmt: skip
 _OTHERS = {
     "n_values": np.int64, "n_above": np.int64, "ones": np.int64, "lows": np.int64,
-    "coarse": bool, "halves": bool, "ranks": bool, "roots": bool,
+    "coarse": bool, "gaps": bool, "halves": bool, "ranks": bool, "roots": bool,
 }  # fmt: skip
 _SCALED = ("sums", "sum_errors", "steps", "step_errors")
 
@@ -154,11 +156,26 @@ def _figures(rows: sparse.csr_matrix) -> dict[str, np.ndarray]:
     picks = _Picks.of(data, starts, n_values, figures["smallest"])
     is_whole = figures["whole"] == 1
     figures["coarse"] = smallest * picks.precision >= 0.25
+    figures["gaps"] = is_whole & _gaps(data, n_values)
     figures["halves"] = ~is_whole & (picks.half_step == 0.05) & _all_halves(picks)
     figures |= _of_whole_numbers(data, rows.indptr, figures, picks, is_whole)
     figures["ranks"] = _ranks(data, rows.indptr, figures, rows.shape[1])
     figures |= _of_fractions(data, rows.indptr, figures, picks, ~is_whole)
     return figures
+
+
+def _gaps(data: np.ndarray, n_values: np.ndarray, most: int = 9) -> np.ndarray:
+    """Whether no value is 2 though many are 1 and many 3, and so on.
+
+    Counts grow rarer step by step; rounded normalised values leave some numbers out.
+    """
+    n_cells = len(n_values)
+    small = (data <= most) & (data >= 1)
+    cell = np.repeat(np.arange(n_cells), n_values)[small]
+    place = cell * (most + 1) + data[small].astype(np.int64)
+    found = np.bincount(place, minlength=n_cells * (most + 1)).reshape(n_cells, most + 1)
+    before, here, after = found[:, 1:-2], found[:, 2:-1], found[:, 3:]
+    return ((here == 0) & (before >= GAP) & (after >= GAP)).any(axis=1)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,11 @@ def doubt_about_counts(evidence: Evidence) -> str | None:
         return "all values are 1: made binary?"
     if cells.ranks.mean() >= (0.15 if cells.ranks.sum() >= 3 else 0.5):
         return "the values of a cell are the ranks of its genes"
+    if cells.gaps.any():
+        return (
+            f"in {int(cells.gaps.sum()):,} cells a small number is missing between frequent ones: "
+            "normalised and rounded?"
+        )
     return _narrow_ranges(cells) or _equal_maxima(cells) or _equal_totals(cells)
 
 
@@ -49,6 +54,8 @@ def _equal_totals(cells: Evidence) -> str | None:
     """Counts vary at least as Poisson draws do, and with the number of genes found."""
     totals, n_cells = cells.total, len(cells)
     middle = np.median(totals)
+    if n_cells >= 2 and np.ptp(totals) == 0:
+        return f"the values of every cell sum to {middle:,.0f}"
     if n_cells >= 2 and middle >= 50:
         if n_cells >= MANY:
             spread, least = np.diff(np.quantile(totals, [0.1, 0.9]))[0], np.sqrt(middle)

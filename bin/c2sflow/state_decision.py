@@ -24,6 +24,7 @@ SHOWN_GROUPS = 3
 LARGEST = 50.0  # no logarithm is larger: 2^50 is beyond any count
 # A state that so many times more evidence speaks for than for the next one is the state.
 CLEARLY = 1.5
+FEWEST = 60  # values of a file with fractions, from which on they show what they are
 ENOUGH = 10  # values of a cell, from which on it should show something
 FRACTIONS = "with fractions where reads of several genes are shared out"
 
@@ -86,11 +87,20 @@ def decide_state(evidence: Evidence, obs: pd.DataFrame, where: str) -> Decision:
         different states, if none or several states fit, or if whole numbers are hardly counts.
     """
     check_faults(evidence, obs, where)
-    if not evidence.n_values.any():
+    n_values = int(evidence.n_values.sum())
+    if not n_values:
         raise UserError(f"{where}: X is all zeros in the cells looked at; is it the right matrix?")
+    if n_values < FEWEST and (evidence.whole[evidence.n_values > 0] < 1).any():
+        raise UserError(
+            f"{where}: the values of X are ambiguous ({n_values} values with fractions are too few "
+            f"to show what they are); {HOW_TO_SAY}"
+        )
     fits = fit_cells(evidence)
     column = _best(fits, evidence, where)
     wrong = fits.table[:, column] < 0
+    if column != COUNTS:  # stored coarsely, counts may pass for logs
+        undecided = (fits.table[:, column] == 0) & (evidence.n_values >= 2 * ENOUGH)
+        wrong |= undecided & (fits.table[:, COUNTS] > 0)
     if wrong.any() or not (fits.table[:, column] > 0).any():
         _refuse(fits, evidence, obs, where)
     if column == COUNTS and (doubt := doubt_about_counts(evidence)):
