@@ -8,8 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
-from conftest import ROOT
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_speed_on_a_gpu_is_measured_to_the_end(tmp_path):

@@ -47,7 +47,7 @@ def test_from_every_format_to_the_shards(kind, tmp_path):
     kept = ad.read_h5ad(tmp_path / "s.h5ad")
     assert list(kept.obs_names) == list(data.obs_names)
     assert list(kept.var_names) == GENES
-    assert list(unique_names([kept.obs_names], ["NA"])) == list(data.obs_names)
+    assert list(unique_names([kept.obs_names], ["NA"])[0]) == list(data.obs_names)
     with open_anndata(tmp_path / "s.h5ad") as opened:
         write_shards(opened, [(0, opened.n_obs)], "s", tmp_path)
     shard = pd.read_parquet(tmp_path / "shards/s.00000.parquet")
