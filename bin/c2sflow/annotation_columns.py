@@ -38,7 +38,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-MOST_COLUMNS = 4000  # HDF5 holds an attribute, here anndata's "column-order", of 64 KiB at most
+# HDF5 holds an attribute, here anndata's "column-order", of 64 KiB: 4,095 names, some of them ours.
+MOST_COLUMNS = 4000
 LISTED = 8  # names in a notice
 RESERVED = "_index"
 
@@ -60,6 +61,7 @@ def clean_columns(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[s
     """
     index = text_index(frame.index)
     positions = [n for n, name in enumerate(frame.columns) if not _repeats(frame, n, name, index)]
+    positions, beyond = positions[:MOST_COLUMNS], positions[MOST_COLUMNS:]
     names = clean_names([frame.columns[n] for n in positions])
     made, as_text, dropped = {}, [], []
     for n, name in zip(positions, names, strict=True):
@@ -76,6 +78,11 @@ def clean_columns(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[s
         notices.append(f"{where}: kept as text: {_listed(as_text)}")
     if dropped:
         notices.append(f"{where}: columns that no file can hold are left out: {_listed(dropped)}")
+    if beyond:
+        notices.append(
+            f"{where}: {len(beyond)} columns after the first {MOST_COLUMNS} are left out: an h5ad "
+            "file cannot name more"
+        )
     return pd.DataFrame(made, index=index, columns=list(made)), notices
 
 

@@ -222,3 +222,15 @@ def test_values_of_any_bytes(dtype, tmp_path):
     made.write_h5ad(tmp_path / "x.h5ad")
     expected = data_side(tmp_path / "plain.h5ad", tmp_path / "plain")
     assert data_side(tmp_path / "x.h5ad", tmp_path) == expected
+
+
+def test_more_columns_than_a_file_can_name(tmp_path):
+    frame = pd.DataFrame(np.zeros((2, 4100)), columns=[f"score {n}" for n in range(4100)])
+    kept, notices = clean_columns(frame, "obs")
+    assert list(kept) == list(frame)[:4000]
+    assert notices == [
+        "obs: 100 columns after the first 4000 are left out: an h5ad file cannot name more"
+    ]
+    with h5py.File(tmp_path / "many.h5ad", "w") as file:
+        write_element(file, "obs", kept)
+        assert read_elem(file["obs"]).shape == (2, 4000)
