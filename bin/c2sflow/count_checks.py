@@ -6,6 +6,7 @@ import numpy as np
 
 from c2sflow.cell_evidence import Evidence
 
+FEW = 20  # counts of a cell: fewer may be equal by chance
 MANY = 20  # cells from which on a spread is taken without the tails
 # Counts of so many genes span more than this factor; ranks do not, in at least this share of cells.
 RANGE_GENES, RANGE, RANGE_SHARE = 50, 3.0, 0.15
@@ -54,7 +55,7 @@ def _equal_totals(cells: Evidence) -> str | None:
     """Counts vary at least as Poisson draws do, and with the number of genes found."""
     totals, n_cells = cells.total, len(cells)
     middle = np.median(totals)
-    if n_cells >= 2 and np.ptp(totals) == 0:
+    if n_cells >= 2 and middle >= FEW and np.ptp(totals) == 0:
         return f"the values of every cell sum to {middle:,.0f}"
     if n_cells >= 2 and middle >= 50:
         if n_cells >= MANY:

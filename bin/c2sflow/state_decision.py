@@ -167,6 +167,7 @@ def _pooled_counts(fits: Fits, evidence: Evidence) -> bool:
     """Cells of one or two genes each: together they show counts."""
     return (
         (evidence.whole[evidence.n_values > 0] == 1).all()
+        and not evidence.coarse.any()
         and (fits.table[:, COUNTS] >= 0).all()
         and np.unique(evidence.largest[evidence.n_values > 0]).size >= 2
     )

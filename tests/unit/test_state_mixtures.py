@@ -59,6 +59,7 @@ def test_random_files_are_recognised_or_refused_never_mistaken():
         (31094, "cells differ"),
         (40737, "a small number is missing between frequent ones"),
         (41141, "the values of every cell sum to 28"),
+        (50096, "too few values to show"),
     ],
 )
 def test_files_that_were_mistaken_once(seed, reason):
