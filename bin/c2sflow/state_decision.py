@@ -20,6 +20,7 @@ LOOKS = (
     "logs to base 2 of normalised values", "logs to base 10 of normalised values",
 )  # fmt: skip
 NEITHER = "neither counts, nor normalised to a total, nor the log of such values"
+NOTHING = "nothing in the values shows what they are"
 SHOWN_GROUPS = 3
 LARGEST = 50.0  # no logarithm is larger: 2^50 is beyond any count
 # A state that so many times more evidence speaks for than for the next one is the state.
@@ -193,10 +194,13 @@ def _refuse(fits: Fits, evidence: Evidence, obs: pd.DataFrame, where: str) -> No
     kinds, sizes = np.unique(looks[looks != ""].astype(str), return_counts=True)
     kinds = kinds[np.argsort(-sizes, kind="stable")]
     if not kinds.size:
-        raise UserError(
-            f"{where}: the values of X are ambiguous (the cells hold too few values to show what "
-            f"they are: {int(np.median(evidence.n_values))} in the median cell); {HOW_TO_SAY}"
-        )
+        middle = int(np.median(evidence.n_values))
+        why = f"the cells hold too few values to show what they are: {middle} in the median cell"
+        if middle >= 2 * ENOUGH:
+            cells = evidence.take(np.flatnonzero(evidence.n_values > 0))
+            binary = (cells.smallest == 1).all() and (cells.largest == 1).all()
+            why = "all values are 1: made binary?" if binary else NOTHING
+        raise UserError(f"{where}: the values of X are ambiguous ({why}); {HOW_TO_SAY}")
     if kinds.size == 1 and kinds[0].startswith("the log of counts"):
         raise UserError(
             f"{where}: the values look like {kinds[0]}; give the counts, or {HOW_TO_SAY}"

@@ -53,7 +53,7 @@ def test_random_files_are_recognised_or_refused_never_mistaken():
 @pytest.mark.parametrize(
     ("seed", "reason"),
     [
-        (10141, "ranks"),
+        (10141, "nothing in the values shows"),
         (20481, "only 1 of 4 cells"),
         (30743, "too few to show"),
         (31094, "cells differ"),
@@ -66,6 +66,15 @@ def test_files_that_were_mistaken_once(seed, reason):
     file = draw_file(seed)
     with pytest.raises(UserError, match=reason):
         decide_state(cell_evidence(file.rows), file.obs, "x")
+
+
+def test_ranks_that_begin_high_are_no_counts():
+    """Ranks among all genes: the genes that a cell lacks have the lowest."""
+    random = np.random.default_rng(0)
+    rows = np.array([40 + random.permutation(60) for _ in range(30)], dtype=np.float32)
+    rows += random.integers(0, 2, rows.shape)  # ties are broken otherwise
+    with pytest.raises(UserError, match="lie between 40 and 100: ranks"):
+        decide(sparse.csr_matrix(rows))
 
 
 @pytest.fixture(scope="module")
