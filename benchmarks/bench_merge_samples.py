@@ -49,8 +49,8 @@ def make_sample(folder: Path, number: int) -> None:
     from scipy import sparse
 
     from c2sflow.anndata_io import open_anndata
-    from c2sflow.cells import RowWriter, create_h5ad
     from c2sflow.gene_alignment import REPEATED, repeated_symbols
+    from c2sflow.h5ad_writing import RowWriter, create_h5ad
     from c2sflow.shards import write_shards
 
     random = np.random.default_rng(number)

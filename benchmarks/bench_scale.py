@@ -46,7 +46,7 @@ def atlas(n_cells: int, seed: int = 0) -> Iterator[sparse.csr_matrix]:
 
 def make_input(folder: Path, n_cells: int) -> None:
     """The atlas as h5ad, with annotation such as a study brings along."""
-    from c2sflow.cells import RowWriter, append_dense, create_h5ad
+    from c2sflow.h5ad_writing import RowWriter, append_dense, create_h5ad
 
     random = np.random.default_rng(1)
     obs = pd.DataFrame(

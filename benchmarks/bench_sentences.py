@@ -27,7 +27,7 @@ CORES = 2
 
 def make_input(path: Path) -> None:
     """Log-normalised values of geometric counts, which tie as real ones do."""
-    from c2sflow.cells import RowWriter, create_h5ad
+    from c2sflow.h5ad_writing import RowWriter, create_h5ad
     from c2sflow.normalisation import normalise
     from c2sflow.states import State
 

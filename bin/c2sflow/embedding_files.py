@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from c2sflow.cells import create_h5ad
 from c2sflow.elements import write_element
+from c2sflow.h5ad_writing import create_h5ad
 from c2sflow.provenance import write_beside
 
 

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from pandas.api.types import union_categoricals
 
 from c2sflow.annotation_columns import is_text
-from c2sflow.cells import RowWriter, append_dense, append_text, create_h5ad
 from c2sflow.elements import write_element
 from c2sflow.errors import UserError
+from c2sflow.h5ad_writing import RowWriter, append_dense, append_text, create_h5ad
 from c2sflow.provenance import remedy, unreadable, write_beside
 from c2sflow.reconstruction import expression_from_ranks
 
@@ -66,7 +66,7 @@ class MergedAnswers:
     Parameters
     ----------
     file
-        From `c2sflow.cells.create_h5ad`.
+        From `c2sflow.h5ad_writing.create_h5ad`.
     n_vars
         Number of genes.
     rank_fit

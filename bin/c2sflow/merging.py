@@ -26,10 +26,10 @@ from pandas.api.types import (
 )
 from scipy import sparse
 
-from c2sflow.cells import RowWriter, append_dense, create_h5ad
 from c2sflow.elements import write_element
 from c2sflow.errors import UserError
 from c2sflow.gene_alignment import REPEATED, UNKNOWN, GeneAlignment, GeneTable
+from c2sflow.h5ad_writing import RowWriter, append_dense, create_h5ad
 from c2sflow.layout import add_layout
 from c2sflow.named_arrays import NUMBERS
 from c2sflow.other_features import feature_names, merge_features, obsm_key

@@ -14,8 +14,9 @@ import pandas as pd
 from anndata.io import read_elem, sparse_dataset
 from scipy import sparse
 
-from c2sflow.cells import CellData, RowWriter
+from c2sflow.cells import CellData
 from c2sflow.elements import write_element
+from c2sflow.h5ad_writing import RowWriter
 
 NAMES = "c2s_features"  # of uns: names of the features of each kind
 BLOCK = 4096  # rows copied at a time

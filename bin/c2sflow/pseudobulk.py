@@ -11,9 +11,9 @@ from scipy import sparse
 
 from c2sflow.anndata_io import open_anndata
 from c2sflow.bulk import TOP_GENES, bulk_table
-from c2sflow.cells import RowWriter, create_h5ad
 from c2sflow.elements import write_element
 from c2sflow.errors import UserError
+from c2sflow.h5ad_writing import RowWriter, create_h5ad
 from c2sflow.normalisation import LOG_BASE, normalise
 from c2sflow.provenance import write_beside
 from c2sflow.pseudobulk_groups import group_cells, pseudobulk_obs

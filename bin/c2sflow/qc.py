@@ -21,11 +21,12 @@ from scipy import sparse
 from c2sflow import symbol_tables
 from c2sflow.anndata_io import open_anndata
 from c2sflow.bulk import TOP, TOP_GENES, bulk_table
-from c2sflow.cells import DENSE_ROWS, CellData, RowWriter, append_dense, create_h5ad
+from c2sflow.cells import CellData
 from c2sflow.elements import write_element
 from c2sflow.excel_dates import dates_note
 from c2sflow.filters import Filters
 from c2sflow.gene_alignment import REPEATED, repeated_symbols
+from c2sflow.h5ad_writing import DENSE_ROWS, RowWriter, append_dense, create_h5ad
 from c2sflow.named_arrays import NUMBERS
 from c2sflow.normalisation import LOG_BASE, normalise
 from c2sflow.organisms import COLUMN as ORGANISM

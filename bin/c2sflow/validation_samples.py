@@ -57,7 +57,10 @@ def inspect_sample(
         said = [f"{row.sample}: {line}" for line in [*([why] if why else []), *viewed.lines]]
         columns = read_columns(flat["pseudobulk"]) if kind == "cells" else []
         with faults.collect():
-            found, evidence = find_state(data, settings["input_state"], row.where)
+            # How a table was read may be why its values look odd.
+            read = "; ".join(data.notes) if is_text_table(row.path) else ""
+            where = f"{row.sample} ({row.path}; {read})" if read else row.where
+            found, evidence = find_state(data, settings["input_state"], where)
             state = found.state
             said += [f"{row.sample}: {line}" for line in (found.evidence, *found.warnings)]
             said += _bulk_hint(evidence.total, state, kind, row.sample)

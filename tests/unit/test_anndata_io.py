@@ -11,10 +11,10 @@ import scanpy as sc
 from making import SYMBOLS, cells, write_input
 from scipy import sparse
 
-from c2sflow import cells as cells_module
+from c2sflow import h5ad_writing
 from c2sflow.anndata_io import open_anndata
-from c2sflow.cells import RowWriter, create_h5ad
 from c2sflow.errors import UserError
+from c2sflow.h5ad_writing import RowWriter, create_h5ad
 
 KINDS = [
     *("csr-h5ad", "csc-h5ad", "array-h5ad", "dense-h5ad", "int-h5ad", "half-h5ad"),
@@ -179,8 +179,8 @@ def test_what_cannot_be_read_is_said(make, message, tmp_path):
 
 @pytest.mark.parametrize("most", [0, 100, 10**9])
 def test_written_rows_are_read_back(most, tmp_path, monkeypatch):
-    monkeypatch.setattr(cells_module, "MOST_INT32", most)
-    monkeypatch.setattr(cells_module, "INDEX_CHUNK", 3)
+    monkeypatch.setattr(h5ad_writing, "MOST_INT32", most)
+    monkeypatch.setattr(h5ad_writing, "INDEX_CHUNK", 3)
     expected = cells()
     path = tmp_path / "out.h5ad"
     with create_h5ad(path, expected.obs, expected.var) as file:

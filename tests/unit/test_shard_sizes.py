@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from c2sflow import shard_sizes
-from c2sflow.cells import RowWriter, create_h5ad
+from c2sflow.h5ad_writing import RowWriter, create_h5ad
 from c2sflow.shard_sizes import PROMPT_GENES, SHARD_GENES, genes_per_cell, shard_bounds
 
 

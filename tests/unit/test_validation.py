@@ -683,3 +683,16 @@ def test_what_no_cell_or_gene_passes_is_refused_before_qc(inputs):
         assert len(str(caught.value).splitlines()) == 2
         validate(inputs, "mito", skip_qc=True, **params)
     validate(inputs, "mito", max_pct_mt=100)
+
+
+def test_values_that_are_no_counts_are_refused_with_how_their_table_was_read(tmp_path):
+    table = pd.DataFrame(
+        np.arange(1, 1 + 12 * len(SYMBOLS)).reshape(12, -1) ** 0.5 / 3, columns=SYMBOLS
+    )
+    path = tmp_path / "excel.csv"
+    table.set_axis([f"s{n}" for n in range(12)]).round(3).to_csv(path, sep=";", decimal=",")
+    with pytest.raises(UserError) as caught:
+        validate_run({"input": "excel.csv"}, Staged([str(path)]), SCHEMA, INPUT_SCHEMA)
+    assert "excel (excel.csv; fields separated by semicolons, decimal commas): the" in str(
+        caught.value
+    )
