@@ -6,7 +6,7 @@ import numpy as np
 
 from c2sflow.cell_evidence import Evidence
 
-FEW = 20  # counts of a cell: fewer may be equal by chance
+FEW = 20  # counts or values of a cell: fewer may be equal by chance
 MANY = 20  # cells from which on a spread is taken without the tails
 # Counts of so many genes span more than this factor; ranks do not, in at least this share of cells.
 RANGE_GENES, RANGE, RANGE_SHARE = 50, 3.0, 0.15
@@ -23,6 +23,9 @@ def doubt_about_counts(evidence: Evidence) -> str | None:
     cells = evidence.take(np.flatnonzero(evidence.n_values > 0))
     if (cells.largest == 1).all() and (cells.whole == 1).all():
         return "all values are 1: made binary?"
+    binary = (cells.largest == 1) & (cells.n_values >= FEW)
+    if binary.mean() >= 0.5 and (cells.smallest[~binary] > 2).any():
+        return f"in {int(binary.sum()):,} cells all are 1: made binary?"
     if cells.ranks.mean() >= (0.15 if cells.ranks.sum() >= 3 else 0.5):
         return "the values of a cell are the ranks of its genes"
     if cells.gaps.any():

@@ -25,6 +25,7 @@ SHOWN_GROUPS = 3
 LARGEST = 50.0  # no logarithm is larger: 2^50 is beyond any count
 # A state that so many times more evidence speaks for than for the next one is the state.
 CLEARLY = 1.5
+FEW_POOLED = 20  # values so large that every number is stored as a whole one: too few to say
 FEWEST = 60  # values of a file with fractions, from which on they show what they are
 ENOUGH = 10  # values of a cell, from which on it should show something
 FRACTIONS = "with fractions where reads of several genes are shared out"
@@ -168,7 +169,7 @@ def _pooled_counts(fits: Fits, evidence: Evidence) -> bool:
     """Cells of one or two genes each: together they show counts."""
     return (
         (evidence.whole[evidence.n_values > 0] == 1).all()
-        and not evidence.coarse.any()
+        and not (evidence.coarse.any() and evidence.n_values.sum() < FEW_POOLED)
         and (fits.table[:, COUNTS] >= 0).all()
         and np.unique(evidence.largest[evidence.n_values > 0]).size >= 2
     )

@@ -149,7 +149,7 @@ BAD_SAMPLES = {
     "scaled": "X holds negative values",
     "identifiers": "no column of var .* holds symbols",
     "ambiguous": "the values of X are ambiguous",
-    "notes": "format not known",
+    "notes": "no data",
 }
 
 
