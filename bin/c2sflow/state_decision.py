@@ -27,6 +27,7 @@ LARGEST = 50.0  # no logarithm is larger: 2^50 is beyond any count
 CLEARLY = 1.5
 FEW_POOLED = 20  # values so large that every number is stored as a whole one: too few to say
 FEWEST = 60  # values of a file with fractions, from which on they show what they are
+SILENT_SHARE = 0.05  # of the cells with many values may show nothing
 ENOUGH = 10  # values of a cell, from which on it should show something
 FRACTIONS = "with fractions where reads of several genes are shared out"
 
@@ -107,12 +108,12 @@ def decide_state(evidence: Evidence, obs: pd.DataFrame, where: str) -> Decision:
         _refuse(fits, evidence, obs, where)
     if column == COUNTS and (doubt := doubt_about_counts(evidence)):
         raise UserError(f"{where}: the values of X are whole numbers, but {doubt}; {HOW_TO_SAY}")
-    supporting = fits.table[:, column] > 0
-    undecided = ~supporting & (evidence.n_values >= ENOUGH)
-    if column != COUNTS and supporting.sum() == 1 and undecided.any():
+    telling = evidence.n_values >= 2 * ENOUGH
+    silent = telling & (fits.table[:, column] <= 0)
+    if column != COUNTS and silent.sum() > SILENT_SHARE * telling.sum():
         raise UserError(
-            f"{where}: the values of X are ambiguous (only {name_cells(supporting, obs)} looks "
-            f"like {LOOKS[column]}, the others show nothing); {HOW_TO_SAY}"
+            f"{where}: the values of X are ambiguous ({LOOKS[column]}, but "
+            f"{name_cells(silent, obs)} do not show it); {HOW_TO_SAY}"
         )
     return Decision(
         COLUMNS[column], _describe(fits, evidence, column), _warn(fits, evidence, obs, column)
