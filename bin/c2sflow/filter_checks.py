@@ -19,6 +19,7 @@ def check_filters(
     state: State,
     filters: Filters,
     genome_shares: np.ndarray | None = None,
+    declared: bool = False,
 ) -> None:
     """Refuse what QC would refuse: data of which nothing passes.
 
@@ -35,7 +36,7 @@ def check_filters(
         Of its values.
     filters
         Thresholds.
-    genome_shares
+    genome_shares, declared
         See `c2sflow.qc_survey.survey`.
 
     Raises
@@ -49,7 +50,7 @@ def check_filters(
         return
     from c2sflow.qc_survey import survey  # imports scanpy, which takes seconds
 
-    survey(data, symbols, state, filters, genome_shares=genome_shares)
+    survey(data, symbols, state, filters, genome_shares=genome_shares, declared=declared)
 
 
 def _passes(block: sparse.csr_matrix, symbols: pd.Index, state: State, filters: Filters) -> bool:

@@ -89,7 +89,8 @@ def inspect_sample(
             organism = find_organism(settings["organism"], data, symbols, row.where)
             if state is not None and (filters := _filters(flat, kind)):
                 shares = genome_shares(data, viewed, state)
-                check_filters(data, symbols, state, filters, shares)
+                declared = settings["input_state"] in STATES
+                check_filters(data, symbols, state, filters, shares, declared)
         said += [f"{row.sample}: {note}" for note in data.notes]
         if data.duplicate_names:
             said.append(f"{row.sample}: {data.duplicate_names} repeated cell names made unique")
