@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import pandas as pd
 from scipy.special import logsumexp
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from c2sflow.cell_types import label_stem
 from c2sflow.errors import UserError
 from c2sflow.gene_trie import answer_tokens
 from c2sflow.generation import Decoding, GenerationStats, end_tokens, generate_tokens
@@ -123,9 +125,13 @@ def label_paths(tokenizer: PreTrainedTokenizerBase, cell_types: Sequence[str]) -
     Raises
     ------
     UserError
-        If the tokenizer cannot say a label.
+        If the tokenizer cannot say a label, or two of them are one answer.
     """
-    texts = [label + ending for label in cell_types for ending in ENDINGS]
+    stems = [label_stem(label) for label in cell_types]
+    if again := [stem for stem, n in Counter(stems).items() if n > 1]:
+        same = [repr(name) for name, stem in zip(cell_types, stems, strict=True) if stem in again]
+        raise UserError(f"--cell_types: {' and '.join(same[:2])} are one answer; name one of them")
+    texts = [stem + ending for stem in stems for ending in ENDINGS]
     tokens = answer_tokens(tokenizer, texts)
     lost = [text for text in texts if text not in tokens]
     if lost:
@@ -136,7 +142,7 @@ def label_paths(tokenizer: PreTrainedTokenizerBase, cell_types: Sequence[str]) -
 def _first_line(text: str) -> str | None:
     """The label in a free answer."""
     lines = text.strip().splitlines()
-    return (lines[0].rstrip(" .") or None) if lines else None
+    return (label_stem(lines[0]) or None) if lines else None
 
 
 def _table(labels: Sequence[str | None], chances: np.ndarray) -> pd.DataFrame:

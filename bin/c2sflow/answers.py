@@ -9,7 +9,7 @@ import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from c2sflow.gene_trie import GeneTrie, gene_tokens
-from c2sflow.generation import Decoding, GenerationStats, end_tokens, generate_tokens
+from c2sflow.generation import Answer, Decoding, GenerationStats, end_tokens, generate_tokens
 from c2sflow.genes import parse_answer
 
 
@@ -55,8 +55,8 @@ def answer_sentences(
     Returns
     -------
     A row a prompt: c2s_sentence (valid genes, each once), c2s_n_predicted_genes,
-    c2s_invalid_genes, c2s_duplicate_genes, c2s_finish_reason, c2s_log_likelihood; and the figures
-    of the run.
+    c2s_invalid_genes, c2s_duplicate_genes, c2s_finish_reason, c2s_log_likelihood (of the tokens of
+    the sentence and of its end, not of a last gene that is cut); and the figures of the run.
     """
     eos = end_tokens(model, tokenizer.eos_token_id)
     trie = None
@@ -94,7 +94,25 @@ def answer_sentences(
             "c2s_invalid_genes": [answer.n_invalid for answer in parsed],
             "c2s_duplicate_genes": [answer.n_duplicate for answer in parsed],
             "c2s_finish_reason": [answer.finish_reason for answer in answers],
-            "c2s_log_likelihood": [answer.log_likelihood for answer in answers],
+            "c2s_log_likelihood": [
+                _log_likelihood(tokenizer, answer, text, words.left_out)
+                for answer, text, words in zip(answers, texts, parsed, strict=True)
+            ],
         }
     )
     return frame, stats
+
+
+def _log_likelihood(
+    tokenizer: PreTrainedTokenizerBase, answer: Answer, text: str, left_out: str
+) -> float:
+    """Of the tokens before a last word that is left out; of all where none is."""
+    if not left_out:
+        return answer.log_likelihood
+    kept = text[: text.rindex(left_out)].rstrip(" ,")
+    n = len(answer.token_ids)
+    while n and tokenizer.decode(answer.token_ids[: n - 1], skip_special_tokens=True).startswith(
+        kept
+    ):
+        n -= 1
+    return float(sum(answer.log_likelihoods[:n]))

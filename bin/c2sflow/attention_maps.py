@@ -21,7 +21,7 @@ def gene_of_token(
     Returns
     -------
     int32 (n_tokens,) input_ids, and int64 (n_tokens,) position of the gene in the sentence, -1
-    for the words of the prompt.
+    for the words of the prompt and for a space that is a token of its own.
     """
     sentence = str(record["cell_sentence"])
     start = len(fill(template.partition("{cell_sentence}")[0], record))
@@ -31,7 +31,8 @@ def gene_of_token(
     empty = np.array([begin == end for begin, end in encoded["offset_mapping"]])
     spaces = np.flatnonzero([character == " " for character in sentence])
     genes = np.searchsorted(spaces, ends)
-    genes[empty | (ends < 0) | (ends >= len(sentence))] = -1
+    between = np.isin(ends, spaces)  # Gemma-2's tokenizer makes a space before a digit a token
+    genes[empty | between | (ends < 0) | (ends >= len(sentence))] = -1
     return np.asarray(encoded["input_ids"], dtype=np.int32), genes
 
 

@@ -14,6 +14,8 @@ MOST = 1000  # each is scored for each cell
 def read_cell_types(value: str, file: str | Path | None = None, least: int = 2) -> list[str]:
     """Labels in order, without repeats.
 
+    "B" and "B." are one label, as first given: an answer may end in a full stop.
+
     Parameters
     ----------
     value
@@ -36,7 +38,11 @@ def read_cell_types(value: str, file: str | Path | None = None, least: int = 2) 
     else:
         labels = next(csv.reader([text], skipinitialspace=True), [])
     # White space is one space: no tokenizer's answer would tell more apart.
-    distinct = list(dict.fromkeys(" ".join(label.split()) for label in labels if label.strip()))
+    named: dict[str, str] = {}
+    for label in labels:
+        if stem := label_stem(label):
+            named.setdefault(stem, " ".join(label.split()))
+    distinct = list(named.values())
     if len(distinct) < least:
         raise UserError(
             f"{where}: names {len(distinct)} of the labels to choose from; give at least "
@@ -45,3 +51,8 @@ def read_cell_types(value: str, file: str | Path | None = None, least: int = 2) 
     if len(distinct) > MOST:
         raise UserError(f"{where}: {len(distinct)} labels; at most {MOST} can be chosen from")
     return distinct
+
+
+def label_stem(label: str) -> str:
+    """What labels that are one answer have in common: all but white space and a last full stop."""
+    return " ".join(label.split()).rstrip(" .")

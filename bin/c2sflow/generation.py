@@ -50,14 +50,19 @@ class Answer:
         Generated tokens without the end token.
     finish_reason
         "eos", or "length" if cut by max_new_tokens.
-    log_likelihood
-        Sum of the natural-log probabilities the model gives the generated tokens (end token
-        included), at temperature 1.
+    log_likelihoods
+        Natural-log probability that the model gives each of these tokens, at temperature 1, and
+        last that of the end token, if it ended the answer.
     """
 
     token_ids: list[int] = field(default_factory=list)
     finish_reason: str = "length"
-    log_likelihood: float = 0.0
+    log_likelihoods: list[float] = field(default_factory=list)
+
+    @property
+    def log_likelihood(self) -> float:
+        """Of the answer as it stands: the sum over its tokens, and its end if it has one."""
+        return float(sum(self.log_likelihoods))
 
 
 @dataclass
@@ -196,7 +201,7 @@ class _Batch:
             return torch.zeros(n_rows, *shape, dtype=dtype, device=self.device)
 
         self.tokens, self.last, self.position = zeros(new + 1), zeros(), zeros()
-        self.n_said, self.score = zeros(), zeros(dtype=torch.float64)
+        self.n_said, self.scores = zeros(), zeros(new + 1, dtype=torch.float64)
         self.done, self.ended = zeros(dtype=torch.bool) | True, zeros(dtype=torch.bool)
         self.numbers = zeros(new, dtype=torch.float64) if decoding.temperature else None
 
@@ -255,7 +260,7 @@ class _Batch:
         self.cache.take_in(place, fresh)
         self.sizes[rows] = [self.input_ids[n].size for n in prompts]
         self.position[place] = mask.sum(dim=1)
-        for tensor in (self.n_said, self.score, self.done, self.ended):
+        for tensor in (self.n_said, self.done, self.ended):
             tensor[place] = 0
         if self.numbers is not None:
             new = self.decoding.max_new_tokens
@@ -303,11 +308,15 @@ class _Batch:
         if trie:
             trie.advance(state, chosen, said, says)
             self.state.put(rows, state)
-        scores = log_probs.gather(1, chosen[:, None])[:, 0].double()
-        self.score[rows] += torch.where(done, 0.0, scores)
-        # What a row that is done says goes into the column behind the last.
+        # What a row that is done says goes into the column behind the last; an end token has a
+        # score, and is no token of the answer.
         self.tokens[rows] = tokens.scatter(
             1, torch.where(says, said, limit)[:, None], chosen[:, None]
+        )
+        self.scores[rows] = self.scores[rows].scatter(
+            1,
+            torch.where(done, limit, said)[:, None],
+            log_probs.gather(1, chosen[:, None]).double(),
         )
         self.n_said[rows] = said + says
         self.last[rows] = chosen
@@ -325,11 +334,12 @@ class _Batch:
             state = self.state.of(rows)
             whole = self.ended[rows] | self.decoding.trie.complete(state)
             n_said = torch.where(whole, n_said, state.begun)
-        columns = (self.tokens[rows], n_said, self.ended[rows], self.score[rows])
-        for prompt, tokens, end, ended, score in zip(
+        columns = (self.tokens[rows], n_said, self.ended[rows], self.scores[rows])
+        for prompt, tokens, end, ended, scores in zip(
             self.prompts[done], *(column.tolist() for column in columns), strict=True
         ):
-            self.answers[prompt] = Answer(tokens[:end], "eos" if ended else "length", score)
+            reason = "eos" if ended else "length"
+            self.answers[prompt] = Answer(tokens[:end], reason, scores[: end + ended])
             self.stats.n_new_tokens += end
         self.prompts[done] = -1
         self.bar.update(int(done.sum()))
@@ -343,7 +353,7 @@ class _Batch:
         self.cache.keep(rows)
         for name in ("prompts", "sizes", "steps"):
             setattr(self, name, getattr(self, name)[live])
-        names = ["tokens", "last", "position", "n_said", "score", "done", "ended", "numbers"]
+        names = ["tokens", "last", "position", "n_said", "scores", "done", "ended", "numbers"]
         for name in names[: None if self.numbers is not None else -1]:
             setattr(self, name, getattr(self, name)[rows])
         if self.state:

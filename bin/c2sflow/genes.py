@@ -18,11 +18,14 @@ class ParsedAnswer:
         Words that are no gene of the data set.
     n_duplicate
         Genes said again.
+    left_out
+        Last word, where it is left out as half a gene; else "".
     """
 
     genes: list[str]
     n_invalid: int
     n_duplicate: int
+    left_out: str = ""
 
 
 def parse_answer(text: str, genes: Collection[str], cut: bool = False) -> ParsedAnswer:
@@ -39,10 +42,13 @@ def parse_answer(text: str, genes: Collection[str], cut: bool = False) -> Parsed
         neither valid nor invalid, unless it is one.
     """
     words = text.replace(",", " ").split()
+    left_out = ""
     if words:
-        words[-1] = words[-1].rstrip(".")  # the prompt's own sentences end with a full stop
+        last = words[-1]
+        words[-1] = last.rstrip(".")  # the prompt's own sentences end with a full stop
         if cut and words[-1] not in genes:
             words.pop()
+            left_out = last
     valid = [word for word in words if word in genes]
     distinct = list(dict.fromkeys(valid))
-    return ParsedAnswer(distinct, len(words) - len(valid), len(valid) - len(distinct))
+    return ParsedAnswer(distinct, len(words) - len(valid), len(valid) - len(distinct), left_out)

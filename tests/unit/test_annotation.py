@@ -77,6 +77,18 @@ def test_equals_plain_transformers(model, tokenizer, cells, expected):
     assert made.table["c2s_cell_type_probability"].dtype == np.float32
 
 
+def test_a_label_with_and_without_a_full_stop_is_one(model, tokenizer, cells):
+    """ "B." is an ending of "B" already: named twice, it would count twice."""
+    assert read_cell_types("B, T cell., B., T  cell, sp.") == ["B", "T cell.", "sp."]
+    with pytest.raises(UserError, match=r"'B' and 'B\.' are one answer; name one of them"):
+        label_paths(tokenizer, ["T", "B", "B."])
+    plain = annotate(model, tokenizer, cells, ANNOTATION_PROMPT, ["B", "T"], progress=False)
+    dotted = annotate(model, tokenizer, cells, ANNOTATION_PROMPT, ["B.", "T"], progress=False)
+    np.testing.assert_array_equal(dotted.coverage, plain.coverage)
+    named = plain.table["c2s_cell_type"].replace("B", "B.")
+    assert dotted.table["c2s_cell_type"].equals(named)
+
+
 def test_every_label_has_its_exact_probability(model, tokenizer, cells, expected):
     prompts = [
         np.asarray(tokenizer(fill(ANNOTATION_PROMPT, record)).input_ids * (record["n_genes"] > 0))

@@ -3,6 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from tokenizers import Regex, Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Split
+from transformers import PreTrainedTokenizerFast
 
 from c2sflow.attention_maps import attention_maps, gene_of_token
 from c2sflow.models import load_model, load_tokenizer
@@ -26,6 +30,16 @@ def test_every_token_belongs_to_its_gene(tokenizer, cell):
     assert list(ids) == tokenizer(fill(EMBEDDING_PROMPT, cell))["input_ids"]
     for number, gene in enumerate(cell["cell_sentence"].split()):
         assert tokenizer.decode(ids[genes == number]).strip() == gene
+
+
+def test_a_space_that_is_a_token_of_its_own_belongs_to_no_gene():
+    """Gemma-2's tokenizer parts a space from a digit behind it."""
+    tokenizer = Tokenizer(WordLevel({"?": 0}, unk_token="?"))
+    tokenizer.pre_tokenizer = Split(Regex(r" (?=\d)| ?[^ ]+"), "isolated")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    record = {"cell_sentence": "CD74 5S_RRNA 7SK FTL", "n_genes": 4, "organism": "human"}
+    _, genes = gene_of_token(tokenizer, "Of {cell_sentence} say", record)
+    assert genes.tolist() == [-1, 0, -1, 1, -1, 2, 3, -1]
 
 
 @pytest.mark.parametrize("layer", [-1, 0])
