@@ -12,6 +12,7 @@ from scipy import sparse
 from c2sflow.accuracy import fit_components
 from c2sflow.choosing import equal_shares
 from c2sflow.draws import cell_draws
+from c2sflow.obs_labels import is_control, is_perturbed
 from c2sflow.obs_queries import select_cells
 from c2sflow.perturbation_quality import (
     MIN_CELLS,
@@ -24,7 +25,6 @@ from c2sflow.perturbation_quality import (
     mean_figures,
     paired_figures,
 )
-from c2sflow.planning import is_control, is_perturbed
 from c2sflow.reconstruction import expression_from_ranks
 from c2sflow.resampling import Figure
 from c2sflow.run_cells import RunCells

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
 from c2sflow.draws import cell_draws
-from c2sflow.planning import is_labelled
+from c2sflow.obs_labels import is_labelled
 
 BLOCK = 1000  # cells assigned at once: a matrix of so many squared takes half a second
 

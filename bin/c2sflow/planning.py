@@ -10,34 +10,13 @@ import pandas as pd
 
 from c2sflow.draws import cell_draws
 from c2sflow.errors import UserError
+from c2sflow.obs_labels import is_control, is_perturbed
 from c2sflow.obs_queries import select_cells
 from c2sflow.perturbations import Treatment
 
 LOGGER = logging.getLogger(__name__)
 
-# Labels of cells that nothing was done to: never a perturbation to predict.
-CONTROL_LABELS = frozenset(
-    {"control", "ctrl", "ctl", "dmso", "vehicle", "untreated", "unperturbed", "unstimulated"}
-    | {"mock", "none", "non-targeting", "nontargeting", "negctrl"}
-)
-# How files spell that there is no label. Exactly so: "Na" may be sodium.
-NO_LABELS = frozenset({"", "NA", "N/A", "<NA>", "NaN", "nan"})
 CELL = ["shard", "cell_id"]
-
-
-def is_control(labels: pd.Series) -> pd.Series:
-    """Which cells have one of the `CONTROL_LABELS`."""
-    return labels.notna() & labels.astype(str).str.strip().str.lower().isin(CONTROL_LABELS)
-
-
-def is_labelled(labels: pd.Series) -> pd.Series:
-    """Which cells have a label, and not what files write for none."""
-    return labels.notna() & ~labels.astype(str).str.strip().isin(NO_LABELS)
-
-
-def is_perturbed(labels: pd.Series) -> pd.Series:
-    """Which cells have a label that is not one of the `CONTROL_LABELS`."""
-    return is_labelled(labels) & ~is_control(labels)
 
 
 def plan_predictions(

@@ -11,8 +11,8 @@ import pandas as pd
 
 from c2sflow.draws import cell_draws
 from c2sflow.errors import UserError
+from c2sflow.obs_labels import NO_LABELS, is_control, is_perturbed
 from c2sflow.obs_queries import select_cells
-from c2sflow.planning import NO_LABELS, is_control, is_perturbed
 
 COLUMN = "c2s_split"  # of obs
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")

@@ -12,9 +12,9 @@ import pandas as pd
 
 from c2sflow.faults import Faults
 from c2sflow.gene_sets import MIN_GENES, describe_sets, found_genes
+from c2sflow.obs_labels import is_perturbed
 from c2sflow.obs_queries import obsm_keys
 from c2sflow.perturbations import Treatment, prompt_text
-from c2sflow.planning import is_perturbed
 from c2sflow.prompts import UNKNOWN, check_fields, template_fields
 from c2sflow.query_checks import CheckedQueries
 from c2sflow.sentences import gene_words

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from c2sflow.draws import cell_draws
-from c2sflow.planning import is_perturbed
+from c2sflow.obs_labels import is_perturbed
 from c2sflow.provenance import write_beside
 from c2sflow.text_scores import Encoder, bert_scores, load_encoder
 

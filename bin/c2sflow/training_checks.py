@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from c2sflow.faults import Faults
+from c2sflow.obs_labels import is_control, is_perturbed
 from c2sflow.obs_queries import select_cells
-from c2sflow.planning import is_control, is_perturbed
 from c2sflow.shards import RESERVED
 from c2sflow.splits import SPLITS, TEST, TRAIN, VALIDATION, Rule
 from c2sflow.training_tasks import parse_tasks

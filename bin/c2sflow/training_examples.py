@@ -12,8 +12,8 @@ from transformers import PreTrainedTokenizerBase
 from c2sflow.augmentation import cut_short, resampled
 from c2sflow.errors import UserError
 from c2sflow.gene_trie import answer_tokens
+from c2sflow.obs_labels import is_labelled
 from c2sflow.perturbations import AMOUNTS, prompt_text
-from c2sflow.planning import is_labelled
 from c2sflow.prompts import (
     ANNOTATION_PROMPT,
     GENERATION_PROMPT,

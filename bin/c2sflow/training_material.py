@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from c2sflow.errors import UserError
+from c2sflow.obs_labels import is_control, is_perturbed
 from c2sflow.obs_queries import select_cells
 from c2sflow.pairing import Assignment, Pairing
-from c2sflow.planning import is_control, is_perturbed
 from c2sflow.prompts import check_fields
 from c2sflow.training_cells import TrainingCells
 from c2sflow.training_examples import Templates

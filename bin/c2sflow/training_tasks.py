@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from c2sflow.errors import UserError
-from c2sflow.planning import is_labelled
+from c2sflow.obs_labels import is_labelled
 
 # Columns that a task cannot do without, by the name of their option.
 NEEDS = {

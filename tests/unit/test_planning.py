@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from c2sflow.errors import UserError
+from c2sflow.obs_labels import is_control, is_perturbed
 from c2sflow.perturbations import Treatment, read_perturbations
-from c2sflow.planning import is_control, is_perturbed, plan_predictions
+from c2sflow.planning import plan_predictions
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,28 @@
+"""Labels of cells in obs: which say that nothing was done, and which are none."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+# Labels of cells that nothing was done to: never a perturbation to predict.
+CONTROL_LABELS = frozenset(
+    {"control", "ctrl", "ctl", "dmso", "vehicle", "untreated", "unperturbed", "unstimulated"}
+    | {"mock", "none", "non-targeting", "nontargeting", "negctrl"}
+)
+# How files spell that there is no label. Exactly so: "Na" may be sodium.
+NO_LABELS = frozenset({"", "NA", "N/A", "<NA>", "NaN", "nan"})
+
+
+def is_control(labels: pd.Series) -> pd.Series:
+    """Which cells have one of the `CONTROL_LABELS`."""
+    return labels.notna() & labels.astype(str).str.strip().str.lower().isin(CONTROL_LABELS)
+
+
+def is_labelled(labels: pd.Series) -> pd.Series:
+    """Which cells have a label, and not what files write for none."""
+    return labels.notna() & ~labels.astype(str).str.strip().isin(NO_LABELS)
+
+
+def is_perturbed(labels: pd.Series) -> pd.Series:
+    """Which cells have a label that is not one of the `CONTROL_LABELS`."""
+    return is_labelled(labels) & ~is_control(labels)
