@@ -95,7 +95,20 @@ def unwritable(outdir) {
     if (!java.nio.file.Files.isDirectory(parent)) {
         return ["--outdir ${outdir}: ${parent} is a file; name a folder"]
     }
-    java.nio.file.Files.isWritable(parent) ? [] : ["--outdir ${outdir}: ${parent} is not writable; name another folder"]
+    def reason = whyUnwritable(parent)
+    reason ? ["--outdir ${outdir}: nothing can be written in ${parent} (${reason}); name another folder"] : []
+}
+
+// Permissions do not show read-only mounts, nor what a file server forbids: only writing does.
+def whyUnwritable(Path folder) {
+    try {
+        java.nio.file.Files.delete(java.nio.file.Files.createTempFile(folder, '.c2sflow-', null))
+        return null
+    }
+    catch (IOException error) {
+        def reason = error instanceof java.nio.file.FileSystemException ? error.reason : error.message
+        return error instanceof java.nio.file.AccessDeniedException ? 'permission denied' : reason ?: 'no files are made there'
+    }
 }
 
 // The path, or of the folders around it the first that is there.

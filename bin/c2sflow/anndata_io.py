@@ -39,7 +39,7 @@ REMEDIES = {
     "h5ad": "read it with anndata and write it anew, or copy or download it again",
     "zarr": "write it anew with adata.write_zarr, or copy it again",
 }
-ENSEMBL = r"^ENS[A-Z]{0,6}G\d{6,}(?:\.\d+)?$"
+ENSEMBL = r"^ENS[A-Z]{0,6}G\d{6,}(?:\.\d+)?(?:_PAR_Y)?$"
 
 
 class _Transposed:

@@ -38,7 +38,7 @@ def matrix_path(data: CellData, name: str, where: str) -> str:
     UserError
         If the file has no such matrix.
     """
-    there = _matrices(data)
+    there = matrices_of(data)
     path = (there | ({"raw": RAW, RAW: RAW} if "raw.X" in there else {})).get(name)
     if path is None:
         found = ", ".join(there) or "none"
@@ -96,18 +96,18 @@ def choose_matrix(
     if path is None and held is None and states.get(RAW):
         path = RAW
     if path is not None:
-        what = f"X holds {_in_words(held)}" if data.has_x else "X is empty"
-        return path, [f"{what}: {spoken(path)} is taken, which holds {_in_words(states[path])}"]
+        what = f"X holds {in_words(held)}" if data.has_x else "X is empty"
+        return path, [f"{what}: {spoken(path)} is taken, which holds {in_words(states[path])}"]
     if not data.has_x:
         raise UserError(
             f"{where}: no X, or an empty one; name another matrix with --matrix: "
-            + ", ".join(_matrices(data))
+            + ", ".join(matrices_of(data))
         )
     return X, _filtered_genes(data, X)
 
 
-def _matrices(data: CellData) -> dict[str, str]:
-    """Path of each matrix of the file, by what users call it."""
+def matrices_of(data: CellData) -> dict[str, str]:
+    """Path of each matrix of an open input, by what users call it."""
     there = {X: X} if data.has_x else {}
     there |= {f"layers/{layer}": f"layers/{layer}" for layer in data.layers}
     return there | ({"raw.X": RAW} if data.raw_var is not None else {})
@@ -149,7 +149,8 @@ def _state(data: CellData, path: str, is_gene: Callable[[pd.DataFrame], np.ndarr
         return None
 
 
-def _in_words(state: str | None) -> str:
+def in_words(state: str | None) -> str:
+    """What a matrix in this state holds."""
     words = {"counts": "raw counts", "normalized": "normalised values"}
     words |= {"lognormalized": "log-normalised values", None: "values of no use (scaled?)"}
     return words[state]

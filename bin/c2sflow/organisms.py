@@ -22,6 +22,7 @@ from c2sflow.species import (
 )
 
 COLUMN = "c2s_organism"  # of obs: what the prompts call the cells; a run on a result keeps it
+GENE_COLUMNS = ("feature_reference", "organism", "species")  # of var
 COLUMNS = (COLUMN, "organism", "species", "organism_ontology_term_id")
 # The names of the published models' prompts, and what files call these organisms.
 ORGANISMS = {
@@ -49,9 +50,10 @@ def organism_name(name: object) -> str:
 def find_organism(organism: str, data: CellData, symbols: pd.Index, where: str) -> str:
     """Organism of the cells.
 
-    The first of these that there is: `organism`, obs, uns, ``var["genome"]``, the identifiers'
-    prefix, symbols that only one species has, and human symbols in upper case. What was passed
-    over and what was decided by symbols alone is noted in ``data.notes``.
+    The first of these that there is: `organism`, obs, uns, ``var["genome"]``, a column of var that
+    names organisms, the identifiers' prefix, symbols that only one species has, and human symbols
+    in upper case. What was passed over, what was decided by symbols alone, and genes of another
+    organism than the given one are noted in ``data.notes``.
 
     Parameters
     ----------
@@ -73,15 +75,29 @@ def find_organism(organism: str, data: CellData, symbols: pd.Index, where: str) 
     UserError
         If neither annotation nor the genes decide.
     """
-    if organism != "auto":
-        return organism_name(organism)
-    return (
-        _of_obs(data, where)
-        or _of_uns(data)
-        or _of_genome(data.var, where)
-        or _of_identifiers(data.var, where)
-        or _of_symbols(data, symbols, where)
-    )
+    given = organism_name(organism) if organism != "auto" else None
+    if given := given or _of_obs(data, where) or _of_uns(data):
+        _compare(given, data, where)
+        return given
+    return _of_reference(data.var, where) or _of_symbols(data, symbols, where)
+
+
+def _of_reference(var: pd.DataFrame, where: str) -> str | None:
+    return _of_genome(var, where) or _of_genes(var, where) or _of_identifiers(var, where)
+
+
+def _compare(given: str, data: CellData, where: str) -> None:
+    """Note that the genes are another organism's: orthologues, or a mistake."""
+    try:
+        of_genes = _of_reference(data.var, where)
+    except UserError:  # of several, or not known: nothing speaks against what is given
+        return
+    there = set(cell_organisms(data.obs)) if given == PER_CELL else {given}
+    if of_genes and of_genes not in there:
+        data.notes.append(
+            f"the organism is given as {' and '.join(sorted(there))}, but the genes are of "
+            f"{of_genes} by their identifiers or genome: right for orthologues only"
+        )
 
 
 def _of_obs(data: CellData, where: str) -> str | None:
@@ -152,6 +168,16 @@ def _of_genome(var: pd.DataFrame, where: str) -> str | None:
         if organism := next(known, None):
             found[organism] += n
     return _only_one(found, len(var), "var['genome'] names", where)
+
+
+def _of_genes(var: pd.DataFrame, where: str) -> str | None:
+    """By a column of var that names the organism of each gene, as CELLxGENE has it."""
+    for column in GENE_COLUMNS:
+        if column in var:
+            names = [organism_name(name) for name in var[column] if _is_something(name)]
+            if len(names) > len(var) / 2:
+                return _only_one(Counter(names), len(var), f"var[{column!r}] names", where)
+    return None
 
 
 def _of_identifiers(var: pd.DataFrame, where: str) -> str | None:

@@ -12,7 +12,7 @@ from c2sflow.separators import find_separator
 from c2sflow.text_files import read_text
 
 COLUMN = "c2s_gene_symbol"  # of var, which gets what the table says
-VERSION = r"\.\d+$"
+VERSION = r"(?:\.\d+)?(?:_PAR_Y)?$"  # GENCODE's second copy of a gene has the symbol of the first
 FIRST_LINES = 30  # by which the separator is found
 
 

@@ -19,6 +19,7 @@ from c2sflow.faults import Faults
 from c2sflow.filter_checks import check_filters
 from c2sflow.filters import Filters
 from c2sflow.gene_names import without_ids
+from c2sflow.matrices import in_words, matrices_of
 from c2sflow.organisms import COLUMN as ORGANISM
 from c2sflow.organisms import PER_CELL, cell_organisms, find_organism
 from c2sflow.orientation import check_orientation
@@ -51,6 +52,7 @@ def inspect_sample(
     settings = {name: row.settings.get(name, flat[name]) for name in names}
     state, column, organism = None, None, None
     with open_anndata(path, row.where) as data:
+        there = [*matrices_of(data)]
         viewed = apply_view(data, View.of(settings), row.where, settings["input_state"])
         kind, why = input_kind(settings["input_kind"], row.path, data)
         obsm = data.obsm()  # which adds to the notes
@@ -65,10 +67,7 @@ def inspect_sample(
             said += [f"{row.sample}: {line}" for line in (found.evidence, *found.warnings)]
             said += _bulk_hint(evidence.total, state, kind, row.sample)
             if columns and state.name != "counts":
-                raise UserError(
-                    f"{row.where}: --pseudobulk sums raw counts, but X holds others ({state}); put "
-                    "the counts into X: adata.X = adata.layers['counts']"
-                )
+                raise UserError(_no_counts(row.where, viewed.view.matrix, state, there))
         with faults.collect():
             check_orientation(data.obs.index, data.var_names, row.where)
             column = _symbols_column(data, settings["gene_symbols"], targets.symbols, row)
@@ -130,6 +129,14 @@ def inspect_sample(
         "obs": row.obs,
     }
     return sample, said
+
+
+def _no_counts(where: str, matrix: str, state: State, there: list[str]) -> str:
+    """What is wrong for --pseudobulk, and which other matrix may hold the counts."""
+    others = " or ".join(f"--matrix {name}" for name in there if name != matrix)
+    how = f"if another matrix holds them: {others}" if others else "give a file with raw counts"
+    held = in_words(state.name)
+    return f"{where}: --pseudobulk sums raw counts, but {matrix} holds {held}; {how}"
 
 
 def _filters(flat: Mapping, kind: str) -> Filters | None:

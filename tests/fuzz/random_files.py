@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import anndata as ad
 import numpy as np
 import pandas as pd
-import scanpy as sc
 from hypothesis import strategies as st
 from making import SYMBOLS
+from random_matrices import DTYPES, LAYOUTS, STATES, laid_out, reference, stored
+from random_names import TABLE, Genes, genes, names
+from random_organisms import organisms
 from scipy import sparse
 
-DTYPES = ["f4", "f8", "i4", "i8", "u1", "u2", "u8", "i2", "f2", "?", ">f4", ">i4"]
-STATES = ["counts", "counts", "normalized", "log e", "log 2", "log 10"]
-ODD = ["1", "001", "1e5", "NA", "nan", "None", "True", "é 細胞", "A B", "a\tb", "x" * 300, "-",
-       "1-Mar", "a/b", "a,b", "'\"", " lead", "_index", "..", "a-1", "A-1", "a"]  # fmt: skip
 COLUMNS = {
     "text": lambda n, random: random.choice(["a", "b", "NA", ""], n).astype(object),
     "unique": lambda n, _: np.array([f"u{i}" for i in range(n)], dtype=object),
@@ -40,21 +38,52 @@ COLUMN_NAMES = ["x", "n_genes", "cell_id", "shard", "cell_sentence", "n_genes_by
 
 
 @dataclass
+class Matrix:
+    """A matrix of a file, of its genes alone.
+
+    Attributes
+    ----------
+    values
+        As written, float64 (n_obs, n_genes).
+    expected
+        log10(1 + value of 10,000), the same shape, by scanpy.
+    words
+        What sentences call the genes; None where that is open.
+    """
+
+    values: np.ndarray
+    expected: np.ndarray
+    words: list[str | None]
+
+    @classmethod
+    def of(cls, values: np.ndarray, state: str, found: Genes, is_gene: np.ndarray) -> Matrix:
+        values = values[:, is_gene].astype(np.float64)
+        words = [word for word, kept in zip(found.words, is_gene, strict=False) if kept]
+        return cls(values, reference(values, state), words)
+
+
+@dataclass
 class Truth:
     """A file's content and what QC should make of it.
 
     Attributes
     ----------
-    values
-        The genes' values as written, float64 (n_obs, n_genes).
-    expected
-        log10(1 + value of 10,000), the same shape, by scanpy.
+    matrices
+        Those that hold something of use, by what ``--matrix`` calls them.
+    organisms
+        Of each cell; None where that is open.
+    tables
+        Content of the files beside it, by name.
+    refused
+        Why VALIDATE has to refuse the file; empty if it does not have to.
     """
 
     data: ad.AnnData
-    values: np.ndarray
-    expected: np.ndarray
+    matrices: dict[str, Matrix]
     params: dict
+    organisms: list[str] | None = None
+    tables: dict[str, str] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
 
 
 @st.composite
@@ -62,110 +91,79 @@ def random_files(draw) -> Truth:
     """Draw what a file is; its numbers follow from a seed."""
     n_obs, n_vars = draw(st.integers(1, 24)), draw(st.integers(1, len(SYMBOLS)))
     random = np.random.default_rng(draw(st.integers(0, 2**20)))
-    state, dtype = draw(st.sampled_from(STATES)), draw(st.sampled_from(DTYPES))
-    dtype = dtype if state == "counts" or "f" in dtype else "f4"
-    counts = random.poisson(random.gamma(0.5, draw(st.sampled_from([1, 3, 30])), (n_obs, n_vars)))
-    var = pd.DataFrame(index=draw(var_names(n_vars)))
-    is_gene = np.full(n_vars, True)
+    found = draw(genes(n_vars))
+    var, is_gene = found.var, np.full(n_vars, True)
     if draw(st.integers(0, 5)) == 0 and n_vars > 2:
         is_gene[-2:] = False
         var["feature_types"] = np.where(is_gene, "Gene Expression", "Antibody Capture")
-    stored = _stored(np.minimum(counts, 250), state, draw(st.sampled_from([1e4, 1e6, 512.5])))
-    stored = stored.astype(dtype)
-    values = stored[:, is_gene].astype(np.float64)
-    data = ad.AnnData(
-        _layout(stored, draw(st.sampled_from(LAYOUTS)), random),
-        obs=pd.DataFrame(index=draw(names(n_obs, "cell"))), var=var,
-    )  # fmt: skip
+    counts = random.poisson(random.gamma(0.5, draw(st.sampled_from([1, 3, 30])), (n_obs, n_vars)))
+    obs = pd.DataFrame(index=draw(names(n_obs, "cell")))
+    truth = draw(_with_matrices(np.minimum(counts, 250), obs, found, is_gene, random))
+    data = truth.data
+    _add_columns(data, found, draw, random)
+    _add_others(data, draw, random)
+    species = draw(organisms(data, found.species))
+    truth.organisms = species.of_cells
+    truth.params |= found.params | species.params
+    truth.refused = [why for why in (*truth.refused, found.refused, species.refused) if why]
+    if found.table:
+        truth.tables[TABLE] = found.table
+    return truth
+
+
+@st.composite
+def _with_matrices(draw, counts, obs, found: Genes, is_gene, random) -> Truth:
+    """Where the values are: in X, in raw.X beside a scaled or log-normalised X, or in a layer."""
+    place = draw(st.sampled_from(["X", "X", "X", "raw.X", "layers/counts", "layers/spliced"]))
+    state, dtype = draw(st.sampled_from(STATES)), draw(st.sampled_from(DTYPES))
+    if place.startswith("layers") and state.startswith("log"):
+        state = "counts"  # no file says the base of a layer's log
+    dtype = dtype if state == "counts" or "f" in dtype else "f4"
+    values = stored(counts, state, draw(st.sampled_from([1e4, 1e6, 512.5]))).astype(dtype)
+    main = laid_out(values, draw(st.sampled_from(LAYOUTS)), random)
+    matrices = {place: Matrix.of(values, state, found, is_gene)}
+    n_x, x = len(is_gene), main
+    if place != "X":
+        other = draw(st.sampled_from(["scaled", "scaled", "log e", "none"]))
+        other = "scaled" if state.startswith("log") else other
+        if place == "raw.X":  # X of the variable genes, and none of the antibodies
+            n_x = draw(st.integers(1, n_x))
+        if other != "none":
+            x = stored(counts, other)[:, :n_x].astype("f4")
+            if other == "log e":
+                matrices["X"] = Matrix.of(x, other, found, is_gene[:n_x])
+    has_x = place == "X" or other != "none"
+    data = ad.AnnData(x if has_x else None, obs=obs, var=found.var[:n_x].copy())
+    if place == "raw.X":
+        data.raw = ad.AnnData(main, obs=obs, var=found.var)
+    elif place != "X":
+        data.layers[place.removeprefix("layers/")] = main
+    elif draw(st.integers(0, 4)) == 0:
+        data.raw = data.copy()
+        matrices["raw.X"] = matrices["X"]
+    truth = Truth(data, matrices, {})
+    asked = draw(st.sampled_from([*["unset"] * 6, *["it"] * 9, "none such"]))
+    if asked == "none such":
+        truth.params["matrix"] = "layers/none such"
+        truth.refused.append("no such matrix")
+    elif asked != "unset":
+        truth.params["matrix"] = place
+    if draw(st.booleans()) and (place == "X" or truth.params.get("matrix") == place):
+        name, _, base = state.partition(" ")
+        truth.params["input_state"] = "lognormalized" if name == "log" else name
+        if base:  # without, a base that the values do not show is taken to be e
+            data.uns["log1p"] = {} if base == "e" else {"base": float(base)}
+    return truth
+
+
+def _add_columns(data: ad.AnnData, found: Genes, draw: st.DrawFn, random: object) -> None:
+    """Columns of every kind, but no other symbols than those that are drawn."""
     for frame in (data.obs, data.var):
         for name in draw(st.lists(st.sampled_from(COLUMN_NAMES), max_size=4, unique=True)):
             kind = draw(st.sampled_from(sorted(COLUMNS)))
+            if frame is data.var and found.species and name == "name" and kind == "unique":
+                continue
             frame[name] = COLUMNS[kind](len(frame), random)
-    _add_others(data, draw, random)
-    params = {"organism": "human", "matrix": "X"}
-    if draw(st.booleans()):
-        name, _, base = state.partition(" ")
-        params["input_state"] = "lognormalized" if name == "log" else name
-        if base:  # without, a base that the values do not show is taken to be e
-            data.uns["log1p"] = {} if base == "e" else {"base": float(base)}
-    return Truth(data, values, reference(values, state), params)
-
-
-def _stored(counts: np.ndarray, state: str, total: float) -> np.ndarray:
-    if state == "counts":
-        return counts
-    data = ad.AnnData(counts.astype(np.float64))
-    sc.pp.normalize_total(data, target_sum=total)
-    if state.startswith("log"):
-        sc.pp.log1p(data, base={"e": None, "2": 2, "10": 10}[state.split()[1]])
-    return data.X
-
-
-def reference(values: np.ndarray, state: str) -> np.ndarray:
-    """What scanpy makes of values in this state."""
-    data = ad.AnnData(values.copy())
-    if state == "counts":
-        sc.pp.normalize_total(data, target_sum=1e4)
-    if state.startswith("log"):
-        base = {"e": np.e, "2": 2, "10": 10}[state.split()[1]]
-        return values * np.log10(base)
-    sc.pp.log1p(data, base=10)
-    return data.X
-
-
-@st.composite
-def names(draw, n: int, stem: str) -> list[str]:
-    """Names of rows: plain, or some of them odd or repeated."""
-    made = [f"{stem}{i}" for i in range(n)]
-    for i in range(n):
-        if draw(st.integers(0, 9)) == 0:
-            made[i] = draw(st.one_of(st.sampled_from(ODD), st.just(made[0]), st.just("")))
-    return made
-
-
-@st.composite
-def var_names(draw, n: int) -> list[str]:
-    """Names of genes: symbols, some of them odd."""
-    made = SYMBOLS[:n]
-    for i in range(n):
-        if draw(st.integers(0, 19)) == 0:
-            made[i] = draw(st.sampled_from([*ODD, made[0], ""]))
-    return made
-
-
-def _unsorted(matrix: np.ndarray, random: np.random.Generator) -> sparse.csr_matrix:
-    made = sparse.csr_matrix(matrix)
-    for start, stop in zip(made.indptr[:-1], made.indptr[1:], strict=True):
-        order = random.permutation(np.arange(start, stop))
-        made.indices[start:stop], made.data[start:stop] = made.indices[order], made.data[order]
-    made.has_sorted_indices = False
-    return made
-
-
-def _long(matrix: np.ndarray, _: object) -> sparse.csr_matrix:
-    made = sparse.csr_matrix(matrix)
-    made.indices, made.indptr = made.indices.astype(np.int64), made.indptr.astype(np.int64)
-    return made
-
-
-def _zeros(matrix: np.ndarray, _: object) -> sparse.csr_matrix:
-    made = sparse.csr_matrix(np.ones_like(matrix))
-    made.data = matrix.ravel().copy()
-    return made
-
-
-LAYOUTS = ["dense", "fortran", "csr", "csc", "array", "unsorted", "int64", "zeros"]
-
-
-def _layout(matrix: np.ndarray, layout: str, random: np.random.Generator) -> object:
-    if layout == "fortran":
-        return np.asfortranarray(matrix)
-    if layout == "dense" or matrix.dtype == np.float16 or matrix.dtype.byteorder == ">":
-        return matrix  # no sparse matrix holds these
-    if layout in ("unsorted", "int64", "zeros"):
-        return {"unsorted": _unsorted, "int64": _long, "zeros": _zeros}[layout](matrix, random)
-    make = {"csr": sparse.csr_matrix, "csc": sparse.csc_matrix, "array": sparse.csr_array}
-    return make[layout](matrix)
 
 
 def _add_others(data: ad.AnnData, draw: st.DrawFn, random: np.random.Generator) -> None:
@@ -187,9 +185,8 @@ def _add_others(data: ad.AnnData, draw: st.DrawFn, random: np.random.Generator) 
            "species": 3, "table": pd.DataFrame({"a": [1]}, index=["i"])}  # fmt: skip
     for target, choice in ((data.layers, layers), (data.obsm, obsm), (data.uns, uns)):
         for name in draw(st.lists(st.sampled_from(sorted(choice)), max_size=2, unique=True)):
-            target[name] = choice[name]
-    if draw(st.integers(0, 4)) == 0:
-        data.raw = data.copy()
+            if name not in target:
+                target[name] = choice[name]
     if draw(st.integers(0, 4)) == 0:
         data.varm["PCs"] = random.random((m, 2))
         data.obsp["distances"] = sparse.random(n, n, 0.5, "csr")

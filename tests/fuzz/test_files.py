@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from random_files import Truth, random_files
+from random_names import TABLE
 from test_bad_input import INPUT_SCHEMA, SCHEMA, _base
 
 from c2sflow.anndata_io import open_anndata
@@ -38,11 +39,15 @@ OURS = {"sample", "organism", "n_genes_by_counts", "total_counts", "total_counts
         "pct_counts_mt"}  # fmt: skip
 
 
-def steps(path: Path, folder: Path, params: dict, tie_break: str) -> dict | None:
+def steps(path: Path, folder: Path, truth: Truth, tie_break: str) -> tuple[dict, dict] | None:
     """Sample and summary of SENTENCES; None if VALIDATE refuses."""
-    params = {"input": path.name, "min_genes": 1, "min_cells": 1, "max_pct_mt": 100, **params}
+    params = {"input": path.name, "min_genes": 1, "min_cells": 1, "max_pct_mt": 100}
+    for name, content in truth.tables.items():
+        (folder / name).write_text(content)
+    table = folder / TABLE if truth.tables else None
+    staged = Staged([str(path)], gene_symbols_file=table)
     try:
-        _, samples = validate_run(params, Staged([str(path)]), SCHEMA, INPUT_SCHEMA)
+        _, samples = validate_run(params | truth.params, staged, SCHEMA, INPUT_SCHEMA)
     except UserError as error:
         refusal = str(error).splitlines()
     else:
@@ -50,16 +55,17 @@ def steps(path: Path, folder: Path, params: dict, tie_break: str) -> dict | None
     assert len(refusal) <= 3, refusal  # that there are faults, and a line for each
     if refusal:
         return None
+    assert not truth.refused
     sample = samples[0]
     run_qc(
         path, folder / "s.h5ad", sample=sample["sample"], organism=sample["organism"],
         state=State(sample["input_state"], _base(sample["log_base"])),
-        symbols_column=sample["gene_symbols"], extra=sample["obs"], filters=Filters(1, 1, 100),
-        view=View.of(sample), state_declared=sample["state_declared"],
+        symbols_column=sample["gene_symbols"], symbols_table=table, extra=sample["obs"],
+        filters=Filters(1, 1, 100), view=View.of(sample), state_declared=sample["state_declared"],
     )  # fmt: skip
     with open_anndata(folder / "s.h5ad") as data:
         bounds = [(start, min(start + 7, data.n_obs)) for start in range(0, data.n_obs, 7)]
-        return write_shards(data, bounds, "s", folder, tie_break=tie_break)
+        return sample, write_shards(data, bounds, "s", folder, tie_break=tie_break)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -83,17 +89,22 @@ def check(truth: Truth, kind: str, tie_break: str, folder: Path) -> str:
         truth.data.write_zarr(path) if kind == "zarr" else truth.data.write_h5ad(path)
     except Exception:  # what anndata itself does not write
         return "not written by anndata"
-    summary = steps(path, folder, truth.params, tie_break)
-    if summary is None:
-        return "refused"
+    if (done := steps(path, folder, truth, tie_break)) is None:
+        return "refused as they must be" if truth.refused else "refused"
+    sample, summary = done
+    assert sample["matrix"] == truth.params.get("matrix", sample["matrix"])
+    matrix = truth.matrices[sample["matrix"]]
     made = ad.read_h5ad(folder / "s.h5ad")
-    cells = (truth.values > 0).any(axis=1)
-    genes = (truth.values > 0).any(axis=0)
-    expected = truth.expected[cells][:, genes]
+    cells = (matrix.values > 0).any(axis=1)
+    genes = (matrix.values > 0).any(axis=0)
+    expected = matrix.expected[cells][:, genes]
     np.testing.assert_allclose(made.X.toarray(), expected, rtol=1e-4, atol=1e-5)
     for name in truth.data.obs.columns.difference(OURS).intersection(made.obs.columns):
         missing = truth.data.obs[name].isna().to_numpy()[cells]
         assert made.obs[name].isna().tolist() == missing.tolist(), name
+    if truth.organisms is not None:
+        of_cells = np.array(truth.organisms, dtype=object)[cells]
+        assert made.obs["c2s_organism"].tolist() == of_cells.tolist()
     if truth.data.obs_names.is_unique:
         assert made.obs_names.tolist() == truth.data.obs_names[cells].tolist()
     shards = [pd.read_parquet(path) for path in sorted((folder / "shards").glob("*.parquet"))]
@@ -101,7 +112,9 @@ def check(truth: Truth, kind: str, tie_break: str, folder: Path) -> str:
     assert table["cell_id"].tolist() == made.obs_names.tolist()
     columns = {word: n for n, word in enumerate(summary["genes"])}
     assert len(columns) == genes.sum()
-    stored = truth.values[cells][:, genes]
+    words = [word for word, kept in zip(matrix.words, genes, strict=True) if kept]
+    assert [a or b for a, b in zip(words, columns, strict=True)] == list(columns)
+    stored = matrix.values[cells][:, genes]
     for values, row, sentence in zip(expected, stored, table["cell_sentence"], strict=True):
         order = np.array([columns[word] for word in sentence.split(" ")])
         assert sorted(order) == np.flatnonzero(values > 0).tolist()

@@ -204,6 +204,24 @@ def test_what_an_earlier_run_made_gives_way(tmp_path, n_samples):
     assert ("X_table" in merged.obsm) == (n_samples == 1)
 
 
+@pytest.mark.parametrize("n_samples", [1, 2])
+def test_text_in_obsm_is_kept_of_one_sample_and_named_of_several(tmp_path, n_samples):
+    samples, words = [], np.array([["a", "é"]] * 5, dtype=object)
+    for name in "ab"[:n_samples]:
+        sample, cells = make_sample(tmp_path, name, 5, ["G"], [5])
+        cells.obsm["words"], cells.obsm["flags"] = words, words == "a"
+        cells.write_h5ad(sample.path)
+        samples.append(sample)
+    notices = merge_samples(samples, tmp_path / "c2s.h5ad", {}).notices
+    merged = ad.read_h5ad(tmp_path / "c2s.h5ad")
+    assert merged.obsm["flags"].tolist() == [[True, False]] * 5 * n_samples
+    if n_samples == 1:
+        assert np.asarray(merged.obsm["words"]).tolist() == words.tolist()
+    else:
+        assert "words" not in merged.obsm
+        assert "obsm words: not the same in every sample, left out" in notices
+
+
 def test_a_single_sample_is_what_qc_wrote(tmp_path):
     sample, cells = make_sample(tmp_path, "a", 9, ["G1", "G2", "G3"], [4, 5])
     merge_samples([sample], tmp_path / "c2s.h5ad", {})

@@ -73,6 +73,32 @@ def test_symbols_that_one_species_has(symbols, organism):
     assert found(symbols) == (organism, [])
 
 
+@pytest.mark.parametrize("column", ["feature_reference", "organism", "species"])
+def test_a_column_of_var_names_the_organism_of_the_genes(column):
+    assert found(TITLE, **{column: "NCBITaxon:10090"}) == ("mouse", [])
+    # Spike-ins are of no organism: CELLxGENE calls them NCBITaxon:32630.
+    values = pd.Categorical(["Homo sapiens"] * 99 + ["NCBITaxon:32630"])
+    assert found([f"Q{n}" for n in range(100)], **{column: values}) == ("human", [])
+    with pytest.raises(UserError, match=rf"var\['{column}'\] names human and mouse; give --org"):
+        found(TITLE, **{column: ["human", "mouse", "mouse", "human"]})
+
+
+@pytest.mark.parametrize(
+    ("obs", "details", "there"),
+    [
+        ({"organism": "mouse"}, {"gene_ids": [f"ENSG{n:011}" for n in range(4)]}, "mouse"),
+        ({"species": "rat"}, {"genome": "GRCh38"}, "rat"),
+        ({"organism": ["mouse", "rat"]}, {"feature_reference": "NCBITaxon:9606"}, "mouse and rat"),
+    ],
+)
+def test_genes_of_another_organism_are_noted(obs, details, there):
+    organism, (note,) = found(UPPER, obs, **details)
+    assert organism == ("obs" if "and" in there else there)
+    assert note.startswith(f"the organism is given as {there}, but the genes are of human by the")
+    own = {"organism": ["human", "mouse"]}
+    assert found(UPPER, own, **details)[1] == []
+
+
 def test_upper_case_alone_is_noted():
     organism, (note,) = found(UPPER)
     assert organism == "human"

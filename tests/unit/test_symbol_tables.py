@@ -9,6 +9,7 @@ from c2sflow.errors import UserError
 from c2sflow.qc import Filters, run_qc
 from c2sflow.states import State
 from c2sflow.symbol_tables import COLUMN, is_table, read_symbols, with_symbols
+from c2sflow.symbols import is_identifier
 
 IDS = [f"ENSG{n:011}" for n in range(len(SYMBOLS))]
 
@@ -34,6 +35,14 @@ def test_names_are_text_and_separators_are_found(tmp_path):
     assert read_symbols(tmp_path / "s.csv").to_dict() == {"NA": "NA", "1e5": "1-Mar", "001": "True"}
     (tmp_path / "s.txt").write_text("id,symbol\nE1,TP53\nE2,NA\nE3,NA\n")  # R's missing values
     assert read_symbols(tmp_path / "s.txt").to_dict() == {"E1": "TP53"}
+
+
+def test_a_second_copy_of_a_gene_has_the_symbol_of_the_first():
+    names = [IDS[0], f"{IDS[1]}.4", f"{IDS[2]}.15_PAR_Y", f"{IDS[3]}_PAR_Y"]
+    table = pd.Series(["A", "B", "C", "D"], index=IDS[:4])
+    made = with_symbols(pd.DataFrame(index=names), table, "x")
+    assert made[COLUMN].tolist() == ["A", "B", "C", "D"]
+    assert is_identifier(names).all()
 
 
 @pytest.mark.parametrize(

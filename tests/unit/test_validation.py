@@ -42,6 +42,10 @@ def inputs(tmp_path_factory):
     made["nan"], made["scaled"] = cells(), sc.datasets.pbmc68k_reduced()
     del made["scaled"].raw
     made["odd"].X = made["odd"].X.sqrt()
+    made["layered"] = cells()
+    made["layered"].layers = {"umis": made["layered"].X.copy()}
+    sc.pp.normalize_total(made["layered"])
+    sc.pp.log1p(made["layered"])
     made["mito"] = cells()
     made["mito"].X[:, SYMBOLS.index("MT-CO1")] = 5  # in every cell
     made["nan"].X[0, 0] = np.nan
@@ -344,7 +348,16 @@ def test_pseudobulk_is_planned(inputs, caplog):
     ("name", "params", "fault"),
     [
         ("good", {"pseudobulk": "type,donor"}, "--pseudobulk donor: obs has no such column (has"),
-        ("donor_1", {"pseudobulk": "bulk_labels"}, "--pseudobulk sums raw counts, but X holds oth"),
+        (
+            "donor_1", {"pseudobulk": "bulk_labels"},
+            "--pseudobulk sums raw counts, but X holds log-normalised values; give a file "
+            "with raw counts",
+        ),
+        (
+            "layered", {"pseudobulk": "type"},
+            "--pseudobulk sums raw counts, but X holds log-normalised values; if another "
+            "matrix holds them: --matrix layers/umis",
+        ),
         # What differs within a group is no more.
         (
             "good",
@@ -683,6 +696,15 @@ def test_what_no_cell_or_gene_passes_is_refused_before_qc(inputs):
         assert len(str(caught.value).splitlines()) == 2
         validate(inputs, "mito", skip_qc=True, **params)
     validate(inputs, "mito", max_pct_mt=100)
+
+
+def test_a_declared_state_holds_where_filters_are_checked(inputs):
+    with pytest.raises(UserError, match="the values of X are ambiguous") as caught:
+        validate(inputs, "odd", min_genes=200)
+    assert "no cell passes" not in str(caught.value)
+    with pytest.raises(UserError, match="no cell passes") as caught:
+        validate(inputs, "odd", min_genes=200, input_state="normalized")
+    assert "ambiguous" not in str(caught.value)
 
 
 def test_values_that_are_no_counts_are_refused_with_how_their_table_was_read(tmp_path):
