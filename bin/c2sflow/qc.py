@@ -243,7 +243,7 @@ def run_qc(
         if (repeated := repeated_symbols(symbols)).any():
             var[REPEATED] = repeated[found.genes]
         _write(Path(target), data, found, obs, var, state, chunk_size, bulk, viewed.others)
-        said += [*data.notes, *viewed.warnings]
+        said += [*data.notes, *viewed.warnings, *found.state.warnings]
         said += [*_warnings(data, symbols, symbol_counts, bulk), *dates_note(symbols)]
     for line in said:
         LOGGER.warning("%s: %s", sample, line)

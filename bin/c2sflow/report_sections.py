@@ -28,6 +28,7 @@ from c2sflow.report_plots import (
     table_plot,
     total,
 )
+from c2sflow.report_states import values_read
 
 REASONS = {
     "no_genes": ("No genes", PALETTE[3]),
@@ -186,7 +187,7 @@ def quality(run: Run) -> list[Section]:
         if lines:
             text = f"Solid: cells kept; dashed: all cells, where some were dropped. {advice}"
             sections.append(Section(name, text, plot=line_plot(metric, name, axis, lines)))
-    return [*sections, *features(run), *bulk(run)]
+    return [*sections, *values_read(run), *features(run), *bulk(run)]
 
 
 def _before_and_after(histograms: Mapping[str, Mapping], whole: bool) -> list:

@@ -311,7 +311,7 @@ def test_sections_in_order(full):
     assert headings(full[0]) == [
         "At a glance", "Warnings", "What was run", "Samples",
         "Quality control", "Cells kept and dropped", "Genes per cell", "Counts per cell",
-        "Mitochondrial share",
+        "Mitochondrial share", "Values read",
         "Cell sentences", "Sentence lengths", "From rank to expression",
         "Embedding", "Map of the cells", "Throughput",
         "Cell types", "Cell types said", "How sure the model is", "Against the labels",
@@ -332,6 +332,7 @@ def test_figures_of_the_run_are_told(full):
     for fact in ("some/model", "f00d", "0123abcd", "1,234,567", "1.2.3", "{cell_sentence}"):
         assert fact in text
     assert re.search(r"IFN .* · donor", text)
+    assert text.count("100 % whole numbers, row sums") == 2
     assert "500 tokens were generated, 250/s (cpu)" in text
     # The 5 strongest pairs of each label, as shares.
     assert "01 · NAN → CD74" in text
@@ -569,9 +570,13 @@ def test_features_and_genomes_are_reported(tmp_path):
     record |= {"features_left_out": {"antibodies": 137, EVIL: 2}, "matrix": "raw.X"}
     record |= {"genome": "GRCh38", "genome_genes": {"GRCh38": 30, "mm10": 31}}
     record["dropped"] |= {"other_genome": 4, "mixed_genomes": 1}
+    record |= {"input_state": "lognormalized", "log_base": 2}
+    record["state_evidence"] = f"the values before the log base 2 sum to 10,000 {EVIL}"
     write_json(path, record)
     write_report(**arguments)
     text = body(tmp_path)
+    assert "log-normalised values (log base 2)" in text
+    assert "the values before the log base 2 sum to 10,000 &lt;" in text
     assert "Features read" in headings(tmp_path)
     for words in ("Antibodies", "137", "Genes of mm10", "raw.X"):
         assert words in text
