@@ -22,6 +22,8 @@ SHARPNESS = 0.1  # a value tells only where rounding leaves its multiple sharper
 DIGITS = 4.0  # decimal digits by which chance is excluded
 # The smallest value of a cell is a count of up to this many (few genes, deep cells).
 MOST_STEPS, FEW_VALUES = 32, 500
+FEW_COUNTS = 20  # up to this many, how often each occurs is looked at
+LEAST_OF_EACH = 10  # values that are 1, that are 2, …, for a comparison
 GAP = 30  # values on both sides of a number that none has
 ARITHMETIC = 3e-7  # relative error of float32 values after a division and a logarithm
 FAULTS = ("", "NaN", "infinite values", "negative values")
@@ -46,6 +48,7 @@ class Evidence:
     lows: np.ndarray  # values equal to the smallest
     coarse: np.ndarray  # stored so coarsely that the smallest may have been rounded to a whole
     gaps: np.ndarray  # a small number is missing between frequent ones, in whole numbers
+    bumps: np.ndarray  # how far whole numbers are from counts: see `_bumps`
     halves: np.ndarray  # all values are whole multiples of 0.5
     divisor: np.ndarray  # greatest common divisor, of cells of whole numbers
     stepped: np.ndarray  # whole numbers: digits of evidence that they are rounded multiples of a
@@ -109,6 +112,7 @@ def cell_evidence(block: sparse.csr_matrix) -> Evidence:
 
 _FLOATS = (
     "total", "smallest", "largest", "whole", "whole_above", "divisor", "half_step", "stepped",
+    "bumps",
 )  # fmt: skip
 _OTHERS = {
     "n_values": np.int64, "n_above": np.int64, "ones": np.int64, "lows": np.int64,
@@ -156,7 +160,9 @@ def _figures(rows: sparse.csr_matrix) -> dict[str, np.ndarray]:
     picks = _Picks.of(data, starts, n_values, figures["smallest"])
     is_whole = figures["whole"] == 1
     figures["coarse"] = smallest * picks.precision >= 0.25
-    figures["gaps"] = is_whole & _gaps(data, n_values)
+    few = _few(data, n_values)
+    figures["gaps"] = is_whole & _gaps(few)
+    figures["bumps"] = np.where(is_whole, _bumps(few), 0.0)
     figures["halves"] = ~is_whole & (picks.half_step == 0.05) & _all_halves(picks)
     figures |= _of_whole_numbers(data, rows.indptr, figures, picks, is_whole)
     figures["ranks"] = _ranks(data, rows.indptr, figures, rows.shape[1])
@@ -164,18 +170,38 @@ def _figures(rows: sparse.csr_matrix) -> dict[str, np.ndarray]:
     return figures
 
 
-def _gaps(data: np.ndarray, n_values: np.ndarray, most: int = 9) -> np.ndarray:
+def _few(data: np.ndarray, n_values: np.ndarray) -> np.ndarray:
+    """(n_cells, FEW_COUNTS + 1): how many values of each cell are 0 (none), 1, 2, …"""
+    n_cells = len(n_values)
+    small = (data <= FEW_COUNTS) & (data >= 1)
+    cell = np.repeat(np.arange(n_cells), n_values)[small]
+    place = cell * (FEW_COUNTS + 1) + data[small].astype(np.int64)
+    return np.bincount(place, minlength=n_cells * (FEW_COUNTS + 1)).reshape(n_cells, -1)
+
+
+def _gaps(few: np.ndarray) -> np.ndarray:
     """Whether no value is 2 though many are 1 and many 3, and so on.
 
     Counts grow rarer step by step; rounded normalised values leave some numbers out.
     """
-    n_cells = len(n_values)
-    small = (data <= most) & (data >= 1)
-    cell = np.repeat(np.arange(n_cells), n_values)[small]
-    place = cell * (most + 1) + data[small].astype(np.int64)
-    found = np.bincount(place, minlength=n_cells * (most + 1)).reshape(n_cells, most + 1)
-    before, here, after = found[:, 1:-2], found[:, 2:-1], found[:, 3:]
+    before, here, after = few[:, 1:-2], few[:, 2:-1], few[:, 3:]
     return ((here == 0) & (before >= GAP) & (after >= GAP)).any(axis=1)
+
+
+def _bumps(few: np.ndarray) -> np.ndarray:
+    """By how many standard errors the numbers of 1, 2, 3, … are not those of counts, at most.
+
+    Counts of genes of any means are a mixture of Poisson distributions: there
+    (k + 1) n(k + 1) / n(k) is the mean of the genes with a count of k (Robbins 1956), and grows
+    with k. Values rounded after normalising rise and fall.
+    """
+    before, here, after = (few[:, 1 + k : few.shape[1] - 2 + k].astype(float) for k in range(3))
+    enough = np.minimum(np.minimum(before, here), after) >= LEAST_OF_EACH
+    k = np.arange(1, few.shape[1] - 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        growth = np.log((k + 2) / (k + 1)) + np.log(after * before / here**2)
+        error = np.sqrt(1 / before + 4 / here + 1 / after)
+        return np.where(enough, -growth / error, 0.0).max(axis=1, initial=0.0)
 
 
 @dataclass(frozen=True)
@@ -366,7 +392,7 @@ def _of_fractions(data, indptr, figures, picks: _Picks, cells) -> dict[str, np.n
         judged = cells & _can_be(figures, log)
         if not judged.any():
             continue
-        found = _verdict(*_multiples(picks.only(judged), log), DIGITS, MULTIPLE_SHARE)
+        found = _verdict(*_multiples(picks.only(judged), log), DIGITS, 1.0)
         fits[judged, scale] = found[judged]
         fits[judged & _narrow(figures, log), scale] = -1
     n_steps = _more_steps(picks, figures, cells, fits)

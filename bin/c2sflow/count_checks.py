@@ -10,6 +10,7 @@ FEW = 20  # counts or values of a cell: fewer may be equal by chance
 MANY = 20  # cells from which on a spread is taken without the tails
 # Counts of so many genes span more than this factor; ranks do not, in at least this share of cells.
 RANGE_GENES, RANGE, RANGE_SHARE = 50, 3.0, 0.15
+BUMP, BUMPS_BY_CHANCE = 4.0, 1e-3  # standard errors, and the share of cells that reaches them
 
 
 def doubt_about_counts(evidence: Evidence) -> str | None:
@@ -31,6 +32,11 @@ def doubt_about_counts(evidence: Evidence) -> str | None:
     if cells.gaps.any():
         return (
             f"in {int(cells.gaps.sum()):,} cells a small number is missing between frequent ones: "
+            "normalised and rounded?"
+        )
+    if (bumps := cells.bumps > BUMP).sum() > BUMPS_BY_CHANCE * len(cells):
+        return (
+            f"in {int(bumps.sum()):,} cells 1, 2, 3 and so on occur as often as in no counts: "
             "normalised and rounded?"
         )
     return _narrow_ranges(cells) or _equal_maxima(cells) or _equal_totals(cells)
@@ -64,7 +70,9 @@ def _equal_totals(cells: Evidence) -> str | None:
         if n_cells >= MANY:
             spread, least = np.diff(np.quantile(totals, [0.1, 0.9]))[0], np.sqrt(middle)
         else:
-            spread, least = np.ptp(totals), (0.3 if n_cells > 2 else 0.1) * np.sqrt(middle)
+            rounding = np.sqrt(np.median(cells.n_values) / 12)
+            spread = np.ptp(totals)
+            least = max((0.3 if n_cells > 2 else 0.1) * np.sqrt(middle), 4 * rounding)
         if spread <= least:
             return f"the values of nearly every cell sum to {middle:,.0f}"
     if n_cells >= 10:

@@ -24,7 +24,9 @@ WHOLE_SHARE = 0.6
 # Equal sums: in at least so many cells, this share, and by chance excluded to so many digits.
 LEAST_CELLS, CELL_SHARE, DIGITS = 3, 0.05, 6.0
 TYPICAL_SPREAD = 0.02  # of sums that nobody made equal; cells differ more
-LARGEST_ERROR = 1e-3  # sums of values that were rounded more coarsely tell nothing
+# Sums of values that were rounded more coarsely tell nothing; those of values that are no whole
+# multiples (TPM, but also TF-IDF of genes that nearly all cells have) must be sharper.
+LARGEST_ERROR, LARGEST_ERROR_ALONE = 1e-3, 1e-4
 MOST_TOTALS = 6
 CLEAR_DIGITS = 8.0  # of a cell alone
 
@@ -125,7 +127,10 @@ def _equal_sums(evidence: Evidence, scale: int) -> tuple[np.ndarray, list[float]
     """Cells whose sums are those of many others, and these sums."""
     member = np.zeros(len(evidence), bool)
     sums, found = evidence.sums[:, scale], []
-    sharp = evidence.sum_errors[:, scale] <= LARGEST_ERROR * sums
+    alone = evidence.fits[:, scale] < 0
+    sharp = (
+        evidence.sum_errors[:, scale] <= np.where(alone, LARGEST_ERROR_ALONE, LARGEST_ERROR) * sums
+    )
     fractional = np.flatnonzero((sums > 0) & (evidence.whole < 1) & sharp)
     if fractional.size < LEAST_CELLS:
         return member, found

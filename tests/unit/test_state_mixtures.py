@@ -17,6 +17,7 @@ from c2sflow import state_reading
 from c2sflow.anndata_io import open_anndata
 from c2sflow.cell_evidence import Evidence, cell_evidence
 from c2sflow.cell_names import name_cells
+from c2sflow.count_checks import BUMP
 from c2sflow.errors import UserError
 from c2sflow.qc import Filters, run_qc
 from c2sflow.state_decision import check_declared, decide_state
@@ -50,10 +51,29 @@ def test_random_files_are_recognised_or_refused_never_mistaken():
     assert refused <= 0.1 * pure  # files of two cells, and of 20 genes, among them
 
 
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["counts", "downsampled counts"]))
+def test_small_counts_occur_as_in_a_mixture_of_poisson_distributions(seed, kind):
+    random = np.random.default_rng(seed)
+    values = KINDS[kind][0](draw_counts(random), random)
+    assert (cell_evidence(sparse.csr_matrix(values)).bumps < BUMP + 0.5).all()
+
+
+def test_rounded_values_do_not_occur_as_counts_do():
+    random = np.random.default_rng(0)
+    values = (
+        random.poisson(random.gamma(1, 1.5, 3000), (5, 3000)) * np.linspace(0.65, 0.85, 5)[:, None]
+    )
+    with pytest.raises(UserError, match="occur as often as in no counts"):
+        decide(np.rint(values))
+
+
 @pytest.mark.parametrize(
     ("seed", "reason"),
     [
         (10141, "ranks"),
+        (130073, "occur as often as in no counts"),
+        (130321, "neither counts"),
+        (204438, "neither counts"),
         (20481, "1 of 4 cells .* do not show it"),
         (30743, "too few to show"),
         (31094, "cells differ"),
