@@ -43,7 +43,7 @@ LOGGER = logging.getLogger(__name__)
 
 # To be counted up when the same options make another model than before: checkpoints of an older
 # recipe are then not taken up.
-RECIPE = 2
+RECIPE = 3
 EVALUATIONS = 20  # of a training, unless told otherwise
 MOST_VALIDATION = 512  # validation examples
 MEASURED = 512  # examples whose lengths say how many make a step

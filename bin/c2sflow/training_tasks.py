@@ -100,9 +100,9 @@ def usable_cells(
 class Epochs:
     """An endless row of examples, decided by the seed alone.
 
-    Each task has its share of an epoch. Within a task every
-    cell is asked for before one is asked for again, or cells are drawn by the square root of how
-    common their label is.
+    Each task has its share of an epoch. Within a task every cell is asked for before one is asked
+    for again, through all epochs; among those whose turn it is, it prefers cells that no other task
+    asks for in this epoch. With weights, cells are drawn by these instead, each for itself.
 
     Parameters
     ----------
@@ -136,31 +136,47 @@ class Epochs:
         short = self.n_examples - counts.sum()
         counts[np.argsort(counts - exact, kind="stable")[:short]] += 1
         self.counts = dict(zip(rows, counts.tolist(), strict=True))
-        self._epoch: tuple[int, list[Draw]] = (-1, [])
+        self._begin()
 
     def __getitem__(self, number: int) -> Draw:
         epoch, place = divmod(number, self.n_examples)
-        if self._epoch[0] != epoch:
-            self._epoch = epoch, self._draw(epoch)
-        return self._epoch[1][place]
+        if epoch < self._epoch:  # what an epoch asks for depends on those before it
+            self._begin()
+        while self._epoch < epoch:
+            self._epoch += 1
+            self._draws = self._draw(self._epoch)
+        return self._draws[place]
+
+    def _begin(self) -> None:
+        self._epoch, self._draws = -1, []
+        self._asked = {task: np.zeros(rows.size, dtype=int) for task, rows in self._rows.items()}
 
     def _draw(self, epoch: int) -> list[Draw]:
         rng = np.random.default_rng((self._seed, epoch))
         asked: list[tuple[str, int, int]] = []
-        for task, count in self.counts.items():
-            cells = self._cells(rng, self._rows[task], count)
+        n_cells = 1 + max(int(rows.max()) for rows in self._rows.values())
+        taken = np.zeros(n_cells, dtype=bool)  # by a task of this epoch
+        # Tasks with few cells first: the others have more to choose from.
+        for task in sorted(self.counts, key=lambda name: self._rows[name].size):
+            cells = self._cells(rng, task, taken)
+            taken[cells] = True
             sources = self._sources[task](rng, cells) if task in self._sources else cells
             asked += [(task, *pair) for pair in zip(cells.tolist(), sources.tolist(), strict=True)]
         first = epoch * self.n_examples
         order = rng.permutation(len(asked)).tolist()
         return [Draw(*asked[place], number) for number, place in enumerate(order, first)]
 
-    def _cells(self, rng: np.random.Generator, rows: np.ndarray, count: int) -> np.ndarray:
+    def _cells(self, rng: np.random.Generator, task: str, taken: np.ndarray) -> np.ndarray:
+        """Cells that a task asks for in an epoch: those it has asked for least."""
+        rows, count = self._rows[task], self.counts[task]
         if self._weights is not None:
             weights = self._weights[rows]
             return rng.choice(rows, count, p=weights / weights.sum())
-        turns = [rng.permutation(rows) for _ in range(-(-count // rows.size))]
-        return np.concatenate([rows[:0], *turns])[:count]
+        turns, rest = divmod(count, rows.size)
+        order = np.lexsort((rng.random(rows.size), taken[rows], self._asked[task]))[:rest]
+        self._asked[task] += turns
+        self._asked[task][order] += 1
+        return np.concatenate([np.tile(rows, turns), rows[order]])
 
 
 def label_weights(labels: pd.Series) -> np.ndarray:

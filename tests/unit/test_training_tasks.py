@@ -74,6 +74,32 @@ def test_an_epoch_asks_for_every_cell_in_its_turn(tasks, seed, size):
             assert count == 0 or max(asked.values()) <= -(-count // own.size)
             assert count < own.size or min(asked.get(cell, 0) for cell in own) >= count // own.size
     assert [draw.number for draw in drawn] == list(range(2 * size))
+    for name, own in rows.items():  # also through both epochs
+        asked = Counter(draw.cell for draw in drawn if draw.task == name)
+        times = [asked.get(cell, 0) for cell in own.tolist()]
+        assert max(times) - min(times) <= 1
+
+
+@pytest.mark.parametrize(
+    ("tasks", "n_epochs"),
+    [
+        ({"cell_type": 1, "generation": 1, "conversion": 1}, 3),
+        ({"cell_type": 1, "generation": 3}, 4),
+        ({"perturbation": 1, "generation": 2}, 2),
+    ],
+)
+def test_no_cell_is_left_out_of_a_training_of_several_tasks(tasks, n_epochs):
+    """A third of them was never asked for; now each is, in each task, before one is again."""
+    rows = {name: np.arange(600) for name in tasks}
+    rows |= {"perturbation": np.arange(0, 600, 2)} if "perturbation" in tasks else {}
+    epochs = Epochs(rows, tasks, {}, 0, None, 600)
+    assert len({epochs[number].cell for number in range(600)}) == 600  # of the first epoch alone
+    drawn = [epochs[number] for number in range(600 * n_epochs)]
+    for name, own in rows.items():
+        assert {draw.cell for draw in drawn if draw.task == name} == set(own.tolist())
+    for epoch in range(n_epochs):
+        some = {draw.cell for draw in drawn[600 * epoch : 600 * (epoch + 1)]}
+        assert len(some) > 480  # drawn without regard to each other: 422
 
 
 def test_labels_are_drawn_by_the_square_root_of_how_common_they_are():
