@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import math
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -35,9 +36,10 @@ from c2sflow.training_examples import ExampleMaker, Templates, labels_of
 from c2sflow.training_material import Place, check_columns, make_epochs, validation_shares
 from c2sflow.training_methods import Trainee, load_trainee, micro_tokens
 from c2sflow.training_options import TrainingOptions
-from c2sflow.training_record import training_record, write_tables
+from c2sflow.training_record import training_record, with_loss_as_read, write_tables
 from c2sflow.training_tasks import Epochs
 from c2sflow.training_team import Team
+from c2sflow.written_loss import loss_as_read
 
 LOGGER = logging.getLogger(__name__)
 
@@ -59,7 +61,8 @@ def finetune(
     """Train on the shards' training cells; write ``model/`` and the record of the run.
 
     Beside ``model/``, which --model accepts, these are ``finetune.json``, ``loss.tsv`` and
-    ``splits.tsv``. Called by several processes at once (accelerate launch), it trains one model.
+    ``splits.tsv``, and ``adapter/`` where ``model/`` is a base that has taken in one. Called by
+    several processes at once (accelerate launch), it trains one model.
 
     Parameters
     ----------
@@ -102,14 +105,38 @@ def finetune(
     if not team.leads:
         return
     record = training_record(options, trainer, described, splits, warnings)
-    for warning in record["warnings"]:
-        LOGGER.warning(warning)
-    outdir.mkdir(parents=True, exist_ok=True)
     rows = trainer.progress.rows
-    write_tables(outdir, rows, splits)
-    write_json(outdir / "finetune.json", record)
-    card = model_card(record, rows, templates, __version__)
-    write_trained(outdir / "model", trainer.trainee, base, described, options.merge_adapter, card)
+    outdir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".trained-", dir=outdir) as name:
+        made = Path(name)
+        write_trained(made, trainer.trainee, base, described, options.merge_adapter)
+        trainer.free()
+        if trainer.validation is not None:
+            record = _read_back(record, made / "model", base, trainer.validation, options)
+        for warning in record["warnings"]:
+            LOGGER.warning(warning)
+        card = model_card(record, rows, templates, __version__)
+        (made / "model" / "README.md").write_text(card, encoding="utf-8")
+        write_tables(outdir, rows, splits)
+        write_json(outdir / "finetune.json", record)
+        for folder in sorted(made.iterdir()):  # adapter/ first: model/ says that all is there
+            folder.replace(outdir / folder.name)
+
+
+def _read_back(
+    record: dict, model: Path, base: Path | None, validation: Validation, options: TrainingOptions
+) -> dict:
+    """The record with the loss of what was written, read as the steps of the run read it."""
+    four_bits = options.method == "qlora" and not options.merge_adapter
+    losses, read_as = loss_as_read(
+        model,
+        base,
+        validation,
+        device=options.device,
+        dtype=options.dtype,
+        quantization="nf4" if four_bits else "none",
+    )
+    return with_loss_as_read(record, losses, read_as, validation.mean(losses))
 
 
 def _read(
@@ -149,7 +176,7 @@ def _trainer(
         seed=options.seed,
     )
     maker = _maker(cells[0], trainee, templates, options, options.augmentation)
-    validation, more = _validation(cells[1], trainee, templates, options, team)
+    validation, more = _validation(cells[1], trainee, templates, options)
     most = micro_tokens(options.max_batch_tokens, trainee, free_bytes(trainee.model.device))
     trainer = Trainer(
         trainee,
@@ -232,9 +259,8 @@ def _validation(
     trainee: Trainee,
     templates: Templates,
     options: TrainingOptions,
-    team: Team,
 ) -> tuple[Validation | None, list[str]]:
-    """This process' share of the validation examples, the same in every validation."""
+    """The validation examples, the same in every validation."""
     epochs, warnings = None, ["no cell"]
     if cells is not None:
         each_once = replace(options, balance_labels=False)
@@ -245,9 +271,7 @@ def _validation(
         return None, [*warnings, said]
     maker = _maker(cells, trainee, templates, options, 0.0)
     draws = [epochs[number] for number in range(epochs.n_examples)]
-    examples = maker(team.share(draws)) if team.share(draws) else []
-    shares = validation_shares(epochs, options.shares())
-    return Validation(examples, shares), warnings
+    return Validation(maker(draws), validation_shares(epochs, options.shares())), warnings
 
 
 def _recipe(options: TrainingOptions, epochs: Epochs, maker: ExampleMaker, team: Team) -> Recipe:

@@ -36,7 +36,7 @@ prompts below.
 
 - **Base**: {base}
 - **Method**: {method}; {n_trained:,} of {n_parameters:,} parameters trained
-- **Loss**: on the answers{gene_loss}; each example counts the same
+- **Loss**: the mean over the answers of the mean over an answer's tokens{gene_loss}
 
 ## Data
 
@@ -68,8 +68,11 @@ how good the model is.
 |---|---|---|---|
 {curve_rows}
 
-The loss is the cross-entropy of an answer's token (natural logarithm). {kept} The whole curve is in
-`loss.tsv`, the record of the run in `finetune.json`. Software: {software}.
+The loss of an answer is the mean cross-entropy of its tokens, the end included (natural logarithm);
+that of a task the mean over its answers, so that a short one counts as much as a long one. Training
+loss: the mean over the answers of the steps. Validation loss: the mean over the tasks, weighted by
+their shares ({weights}). {kept} The whole curve is in `loss.tsv`, the record of the run in
+`finetune.json`. Software: {software}.
 
 ## Prompts
 
@@ -133,8 +136,8 @@ def model_card(
         else "to the last step",
         option_rows="\n".join(f"| {name} | {value} |" for name, value in options.items()),
         curve_rows="\n".join(map(_curve_row, _some(rows))),
-        kept=f"The weights are those of step {record['best_step']:,}"
-        + (", of the least validation loss." if n_cells["validation"] else "."),
+        kept=_kept(record),
+        weights=", ".join(f"{task} {share:.0%}" for task, share in record["tasks"].items()),
         software=", ".join(f"{name} {found}" for name, found in record["software"].items()),
         prompts="".join(_prompt(task, templates) for task in record["tasks"]),
     )  # fmt: skip
@@ -159,6 +162,18 @@ def _pairing(record: Mapping[str, object]) -> str:
             f"Control cells {of} were matched to the perturbed cells once, by optimal assignment."
         )
     return f"The control of a perturbed cell was drawn anew in every epoch, at random {of}."
+
+
+def _kept(record: Mapping[str, object]) -> str:
+    """Whose weights these are, and what the files are worth."""
+    text = f"The weights are those of step {record['best_step']:,}"
+    if record["validation_loss"] is None:
+        return f"{text}."
+    found = f"{record['validation_loss']:.4f}"
+    read = f"Read from its files as {record['read_as']}, the model has a loss of {found}."
+    if not record["best_step"]:
+        return f"**✗ Nothing was learnt**: {text}, before the training. {read}"
+    return f"{text}, of the least validation loss. {read}"
 
 
 def _some(rows: Sequence[Mapping[str, float]], most: int = 12) -> list[Mapping[str, float]]:

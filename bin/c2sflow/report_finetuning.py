@@ -33,7 +33,8 @@ def _recipe(record: dict) -> Section:
         "Trained weights": f"{record['n_trainable']:,} of {record['n_parameters']:,}",
         "Steps": f"{record['steps']:,}, ended because "
         f"{STOPPED.get(record['stopped'], record['stopped'])}",
-        "Weights taken": f"those of step {record['best_step']:,}",
+        "Weights taken": f"those of step {record['best_step']:,}"
+        + ("" if learnt(record) is not False else " ✗ nothing was learnt"),
         "Tokens": f"{record['tokens']:,}, {record['tokens_per_second']:,.0f} a second",
         "Validation loss": _validated(record),
         "Ran on": f"{record['device']}, {record['dtype']}, attention {record['attention']}",
@@ -54,7 +55,15 @@ def _validated(record: dict) -> str:
     if record["validation_loss"] is None:
         return "none: no validation cell has an answer"
     before = record["first_validation_loss"]
-    return f"{record['validation_loss']:.4f} ({before:.4f} before training)"
+    read = f", of the files read as {record['read_as']}" if "read_as" in record else ""
+    return f"{record['validation_loss']:.4f} ({before:.4f} before training){read}"
+
+
+def learnt(record: dict) -> bool | None:
+    """Whether the written model is better on validation cells than before; None where unknown."""
+    if record["validation_loss"] is None:
+        return None
+    return bool(record["best_step"] and record["validation_loss"] < record["first_validation_loss"])
 
 
 def _curve(record: dict, losses: pd.DataFrame) -> Section:
@@ -72,11 +81,14 @@ def _curve(record: dict, losses: pd.DataFrame) -> Section:
         curves[title] = list(known.astype(float).itertuples(index=False, name=None))
     name = "Loss"
     text = (
-        "Mean negative log-probability of a token that is to be said. The validation loss is of "
-        "cells that the model was not trained on: where it rises while the other falls, the model "
-        f"learns its cells by heart. The weights of step {record['best_step']:,} were taken."
+        "Mean negative log-probability (natural logarithm) of an answer's tokens, its end "
+        "included; then the mean over answers, so that a short one counts as much as a long one. "
+        "The validation loss is the mean over the tasks, weighted by their shares, and is of cells "
+        "that the model was not trained on: where it rises while the other falls, the model learns "
+        f"its cells by heart. The weights of step {record['best_step']:,} were taken."
     )
-    plot = curve_plot("loss", name, ("Tokens", "Loss"), {k: v for k, v in curves.items() if v})
+    axes = ("Tokens trained on", "Loss (nats per token, mean over answers)")
+    plot = curve_plot("loss", name, axes, {k: v for k, v in curves.items() if v})
     return Section(name, text, plot=plot)
 
 

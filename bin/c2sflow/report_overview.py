@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from c2sflow.report_annotation import agreement
+from c2sflow.report_finetuning import learnt
 from c2sflow.report_inputs import Run
 from c2sflow.report_plots import Section, ratio, safe, total
 
@@ -92,10 +93,12 @@ def _training(run: Run) -> Iterator[Finding]:
     if run.training is None or run.training["validation_loss"] is None:
         return
     before, after = run.training["first_validation_loss"], run.training["validation_loss"]
-    state = GOOD if after < before else POOR
+    state = GOOD if learnt(run.training) else POOR
     meaning = (
         f"on cells not trained on, after {run.training['best_step']:,} steps; {before:.3f} before."
     )
+    if state == POOR:
+        meaning += " Nothing was learnt that the model still has: it is no better than its base."
     yield Finding(f"{after:.3f}", "validation loss", state, meaning, "fine-tuning")
 
 

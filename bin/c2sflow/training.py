@@ -20,7 +20,7 @@ from c2sflow.training_checkpoints import (
     restore_optimizers,
 )
 from c2sflow.training_examples import Example, ExampleMaker
-from c2sflow.training_loss import batch_targets, micro_batches, token_losses
+from c2sflow.training_loss import answer_losses, batch_targets, micro_batches, token_losses
 from c2sflow.training_methods import Trainee
 from c2sflow.training_tasks import Draw, Epochs
 from c2sflow.training_team import Team
@@ -71,13 +71,17 @@ class Validation:
     Attributes
     ----------
     examples
-        This process' share of them.
+        Of all processes: each looks at its share.
     shares
         Weight of each task in the loss that counts.
     """
 
     examples: Sequence[Example]
     shares: Mapping[str, float]
+
+    def mean(self, losses: Mapping[str, float]) -> float:
+        """The loss that counts, of that of each task."""
+        return sum(share * losses[task] for task, share in self.shares.items())
 
 
 @dataclass
@@ -249,25 +253,22 @@ class Trainer:
         pad = self.trainee.tokenizer.pad_token_id
         return micro_batches(examples, self.max_tokens, self.trainee.attention, pad)
 
-    @torch.no_grad()
     def _validate(self) -> dict[str, float]:
-        """Mean loss of the answers of each task, an example counting as much as another."""
+        """Loss of each task."""
         self.model.eval()
-        validation, tasks = self.validation, list(self.validation.shares)
-        sums = torch.zeros(2, len(tasks), dtype=torch.float64)
-        for batch in self._batches(validation.examples):
-            targets = batch_targets(batch, validation.examples)
-            with self.trainee.autocast():
-                losses = token_losses(self.model, batch, targets).cpu() * targets.weights
-            ends = [validation.examples[row] for row in batch.rows]
-            sizes = [example.input_ids.size - example.n_prompt for example in ends]
-            for example, loss in zip(ends, losses.split(sizes), strict=True):
-                sums[0, tasks.index(example.task)] += float(loss.sum())
-                sums[1, tasks.index(example.task)] += 1
+        tasks = list(self.validation.shares)
+        with self.trainee.autocast():
+            sums = answer_losses(
+                self.model,
+                self.team.share(self.validation.examples),
+                tasks,
+                max_tokens=self.max_tokens,
+                attention=self.trainee.attention,
+                pad_token_id=self.trainee.tokenizer.pad_token_id,
+            )
         sums = sums.to(self.model.device)
         self.team.add_up([sums])
-        means = (sums[0] / sums[1]).tolist()
-        return dict(zip(tasks, means, strict=True))
+        return dict(zip(tasks, (sums[0] / sums[1]).tolist(), strict=True))
 
     def _look(self, evaluated: bool = True) -> None:
         """One more row of the loss curve; with a validation, whether it is the best so far."""
@@ -282,7 +283,7 @@ class Trainer:
         progress.since = 0.0, 0
         if evaluated and self.validation is not None:
             losses = self._validate()
-            loss = sum(share * losses[task] for task, share in self.validation.shares.items())
+            loss = self.validation.mean(losses)
             row["validation_loss"] = loss
             row |= {f"validation_{task}": loss for task, loss in losses.items()}
             self._judge(loss)
@@ -326,6 +327,13 @@ class Trainer:
     def _take(self, weights: Mapping[str, torch.Tensor]) -> None:
         for name, parameter in self.parameters.items():
             parameter.copy_(weights[name])
+
+    def free(self) -> None:
+        """Let go of the model and all that trains it: its memory is for another."""
+        self.trainee = self.model = None
+        self.parameters, self.optimizers = {}, []
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def _finish(self) -> None:
         if self.best:

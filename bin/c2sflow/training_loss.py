@@ -1,5 +1,10 @@
 """The loss of training examples: on their answers, and no logits but those it needs.
 
+The loss of an answer is the mean over its tokens, its end included, of the negative natural
+log-probability. Answers count alike, short or long, and so a step's loss, and a task's, is the mean
+over answers: not over tokens. The validation loss is the mean of the tasks' losses, weighted by
+the tasks' shares.
+
 Examples of one length or nearly share a batch, padded on the right, where causal attention cannot
 look; for attention that takes one long row they are packed (see `c2sflow.prompt_pool`).
 """
@@ -91,6 +96,35 @@ def batch_targets(
     parts = map(np.concatenate, (places, tokens, weights, answers))
     positions, said, shares, marks = (torch.from_numpy(part) for part in parts)
     return Targets(positions, said.long(), shares, marks)
+
+
+@torch.no_grad()
+def answer_losses(
+    model: PreTrainedModel,
+    examples: Sequence[Example],
+    tasks: Sequence[str],
+    *,
+    max_tokens: int,
+    attention: str,
+    pad_token_id: int,
+) -> torch.Tensor:
+    """Sum of the losses of each task's answers, and how many there are; float64 (2, n_tasks).
+
+    Parameters
+    ----------
+    max_tokens, attention, pad_token_id
+        See `micro_batches`.
+    """
+    sums = torch.zeros(2, len(tasks), dtype=torch.float64)
+    for batch in micro_batches(examples, max_tokens, attention, pad_token_id):
+        targets = batch_targets(batch, examples)
+        losses = token_losses(model, batch, targets).cpu() * targets.weights
+        some = [examples[row] for row in batch.rows]
+        sizes = [example.input_ids.size - example.n_prompt for example in some]
+        for example, loss in zip(some, losses.split(sizes), strict=True):
+            sums[0, tasks.index(example.task)] += float(loss.sum())
+            sums[1, tasks.index(example.task)] += 1
+    return sums
 
 
 def token_losses(model: PreTrainedModel, batch: Batch, targets: Targets) -> torch.Tensor:

@@ -69,7 +69,7 @@ class TrainingOptions:
     balance_labels
         Draw cells by the square root of how common their label is.
     merge_adapter
-        Write a whole model instead of an adapter.
+        Write a whole model, and the adapter beside it.
     annotation_prompt, perturbation_prompt, generation_prompt
         Of the tasks; embedding_prompt: of the embedding that cells are assigned in.
     base_id, base_revision

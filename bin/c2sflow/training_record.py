@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +14,7 @@ from c2sflow.training import Trainer
 from c2sflow.training_cells import SPLITS
 from c2sflow.training_methods import n_trained
 from c2sflow.training_options import TrainingOptions
+from c2sflow.written_loss import kept_warnings
 
 PADDED = 0.1  # share of padding worth a warning
 
@@ -37,11 +38,14 @@ def training_record(
         From `c2sflow.training_cells.read_splits`.
     warnings
         What there was to say of the cells; more is added here.
+
+    Returns
+    -------
+    The record without what `with_loss_as_read` adds.
     """
     progress, trainee, recipe = trainer.progress, trainer.trainee, trainer.recipe
     looked = [row for row in progress.rows if "validation_loss" in row]
     best = next((row for row in looked if row["step"] == progress.best_step), {})
-    start = "validation_"
     padding = 1 - progress.tokens / max(1, progress.slots)
     if padding > PADDED:
         warnings = [*warnings, f"{padding:.0%} of what went through the model was padding"]
@@ -63,12 +67,9 @@ def training_record(
         "tokens_per_second": progress.tokens / max(progress.seconds, 1e-9),
         "train_loss": progress.rows[-1]["train_loss"],
         "first_validation_loss": looked[0]["validation_loss"] if looked else None,
-        "validation_loss": best.get("validation_loss"),
-        "validation_losses": {
-            name.removeprefix(start): loss
-            for name, loss in best.items()
-            if name.startswith(start) and name != f"{start}loss"
-        },
+        "best_validation_loss": best.get("validation_loss"),
+        "validation_loss": None,
+        "validation_losses": {},
         "n_parameters": trainee.model.num_parameters(),
         "n_trainable": n_trained(trainee),
         "padding": padding,
@@ -81,6 +82,17 @@ def training_record(
         "warnings": warnings,
         "software": software_versions(TRAINING_SOFTWARE),
     }
+
+
+def with_loss_as_read(record: dict, losses: Mapping[str, float], read_as: str, mean: float) -> dict:
+    """The record with the loss of the written model: of each task, and their mean."""
+    record = {
+        **record,
+        "validation_loss": mean,
+        "validation_losses": dict(losses),
+        "read_as": read_as,
+    }
+    return {**record, "warnings": [*record["warnings"], *kept_warnings(record)]}
 
 
 def write_tables(outdir: Path, rows: Sequence[dict], splits: pd.DataFrame) -> None:

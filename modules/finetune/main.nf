@@ -18,6 +18,7 @@ process FINETUNE {
 
     output:
     path 'model/*', emit: model
+    path 'adapter/*', emit: adapter, optional: true // beside the model that has taken it in
     path '{finetune.json,loss.tsv}', emit: record
     path 'splits.tsv', emit: splits
     tuple val(task.process), eval('c2s_versions.py accelerate bitsandbytes peft tokenizers torch transformers'), emit: versions

@@ -425,6 +425,24 @@ def test_training_is_told_and_only_held_out_cells_judge_it(tmp_path):
     assert states["cell types as labelled"][1] == f"{same:.0%}"
 
 
+@pytest.mark.parametrize(
+    "change", [{"best_step": 0, "validation_loss": 3.499999}, {"validation_loss": 3.6}]
+)
+def test_a_training_without_a_gain_is_no_trained_model(tmp_path, change):
+    options = make_run(tmp_path, ["A", "B"], annotated=True, split=Rule(held_out=0.4))
+    folder = make_training(tmp_path)
+    record = json.loads((folder / "finetune.json").read_text())
+    write_json(folder / "finetune.json", {**record, **change, "read_as": "bfloat16"})
+    write_report(**options, training_dir=folder, label_column="label")
+    states = {title: state for state, _, title in tiles(tmp_path)}
+    assert states["validation loss"] == "poor"
+    text = body(tmp_path)
+    assert "✗ nothing was learnt" in text
+    assert "no better than its base" in text
+    assert "of the files read as bfloat16" in text
+    assert "the mean over answers" in text
+
+
 def test_cells_without_a_label_are_left_out_of_the_agreement(full):
     with h5py.File(full[0] / "c2s.h5ad") as file:
         cells = read_map(file, ["label"])
