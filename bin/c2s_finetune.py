@@ -16,6 +16,7 @@ from c2s_script import run
 @click.option("--label-column", help="Column of obs with the cell types.")
 @click.option("--perturbation-column", help="Column of obs: what was done to the cell.")
 @click.option("--control", help="Query that picks control cells.")
+@click.option("--replicate-column", help="Column of obs: pairs are of one of its groups.")
 @click.option("--pairing", type=click.Choice(["random", "assignment"]), default="random")
 @click.option("--lora-rank", type=click.IntRange(1), default=16)
 @click.option("--lora-alpha", type=click.FloatRange(0, min_open=True), default=32)

@@ -91,7 +91,7 @@ def training(Map groups) {
         .findAll { name, _value -> !(name in of_others) }
         .collectEntries { name, value -> [renamed[name] ?: name, value] } +
         groups.report.subMap(['label_column']) +
-        groups.perturbation.subMap(['control', 'perturbation_prompt']) +
+        groups.perturbation.subMap(['control', 'perturbation_prompt', 'replicate_column']) +
         groups.annotation.subMap(['annotation_prompt']) +
         groups.generation.subMap(['generation_prompt']) +
         groups.embedding.subMap(['embedding_prompt'])

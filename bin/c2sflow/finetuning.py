@@ -144,6 +144,7 @@ def _read(
 ) -> tuple[TrainingCells, TrainingCells | None]:
     """Training cells and validation cells, if there are any."""
     columns = options.columns([templates.of(task) for task in options.shares()])
+    columns.append(options.replicates)
     train = read_training_cells(shards, columns, "train")
     check_columns(train, options, templates)
     if not (splits["split"] == "validation").any():

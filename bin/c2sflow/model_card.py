@@ -156,10 +156,13 @@ def _pairing(record: Mapping[str, object]) -> str:
     options = record["options"]
     stratum = options["label_column"]
     alone = stratum in (None, options["perturbation_column"])
-    of = "of all" if alone else f"of the same {stratum}"
+    alike = "organism" if alone else f"organism and {stratum}"
+    of = f"of the same {alike}, and of the same {options['replicate_column'] or 'sample'} where it "
+    of += "has any"
     if options["pairing"] == "assignment":
         return (
-            f"Control cells {of} were matched to the perturbed cells once, by optimal assignment."
+            "In every epoch as many control cells as perturbed cells were drawn anew at random, "
+            f"{of}; they were paired by optimal assignment."
         )
     return f"The control of a perturbed cell was drawn anew in every epoch, at random {of}."
 

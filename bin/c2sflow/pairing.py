@@ -1,8 +1,9 @@
 """Control cells for perturbed cells: which of them stands in the prompt.
 
 A screen kills the cells it measures, so that no control cell is the past of a perturbed one. A
-pair is a guess: cells of one stratum (cell type, where the labels are known), drawn at random anew
-in every epoch, or matched once by optimal assignment, which pairs like with like within a stratum.
+pair is a guess: cells of one stratum (organism, and cell type where labels are known) and, where it
+has controls, of one replicate, such as a donor. They are drawn at random anew in every epoch; or as
+many controls as cells are drawn, and assigned so that like is paired with like.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
-from c2sflow.draws import cell_draws
 from c2sflow.obs_labels import is_labelled
 
 BLOCK = 1000  # cells assigned at once: a matrix of so many squared takes half a second
@@ -28,52 +28,66 @@ class Pairing:
         bool (n_cells,): control cells.
     strata
         (n_cells,): a control stands for cells of its own stratum only; None for a single one.
+    replicates
+        (n_cells,): a control stands for cells of its own replicate (donor, sample), where the
+        cell's stratum has controls of it; else for those of all replicates. None for a single one.
 
     Attributes
     ----------
     has_control
         bool (n_cells,): whether there is a control in the cell's stratum.
+    across
+        bool (n_cells,): whether they are of other replicates, for want of controls of its own.
     """
 
-    def __init__(self, control: np.ndarray, strata: pd.Series | None = None):
-        n_cells = control.size
-        self.codes = (
-            np.zeros(n_cells, int)
-            if strata is None
-            else pd.factorize(strata.astype(str).where(is_labelled(strata)))[0]
-        )
-        self.controls = {
-            code: np.flatnonzero(control & (self.codes == code)) for code in np.unique(self.codes)
-        }
-        self.controls.pop(-1, None)  # a cell without a label has no stratum
-        occupied = [code for code, rows in self.controls.items() if rows.size]
-        self.has_control = np.isin(self.codes, occupied)
+    def __init__(
+        self,
+        control: np.ndarray,
+        strata: pd.Series | None = None,
+        replicates: pd.Series | None = None,
+    ):
+        strata, own = label_codes(strata, control.size), label_codes(replicates, control.size)
+        both = pd.MultiIndex.from_arrays([strata, own]).factorize()[0]
+        both[(strata < 0) | (own < 0)] = -1
+        self.controls: list[np.ndarray] = []
+        near, far = (self._pools(control, codes) for codes in (both, strata))
+        self.pool = np.where(near >= 0, near, far)  # number of the controls that stand for a cell
+        self.has_control = self.pool >= 0
+        self.across = self.has_control & (near < 0)
+
+    def _pools(self, control: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Add the controls of each code; their number for each cell, -1 where there are none."""
+        found = np.full(codes.size, -1)
+        rows = np.flatnonzero(control & (codes >= 0))
+        for code, own in pd.Series(rows).groupby(codes[rows]):
+            found[codes == code] = len(self.controls)
+            self.controls.append(own.to_numpy())
+        return found
 
     def __call__(self, rng: np.random.Generator, cells: np.ndarray) -> np.ndarray:
         """A random control for each of these cells."""
         chosen = np.empty(cells.size, dtype=int)
-        for code in np.unique(self.codes[cells]):
-            here = self.codes[cells] == code
-            chosen[here] = rng.choice(self.controls[code], int(here.sum()))
+        for pool in np.unique(self.pool[cells]):
+            here = self.pool[cells] == pool
+            chosen[here] = rng.choice(self.controls[pool], int(here.sum()))
         return chosen
 
 
 class Assignment(Pairing):
-    """Controls matched by optimal assignment: the sum of squared distances is least.
+    """Controls by optimal assignment: of as many as there are cells, like is paired with like.
 
-    Each condition and stratum is assigned by itself, in blocks of at most `BLOCK` perturbed and as
-    many control cells, drawn by a hash of their names. Within a block no control is used twice.
+    For the cells of a condition that are asked for together, as many controls are drawn first, at
+    random; then each is assigned to a cell so that the sum of squared distances is least. All that
+    are drawn are used: the mean of the controls is not that of those most like the perturbed cells,
+    which would leave little of the perturbation's effect to learn. Groups are assigned in blocks of
+    at most `BLOCK` cells.
 
     Parameters
     ----------
-    control, strata
+    control, strata, replicates
         See `Pairing`.
-    cells
-        sample and cell_id.
     conditions
         (n_cells,): what was done to each cell.
-    perturbed
-        bool (n_cells,): cells to find a control for.
     vectors
         float32 (n_cells, n_dims): where the cells lie; only those of control and perturbed cells
         are looked at.
@@ -83,38 +97,42 @@ class Assignment(Pairing):
         self,
         control: np.ndarray,
         strata: pd.Series | None,
-        cells: pd.DataFrame,
         conditions: pd.Series,
-        perturbed: np.ndarray,
         vectors: np.ndarray,
-        seed: int,
+        replicates: pd.Series | None = None,
     ):
-        super().__init__(control, strata)
-        self._match = np.full(control.size, -1)
-        draws = cell_draws(cells, seed, "pairing")
-        order = np.array(sorted(range(len(draws)), key=draws.__getitem__), dtype=int)
-        groups: dict[tuple, list[int]] = {}
-        for row in order[(perturbed & self.has_control)[order]]:
-            groups.setdefault((self.codes[row], conditions.iloc[row]), []).append(row)
-        drawn = {code: order[np.isin(order, rows)] for code, rows in self.controls.items()}
-        for (code, _), rows in groups.items():
-            self._assign(np.array(rows), drawn[code], vectors)
+        super().__init__(control, strata, replicates)
+        self.conditions = label_codes(conditions, control.size)
+        self.vectors = vectors
 
-    def _assign(self, rows: np.ndarray, controls: np.ndarray, vectors: np.ndarray) -> None:
-        """Blocks of perturbed cells to blocks of controls, which begin anew when all are used."""
-        size = min(BLOCK, controls.size)
-        for number, start in enumerate(range(0, rows.size, size)):
-            block = rows[start : start + size]
-            first = number * size % controls.size
-            # More controls than cells: the best are taken out of all that a block holds.
-            chosen = np.roll(controls, -first)[: min(BLOCK, controls.size)]
-            distances = _squared_distances(vectors[block], vectors[chosen])
-            left, right = linear_sum_assignment(distances)
-            self._match[block[left]] = chosen[right]
+    def __call__(self, rng: np.random.Generator, cells: np.ndarray) -> np.ndarray:
+        """A control for each of these cells."""
+        chosen = np.empty(cells.size, dtype=int)
+        groups = pd.DataFrame({"pool": self.pool[cells], "condition": self.conditions[cells]})
+        for (pool, _), places in groups.groupby(["pool", "condition"]).indices.items():
+            places, controls = rng.permutation(places), self.controls[pool]
+            left = controls[:0]
+            size = min(BLOCK, controls.size)
+            for start in range(0, places.size, size):
+                block = places[start : start + size]
+                if left.size < block.size:  # none twice before all were drawn
+                    left = rng.permutation(controls)
+                drawn, left = left[: block.size], left[block.size :]
+                chosen[block] = drawn[self._assign(cells[block], drawn)]
+        return chosen
 
-    def __call__(self, _rng: np.random.Generator, cells: np.ndarray) -> np.ndarray:
-        """The control of each of these cells."""
-        return self._match[cells]
+    def _assign(self, cells: np.ndarray, controls: np.ndarray) -> np.ndarray:
+        """Place of each cell's control among as many controls."""
+        return linear_sum_assignment(
+            _squared_distances(self.vectors[cells], self.vectors[controls])
+        )[1]
+
+
+def label_codes(labels: pd.Series | None, n_cells: int) -> np.ndarray:
+    """A number for each label, -1 for none; 0 for all cells without labels."""
+    if labels is None:
+        return np.zeros(n_cells, dtype=int)
+    return pd.factorize(labels.astype(str).str.strip().where(is_labelled(labels)))[0]
 
 
 def _squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:

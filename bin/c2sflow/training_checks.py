@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from c2sflow.faults import Faults
-from c2sflow.obs_labels import is_control, is_perturbed
+from c2sflow.obs_labels import is_control, is_labelled, is_perturbed
 from c2sflow.obs_queries import select_cells
+from c2sflow.organisms import COLUMN as ORGANISM
 from c2sflow.shards import RESERVED
 from c2sflow.splits import SPLITS, TEST, TRAIN, VALIDATION, Rule
 from c2sflow.training_tasks import parse_tasks
@@ -50,9 +51,19 @@ class Training:
 
     @property
     def strata(self) -> str | None:
-        """Column of obs in which a perturbed cell and its control agree."""
+        """Column of obs, beside the organism, in which a perturbed cell and its control agree."""
         own = self.label_column != self.rule.perturbation_column
         return self.label_column if own else None
+
+    def _organism_and(self, obs: pd.DataFrame, column: str | None) -> pd.Series:
+        """Organism of each cell, and its value in a column; None where it has none."""
+        name = ORGANISM if ORGANISM in obs else "organism"
+        texts = obs[name].astype(str) if name in obs else pd.Series("", obs.index)
+        if column not in obs:
+            return texts
+        labels = obs[column]
+        texts = texts + "\n" + labels.astype(str).str.strip()
+        return texts.where(is_labelled(labels), None)
 
     def look_at(self, obs: pd.DataFrame, where: str, faults: Faults) -> None:
         """Count the cells of one sample."""
@@ -79,8 +90,7 @@ class Training:
         chosen = select_cells(obs, self.rule.control, "--control")
         yield pd.Series(np.where(chosen, SOURCE, None), obs.index)
         if self.label_column in obs:
-            labels = obs[self.label_column]
-            yield (LABEL + labels.astype(str)).astype(object).where(labels.notna(), None)
+            yield LABEL + self._organism_and(obs, self.label_column)
         if self.rule.perturbation_column in obs:
             labels = obs[self.rule.perturbation_column]
             controls = is_control(labels).to_numpy(copy=True)
@@ -89,9 +99,7 @@ class Training:
             roles = np.where(is_perturbed(labels), PERTURBED, None)
             roles = pd.Series(np.where(controls, CONTROL, roles), obs.index)
             yield roles
-            if self.strata in obs:
-                strata = obs[self.strata]
-                yield (strata.astype(str) + "\n" + roles).where(strata.notna(), None)
+            yield self._organism_and(obs, self.strata) + "\n" + roles
 
     def check(self, faults: Faults) -> list[str]:
         """Faults that only all samples together show; lines for the log."""
@@ -119,10 +127,12 @@ class Training:
             return
         for split in (name for name in SPLITS[:2] if counts[name, CELLS]):
             labels = [kind for name, kind in counts if name == split and kind.startswith(LABEL)]
+            organisms = Counter(kind.removeprefix(LABEL).split("\n")[0] for kind in labels)
+            most = max(organisms.values(), default=0)  # labels of one organism
             needed = {"cell_type": 1, "conversion": 2}
             for task in self.tasks:
-                if len(labels) < needed.get(task, 0):
-                    many = "two labels" if needed[task] == 2 else "a label"
+                if most < needed.get(task, 0):
+                    many = "two labels of one organism" if needed[task] == 2 else "a label"
                     yield (
                         f"--finetune {task}: the {split} cells do not have {many} in "
                         f"--label_column {self.label_column}"
@@ -149,11 +159,13 @@ class Training:
                 f"{self.rule.perturbation_column} and --control"
             )
             return
-        labels = {kind.removesuffix(f"\n{CONTROL}") for kind in kinds if f"\n{CONTROL}" in kind}
-        if self.strata and not any(f"{label}\n{PERTURBED}" in kinds for label in labels):
+        end = f"\n{CONTROL}"
+        strata = {kind.removesuffix(end) for kind in kinds if kind.endswith(end)}
+        if not any(f"{stratum}\n{PERTURBED}" in kinds for stratum in strata):
+            label = f"label in --label_column {self.strata} and " if self.strata else ""
             yield (
-                "--finetune perturbation: no perturbed train cell has a control cell of its label "
-                f"in --label_column {self.strata}"
+                "--finetune perturbation: no perturbed train cell has a control cell of its "
+                f"{label}organism"
             )
 
     def _plan(self, counts: Counter[tuple[str, str]]) -> list[str]:

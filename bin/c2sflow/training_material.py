@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from c2sflow.errors import UserError
-from c2sflow.obs_labels import is_control, is_perturbed
+from c2sflow.obs_labels import is_control, is_labelled, is_perturbed
 from c2sflow.obs_queries import select_cells
 from c2sflow.pairing import Assignment, Pairing
 from c2sflow.prompts import check_fields
@@ -47,7 +47,7 @@ def check_columns(cells: TrainingCells, options: TrainingOptions, templates: Tem
                 raise UserError(f"task {task} needs --{need}")
         columns = [*cells.obs.columns, *(["cell_type"] if task == "generation" else [])]
         check_fields(templates.of(task), columns, f"task {task}")
-    for option in ("label_column", "perturbation_column"):
+    for option in ("label_column", "perturbation_column", "replicate_column"):
         column = getattr(options, option)
         if column is not None and column not in cells.obs:
             raise UserError(f"--{option} {column}: obs of the cells to train on has no such column")
@@ -89,7 +89,9 @@ def make_epochs(
         pairing, perturbed, warnings = _pairing(cells, options, place)
         sources["perturbation"] = pairing
     if "conversion" in shares:
-        sources["conversion"] = other_label(obs[options.label_column])
+        sources["conversion"] = other_label(
+            obs[options.label_column], obs["organism"], obs[options.replicates]
+        )
     rows = usable_cells(shares, obs, options.label_column, perturbed)
     warnings += [f"no cell for the task {task}" for task in shares if task not in rows]
     if not rows:
@@ -106,24 +108,47 @@ def _pairing(
     cells: TrainingCells, options: TrainingOptions, place: Place | None
 ) -> tuple[Pairing, np.ndarray, list[str]]:
     """Controls, the perturbed cells that have one, and what there is to say of the others."""
-    treated = find_treated(cells.obs, options)
-    strata = None  # a label that is the perturbation itself is none that a control could share
-    if options.label_column not in (None, options.perturbation_column):
-        strata = cells.obs[options.label_column]
-    pairing = Pairing(treated.control, strata)
+    obs = cells.obs
+    treated = find_treated(obs, options)
+    strata, replicates = strata_of(obs, options), obs[options.replicates]
+    pairing = Pairing(treated.control, strata, replicates)
     paired = treated.perturbed & pairing.has_control
-    lost = int((treated.perturbed & ~pairing.has_control).sum())
-    warnings = [f"{lost} perturbed cells have no control cell of their label"] if lost else []
+    warnings = _pairing_warnings(treated.perturbed, pairing, options)
     if place is not None and paired.any():
         known = np.flatnonzero(paired | treated.control)
         vectors = place(cells, known)
         spread = np.zeros((len(cells), vectors.shape[1]), dtype=np.float32)
         spread[known] = vectors
-        conditions = cells.obs[options.perturbation_column]
-        pairing = Assignment(
-            treated.control, strata, cells.obs, conditions, paired, spread, options.seed
-        )
+        conditions = obs[options.perturbation_column]
+        pairing = Assignment(treated.control, strata, conditions, spread, replicates)
     return pairing, paired, warnings
+
+
+def strata_of(obs: pd.DataFrame, options: TrainingOptions) -> pd.Series:
+    """What a control shares with a perturbed cell: organism and label; None without a label."""
+    strata = obs["organism"].astype(str)
+    # A label that is the perturbation itself is none that a control could share.
+    if options.label_column in (None, options.perturbation_column):
+        return strata
+    labels = obs[options.label_column]
+    return (strata + "\n" + labels.astype(str).str.strip()).where(is_labelled(labels), None)
+
+
+def _pairing_warnings(
+    perturbed: np.ndarray, pairing: Pairing, options: TrainingOptions
+) -> list[str]:
+    warnings = []
+    if lost := int((perturbed & ~pairing.has_control).sum()):
+        alike = "organism" if options.label_column is None else "label"
+        warnings.append(f"{lost} perturbed cells have no control cell of their {alike}")
+    if across := int((perturbed & pairing.across).sum()):
+        column = options.replicates
+        warnings.append(
+            f"{across} of {int(perturbed.sum())} perturbed cells have no control cell of their "
+            f"{column}: theirs are of others, and what differs between the groups of {column} is "
+            "learnt as if the perturbation did it"
+        )
+    return warnings
 
 
 def validation_shares(epochs: Epochs, tasks: Mapping[str, float]) -> dict[str, float]:

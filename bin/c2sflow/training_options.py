@@ -42,6 +42,9 @@ class TrainingOptions:
         Columns of obs with the cell types, and with what was done to each cell.
     control
         Query that picks control cells, beside those that are labelled so.
+    replicate_column
+        Column of obs with donors or other biological replicates: pairs are of one, where it has
+        both cells; None: of one sample.
     pairing
         random or assignment: see `c2sflow.pairing`.
     learning_rate
@@ -83,6 +86,7 @@ class TrainingOptions:
     label_column: str | None = None
     perturbation_column: str | None = None
     control: str | None = None
+    replicate_column: str | None = None
     pairing: str = "random"
     lora_rank: int = 16
     lora_alpha: float = 32
@@ -126,6 +130,11 @@ class TrainingOptions:
             if not 0 < number < math.inf:
                 raise UserError(f"--{name} {value}: must be auto or a number above 0")
             object.__setattr__(self, name, number)
+
+    @property
+    def replicates(self) -> str:
+        """Column of obs whose groups pairs stay within, where they can."""
+        return self.replicate_column or "sample"
 
     def deciding(self) -> dict[str, object]:
         """Those that decide the weights that come out, beside the prompts."""

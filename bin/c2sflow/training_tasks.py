@@ -10,6 +10,7 @@ import pandas as pd
 
 from c2sflow.errors import UserError
 from c2sflow.obs_labels import is_labelled
+from c2sflow.pairing import label_codes
 
 # Columns that a task cannot do without, by the name of their option.
 NEEDS = {
@@ -90,8 +91,8 @@ def usable_cells(
     rows = {"generation": np.arange(len(obs))}
     if label_column is not None:
         rows["cell_type"] = np.flatnonzero(is_labelled(obs[label_column]))
-        many = obs[label_column].iloc[rows["cell_type"]].nunique() > 1
-        rows["conversion"] = rows["cell_type"] if many else rows["cell_type"][:0]
+        organisms = obs.get("organism")
+        rows["conversion"] = np.flatnonzero(has_other_label(obs[label_column], organisms))
     if perturbed is not None:
         rows["perturbation"] = np.flatnonzero(perturbed)
     return {task: rows[task] for task in tasks if rows[task].size}
@@ -184,26 +185,39 @@ def label_weights(labels: pd.Series) -> np.ndarray:
 
     Cells without a label count as one more label.
     """
-    codes = _codes(labels)
+    codes = label_codes(labels, len(labels))
     return np.unique(codes, return_counts=True)[1][np.unique(codes, return_inverse=True)[1]] ** -0.5
 
 
 def other_label(
     labels: pd.Series,
+    organisms: pd.Series | None = None,
+    replicates: pd.Series | None = None,
 ) -> Callable[[np.random.Generator, np.ndarray], np.ndarray]:
-    """For the cells asked for, random cells of another label."""
-    codes = _codes(labels)
-    labelled = np.flatnonzero(codes >= 0)
+    """For the cells asked for, random cells of another label, of the same organism.
+
+    They are of the same replicate, such as a donor, where it has cells of another label.
+    """
+    codes = label_codes(labels, len(labels))
+    kinds = label_codes(organisms, len(labels))
+    own = label_codes(replicates, len(labels))
+    own = np.where(own < 0, -1 - np.arange(own.size), own)  # of no known replicate: each alone
 
     def draw(rng: np.random.Generator, cells: np.ndarray) -> np.ndarray:
-        chosen = rng.choice(labelled, cells.size)
-        while (same := codes[chosen] == codes[cells]).any():
-            chosen[same] = rng.choice(labelled, int(same.sum()))
+        chosen = np.empty(cells.size, dtype=int)
+        groups = pd.DataFrame({"kind": kinds[cells], "own": own[cells], "code": codes[cells]})
+        for (kind, replicate, code), places in groups.groupby(list(groups)).indices.items():
+            others = (codes >= 0) & (codes != code) & (kinds == kind)
+            near = others & (own == replicate)
+            some = np.flatnonzero(near if near.any() else others)
+            chosen[places] = rng.choice(some, places.size)
         return chosen
 
     return draw
 
 
-def _codes(labels: pd.Series) -> np.ndarray:
-    """A number for each label, -1 for none."""
-    return pd.factorize(labels.astype(str).where(is_labelled(labels)))[0]
+def has_other_label(labels: pd.Series, organisms: pd.Series | None = None) -> np.ndarray:
+    """bool (n_cells,): the cell has a label, and its organism has cells of another."""
+    codes, kinds = label_codes(labels, len(labels)), label_codes(organisms, len(labels))
+    many = pd.Series(codes).where(codes >= 0).groupby(kinds).transform("nunique").to_numpy()
+    return (codes >= 0) & (many > 1)

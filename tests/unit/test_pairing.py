@@ -1,4 +1,4 @@
-"""Controls of perturbed cells: of their stratum, and by assignment the nearest as a whole."""
+"""Controls of perturbed cells: of their stratum, and assigned the nearest as a whole."""
 
 from collections import Counter
 from itertools import permutations
@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 
 from c2sflow import pairing
 from c2sflow.pairing import Assignment, Pairing, rank_vectors
-
-CELLS = pd.DataFrame({"sample": "s", "cell_id": [f"c{n}" for n in range(400)]})
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from(["B", "T", None])), min_size=1))
@@ -28,25 +26,29 @@ def test_a_control_is_of_the_stratum(cells):
     assert (strata[found].to_numpy() == strata[wanted].to_numpy()).all()
 
 
-def assigned(n_controls, n_perturbed, strata=None, conditions=None):
+def assigned(n_controls, n_perturbed, strata=None, conditions=None, epoch=0):
     n = n_controls + n_perturbed
     control = np.arange(n) < n_controls
     vectors = np.random.default_rng(1).normal(size=(n, 3)).astype(np.float32)
     conditions = pd.Series(["IFN"] * n if conditions is None else conditions)
-    pairs = Assignment(control, strata, CELLS[:n], conditions, ~control, vectors, 0)
-    return pairs(None, np.flatnonzero(~control)), vectors
+    pairs = Assignment(control, strata, conditions, vectors)
+    return pairs(np.random.default_rng(epoch), np.flatnonzero(~control)), vectors
 
 
 def cost(vectors, left, right):
     return ((vectors[left] - vectors[right]) ** 2).sum(axis=1).sum()
 
 
-def test_the_assignment_is_the_best_of_all():
-    found, vectors = assigned(6, 5)
-    perturbed = np.arange(6, 11)
-    best = min(cost(vectors, perturbed, list(chosen)) for chosen in permutations(range(6), 5))
-    assert cost(vectors, perturbed, found) == pytest.approx(best, rel=1e-6)
-    assert len(set(found)) == 5
+def test_the_assignment_is_the_best_of_all_of_those_drawn():
+    perturbed = np.arange(7, 12)
+    drawn = set()
+    for epoch in range(20):
+        found, vectors = assigned(7, 5, epoch=epoch)
+        best = min(cost(vectors, perturbed, list(chosen)) for chosen in permutations(found))
+        assert cost(vectors, perturbed, found) == pytest.approx(best, rel=1e-6)
+        assert len(set(found)) == 5
+        drawn |= set(found)
+    assert drawn == set(range(7))  # anew each time
 
 
 def test_large_groups_are_assigned_in_blocks(monkeypatch):

@@ -9,7 +9,9 @@ from making import cells
 from test_validation import INPUT_SCHEMA, SCHEMA
 
 from c2sflow.errors import UserError
+from c2sflow.faults import Faults
 from c2sflow.splits import Rule
+from c2sflow.training_checks import Training
 from c2sflow.validation import Staged, validate_run
 
 N = 400
@@ -167,6 +169,33 @@ def test_prompts_of_the_tasks_are_checked(inputs):
 def test_faults(inputs, params, fault):
     with pytest.raises(UserError, match=fault):
         validate(inputs, **params)
+
+
+@pytest.mark.parametrize(
+    ("task", "fault"),
+    [
+        ("perturbation", "no perturbed train cell has a control cell of its organism"),
+        ("conversion", "the train cells do not have two labels of one organism in --label_column"),
+    ],
+)
+def test_pairs_are_within_an_organism(task, fault):
+    """Controls and perturbed cells, or two labels, that are of two organisms."""
+    training = Training(
+        {task: 1.0},
+        Rule(column="split", perturbation_column="drug"),
+        "label" if task == "conversion" else None,
+    )
+    faults = Faults()
+    for organism, drug, label in (("human", "ctrl", "B"), ("mouse", "IFN", "T")):
+        obs = pd.DataFrame(
+            {
+                "sample": organism, "organism": organism, "drug": drug, "label": label,
+                "split": ["train", "validation", "test"] * 4,
+            }
+        )  # fmt: skip
+        training.look_at(obs, organism, faults)
+    training.check(faults)
+    assert any(fault in text for text in faults)
 
 
 def test_a_model_from_scratch_needs_no_model(inputs):
