@@ -14,16 +14,16 @@ FOLDER = click.Path(exists=True, file_okay=False)
 @click.option("--perturbed-dir", required=True, type=FOLDER, help="<shard>.perturbed.parquet.")
 @click.option("--gene-sets-file", type=click.Path(exists=True), help="GMT: screen these sets.")
 @click.option("--context", help="Column of obs whose values the screen compares.")
-@click.option("--seed", type=int, default=42, help="Seed of the bootstrap.")
+@click.option("--replicate-column", help="Column of obs: which donor or sample a cell is of.")
 @click.option("--outdir", default=".", help="Gets perturbation/*.tsv and effects.json.")
-def main(context, seed, **paths):
+def main(context, replicate_column, **paths):
     """Parse, call the library, write."""
     from pathlib import Path
 
     from c2sflow.effect_files import write_effects
 
     places = {name: path and Path(path) for name, path in paths.items()}
-    write_effects(**places, context=context, seed=seed)
+    write_effects(**places, context=context, replicate_column=replicate_column)
 
 
 if __name__ == "__main__":

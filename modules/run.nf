@@ -24,9 +24,9 @@ def faultsIn(Path report) {
 // From the checked parameters by group of the schema, the options of each step: a step's task
 // depends on its own options only.
 def stepOptions(Map groups) {
-    def drawing = ['perturbations', 'perturbation_column', 'control', 'max_cells_per_perturbation']
+    def drawing = ['perturbations', 'perturbation_column', 'control', 'max_cells_per_perturbation', 'no_op']
     def sizing = ['perturbation_prompt', 'max_new_tokens', 'num_samples']
-    def screening = ['gene_sets', 'context']
+    def screening = ['gene_sets', 'context', 'replicate_column']
     def predicting = groups.perturbation.keySet() - drawing - screening - ['max_predictions']
     def origin = ['model', 'model_revision']
     def per_sample = ['organism', 'input_state', 'gene_symbols', 'input_kind', 'matrix', 'features', 'genome']
@@ -58,9 +58,9 @@ def stepOptions(Map groups) {
         generate: groups.generation.findAll { name, _value -> name != 'tasks' } + groups.annotation.subMap(['cell_types']) +
             groups.sentences.subMap(['shard_size']) + groups.perturbation.subMap(saying) + embedding + engine + seed,
         attention: embedding.findAll { name, _value -> name != 'pooling' } + engine,
-        plan: planning + seed,
+        plan: planning + [measured_column: groups.evaluation.evaluate ? scoring.measured_column : null] + groups.report.subMap(['label_column']) + seed,
         perturb: groups.perturbation.subMap(predicting) + embedding + engine + seed,
-        effects: groups.perturbation.subMap(screening) + seed,
+        effects: groups.perturbation.subMap(screening),
         evaluating: groups.evaluation.evaluate,
         evaluate: scoring + groups.report.subMap(['label_column']) + groups.perturbation.subMap(['control']) + seed,
         text_encoder: [model: groups.evaluation.evaluate ? groups.evaluation.text_encoder : null, model_revision: 'main', encoder: true],

@@ -9,10 +9,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from c2sflow.errors import UserError
+from c2sflow.no_ops import COMPARED_WITH, NO_OP, find_no_ops
 from c2sflow.perturbations import read_perturbations
-from c2sflow.plan_work import describe_plan, estimate_work
+from c2sflow.plan_work import describe_no_ops, describe_plan, estimate_work
 from c2sflow.planning import plan_predictions
-from c2sflow.prompts import PERTURBATION_PROMPT, load_template
+from c2sflow.prompts import PERTURBATION_PROMPT, load_template, template_fields
 from c2sflow.provenance import write_beside, write_json
 from c2sflow.shards import obs_frame
 from c2sflow.summaries import SentenceFiles
@@ -31,6 +32,9 @@ def write_plan(
     perturbation_prompt: str | None = None,
     max_new_tokens: int = 200,
     num_samples: int = 1,
+    no_op: str | None = None,
+    measured_column: str | None = None,
+    label_column: str | None = None,
     **options: object,
 ) -> None:
     """Write ``plans/<shard>.plan.parquet``, and ``plan.json``: predictions of each shard.
@@ -45,6 +49,10 @@ def write_plan(
         See `c2sflow.perturbations.read_perturbations`.
     perturbation_prompt, max_new_tokens, num_samples
         See `c2sflow.plan_work.estimate_work`.
+    no_op, label_column
+        See `c2sflow.no_ops.find_no_ops`.
+    measured_column
+        Its `perturbation_column`, if it is another than that of `options`.
     options
         Those of `c2sflow.planning.plan_predictions`.
 
@@ -58,18 +66,29 @@ def write_plan(
         raise UserError("; ".join(faults))
     tables = [obs_frame(pq.read_table(path)) for path in sorted(cells_dir.glob("*.obs.parquet"))]
     cells = pd.concat(tables, ignore_index=True)
-    plan = plan_predictions(cells, treatments=treatments, **options)
+    template = load_template(perturbation_prompt, PERTURBATION_PROMPT, ())
+    no_ops = find_no_ops(
+        no_op,
+        cells,
+        control=options.get("control"),
+        perturbation_column=measured_column or options.get("perturbation_column"),
+        label_column=label_column,
+        fields=template_fields(template),
+    )
+    plan = plan_predictions(cells, treatments=treatments, no_ops=no_ops, **options)
+    if no_ops is None:
+        plan = plan.assign(**{NO_OP: False, COMPARED_WITH: None})
     summaries = SentenceFiles.of(sentences_dir).values()
     work = estimate_work(
         plan,
         cells,
         [text for summary in summaries for text in summary["examples"]],
         model,
-        load_template(perturbation_prompt, PERTURBATION_PROMPT, ()),
+        template,
         max_new_tokens,
         num_samples,
     )
-    for line in describe_plan(plan, work, num_samples):
+    for line in [*describe_plan(plan, work, num_samples), *describe_no_ops(plan, num_samples)]:
         LOGGER.info(line)
     for shard, rows in plan.groupby("shard"):
         with write_beside(outdir / "plans" / f"{shard}.plan.parquet") as partial:

@@ -13,6 +13,7 @@ import pandas as pd
 from tokenizers import Tokenizer
 
 from c2sflow.model_files import config_number
+from c2sflow.no_ops import COMPARED_WITH, NO_OP, predicted_only
 from c2sflow.planning import CELL
 from c2sflow.shards import N_GENES
 
@@ -88,18 +89,49 @@ def estimate_work(
 
 
 def describe_plan(plan: pd.DataFrame, work: Work, num_samples: int = 1) -> list[str]:
-    """The plan in words, a line each."""
-    counts = plan["condition"].value_counts()
-    n_cells = len(plan[CELL].drop_duplicates())
+    """The plan in words, a line each. The work is that of the no-ops, too."""
+    predicted = predicted_only(plan)
+    counts = predicted["condition"].value_counts()
+    n_cells = len(predicted[CELL].drop_duplicates())
     few, many = counts.min(), counts.max()
     each = f"{many:,}" if few == many else f"{few:,} to {many:,}"
     answers = f" x {num_samples} answers" if num_samples > 1 else ""
     # What is written is read again, to embed the predicted cells.
     times = (work.to_read + 2 * work.to_write) / max(1, work.to_embed)
     return [
-        f"plan: {len(plan) * num_samples:,} predictions: {len(counts):,} "
+        f"plan: {len(predicted) * num_samples:,} predictions: {len(counts):,} "
         f"perturbation{'s' * (len(counts) != 1)} of {each} cells{answers}; "
         f"{n_cells:,} different cells",
         f"plan: about {work.to_read:,} tokens to read ({work.tokens_per_gene:.1f} a gene) and at "
         f"most {work.to_write:,} to write: {times:.2g} times the tokens of embedding all cells",
     ]
+
+
+def describe_no_ops(plan: pd.DataFrame, num_samples: int = 1) -> list[str]:
+    """What is predicted only to compare with, its cost, and what has no no-op; a line each.
+
+    Parameters
+    ----------
+    plan
+        From `c2sflow.planning.plan_predictions`, with `NO_OP` and `COMPARED_WITH`.
+    """
+    predicted = predicted_only(plan)
+    lines = []
+    if n := len(plan) - len(predicted):
+        words = " and ".join(
+            repr(name) for name in sorted(plan.loc[plan[NO_OP], "condition"].unique())
+        )
+        lines.append(
+            f"plan: {n * num_samples:,} more answers (+{n / len(predicted):.0%}), to {words}: "
+            "effects are differences from them; --no_op none leaves them out, and p-values too"
+        )
+    if without := int(predicted[COMPARED_WITH].isna().sum()):
+        lines.append(
+            f"plan: {without * num_samples:,} predictions have no no-op to compare with, and get "
+            "no p-values: a conversion needs the cell's own type (--label_column), a text of "
+            "--no_op the values that it names"
+            if n
+            else "plan: no no-op is predicted to compare with: effects are differences from each "
+            "cell's own sentence, without p-values"
+        )
+    return lines

@@ -10,6 +10,7 @@ import pandas as pd
 
 from c2sflow.draws import cell_draws
 from c2sflow.errors import UserError
+from c2sflow.no_ops import COMPARED_WITH, NO_OP, NoOps, filled
 from c2sflow.obs_labels import is_control, is_perturbed
 from c2sflow.obs_queries import select_cells
 from c2sflow.perturbations import Treatment
@@ -27,6 +28,7 @@ def plan_predictions(
     control: str | None = None,
     max_cells_per_perturbation: int | None = None,
     seed: int = 42,
+    no_ops: NoOps | None = None,
 ) -> pd.DataFrame:
     """Pairs of cell and condition.
 
@@ -45,11 +47,15 @@ def plan_predictions(
     max_cells_per_perturbation
         So many cells for each treatment that does not say itself how many, chosen by a hash of
         seed, cell and condition, not by position.
+    no_ops
+        Each cell that gets a treatment gets its no-op too, once for all treatments that share it.
 
     Returns
     -------
     shard, cell_id, condition, perturbation and the columns of the treatments, in the order of the
-    cells; each cell once for each condition.
+    cells; each cell once for each condition. With `no_ops` also `NO_OP`, whether a row is one, and
+    `COMPARED_WITH`, the condition of the cell's no-op that a prediction is compared with; missing
+    where the cell lacks what the no-op says, as a cell without a type does.
 
     Raises
     ------
@@ -65,7 +71,8 @@ def plan_predictions(
     for treatment, rows in applied:
         most = treatment.n_cells or max_cells_per_perturbation
         rows = _sample(cells, rows, treatment.condition, most, seed)
-        parts.append(_pairs(cells, rows, treatment))
+        pairs = _pairs(cells, rows, treatment)
+        parts += [pairs] if no_ops is None else _with_no_op(cells, pairs, no_ops.of(treatment))
     plan = pd.concat(parts) if parts else pd.DataFrame(columns=[*CELL, "condition"])
     # By cell, then by condition: prompts of one cell stay together.
     plan = plan.iloc[np.lexsort((plan["condition"].to_numpy(dtype=str), plan.index))]
@@ -151,3 +158,18 @@ def _pairs(cells: pd.DataFrame, rows: np.ndarray, treatment: Treatment) -> pd.Da
     for name, value in treatment.columns.items():
         pairs[name] = value or None
     return pairs
+
+
+def _with_no_op(
+    cells: pd.DataFrame, pairs: pd.DataFrame, no_op: Treatment | None
+) -> list[pd.DataFrame]:
+    """The pairs, and those of the same cells with the no-op that they are compared with."""
+    pairs = pairs.assign(**{NO_OP: False, COMPARED_WITH: None})
+    if no_op is None:
+        return [pairs]
+    rows = pairs.index.to_numpy()
+    matched = _pairs(cells, rows, no_op).assign(**{NO_OP: True, COMPARED_WITH: None})
+    matched["perturbation"] = filled(no_op.perturbation, cells.iloc[rows])
+    known = matched["perturbation"].notna().to_numpy()
+    pairs[COMPARED_WITH] = np.where(known, no_op.condition, None)
+    return [pairs, matched[known]]

@@ -10,6 +10,7 @@ import pandas as pd
 from anndata.utils import make_index_unique
 
 from c2sflow.merged_answers import answer_blocks, merged_answers
+from c2sflow.no_ops import NO_OP, predicted_only
 from c2sflow.perturbations import AMOUNTS
 
 OBS_COLUMNS = (
@@ -117,7 +118,8 @@ def merge_predictions(
                     cells = obs["source_cell"]
                     obs["source_cell"] = [shard.renamed.get(cell, cell) for cell in cells]
                 for name in _more_columns(obs.columns):  # text as given, missing where empty
-                    obs[name] = obs[name].astype("string").astype("category")
+                    if name != NO_OP:
+                        obs[name] = obs[name].astype("string").astype("category")
                 out.append(obs, genes, vectors)
         obs = out.obs()
         obs = obs.set_axis(prediction_names(obs))
@@ -127,7 +129,8 @@ def merge_predictions(
 
 
 def summarise(obs: pd.DataFrame) -> pd.DataFrame:
-    """`answer_figures` of each condition and sample."""
+    """`answer_figures` of each condition and sample, without the no-ops."""
+    obs = predicted_only(obs)
     figures = answer_figures(obs, ["condition", "sample"], "n_predictions")
     conditions = obs[condition_columns(obs.columns)].drop_duplicates("condition")
     return conditions.merge(figures, on="condition", how="right")

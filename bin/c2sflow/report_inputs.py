@@ -10,6 +10,7 @@ import pandas as pd
 from anndata.io import read_elem
 
 from c2sflow.evaluation_tables import read_evaluation
+from c2sflow.no_ops import predicted_only, with_no_op
 from c2sflow.provenance import read_json
 from c2sflow.report_map import CellMap, read_map
 from c2sflow.splits import COLUMN as SPLIT
@@ -220,8 +221,7 @@ def _words_said(perturbed: Path) -> pd.DataFrame:
         "invalid": "c2s_invalid_genes",
     }
     with h5py.File(perturbed) as file:
-        obs = {
-            name: read_elem(file["obs"][name]) for name in ("condition", "sample", *sums.values())
-        }
-    groups = pd.DataFrame(obs).groupby(["condition", "sample"], observed=True)
+        names = with_no_op(("condition", "sample", *sums.values()), file["obs"])
+        obs = pd.DataFrame({name: read_elem(file["obs"][name]) for name in names})
+    groups = predicted_only(obs).groupby(["condition", "sample"], observed=True)
     return groups[list(sums.values())].sum().set_axis(list(sums), axis=1)

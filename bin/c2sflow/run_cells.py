@@ -17,6 +17,7 @@ from scipy import sparse
 from c2sflow.gene_alignment import GeneAlignment, GeneTable, word_columns
 from c2sflow.generation_plan import organism_columns
 from c2sflow.merging import concat_obs
+from c2sflow.no_ops import predicted_only, with_no_op
 from c2sflow.provenance import read_json, unreadable
 from c2sflow.reconstruction import RankFit
 from c2sflow.summaries import SentenceFiles
@@ -197,7 +198,7 @@ class RunCells:
         return index.get_indexer(pd.MultiIndex.from_arrays([samples, cell_ids]))
 
     def answers(self) -> pd.DataFrame:
-        """What is known of each prediction but its sentence and embedding.
+        """What is known of each prediction but its sentence and embedding; of no no-op.
 
         Returns
         -------
@@ -208,8 +209,9 @@ class RunCells:
         columns += ["c2s_invalid_genes", "c2s_duplicate_genes", "c2s_finish_reason"]
         frames = []
         for name, path in self._predicted().items():
-            frame = _read_parquet(path, columns).to_pandas()
-            frames.append(frame.assign(shard=name, row=np.arange(len(frame))))
+            frame = _read_parquet(path, columns, no_ops=True).to_pandas()
+            frame = frame.assign(shard=name, row=np.arange(len(frame)))
+            frames.append(predicted_only(frame))
         if not frames:
             return pd.DataFrame(columns=[*columns, "shard", "row", "source"])
         found = pd.concat(frames, ignore_index=True)
@@ -294,8 +296,9 @@ def _read(path: Path, get: Callable) -> object:
         raise unreadable(path, error) from None
 
 
-def _read_parquet(path: Path, columns: list[str]) -> object:
+def _read_parquet(path: Path, columns: list[str], no_ops: bool = False) -> object:
     try:
+        columns = with_no_op(columns, pq.read_schema(path).names) if no_ops else columns
         table = pq.read_table(path, columns=columns)
         if missing := set(columns) - set(table.column_names):
             raise KeyError(missing)

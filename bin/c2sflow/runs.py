@@ -16,6 +16,7 @@ from c2sflow.gene_alignment import GeneAlignment, word_columns
 from c2sflow.generated import merge_generated, summarise_generated
 from c2sflow.generation_plan import GenerationPlan, organism_columns
 from c2sflow.merging import Merged, merge_samples
+from c2sflow.no_ops import predicted_only
 from c2sflow.predictions import Predicted, merge_predictions, summarise
 from c2sflow.prompts import (
     ANNOTATION_PROMPT,
@@ -35,7 +36,7 @@ LOGGER = logging.getLogger(__name__)
 NOT_OF_THE_RESULT = ("input_output", "resources", "cluster", "report", "generic", "split", "asked")
 # Nor do these change the cells: what is fetched, allowed, or made of the predictions.
 NOT_OF_THE_CELLS = ("model_cache", "max_predictions", "gene_sets", "context", "tasks")
-NOT_OF_THE_CELLS += ("checkpoint_dir",)
+NOT_OF_THE_CELLS += ("checkpoint_dir", "replicate_column")
 # What uns["c2s"]["samples"] has of qc.json.
 OF_A_SAMPLE = ("organism", "input_state", "log_base", "state_evidence")
 OF_A_SAMPLE += ("n_cells_in", "n_cells_kept")
@@ -220,7 +221,8 @@ def _merge_perturbed(
 ) -> None:
     target, var = outdir / "c2s_perturbed.h5ad", pd.DataFrame(index=genes)
     predicted = merge_predictions(answered, var, uns["rank_fit"], target, uns, n_each)
-    LOGGER.info("%s: %d predicted cells", target.name, len(predicted))
+    n = len(predicted_only(predicted))
+    LOGGER.info("%s: %d predicted cells, %d answers to no-ops", target.name, n, len(predicted) - n)
     _write_summary(outdir / "perturbation", summarise(predicted))
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,8 @@ import pyarrow.parquet as pq
 from scipy import sparse
 
 from c2sflow.errors import UserError
+from c2sflow.no_ops import COMPARED_WITH, NO_OP, with_no_op
+from c2sflow.obs_labels import is_labelled
 from c2sflow.predictions import condition_columns
 from c2sflow.provenance import remedy
 from c2sflow.rank_shifts import compared_ranks, fold_changes
@@ -50,12 +50,18 @@ class Shifts:
     names
         condition, perturbation, and dose and time where a table gave them.
     cells
-        sample (number) and, if asked for, context of each cell that could be compared.
+        sample (number) and, if asked for, context and replicate of each cell that could be
+        compared.
     ranks, folds
-        CSC float32 (n_cells, n_genes): mean over the answers of a cell of predicted minus control
+        CSC float32 (n_cells, n_genes): mean over the answers of a cell of predicted minus compared
         rank, and of the log2 fold change. An entry, if only 0, is a gene of either sentence.
     n_empty
-        Cells left out because an answer, or the control sentence, holds no gene.
+        Cells left out because an answer, or what it is compared with, holds no gene.
+    compared_with
+        Condition of the no-op whose answers the predictions are compared with; None: the cells'
+        own sentences.
+    n_unmatched
+        Cells left out because they have no no-op, and others do.
     """
 
     names: dict[str, str]
@@ -63,13 +69,16 @@ class Shifts:
     ranks: sparse.csc_matrix
     folds: sparse.csc_matrix
     n_empty: int = 0
+    compared_with: str | None = None
+    n_unmatched: int = 0
 
 
 @dataclass
 class _Entries:
-    """Shifts of one condition, as they come."""
+    """Shifts of one condition against one no-op, as they come."""
 
     names: dict[str, str]
+    compared_with: str | None
     cells: list[tuple[int, object]] = field(default_factory=list)
     n_answers: list[int] = field(default_factory=list)
     blocks: list[tuple[np.ndarray, ...]] = field(default_factory=list)
@@ -77,9 +86,17 @@ class _Entries:
 
 
 def read_shifts(
-    shards: Iterable[Shard], n_genes: int, fit: Mapping[str, float], context: str | None = None
+    shards: Iterable[Shard],
+    n_genes: int,
+    fit: Mapping[str, float],
+    context: str | None = None,
+    replicate: str | None = None,
 ) -> Iterator[Shifts]:
     """Shifts of each condition, in the order of their names.
+
+    Each answer is compared with the answer of the same cell to its no-op (the first with the
+    first, and so on): at equal lengths that is the difference of the two changes from the cell's
+    own sentence. Where no cell of a condition has a no-op, with the cell's own sentence.
 
     One shard's sentences are held at a time, and the shifts of all: 16 bytes for each gene of
     either sentence of each prediction.
@@ -92,72 +109,116 @@ def read_shifts(
         Number of columns.
     fit
         slope and intercept of the run's rank fit.
-    context
-        Column of obs whose value each cell brings along.
+    context, replicate
+        Columns of obs whose values each cell brings along.
 
     Raises
     ------
     UserError
         If a file is missing or broken, or lacks the column.
     """
-    found: dict[str, _Entries] = {}
+    found: dict[str, dict[str | None, _Entries]] = {}
+    columns = {"context": context, "replicate": replicate}
+    columns = {ours: name for ours, name in columns.items() if name is not None}
     for shard in shards:
-        predictions, controls = _read_shard(shard, context)
-        names = predictions.drop(columns=["source_cell", "c2s_sentence"])
+        predictions, controls = _read_shard(shard, columns)
+        names = predictions.loc[~predictions[NO_OP], condition_columns(predictions.columns)]
         for row in names.drop_duplicates("condition").to_dict("records"):
-            found.setdefault(row["condition"], _Entries(row))
-        # The answers of a prediction stand together.
-        rows = zip(*(predictions[name] for name in ROW), strict=True)
-        for (cell, condition), answers in groupby(rows, key=itemgetter(0, 1)):
-            sentences = [sentence for *_, sentence in answers]
-            _add_cell(found[condition], shard, controls.loc[cell], sentences, fit)
+            found.setdefault(row["condition"], {}).setdefault(None, _Entries(row, None))
+        for cell, rows in predictions.groupby("source_cell", sort=False):
+            _add_cell(found, shard, controls.loc[cell], rows, fit)
     for condition in sorted(found):
-        columns = ["sample", *(["context"] if context else [])]
-        yield _matrices(found.pop(condition), n_genes, columns)
+        yield _shifts(found.pop(condition), n_genes, ["sample", *columns])
 
 
-def _read_shard(shard: Shard, context: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Predictions, and by cell_id the control sentence and context."""
+def _read_shard(shard: Shard, more: Mapping[str, str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Predictions; and by cell_id the control sentence and `more` columns, by our names of them."""
     try:
-        names = condition_columns(pq.read_schema(shard.predictions).names)
-        columns = [*dict.fromkeys([*ROW, *names])]
+        known = pq.read_schema(shard.predictions).names
+        columns = [*dict.fromkeys([*ROW, *condition_columns(known)])]
+        columns = with_no_op(columns, known)
         predictions = pq.read_table(shard.predictions, columns=columns).to_pandas()
-        columns = ["cell_id", "cell_sentence", *filter(None, [context])]
-        controls = pq.read_table(shard.sentences, columns=columns).to_pandas()
+        columns = [*dict.fromkeys(["cell_id", "cell_sentence", *more.values()])]
+        cells = pq.read_table(shard.sentences, columns=columns).to_pandas()
+        controls = pd.DataFrame({ours: cells[name] for ours, name in more.items()})
+        if "replicate" in controls:
+            known = is_labelled(controls["replicate"])
+            controls["replicate"] = controls["replicate"].astype(object).where(known, None)
+        controls.insert(0, "cell_sentence", cells["cell_sentence"])
+        controls.index = cells["cell_id"]
     except (OSError, KeyError, ValueError) as error:
         raise UserError(
             f"{shard.predictions.name} or the sentences of that shard are missing or broken "
             f"({error}); {remedy(shard.predictions)}"
         ) from None
-    return predictions, controls.set_index("cell_id")
+    if NO_OP not in predictions:
+        predictions = predictions.assign(**{NO_OP: False, COMPARED_WITH: None})
+    return predictions, controls
 
 
 def _add_cell(
+    found: Mapping[str, dict[str | None, _Entries]],
+    shard: Shard,
+    control: pd.Series,
+    rows: pd.DataFrame,
+    fit: Mapping[str, float],
+) -> None:
+    """Add what a cell's answers to each condition show."""
+    columns = (rows[name] for name in ("condition", "c2s_sentence", NO_OP, COMPARED_WITH))
+    answers: dict[str, list[str]] = {}
+    no_op_of: dict[str, str | None] = {}
+    for condition, sentence, is_no_op, no_op in zip(*columns, strict=True):
+        answers.setdefault(condition, []).append(sentence)
+        if not is_no_op:
+            no_op_of[condition] = no_op if isinstance(no_op, str) else None
+    for condition, no_op in no_op_of.items():
+        said = answers[condition]
+        longest = max(len(sentence.split()) for sentence in said)
+        own = " ".join(control["cell_sentence"].split(" ", longest)[:longest])
+        others = [own] * len(said) if no_op is None else answers.get(no_op, [])
+        entries = found[condition]
+        if no_op not in entries:
+            entries[no_op] = _Entries(entries[None].names, no_op)
+        _add_shift(entries[no_op], shard, control, list(zip(said, others, strict=False)), fit)
+
+
+def _add_shift(
     entries: _Entries,
     shard: Shard,
     control: pd.Series,
-    sentences: Sequence[str],
+    pairs: Sequence[tuple[str, str]],
     fit: Mapping[str, float],
 ) -> None:
-    """Add the mean shift of a cell's answers that hold genes."""
-    said = [sentence.split() for sentence in sentences if sentence]
-    words = control["cell_sentence"].split(" ", max(map(len, said), default=0))
-    if not said or not words[0]:
+    """Add a cell's mean shift over the pairs (answer, compared with) that hold genes."""
+    pairs = [(one.split(), other.split()) for one, other in pairs if one and other]
+    if not pairs:
         entries.n_empty += 1
         return
-    row, genes = len(entries.cells), _columns(words[: max(map(len, said))], shard)
-    for answer in said:
-        shared, predicted_rank, control_rank = compared_ranks(_columns(answer, shard), genes)
-        folds = fold_changes(predicted_rank, control_rank, fit)
+    row = len(entries.cells)
+    for answer, other in pairs:
+        shared, predicted_rank, compared_rank = compared_ranks(
+            _columns(answer, shard), _columns(other, shard)
+        )
+        folds = fold_changes(predicted_rank, compared_rank, fit)
         rows = np.full(shared.size, row, dtype=np.int32)
-        ranks = (predicted_rank - control_rank).astype(np.float32)
+        ranks = (predicted_rank - compared_rank).astype(np.float32)
         entries.blocks.append((rows, shared.astype(np.int32), ranks, folds.astype(np.float32)))
     entries.cells.append((shard.sample, *control.iloc[1:]))
-    entries.n_answers.append(len(said))
+    entries.n_answers.append(len(pairs))
 
 
 def _columns(words: Sequence[str], shard: Shard) -> np.ndarray:
     return np.array([shard.columns[word] for word in words], dtype=np.int64)
+
+
+def _shifts(found: Mapping[str | None, _Entries], n_genes: int, columns: Sequence[str]) -> Shifts:
+    """Of one condition: against its no-op, where it has one."""
+    matched = [entries for no_op, entries in found.items() if no_op is not None]
+    if not matched:
+        return _matrices(found[None], n_genes, columns)
+    shifts = _matrices(matched[0], n_genes, columns)
+    shifts.n_unmatched = len(found[None].cells)
+    return shifts
 
 
 def _matrices(entries: _Entries, n_genes: int, columns: Sequence[str]) -> Shifts:
@@ -179,4 +240,5 @@ def _matrices(entries: _Entries, n_genes: int, columns: Sequence[str]) -> Shifts
         ranks=means(ranks),
         folds=means(folds),
         n_empty=entries.n_empty,
+        compared_with=entries.compared_with,
     )

@@ -12,6 +12,7 @@ import pandas as pd
 
 from c2sflow.faults import Faults
 from c2sflow.gene_sets import MIN_GENES, describe_sets, found_genes
+from c2sflow.no_ops import AUTO, NONE, PREFIX, NoOps
 from c2sflow.obs_labels import is_perturbed
 from c2sflow.obs_queries import obsm_keys
 from c2sflow.perturbations import Treatment, prompt_text
@@ -23,6 +24,8 @@ from c2sflow.vocabulary import words_to_say
 # Columns that QC adds to obs: a prompt may use them although the input does not have them.
 QC_COLUMNS = ("sample", "organism", "n_genes_by_counts", "total_counts", "pct_counts_mt")
 MAX_CONTEXTS = 100
+COLUMN_OPTIONS = ("label_column", "perturbation_column", "context", "replicate_column")
+COLUMN_OPTIONS += ("measured_column",)
 
 
 @dataclass
@@ -38,6 +41,8 @@ class Targets:
     perturbation_column: str | None = None
     control: str | None = None
     context: str | None = None
+    replicate_column: str | None = None
+    no_op: str | None = None
     measured_column: str | None = None
     training_cells: str | None = None
     evaluation_key: str | None = None
@@ -64,7 +69,7 @@ class Targets:
 
     def look_at(self, obs: pd.DataFrame, where: str, faults: Faults) -> None:
         """Check the columns that the run needs in one sample, and count its cells."""
-        for option in ("label_column", "perturbation_column", "context", "measured_column"):
+        for option in COLUMN_OPTIONS:
             name = getattr(self, option)
             if name is not None and name not in obs:
                 faults.append(
@@ -79,6 +84,9 @@ class Targets:
                 known += self.treatment_columns
             with faults.collect():
                 check_fields(prompt, known, where)
+        if self.wanted and self.no_op not in (None, AUTO, NONE):
+            with faults.collect(f"{where}: "):
+                check_fields(self.no_op, [*obs.columns, *QC_COLUMNS], "--no_op")
         self._note_gaps(obs, where)
         self._count_training_cells(obs, where, faults)
         controls = self._count_controls(obs, where, faults)
@@ -190,6 +198,23 @@ class Targets:
             counts = ((count, max_cells) for count in self.labelled.values())
         return sum(min(count, most or count) for count, most in counts)
 
+    def n_no_ops(self, max_cells: int | None) -> int:
+        """Answers to no-ops if every cell passes QC: one for each no-op and each of its cells."""
+        prompt = self.prompts.get("perturbation_prompt")
+        if not self.wanted or self.no_op in (None, NONE) or prompt is None:
+            return 0
+        if not self.treatments:
+            n_cells = self.labelled.total() if self.control is None else self.n_controls
+            return min(n_cells, self.n_predictions(max_cells))
+        text = self.no_op if self.no_op != AUTO else ""
+        no_ops = NoOps(text, text or self.label_column, frozenset(template_fields(prompt)))
+        counts: Counter[str] = Counter()
+        for treatment in self.treatments:
+            if no_op := no_ops.of(treatment):
+                most = treatment.n_cells or max_cells or self.n_controls
+                counts[no_op.condition] += min(self.chosen[treatment.cell_query], most)
+        return sum(min(count, self.n_controls) for count in counts.values())
+
     def hold_out(self, share: float) -> None:
         """Only this share of the control cells is predicted, about."""
         self.chosen = Counter({query: ceil(n * share) for query, n in self.chosen.items()})
@@ -199,6 +224,12 @@ class Targets:
         if self.training_cells is not None and not self.n_training_cells:
             faults.append(
                 f"--training_cells {self.training_cells!r}: selects no cell of any sample"
+            )
+        conditions = [*(t.condition for t in self.treatments), *self.labelled]
+        if taken := [name for name in conditions if name.startswith(PREFIX)]:
+            faults.append(
+                f"perturbation {taken[0]!r}: names that begin with {PREFIX!r} are c2sflow's own; "
+                "rename it"
             )
         if None in self.unknown:
             return

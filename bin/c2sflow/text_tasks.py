@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from c2sflow.draws import cell_draws
+from c2sflow.no_ops import predicted_only, with_no_op
 from c2sflow.obs_labels import is_perturbed
 from c2sflow.provenance import write_beside
 from c2sflow.text_scores import Encoder, bert_scores, load_encoder
@@ -194,7 +195,11 @@ def sentence_pairs(
 def _answers(folder: Path) -> pd.DataFrame:
     columns = ["source_cell", "sample", "condition", "perturbation", "c2s_sentence"]
     paths = sorted(folder.glob("*.perturbed.parquet"))
-    found = pd.concat([pd.read_parquet(path, columns=columns) for path in paths])
+    found = pd.concat(
+        pd.read_parquet(path, columns=with_no_op(columns, pq.read_schema(path).names))
+        for path in paths
+    )
+    found = predicted_only(found)
     found = found[found["c2s_sentence"] != ""]
     return found.assign(cell_id=found["source_cell"]).reset_index(drop=True)
 

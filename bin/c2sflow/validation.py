@@ -18,6 +18,7 @@ from c2sflow.prompts import (
     PERTURBATION_PROMPT,
     generation_template,
     load_template,
+    template_fields,
     with_context,
 )
 from c2sflow.query_checks import CheckedQueries
@@ -129,6 +130,7 @@ def _targets(flat: Mapping, staged: Staged, training: Training | None, faults: F
         perturbation_column=flat["perturbation_column"],
         control=flat["control"],
         context=flat["context"],
+        replicate_column=flat["replicate_column"],
         queries=CheckedQueries(trains=training is not None),
         **_scored(flat),
     )
@@ -157,6 +159,9 @@ def _targets(flat: Mapping, staged: Staged, training: Training | None, faults: F
             template = generation_template(prompt, bool(types), context)
             targets.prompts["generation_prompt"] = template
     targets.check_prompt(faults)
+    with faults.collect("--no_op: "):
+        template_fields(str(flat["no_op"]))
+        targets.no_op = flat["no_op"]
     return targets
 
 
@@ -191,7 +196,7 @@ def _read_tables(targets: Targets, flat: Mapping, staged: Staged, faults: Faults
             if not staged.gene_symbols_file:
                 raise UserError(f"--gene_symbols {flat['gene_symbols']}: no such file")
             targets.symbols = read_symbols(staged.gene_symbols_file)
-    for option in ("perturbation_column", "context", "measured_column"):
+    for option in ("perturbation_column", "context", "replicate_column", "measured_column"):
         if flat[option] in RESERVED:
             faults.append(
                 f"--{option} {flat[option]} is a name of c2sflow's own; copy the column to "

@@ -149,6 +149,10 @@ def check_size(
     n = targets.n_predictions(flat["max_cells_per_perturbation"]) * flat["num_samples"]
     parts = ["cells before QC x perturbations x answers"] if n else []
     fewer = ["--max_cells_per_perturbation"] if n else []
+    if n_no_ops := targets.n_no_ops(flat["max_cells_per_perturbation"]) * flat["num_samples"]:
+        n += n_no_ops
+        parts.append(f"{n_no_ops} of --no_op")
+        fewer.append("--no_op none")
     if plan:
         n += plan.n_cells
         parts.append(f"{plan.n_cells} of --generate")

@@ -57,6 +57,10 @@ def plan_lines(
         n_predictions = targets.n_predictions(flat["max_cells_per_perturbation"])
         n_predictions *= flat["num_samples"]
         lines.append(f"plan: at most {n_predictions} perturbed cells to predict")
+        if n_no_ops := targets.n_no_ops(flat["max_cells_per_perturbation"]) * flat["num_samples"]:
+            lines.append(
+                f"plan: at most {n_no_ops} answers to no-ops, to compare with (--no_op none: none)"
+            )
         lines += targets.alike()
         if flat["perturbations"]:
             unused.append((["perturbation_column"], "beside --perturbations"))

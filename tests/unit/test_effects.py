@@ -20,6 +20,7 @@ GENES = [f"G{n}" for n in range(40)]
 LACKING = {"a": {"G38"}, "b": {"G39"}}  # a gene that a sample does not have
 N_CELLS = {"a": 12, "b": 9}
 CONDITIONS = {"drug, 1": ("drug", "1"), "drug, 10": ("drug", "10"), "KO": ("KO", None)}
+NO_OP = "no-op: DMSO"
 
 
 def sentence(rng, sample, length, first=()):
@@ -27,7 +28,7 @@ def sentence(rng, sample, length, first=()):
     return " ".join(dict.fromkeys([*first, *genes][:length]))
 
 
-def make_cells(n_answers=1, seed=0):
+def make_cells(n_answers=1, seed=0, no_op=True):
     """Control cells and their predictions; "drug, 10" moves G0 to G5 to the top."""
     rng = np.random.default_rng(seed)
     controls, predictions = [], []
@@ -37,21 +38,28 @@ def make_cells(n_answers=1, seed=0):
             # One cell has no gene: only --skip_qc lets it in.
             length = 0 if cell["cell_id"] == "b3" else int(rng.integers(15, 30))
             controls.append(cell | {"cell_sentence": sentence(rng, sample, length)})
-            for condition, (name, dose) in CONDITIONS.items():
+            conditions = CONDITIONS | ({NO_OP: ("DMSO", None)} if no_op else {})
+            for condition, (name, dose) in conditions.items():
                 if condition == "KO" and n % 2:
                     continue
                 for answer in range(n_answers):
                     first = GENES[:6] if condition == "drug, 10" else ()
-                    length = 0 if (n, answer) == (5, 0) else int(rng.integers(8, 20))
+                    empty = (n, answer) == (5, 0) or cell["cell_id"] == "b3"
+                    length = 0 if empty else int(rng.integers(8, 20))
                     predictions.append(
                         {
                             "source_cell": cell["cell_id"], "sample": sample,
                             "sample_index": answer, "condition": condition, "perturbation": name,
                             "dose": dose, "target": "t",
                             "c2s_sentence": sentence(rng, sample, length, first),
+                            "c2s_no_op": condition == NO_OP,
+                            "c2s_compared_with": None if condition == NO_OP else NO_OP,
                         }
                     )  # fmt: skip
-    return pd.DataFrame(controls), pd.DataFrame(predictions)
+    predictions = pd.DataFrame(predictions)
+    if not no_op:
+        predictions = predictions.drop(columns=["c2s_no_op", "c2s_compared_with"])
+    return pd.DataFrame(controls), predictions
 
 
 SUMS = RankFit()
@@ -84,11 +92,19 @@ def write_run(folder, controls, predictions, size=100):
 
 
 def expected_shifts(controls, predictions):
-    """A row for each answer and gene of either list: rank shift and fold change."""
+    """A row for each answer and gene of either list: rank shift and fold change.
+
+    Against the answer of the same number to the no-op, or else the cell's own sentence.
+    """
     own = dict(zip(controls["cell_id"], controls["cell_sentence"], strict=True))
+    of_no_op = predictions[predictions["condition"] == NO_OP].set_index(
+        ["source_cell", "sample_index"]
+    )["c2s_sentence"]
     rows = []
-    for answer in predictions.to_dict("records"):
+    for answer in predictions[predictions["condition"] != NO_OP].to_dict("records"):
         said, control = answer["c2s_sentence"].split(), own[answer["source_cell"]].split()
+        if len(of_no_op):
+            control = of_no_op[answer["source_cell"], answer["sample_index"]].split()
         depth = min(len(said), len(control))
         places = [dict(zip(s[:depth], range(1, depth + 1), strict=True)) for s in (said, control)]
         value = lambda rank: max(FIT["intercept"] + FIT["slope"] * np.log10(rank), 0)  # noqa: E731
@@ -125,7 +141,7 @@ def expected_effects(controls, predictions):
             "mean_rank_shift": cells["shift"].mean(),
             "mean_log2_fold_change": cells["fold"].mean(),
             "n_cells": len(cells),
-            "p_value": p,
+            "p_value": p if (predictions["condition"] == NO_OP).any() else np.nan,
         }
     table = pd.DataFrame(rows).T
     table["p_adjusted"] = table.groupby(level=0)["p_value"].transform(benjamini_hochberg)
@@ -144,9 +160,10 @@ def effects_of(folder):
     return pd.read_csv(folder / "perturbation" / "perturbation_effects.tsv", sep="\t")
 
 
+@pytest.mark.parametrize("no_op", [True, False])
 @pytest.mark.parametrize("n_answers", [1, 3])
-def test_effects(tmp_path, n_answers):
-    controls, predictions = make_cells(n_answers)
+def test_effects(tmp_path, n_answers, no_op):
+    controls, predictions = make_cells(n_answers, no_op=no_op)
     write_effects(**write_run(tmp_path, controls, predictions), outdir=tmp_path)
     found = effects_of(tmp_path)
     assert list(found.columns[:4]) == ["condition", "perturbation", "dose", "gene"]
@@ -166,13 +183,22 @@ def test_effects(tmp_path, n_answers):
     assert moved["gene"].iloc[0] in set(strong["gene"])
     assert (strong["mean_log2_fold_change"] > 0).all()
     assert (strong["mean_rank_shift"] < 0).all()
-    assert (strong["p_adjusted"] < 0.05).all()
+    if no_op:
+        assert (strong["p_adjusted"] < 0.05).all()
+    else:
+        assert found[["p_value", "p_adjusted"]].isna().all(axis=None)
+    assert (found["compared_with"] == (NO_OP if no_op else "own sentence")).all()
     for _, rows in found.groupby("condition"):
         assert rows["mean_log2_fold_change"].abs().is_monotonic_decreasing
     notes = json.loads((tmp_path / "effects.json").read_text())
+    first, second = notes["effects"]
+    if no_op:
+        assert first.startswith(f"effects are differences from the answers to {NO_OP!r} of the ")
+    else:
+        assert first.startswith("no no-op was predicted: the differences are from each cell's own")
     # b3 has no gene; the only answer of two cells has none either.
     left_out = 2 if n_answers > 1 else 6
-    assert notes["effects"][0].startswith(f"{left_out} predictions could not be compared")
+    assert second.startswith(f"{left_out} predictions could not be compared")
 
 
 @settings(max_examples=8)

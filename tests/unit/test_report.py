@@ -163,7 +163,13 @@ def make_effects(folder, contexts=True):
     ]  # fmt: skip
     names = ["gene", "mean_rank_shift", "mean_log2_fold_change", "p_adjusted"]
     rows = [
-        {**of, **dict(zip(names, values, strict=True)), "n_cells": 6} for of, *values in figures
+        {
+            **of,
+            **dict(zip(names, values, strict=True)),
+            "n_cells": 6,
+            "compared_with": f"no-op: {EVIL}",
+        }
+        for of, *values in figures
     ]
     pd.DataFrame(rows).to_csv(folder / "effects/perturbation_effects.tsv", sep="\t", index=False)
     rows = []
@@ -174,7 +180,8 @@ def make_effects(folder, contexts=True):
                 {
                     **of, "gene_set": f"S {EVIL}", "context": context, "versus": versus,
                     "rank": 1 + (shift < 0), "shift": shift, "ci_low": shift - 0.5,
-                    "ci_high": np.nan, "n_cells": n, "n_versus": m,
+                    "ci_high": np.nan, "n_cells": n, "n_versus": m, "p_adjusted": 0.5,
+                    "unit": EVIL, "n_units": n, "n_versus_units": m, "shrunken_shift": shift / 2,
                 }
             )  # fmt: skip
     pd.DataFrame(rows).to_csv(folder / "effects/screen.tsv", sep="\t", index=False)

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse, stats
-from test_effects import GENES, LACKING, expected_shifts, make_cells, write_run
+from test_effects import GENES, LACKING, NO_OP, expected_shifts, make_cells, write_run
 
 from c2sflow.effect_files import write_effects
-from c2sflow.screen import intervals, rank_screen, screen_rows, set_means
+from c2sflow.screen import rank_screen, screen_rows, set_means
 from c2sflow.shift_matrices import Shifts
 
 SETS = {"top": GENES[:6], "other": [*GENES[10:17], "NONE"], "small": GENES[:4]}
@@ -78,39 +78,45 @@ def test_cells_without_a_context_are_said(screened):
     assert "left out: small (4 of 4)" in notes
 
 
-def test_intervals_are_those_of_scipy_set_by_set():
-    rng = np.random.default_rng(1)
-    one, other = rng.normal(size=(3, 40)), rng.normal(1, 2, size=(3, 25))
-    for sides in ((one, None), (one, other)):
-        low, high = intervals(*sides, seed=7)
-        for row in range(3):
-            alone = intervals(one[[row]], None if sides[1] is None else other[[row]], seed=7)
-            assert (low[row], high[row]) == pytest.approx((alone[0][0], alone[1][0]), 1e-12)
-    low, high = intervals(one, None, seed=7)
-    # The mean's distribution over resamples, drawn here by multinomial counts.
-    counts = np.random.default_rng(0).multinomial(40, np.full(40, 1 / 40), size=4000)
-    expected = np.quantile(one @ counts.T / 40, [0.025, 0.975], axis=1)
-    np.testing.assert_allclose([low, high], expected, atol=0.05)
+def test_p_values_are_those_of_scipy_and_intervals_agree_with_them(screened):
+    _, table, controls, by_cell = screened
+    for row in table.to_dict("records"):
+        cells = scores(by_cell, row["gene_set"])[row["condition"]]
+        kinds = controls.loc[cells.index, "type"]
+        if isinstance(row["versus"], str):
+            sides = cells[kinds == row["context"]], cells[kinds == row["versus"]]
+            expected = stats.ttest_ind(*sides, equal_var=False).pvalue
+        else:
+            own = cells[kinds == row["context"]] if isinstance(row["context"], str) else cells
+            expected = stats.ttest_1samp(own, 0).pvalue
+        assert row["p_value"] == pytest.approx(expected, rel=1e-3)
+    assert table["p_adjusted"].to_numpy() == pytest.approx(
+        stats.false_discovery_control(table["p_value"]), rel=1e-4
+    )
+    excludes = (table["ci_low"] > 0) | (table["ci_high"] < 0)
+    assert (excludes == (table["p_adjusted"] <= 0.05)).all()
+    assert excludes.any()
+    assert not excludes.all()
+    assert (table["shrunken_shift"].abs() <= table["shift"].abs()).all()
+    assert set(table["unit"]) == {"cells"}
 
 
-def test_intervals_cover_the_truth():
-    """Of 200 samples of 50 cells, about 95 % of the intervals hold the true difference."""
-    rng = np.random.default_rng(0)
-    low, high = intervals(rng.normal(1, 1, (200, 50)), rng.normal(0, 2, (200, 50)), seed=1)
-    assert stats.binomtest(int(((low < 1) & (high > 1)).sum()), 200, 0.95).pvalue > 0.001
-
-
-def test_one_cell_has_no_interval():
-    assert np.isnan(intervals(np.ones((2, 1)), None, 0)).all()
-    assert np.isnan(intervals(np.ones((2, 9)), np.ones((2, 1)), 0)).all()
-    assert intervals(np.ones((2, 9)), None, 0).tolist() == [[1, 1], [1, 1]]
+def test_without_no_ops_there_is_no_interval_and_no_rank(tmp_path):
+    controls, predictions = make_cells(no_op=False)
+    (tmp_path / "s.gmt").write_text("top\tx\t" + "\t".join(GENES[:6]))
+    options = write_run(tmp_path, controls, predictions)
+    write_effects(**options, outdir=tmp_path, gene_sets_file=tmp_path / "s.gmt")
+    table = pd.read_csv(tmp_path / "perturbation" / "screen.tsv", sep="\t")
+    assert table["shift"].notna().all()
+    figures = ["rank", "shrunken_shift", "ci_low", "ci_high", "p_value", "p_adjusted"]
+    assert table[figures].isna().all(axis=None)
 
 
 def test_more_contexts_are_each_compared_with_the_others():
     folds = sparse.csc_matrix(np.repeat([[4.0], [0], [1], [1], [3], [3]], 5, axis=1))
     cells = pd.DataFrame({"sample": 0, "context": [2, 2, "x", "x", "others", "others"]})
     names = {"condition": "c", "perturbation": "c"}
-    shifts = Shifts(names, cells, folds, folds)
+    shifts = Shifts(names, cells, folds, folds, compared_with=NO_OP)
     table = rank_screen(list(screen_rows(shifts, {"s": [[n] for n in range(5)]})))
     between = table[table["versus"].notna()].set_index("context")["shift"]
     assert between.to_dict() == pytest.approx({"2": 0, "others": 1.5, "x": -1.5})

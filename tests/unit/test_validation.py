@@ -21,6 +21,7 @@ import c2s_validate
 from c2sflow.demo import write_demo
 from c2sflow.errors import UserError
 from c2sflow.faults import Faults
+from c2sflow.no_ops import NoOps
 from c2sflow.perturbations import read_perturbations
 from c2sflow.planning import plan_predictions
 from c2sflow.prompts import EMBEDDING_PROMPT, UNCONDITIONAL_PROMPT
@@ -133,6 +134,7 @@ def test_demo(inputs, caplog):
         "cell's smallest in 100 % of the cells",
         "plan: 2 samples, 700 cells, 4 shards of at most 200 cells",
         "plan: at most 200 perturbed cells to predict",
+        "plan: at most 129 answers to no-ops, to compare with (--no_op none: none)",
     ]
 
 
@@ -149,20 +151,48 @@ def test_samplesheet_settings_win_over_parameters(inputs):
 
 
 @pytest.mark.parametrize(
-    ("params", "n"),
+    ("params", "n", "n_no_ops"),
     [
-        ({"perturbations": "A,B"}, 80),
-        ({"perturbations": "A,B", "control": "condition == 'control'"}, 40),
-        ({"perturbation_column": "condition"}, 20),
-        ({"perturbation_column": "condition", "control": "condition == 'control'"}, 20),
-        ({"perturbation_column": "condition", "max_cells_per_perturbation": 3}, 3),
-        ({"table": "perturbation,cell_query,n_cells\nA,type == 'B',2\nB,score < 2,\n"}, 42),
+        ({"perturbations": "A,B"}, 80, 40),
+        ({"perturbations": "A,B", "control": "condition == 'control'"}, 40, 20),
+        ({"perturbation_column": "condition"}, 20, 20),
+        ({"perturbation_column": "condition", "control": "condition == 'control'"}, 20, 20),
+        ({"perturbation_column": "condition", "max_cells_per_perturbation": 3}, 3, 3),
+        ({"table": "perturbation,cell_query,n_cells\nA,type == 'B',2\nB,score < 2,\n"}, 42, 40),
+        ({"perturbations": "A,conversion to B", "max_cells_per_perturbation": 4}, 8, 4),
+        (
+            {"perturbations": "A,conversion to B", "max_cells_per_perturbation": 4,
+             "label_column": "type"}, 8, 8,
+        ),
+        ({"perturbations": "A,B", "no_op": "none"}, 80, 0),
     ],
-)
-def test_planned_predictions(inputs, caplog, params, n):
+)  # fmt: skip
+def test_planned_predictions(inputs, caplog, params, n, n_no_ops):
     with caplog.at_level(logging.INFO):
         validate(inputs, **params)
-    assert caplog.messages[-1] == f"plan: at most {n} perturbed cells to predict"
+    line = f"plan: at most {n_no_ops} answers to no-ops, to compare with (--no_op none: none)"
+    assert [text for text in caplog.messages if "plan: at most" in text] == [
+        f"plan: at most {n} perturbed cells to predict", *[line][: n_no_ops],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("params", "fault"),
+    [
+        ({"no_op": "as {nothing}"}, "good (good.h5ad): --no_op: the prompt uses {nothing}, which"),
+        ({"no_op": "as {"}, "--no_op: prompt template 'as {'"),
+        ({"perturbations": "A,no-op: B"}, "perturbation 'no-op: B': names that begin with 'no-op"),
+        (
+            {"replicate_column": "donor"},
+            "good (good.h5ad): --replicate_column donor: obs has no such column",
+        ),
+        ({"replicate_column": "shard"}, "--replicate_column shard is a name of c2sflow's own"),
+    ],
+)
+def test_faults_of_no_ops_and_replicates(inputs, params, fault):
+    with pytest.raises(UserError) as caught:
+        validate(inputs, **{"perturbations": "A"} | params)
+    assert f"1 fault in the input; nothing was run\n  1. {fault}" in str(caught.value)
 
 
 @pytest.mark.parametrize(("wanted", "n"), [(12, 12), (9999, 40)])
@@ -379,6 +409,7 @@ def test_faults_of_pseudobulk(inputs, name, params, fault):
 
 
 TABLE = "perturbation,dose,vendor\nA,1,X\nA,2,Y\n"
+NO_OPS = "plan: at most 40 answers to no-ops, to compare with (--no_op none: none)"
 PROMPT = "{cell_sentence} {perturbation} {type} "
 
 
@@ -420,8 +451,8 @@ def test_what_has_no_effect_is_said(inputs, caplog, given, said):
         validate(inputs, **{"perturbations": "A"} | given)
     lines = caplog.messages
     assert lines[lines.index("plan: 1 sample, 40 cells") + 1 :] == (
-        ["plan: at most 80 perturbed cells to predict"] * ("table" in given)
-        + ["plan: at most 40 perturbed cells to predict"]
+        ["plan: at most 80 perturbed cells to predict", NO_OPS] * ("table" in given)
+        + ["plan: at most 40 perturbed cells to predict", NO_OPS]
         * ("table" not in given and given.get("perturbations", "A") is not None)
         + said
     )
@@ -442,11 +473,17 @@ def test_gene_sets_that_the_data_lack_are_said(inputs, caplog):
 
 def test_size_is_refused_before_anything_runs(inputs):
     given = {"perturbations": "A,B", "num_samples": 3, "temperature": 1}
-    validate(inputs, **given, max_predictions=240)
+    validate(inputs, **given, max_predictions=240, no_op="none")
+    validate(inputs, **given, max_predictions=360)
     with pytest.raises(UserError, match="1 fault") as error:
-        validate(inputs, **given, max_predictions=239)
-    assert "--max_predictions 239: the run would predict 240 cells" in str(error.value)
-    assert "allow it with --max_predictions 240" in str(error.value)
+        validate(inputs, **given, max_predictions=359)
+    assert "--max_predictions 359: the run would predict 360 cells (cells before QC x pert" in str(
+        error.value
+    )
+    assert "answers + 120 of --no_op); take fewer with --max_cells_per_perturbation or --no_op" in (
+        str(error.value)
+    )
+    assert "allow it with --max_predictions 360" in str(error.value)
 
 
 @settings(max_examples=20)
@@ -467,12 +504,17 @@ def test_no_plan_is_larger_than_said(inputs, rows, most, control):
     table = "perturbation,cell_query,n_cells\n" + "\n".join(map(",".join, rows))
     treatments, _ = read_perturbations("my.csv", write(inputs / "plan.csv", table))
     obs = cells().obs.rename_axis("cell_id").reset_index().assign(shard="s", sample="s")
-    targets = Targets(wanted=True, control=control, treatments=treatments)
+    prompts = {"perturbation_prompt": "{cell_sentence} {perturbation}"}
+    targets = Targets(
+        wanted=True, control=control, treatments=treatments, prompts=prompts, no_op="auto"
+    )
     targets.look_at(obs, "s", Faults())
     plan = plan_predictions(
-        obs, treatments=treatments, control=control, max_cells_per_perturbation=most
-    )
-    assert len(plan) <= targets.n_predictions(most)
+        obs, treatments=treatments, control=control, max_cells_per_perturbation=most,
+        no_ops=NoOps("DMSO", None),
+    )  # fmt: skip
+    assert (~plan["c2s_no_op"]).sum() <= targets.n_predictions(most)
+    assert plan["c2s_no_op"].sum() <= targets.n_no_ops(most)
 
 
 def write(path, text):
