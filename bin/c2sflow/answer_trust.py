@@ -25,7 +25,9 @@ def answer_figures(answers: pd.DataFrame, subject: str, seed: int) -> list[Figur
 
     Returns
     -------
-    invalid_fraction and repeated_fraction (of all words said), cut_fraction (of the answers).
+    invalid_fraction and repeated_fraction (of all words said), cut_fraction (of the answers). Where
+    no word, or each, is such a one, the interval is that of the share of answers with one, in
+    which the words of an answer count as one: a share of words is no larger.
     """
     n = len(answers)
     words = answers[["c2s_n_predicted_genes", *COUNTS.values()]].to_numpy(dtype=float)
@@ -35,6 +37,8 @@ def answer_figures(answers: pd.DataFrame, subject: str, seed: int) -> list[Figur
     for place, name in enumerate(COUNTS, 1):
         values = np.divide(shares @ words[:, place], said, out=np.zeros_like(said), where=said > 0)
         low, high = bootstrap_interval(values, (0, 1))
+        if values[0] in (0, 1):  # every resample has the same share, and shows nothing
+            low, high = share_interval(int(values[0]) * n, n)
         figures.append(
             Figure(f"{name}_fraction", subject, "model", values[0], n, ci_low=low, ci_high=high)
         )

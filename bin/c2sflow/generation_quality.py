@@ -101,7 +101,7 @@ def generation_figures(
     for name in real:
         others = [kinds[other][0] for other in real if other != name]
         figures += _figures(name, *kinds[name], _mixed(others), seed)
-    return [*figures, *([] if untyped else mean_figures(figures, seed))], notes
+    return [*figures, *([] if untyped else mean_figures(figures))], notes
 
 
 def _drawn(generated: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:

@@ -211,7 +211,7 @@ def perturbation_figures(
             condition.trained = _mean_of(of_training)
             others = _mean_of([change for other, change in changes.items() if other != label])
             figures += condition_figures(name, condition, groups.of[CONTROL], others, seed)
-    return [*figures, *mean_figures(figures, seed)], notes
+    return [*figures, *mean_figures(figures)], notes
 
 
 def _labels_of(answers: pd.DataFrame, known: Mapping[str, np.ndarray]) -> dict[str, str | None]:

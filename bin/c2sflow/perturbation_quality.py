@@ -31,7 +31,7 @@ from scipy import sparse
 from c2sflow.distances import MAX_CELLS, energy_replicates, scfid_replicates
 from c2sflow.gene_agreement import gene_overlap, mean_order, rank_agreement
 from c2sflow.rank_shifts import LOG2_OF_LOG10, compared_ranks, fold_changes
-from c2sflow.resampling import Figure, bootstrap_interval, weights
+from c2sflow.resampling import Figure, bootstrap_interval, mean_interval, weights
 
 N_TOP = 20  # differentially expressed genes
 DEPTHS = {"top_20": 20, "top_100": 100, "full": None}
@@ -339,7 +339,7 @@ def paired_figures(
 # ------------------------------------------------------------------ all conditions
 
 
-def mean_figures(figures: Sequence[Figure], seed: int) -> Iterator[Figure]:
+def mean_figures(figures: Sequence[Figure]) -> Iterator[Figure]:
     """Mean of each figure over the conditions, if there are several; n counts conditions."""
     groups: dict[tuple[str, str, str], list[float]] = {}
     for figure in figures:
@@ -348,5 +348,5 @@ def mean_figures(figures: Sequence[Figure], seed: int) -> Iterator[Figure]:
     for (metric, space, predictor), values in groups.items():
         known = np.array([value for value in values if np.isfinite(value)])
         if known.size > 1:
-            low, high = bootstrap_interval(weights(known.size, seed) @ known)
+            low, high = mean_interval(known)
             yield Figure(metric, "", predictor, float(known.mean()), known.size, space, low, high)

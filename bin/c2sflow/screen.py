@@ -183,10 +183,10 @@ def rank_screen(rows: Sequence[Mapping]) -> pd.DataFrame:
     level = selected_level(table["p_adjusted"].to_numpy())
     table["ci_low"], table["ci_high"] = found.interval(level)
     groups = table.groupby([filled[name] for name in PLACE], sort=False).indices
-    table["shrunken_shift"] = np.nan
+    drawn = np.full(len(table), np.nan)
     for places in groups.values():
-        drawn = shrunken(value[places], error[places])
-        table.iloc[places, table.columns.get_loc("shrunken_shift")] = drawn
+        drawn[places] = shrunken(value[places], error[places])
+    table["shrunken_shift"] = drawn
     ranked = table["shift"].abs().where(table["error"].notna())
     ranks = ranked.groupby([filled[name] for name in PLACE]).rank("min", ascending=False)
     table["rank"] = ranks.astype("Int64")

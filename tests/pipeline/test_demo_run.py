@@ -139,7 +139,12 @@ def test_predictions_are_genes_and_their_expression_the_fit(outdir, embedded):
     upper = {name.upper(): n for n, name in enumerate(predicted.var_names)}
     controls = embedded.obs_names[embedded.obs["bulk_labels"] == "CD4+/CD25 T Reg"]
     assert set(predicted.obs["source_cell"]) <= set(controls)
-    assert (predicted.obs["perturbation"].value_counts() == 16).all()
+    no_op = predicted.obs["c2s_no_op"]
+    assert (predicted.obs.loc[~no_op, "perturbation"].value_counts()[lambda n: n > 0] == 16).all()
+    # Every control cell that is perturbed is converted to its own type, too.
+    own = predicted.obs[no_op].set_index("source_cell")["perturbation"]
+    assert set(own) == {"conversion to CD4+/CD25 T Reg"}
+    assert sorted(own.index) == sorted(set(predicted.obs.loc[~no_op, "source_cell"]))
     for sentence, row in zip(predicted.obs["c2s_sentence"], predicted.X.toarray(), strict=True):
         genes = [upper[word] for word in sentence.split()]
         assert len(set(genes)) == len(genes) > 0
@@ -149,17 +154,17 @@ def test_predictions_are_genes_and_their_expression_the_fit(outdir, embedded):
     assert not predicted.obs[["c2s_invalid_genes", "c2s_duplicate_genes"]].to_numpy().any()
 
 
-def test_effects_are_those_of_the_sentences(outdir, sentences, cells):
-    """Mean shifts of every gene, from the predicted sentences and those written anew here."""
+def test_effects_are_those_of_the_sentences(outdir, cells):
+    """Mean shifts of every gene, from the predicted sentences and the answers to the no-op."""
     raw, _, kept = cells
     predicted = ad.read_h5ad(outdir / "c2s_perturbed.h5ad").obs
-    controls = dict(zip(raw.obs_names, sentences, strict=True))
+    no_ops = predicted[predicted["c2s_no_op"]].set_index("source_cell")["c2s_sentence"]
     measured = {f"donor_{n + 1}": set(raw.var_names[kept[n]].str.upper()) for n in (0, 1)}
     table = pd.read_csv(outdir / "perturbation/perturbation_effects.tsv", sep="\t")
     for condition, rows in table.groupby("condition"):
         shifts = {gene: [] for gene in rows["gene"]}
         for _, cell in predicted[predicted["condition"] == condition].iterrows():
-            said, control = cell["c2s_sentence"].split(), controls[cell["source_cell"]].split()
+            said, control = cell["c2s_sentence"].split(), no_ops[cell["source_cell"]].split()
             depth = min(len(said), len(control))
             for gene, found in shifts.items():
                 if gene.upper() in measured[cell["sample"]]:
@@ -188,6 +193,9 @@ def test_screen_finds_the_markers_of_what_cells_are_converted_to(outdir):
     assert (whole.loc["T_CELL", "ci_high"] < 0).all()
     between = table[table["versus"].notna()]
     assert set(between["context"] + between["versus"]) == {"donor_1donor_2"}
+    # One sample a side: how much two samples differ by themselves is not known.
+    assert between[["rank", "ci_low", "ci_high", "p_value"]].isna().all(axis=None)
+    assert (between["unit"] == "sample").all()
 
 
 def test_evaluation_is_that_of_the_results(outdir, embedded, sentences):
@@ -214,6 +222,7 @@ def test_evaluation_is_that_of_the_results(outdir, embedded, sentences):
     found = tables["reconstruction"].set_index(["subject", "predictor", "metric"])["value"]
     assert found["", "model", "r_squared"] == pytest.approx(fit["r_squared"], abs=0.002)
     predicted = ad.read_h5ad(outdir / "c2s_perturbed.h5ad").obs
+    predicted = predicted[~predicted["c2s_no_op"]]
     own = dict(zip(embedded.obs_names, sentences, strict=True))
     novelty = tables["trust"].set_index(["subject", "predictor", "metric"])["value"]
     for condition, answers in predicted.groupby("condition", observed=True):
@@ -230,6 +239,10 @@ def test_plan_is_said(demo):
         "plan: 68 of 700 cells are control cells; the others are not perturbed" in demo.first.output
     )
     assert "plan: 32 predictions: 2 perturbations of 16 cells; " in demo.first.output
+    assert re.search(
+        r"plan: \d+ more answers \(\+\d+%\), to 'no-op: conversion to own bulk_labels'",
+        demo.first.output,
+    )
     assert re.search(r"plan: about [\d,]+ tokens to read \(1.0 a gene\)", demo.first.output)
 
 
@@ -249,10 +262,10 @@ def test_demo_gives_every_result(demo):
 
     predicted = ad.read_h5ad(outdir / "c2s_perturbed.h5ad")
     assert set(predicted.obs["source_cell"]) <= set(embedded.obs_names)
-    assert predicted.obs["perturbation"].nunique() == 2
+    assert predicted.obs.loc[~predicted.obs["c2s_no_op"], "perturbation"].nunique() == 2
     assert predicted.obsm["X_c2s"].shape == (predicted.n_obs, vectors.shape[1])
     summary = pd.read_csv(outdir / "perturbation/summary.tsv", sep="\t")
-    assert summary["n_predictions"].sum() == predicted.n_obs
+    assert summary["n_predictions"].sum() == (~predicted.obs["c2s_no_op"]).sum() == 32
 
     assert "</html>" in (outdir / "report.html").read_text(encoding="utf-8")
     software = (outdir / "pipeline_info/software_versions.yml").read_text()

@@ -114,7 +114,11 @@ def test_names_may_hold_anything(nextflow, cells):
     embedded = ad.read_h5ad(nextflow.folder / "out 'put' $1/c2s.h5ad")
     assert list(embedded.obs["sample"].unique()) == names
     assert list(embedded.obs["batch $x"].unique()) == ["k=v '0'", "k=v '30'"]
-    predicted = ad.read_h5ad(nextflow.folder / "out 'put' $1/c2s_perturbed.h5ad")
+    answers = ad.read_h5ad(nextflow.folder / "out 'put' $1/c2s_perturbed.h5ad")
+    # The prompt takes a column of the table: each of its values has a no-op of its own.
+    named = {f"no-op: control, {value}" for value in table["batch $x"]}
+    assert set(answers.obs.loc[answers.obs["c2s_no_op"], "condition"]) == named
+    predicted = answers[~answers.obs["c2s_no_op"]].copy()
     assert dict(predicted.obs["condition"].value_counts()) == dict(
         zip(conditions, (2, 4), strict=True)
     )

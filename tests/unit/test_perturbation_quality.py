@@ -169,7 +169,7 @@ def test_means_over_conditions_leave_out_what_is_not_defined():
         for name, value in (("a", 1.0), ("b", 2.0), ("c", np.nan), ("d", 6.0))
     ]
     figures.append(Figure("scfid", "a", "model", 1.0, 9, "X_c2s"))
-    table = figures_table(mean_figures(figures, 0))
+    table = figures_table(mean_figures(figures))
     assert len(table) == 1
     assert table.iloc[0][["metric", "subject", "value", "n"]].tolist() == ["mse", "", 3.0, 3]
     assert table["ci_low"].iloc[0] < 3 < table["ci_high"].iloc[0]
