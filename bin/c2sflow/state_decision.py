@@ -28,6 +28,7 @@ CLEARLY = 1.5
 FEW_POOLED = 20  # values so large that every number is stored as a whole one: too few to say
 FEWEST = 60  # values of a file with fractions, from which on they show what they are
 SILENT_SHARE = 0.05  # of the cells with many values may show nothing
+SILENT_SHARE_OF_FULLER = 0.2  # of the cells with more values than the median
 ENOUGH = 10  # values of a cell, from which on it should show something
 FRACTIONS = "with fractions where reads of several genes are shared out"
 
@@ -102,15 +103,15 @@ def decide_state(evidence: Evidence, obs: pd.DataFrame, where: str) -> Decision:
     column = _best(fits, evidence, where)
     wrong = fits.table[:, column] < 0
     if column != COUNTS:  # stored coarsely, counts may pass for logs
-        undecided = (fits.table[:, column] == 0) & (evidence.n_values >= 2 * ENOUGH)
-        wrong |= undecided & (fits.table[:, COUNTS] > 0)
+        others = fits.table > 0
+        others[:, COUNTS] &= evidence.n_values >= 2 * ENOUGH
+        wrong |= (fits.table[:, column] == 0) & others.any(axis=1)
     if wrong.any() or not (fits.table[:, column] > 0).any():
         _refuse(fits, evidence, obs, where)
     if column == COUNTS and (doubt := doubt_about_counts(evidence)):
         raise UserError(f"{where}: the values of X are whole numbers, but {doubt}; {HOW_TO_SAY}")
-    telling = evidence.n_values >= 2 * ENOUGH
-    silent = telling & (fits.table[:, column] <= 0)
-    if column != COUNTS and silent.sum() > SILENT_SHARE * telling.sum():
+    silent = _silent(fits.table[:, column] > 0, evidence.n_values)
+    if column != COUNTS and silent.any():
         raise UserError(
             f"{where}: the values of X are ambiguous ({LOOKS[column]}, but "
             f"{name_cells(silent, obs)} do not show it); {HOW_TO_SAY}"
@@ -118,6 +119,23 @@ def decide_state(evidence: Evidence, obs: pd.DataFrame, where: str) -> Decision:
     return Decision(
         COLUMNS[column], _describe(fits, evidence, column), _warn(fits, evidence, obs, column)
     )
+
+
+def _silent(shows: np.ndarray, n_values: np.ndarray) -> np.ndarray:
+    """Cells that do not show the state, where too many do not; else none.
+
+    A cell of many values nearly always shows its state; of the fuller half of the cells, whatever
+    they hold, most do.
+    """
+    most = np.median(n_values[n_values > 0])
+    for least, share in (
+        (2 * ENOUGH, SILENT_SHARE),
+        (min(2 * ENOUGH, most), SILENT_SHARE_OF_FULLER),
+    ):
+        cells = n_values >= least
+        if (silent := cells & ~shows).sum() > share * cells.sum():
+            return silent
+    return np.zeros(len(shows), bool)
 
 
 def check_state(evidence: Evidence, obs: pd.DataFrame, state: State, where: str) -> Decision:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from c2sflow.cell_evidence import SCALES, Evidence
+from c2sflow.cell_evidence import MOST_STEPS, SCALES, Evidence
 from c2sflow.states import State
 
 # States by column of `Fits.table`; all but the first are a scale of the evidence each.
@@ -109,6 +109,7 @@ def rounded_cells(evidence: Evidence) -> np.ndarray:
     whole = (evidence.whole == 1) & (evidence.n_values >= 3)
     factor = np.median(evidence.divisor[whole]) if whole.sum() > 1 else 1
     of_factor = whole & (factor > 1) & (evidence.divisor % max(factor, 1) == 0)
+    of_factor &= evidence.smallest <= MOST_STEPS * factor  # coarse storage has one, too
     return clear & ~(of_factor & (of_factor.sum() > 0.8 * whole.sum()))
 
 

@@ -51,6 +51,13 @@ def test_random_files_are_recognised_or_refused_never_mistaken():
     assert refused <= 0.1 * pure  # files of two cells, and of 20 genes, among them
 
 
+def test_values_stored_as_float16_have_a_common_factor_and_are_no_counts():
+    random = np.random.default_rng(0)
+    values = normalise(random.poisson(0.3, (3, 300)).astype(float), 1e6)
+    with pytest.raises(UserError, match="rounded"):
+        decide(values.astype(np.float16).astype(np.float32))
+
+
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["counts", "downsampled counts"]))
 def test_small_counts_occur_as_in_a_mixture_of_poisson_distributions(seed, kind):
     random = np.random.default_rng(seed)
@@ -70,10 +77,13 @@ def test_rounded_values_do_not_occur_as_counts_do():
 @pytest.mark.parametrize(
     ("seed", "reason"),
     [
-        (10141, "ranks"),
+        (10141, "rounded"),
         (130073, "occur as often as in no counts"),
         (130321, "neither counts"),
         (204438, "neither counts"),
+        (301431, "55 of 110 cells .* do not show it"),
+        (304235, "cells differ: 4 of 8"),
+        (305173, "1 of 6 cells .* do not show it"),
         (20481, "1 of 4 cells .* do not show it"),
         (30743, "too few to show"),
         (31094, "cells differ"),
@@ -81,7 +91,7 @@ def test_rounded_values_do_not_occur_as_counts_do():
         (41141, "the values of every cell sum to 28"),
         (50096, "too few values to show"),
         (81070, "made binary"),
-        (100750, "2 of 21 cells .* do not show it"),
+        (100750, "2 of 21 cells .* logs to base 2"),
         (110182, "cells .* do not show it"),
     ],
 )
