@@ -22,7 +22,7 @@ ROWS = 256  # of a chunk: a head is read without the others
 
 def write_attention(
     target: str | Path,
-    cells: Iterable[tuple[Mapping[str, object], np.ndarray]],
+    cells: Iterable[tuple[Mapping[str, object], np.ndarray, np.ndarray]],
     *,
     layer: int,
     n_heads: int,
@@ -31,15 +31,16 @@ def write_attention(
 
     Attributes layer, n_heads, aggregation and c2sflow_version; for each cell a group
     ``cells/<nnnnnn>`` with the attributes cell_id, sample and label, and the datasets genes
-    (UTF-8, in the order of the sentence) and attention.
+    (UTF-8, in the order of the sentence), attention and shuffled.
 
     Parameters
     ----------
     target
         Written whole or not at all; the same cells give the same bytes.
     cells
-        cell_id, sample, label and cell_sentence of each cell, with its float32 (n_heads, n_genes,
-        n_genes), query × key.
+        cell_id, sample, label and cell_sentence of each cell; its attention, float32 (n_heads,
+        n_genes, n_genes), query × key; and that between the same positions of the sentence with its
+        genes in random order.
     layer
         Counted as ``--embedding_layer`` does: 1 is the first.
 
@@ -53,24 +54,25 @@ def write_attention(
         file.attrs["aggregation"] = AGGREGATION
         file.attrs["c2sflow_version"] = __version__
         groups = file.create_group("cells")
-        for number, (cell, attention) in enumerate(cells):
+        for number, (cell, attention, shuffled) in enumerate(cells):
             group = groups.create_group(f"{number:06d}")
             for name in ("cell_id", "sample", "label"):
                 group.attrs[name] = str(cell[name])
             genes = str(cell["cell_sentence"]).split()
             group.create_dataset("genes", data=genes, dtype=h5py.string_dtype())
-            # gzip is read everywhere, and half the size; lzf would write twice as fast, but a
-            # map is a small part of the time its attention takes.
-            group.create_dataset(
-                "attention",
-                data=attention,
-                dtype=np.float32,
-                chunks=(1, min(ROWS, len(genes)), len(genes)),
-                compression="gzip",
-                compression_opts=1,
-                shuffle=True,
-                track_times=False,
-            )
+            for name, maps in (("attention", attention), ("shuffled", shuffled)):
+                # gzip is read everywhere, and half the size; lzf would write twice as fast, but a
+                # map is a small part of the time its attention takes.
+                group.create_dataset(
+                    name,
+                    data=maps,
+                    dtype=np.float32,
+                    chunks=(1, min(ROWS, len(genes)), len(genes)),
+                    compression="gzip",
+                    compression_opts=1,
+                    shuffle=True,
+                    track_times=False,
+                )
         return len(groups)
 
 
@@ -94,6 +96,11 @@ class MappedCell:
         """float32 (n_genes, n_genes) of one head, query × key."""
         with h5py.File(self.path) as file:
             return file[self.key]["attention"][number]
+
+    def shuffled_head(self, number: int) -> np.ndarray:
+        """The same with the genes in random order: query × key by position in the sentence."""
+        with h5py.File(self.path) as file:
+            return file[self.key]["shuffled"][number]
 
 
 def read_cells(path: str | Path) -> Iterator[MappedCell]:

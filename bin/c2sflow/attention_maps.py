@@ -1,7 +1,12 @@
-"""Gene × gene attention: which genes of a cell a layer looks at from which."""
+"""Gene × gene attention: which genes of a cell a layer looks at from which.
+
+Attention goes to the head of a sentence whatever stands there. What position alone makes of it is
+measured on the same genes in random order.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -11,6 +16,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from c2sflow.attention import BLOCKWISE, using
 from c2sflow.embedding import LayerReached
 from c2sflow.prompts import fill
+
+SHUFFLES = 3  # orders of a cell's genes
 
 
 def gene_of_token(
@@ -105,3 +112,31 @@ def attention_maps(
             except LayerReached as reached:
                 made = reached.hidden.cpu().numpy()
         yield made
+
+
+def shuffled_maps(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    records: Sequence[Mapping[str, object]],
+    layer: int = -1,
+) -> Iterator[np.ndarray]:
+    """Attention between the positions of each cell's sentence, its genes in random order.
+
+    Yields
+    ------
+    float32 (n_heads, n_genes, n_genes) of each cell, query × key by position in the sentence: mean
+    over `SHUFFLES` orders, which the cell's name decides.
+    """
+    for record in records:
+        orders = [shuffled(record, number) for number in range(SHUFFLES)]
+        maps = attention_maps(model, tokenizer, template, orders, layer)
+        yield np.mean(list(maps), axis=0, dtype=np.float32)
+
+
+def shuffled(record: Mapping[str, object], number: int) -> dict[str, object]:
+    """The record with the genes of its sentence in a random order."""
+    name = f"{record.get('sample')}\0{record.get('cell_id')}\0{number}"
+    seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
+    genes = np.random.default_rng(seed).permutation(str(record["cell_sentence"]).split())
+    return {**record, "cell_sentence": " ".join(genes.tolist())}

@@ -11,7 +11,7 @@ import pandas as pd
 
 from c2sflow.attention import BLOCKWISE
 from c2sflow.attention_files import write_attention
-from c2sflow.attention_maps import attention_maps
+from c2sflow.attention_maps import attention_maps, shuffled_maps
 from c2sflow.batching import progress_bar
 from c2sflow.embedding import check_layer
 from c2sflow.errors import UserError
@@ -71,7 +71,8 @@ def attend_shard(
     if len(records) < len(cells):
         LOGGER.warning("%d cells without genes have no map", len(cells) - len(records))
     about = [{**record, "label": labels[record["cell_id"]]} for record in records]
-    maps = attention_maps(model, tokenizer, template, records, position - 1)
+    asked = (model, tokenizer, template, records, position - 1)
+    maps = zip(attention_maps(*asked), shuffled_maps(*asked), strict=True)
     target = outdir / f"{shard.stem}.attention.h5"
     n_heads = model.config.num_attention_heads
     write_attention(target, _watched(about, maps), layer=position, n_heads=n_heads)
@@ -79,9 +80,9 @@ def attend_shard(
 
 
 def _watched(
-    cells: Sequence[Mapping[str, object]], maps: Iterable[np.ndarray]
-) -> Iterator[tuple[Mapping[str, object], np.ndarray]]:
+    cells: Sequence[Mapping[str, object]], maps: Iterable[tuple[np.ndarray, np.ndarray]]
+) -> Iterator[tuple[Mapping[str, object], np.ndarray, np.ndarray]]:
     with progress_bar(len(cells), "cell", True) as bar:
-        for cell, attention in zip(cells, maps, strict=True):
-            yield cell, attention
+        for cell, (attention, shuffled) in zip(cells, maps, strict=True):
+            yield cell, attention, shuffled
             bar.update()

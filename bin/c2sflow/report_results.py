@@ -119,23 +119,29 @@ def attention(run: Run) -> list[Section]:
     if run.pairs.empty:
         return [Section(name, content="<p>No two genes occur in enough cells of a label.</p>")]
     most = max(1, min(MOST_PAIRS, MOST_ROWS // run.pairs["label"].nunique()))
-    shares = ["attention", "strongest_head_attention"]
+    shares = ["attention", "shuffled_attention", "excess", "strongest_head_attention"]
     shown = run.pairs.groupby("label", sort=False).head(most)
     rows = {
         f"{row['label']} · {row['query_gene']} → {row['key_gene']}": row
         for row in shown.assign(**100 * shown[shares]).to_dict("records")
     }
     headers = {
+        "excess": number("Excess", "Attention less that of the positions", "%", 2),
         "attention": number("Attention", "Mean over heads and cells", "%", 2, top=100),
-        "strongest_head": number("Head", "The head that looks most, from 0", scale=False),
+        "shuffled_attention": number(
+            "By position", "Between the same positions, genes in random order", "%", 2, top=100
+        ),
+        "strongest_head": number("Head", "The head with the largest excess, from 0", scale=False),
         "strongest_head_attention": number("Its attention", "Mean over cells", "%", 2, top=100),
         "n_cells": number("Cells", "Cells of the label that hold both genes", scale=False),
         "n_cells_label": number("Mapped", "Cells of the label that have a map", scale=False),
     }
     text = (
-        f"The {most} strongest pairs of each label: how much of its attention a gene (left "
-        "of the arrow) gives to another one (right). Genes that stand high in a sentence are "
-        "looked at from many; that two genes attend does not say that they interact. All pairs: "
+        f"The {most} pairs of each label with the largest excess: how much more of its attention "
+        "a gene (left of the arrow) gives to another one (right) than these positions of the "
+        "sentence have with genes in random order. They are the largest of very many, so that some "
+        "of their excess is chance, the more the fewer cells; that one gene attends to another "
+        "does not show that they interact. All pairs: "
         "<code>attention/attention_pairs.tsv</code>."
     )
     return [Section(name, text, plot=table_plot("pairs", name, "Pair", rows, headers))]

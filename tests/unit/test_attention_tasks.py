@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from c2sflow.attention_maps import attention_maps
+from c2sflow.attention_maps import SHUFFLES, attention_maps, shuffled
 from c2sflow.attention_tasks import attend_shard
 from c2sflow.errors import UserError
 from c2sflow.models import load_model, load_tokenizer
@@ -88,6 +88,24 @@ def test_maps_are_those_of_the_layer_that_was_embedded(folder, options, layer, p
     maps = attention_maps(model, load_tokenizer(options["model"]), PROMPT, records, position)
     for (_, _, written), expected in zip(cells, maps, strict=True):
         np.testing.assert_allclose(written, expected, atol=1e-6)
+
+
+def test_the_baseline_is_of_the_same_genes_in_random_order(folder, options):
+    """By position: the mean of the maps of some orders, each made as any cell's is."""
+    shard = pd.read_parquet(folder / "s.00000.parquet").set_index("cell_id", drop=False)
+    model = load_model(options["model"], head=False, device="cpu", attention="eager")
+    tokenizer = load_tokenizer(options["model"])
+    with h5py.File(folder / "1" / "s.00000.attention.h5") as file:
+        for group in list(file["cells"].values())[:2]:
+            genes = list(group["genes"].asstr())
+            record = shard.loc[group.attrs["cell_id"]].to_dict()
+            record |= {"cell_sentence": " ".join(genes), "n_genes": len(genes)}
+            orders = [shuffled(record, number) for number in range(SHUFFLES)]
+            texts = {order["cell_sentence"] for order in orders}
+            assert all(sorted(text.split()) == sorted(genes) for text in texts)
+            assert len(texts) == SHUFFLES > 1
+            maps = attention_maps(model, tokenizer, PROMPT, orders, 0)
+            np.testing.assert_allclose(group["shuffled"], np.mean(list(maps), 0), atol=1e-6)
 
 
 def test_a_map_sums_the_attention_of_transformers(folder, options, reference):

@@ -20,7 +20,7 @@ GENES = [f"G{n}" for n in range(25)]
 
 
 def make_cell(number, label, genes=None, random=None):
-    """A cell of these genes, or of some in any order, and its causal map."""
+    """A cell of these genes, or of some in any order, its causal map and one of other orders."""
     random = random or np.random.default_rng(number)
     if genes is None:
         genes = random.permutation(GENES)[: random.integers(2, 20)]
@@ -30,8 +30,8 @@ def make_cell(number, label, genes=None, random=None):
         "label": label,
         "cell_sentence": " ".join(genes),
     }
-    attention = np.tril(random.random((N_HEADS, len(genes), len(genes)), dtype=np.float32))
-    return cell, attention / attention.sum(axis=2, keepdims=True)
+    maps = np.tril(random.random((2, N_HEADS, len(genes), len(genes)), dtype=np.float32))
+    return cell, *(maps / maps.sum(axis=3, keepdims=True))
 
 
 @pytest.fixture(scope="module")
@@ -58,28 +58,47 @@ def table_of(folder):
 
 def reference(made):
     """Every pair of every cell as a row; then pandas."""
+    heads = [f"head{n}" for n in range(N_HEADS)]
+    by_position = pd.DataFrame(
+        [
+            (cell["label"], q, k, *shuffled[:, q, k].astype(float))
+            for cell, _, shuffled in made
+            for q in range(shuffled.shape[1])
+            for k in range(shuffled.shape[1])
+        ],
+        columns=["label", "q", "k", *heads],
+    ).groupby(["label", "q", "k"])[heads].mean().to_dict("index")  # fmt: skip
     rows = []
-    for cell, attention in made:
+    for cell, attention, _ in made:
         genes = cell["cell_sentence"].split()
         for q, query in enumerate(genes):
             for k, key in enumerate(genes):
                 if q != k:
-                    rows.append((cell["label"], query, key, *attention[:, q, k].astype(float)))
-    heads = [f"head{n}" for n in range(N_HEADS)]
+                    base = [by_position[cell["label"], q, k][name] for name in heads]
+                    own = attention[:, q, k].astype(float)
+                    rows.append((cell["label"], query, key, *own, *base))
+    bases = [f"base{n}" for n in range(N_HEADS)]
     names = ["label", "query_gene", "key_gene"]
-    groups = pd.DataFrame(rows, columns=[*names, *heads]).groupby(names)
-    table = groups[heads].mean()
+    table = pd.DataFrame(rows, columns=[*names, *heads, *bases])
+    table["excess"] = table[heads].mean(axis=1) - table[bases].mean(axis=1)
+    groups = table.groupby(names)
+    table = groups[[*heads, *bases, "excess"]].mean()
+    table["excess_se"] = groups["excess"].sem()
     table["attention"] = table[heads].mean(axis=1)
-    table["strongest_head"] = table[heads].to_numpy().argmax(axis=1)
-    table["strongest_head_attention"] = table[heads].max(axis=1)
+    table["shuffled_attention"] = table[bases].mean(axis=1)
+    apart = table[heads].to_numpy() - table[bases].to_numpy()
+    head, row = apart.argmax(axis=1), np.arange(len(table))
+    table["strongest_head"] = head
+    table["strongest_head_attention"] = table[heads].to_numpy()[row, head]
+    table["strongest_head_shuffled"] = table[bases].to_numpy()[row, head]
     table["n_cells"] = groups.size()
-    table = table.drop(columns=heads).reset_index()
-    sizes = pd.Series([cell["label"] for cell, _ in made]).value_counts()
+    table = table.drop(columns=[*heads, *bases]).reset_index()
+    sizes = pd.Series([cell["label"] for cell, *_ in made]).value_counts()
     table["n_cells_label"] = table["label"].map(sizes)
     least = {"T cell, 'α'": 4, "NA": 2, "rare": 1}
     table = table[(table["n_cells"] >= table["label"].map(least)) & (table["attention"] > 0)]
     table = table.sort_values(
-        ["label", "attention", "query_gene", "key_gene"], ascending=[True, False, True, True]
+        ["label", "excess", "query_gene", "key_gene"], ascending=[True, False, True, True]
     )
     return table.groupby("label").head(100).reset_index(drop=True)[COLUMNS]
 
@@ -88,7 +107,7 @@ def test_table_equals_plain_pandas(folder, made):
     table = table_of(folder)
     expected = reference(made)
     assert expected.groupby("label").size().to_dict().keys() == {"T cell, 'α'", "NA", "rare"}
-    pd.testing.assert_frame_equal(table, expected, check_dtype=False, rtol=1e-12)
+    pd.testing.assert_frame_equal(table, expected, check_dtype=False, rtol=1e-9)
 
 
 def test_table_does_not_depend_on_shards_or_order(folder, made, tmp_path):
@@ -108,8 +127,9 @@ def test_cells_that_a_pair_needs(n_cells, least):
 def test_ties_go_by_the_genes_names(tmp_path):
     cells = []
     for number in range(2):
-        cell, attention = make_cell(number, "x", [f"B{n:02d}" for n in range(30)])
-        cells.append((cell, np.tril(np.ones_like(attention)) / 32))  # sums are exact
+        cell, attention, _ = make_cell(number, "x", [f"B{n:02d}" for n in range(30)])
+        even = np.tril(np.ones_like(attention))
+        cells.append((cell, even / 32, even / 64))  # sums are exact
     write_attention(tmp_path / "s.attention.h5", cells, layer=1, n_heads=N_HEADS)
     table = table_of(tmp_path)
     pairs = list(zip(table["query_gene"], table["key_gene"], strict=True))
@@ -124,6 +144,7 @@ def test_script(folder, made, tmp_path):
     table = pd.read_csv(
         tmp_path / "attention_pairs.tsv", sep="\t", dtype=text, keep_default_na=False
     )
+    table["excess_se"] = pd.to_numeric(table["excess_se"])
     pd.testing.assert_frame_equal(table, reference(made), check_dtype=False, rtol=1e-5)
 
 
@@ -137,7 +158,7 @@ def test_no_maps_give_an_empty_table(tmp_path):
 def test_memory_does_not_grow_with_cells_or_heads(tmp_path):
     genes = [f"G{n}" for n in range(150)]
     cells = (make_cell(number, "x", genes) for number in range(60))
-    all_maps = 60 * N_HEADS * len(genes) ** 2 * 4
+    all_maps = 2 * 60 * N_HEADS * len(genes) ** 2 * 4
     tracemalloc.start()
     try:
         write_attention(tmp_path / "s.attention.h5", cells, layer=1, n_heads=N_HEADS)
@@ -156,13 +177,14 @@ def test_file_holds_the_maps(folder, made):
         assert dict(file.attrs).keys() == {"layer", "n_heads", "aggregation", "c2sflow_version"}
         assert (file.attrs["layer"], file.attrs["n_heads"]) == (2, N_HEADS)
         assert list(file["cells"]) == [f"{number:06d}" for number in range(21)]
-        for group, (cell, attention) in zip(file["cells"].values(), made[20:41], strict=True):
+        for group, (cell, *maps) in zip(file["cells"].values(), made[20:41], strict=True):
             assert {name: group.attrs[name] for name in ("cell_id", "sample", "label")} == {
                 name: cell[name] for name in ("cell_id", "sample", "label")
             }
             assert " ".join(group["genes"].asstr()) == cell["cell_sentence"]
-            assert group["attention"].dtype == np.float32
-            assert np.array_equal(group["attention"], attention)
+            for name, expected in zip(("attention", "shuffled"), maps, strict=True):
+                assert group[name].dtype == np.float32
+                assert np.array_equal(group[name], expected)
 
 
 def test_bytes_are_the_same_in_every_run(made, tmp_path):

@@ -146,6 +146,8 @@ def make_pairs(folder):
             "label": [f"B {EVIL}"] * 7 + ["01"], "query_gene": [*genes, "NAN"],
             "key_gene": "CD74", "attention": np.linspace(0.5, 0.1, 8), "strongest_head": 2,
             "strongest_head_attention": 0.75, "n_cells": 3, "n_cells_label": 4,
+            "shuffled_attention": 0.05, "excess": np.linspace(0.45, 0.05, 8), "excess_se": 0.01,
+            "strongest_head_shuffled": 0.1,
         }
     )  # fmt: skip
     table.to_csv(folder / "attention_pairs.tsv", sep="\t", index=False)
