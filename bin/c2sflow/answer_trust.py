@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 
 from c2sflow.gene_agreement import gene_overlap
-from c2sflow.resampling import Figure, bootstrap_interval, share_interval, weights
+from c2sflow.resampling import (
+    Figure,
+    another,
+    bootstrap_interval,
+    cell_weights,
+    share_interval,
+    weights,
+)
 
 COUNTS = {"invalid": "c2s_invalid_genes", "repeated": "c2s_duplicate_genes"}
 
@@ -49,31 +56,38 @@ def answer_figures(answers: pd.DataFrame, subject: str, seed: int) -> list[Figur
 
 
 def novelty_figures(
-    answers: Sequence[Sequence], controls: Sequence[Sequence], subject: str, seed: int
-) -> list[Figure]:
+    answers: Sequence[Sequence], controls: Sequence[Sequence], sources: Sequence[int],
+    subject: str, seed: int,
+) -> list[Figure]:  # fmt: skip
     """Share of an answer's genes that its own control cell does not hold as high.
 
     1 - overlap of the answer with the control sentence cut to its length: 0 says that the model
-    copied the cell. Beside it the same of another control cell (the next one) instead of the
-    answer: how much two cells differ to which nothing was done.
+    copied the cell. Beside it the same of another control cell instead of the answer, cut to the
+    same length: how much two cells differ to which nothing was done.
 
     Parameters
     ----------
     answers, controls
         Genes of each answer and of its control cell, highest first.
+    sources
+        Which control cell that is: several answers may be to one.
     """
-    others = [*controls[1:], *controls[:1]]
+    others = another(sources, seed)
+    rows = [n for n, genes in enumerate(answers) if len(genes) and len(controls[n])]
+    paired = [n for n in rows if others[n] >= 0 and len(controls[others[n]])]
+    rows = paired or rows  # a single cell has no other
+    placed = {"model": [answers[n] for n in rows]}
+    if paired:
+        placed["another_control"] = [controls[others[n]] for n in rows]
+    own, cells = [controls[n] for n in rows], np.asarray(sources)[rows]
+    depths = [min(map(len, genes)) for genes in zip(own, *placed.values(), strict=True)]
     figures = []
-    for predictor, said in (("model", answers), ("another_control", others)):
-        values = np.array(
-            [1 - gene_overlap(genes, own) for genes, own in zip(said, controls, strict=True)]
-        )
-        values = values[np.isfinite(values)]
-        if not values.size or (predictor != "model" and len(controls) < 2):
-            continue
-        low, high = bootstrap_interval(weights(values.size, seed) @ values, (0, 1))
+    for predictor, said in placed.items() if rows else ():
+        values = [1 - gene_overlap(a, b, k) for a, b, k in zip(said, own, depths, strict=True)]
+        found = cell_weights(cells, seed) @ np.array(values)
+        low, high = bootstrap_interval(found, (0, 1))
         figures.append(
-            Figure("novelty", subject, predictor, values.mean(), values.size,
-                   ci_low=low, ci_high=high)
+            Figure("novelty", subject, predictor, found[0], len(rows), ci_low=low, ci_high=high,
+                   depth=float(np.mean(depths)))
         )  # fmt: skip
     return figures

@@ -1,14 +1,21 @@
-"""How far two groups of cells lie apart, as distributions: scFID and energy distance."""
+"""How far two groups of cells lie apart, as distributions: scFID and energy distance.
+
+Both are compared at any number of cells: the energy distance by a form without bias, scFID at equal
+numbers, because it grows as cells get fewer (`scfid_bias`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
-from scipy.spatial.distance import cdist
+from sklearn.metrics.pairwise import euclidean_distances
 
-from c2sflow.resampling import weights
+from c2sflow.halves import N_EACH, N_SPLITS, shares
 
-MAX_CELLS = 500  # of a group: time grows with the square of the cells and more
-N_RESAMPLES = 100
+MAX_CELLS = 500  # of a group: time grows with the square of the cells
+SCFID_CELLS = 100  # of a group: time grows with the third power
+BIAS_SIZES = (8, 16, 32, 64)
 
 
 def scfid(one: np.ndarray, other: np.ndarray) -> float:
@@ -19,7 +26,7 @@ def scfid(one: np.ndarray, other: np.ndarray) -> float:
     al., 2017; on cells, scFID of C2S-Scale, Rizvi et al., 2025). tr (Σ₁Σ₂)^½ is the sum of the
     singular values of A₁A₂ᵀ for Σ = AᵀA, so that no root of a matrix is taken: real, finite and
     not negative also for fewer cells than dimensions. Then the covariances are known badly and
-    the distance is too large: compare it with that of two halves of the real cells.
+    the distance is too large (Chong & Forsyth, 2020): only distances of as many cells compare.
 
     Parameters
     ----------
@@ -44,40 +51,123 @@ def scfid(one: np.ndarray, other: np.ndarray) -> float:
     return float(max(0.0, shift + traces - 2 * shared))
 
 
-def scfid_replicates(one: np.ndarray, other: np.ndarray, seed: int) -> np.ndarray:
-    """scFID of the two groups, and after it of bootstrap resamples of both: (1 + n,)."""
-    if min(len(one), len(other)) < 2:
-        return np.full(1, np.nan)
+def scfid_of_rows(
+    groups: Mapping[str, tuple[np.ndarray, np.ndarray]], real: np.ndarray, times: np.ndarray,
+    seed: int,
+) -> tuple[dict[str, np.ndarray], int]:  # fmt: skip
+    """scFID of each group and the real cells, of as many cells of every group.
+
+    Parameters
+    ----------
+    groups
+        Name to cells, float (n_cells, n_dimensions), and how often each counts in each split, int
+        (n_rows, n_cells).
+    real, times
+        The same of the real cells.
+
+    Returns
+    -------
+    Name to float64 (n_rows,); and the number of cells that were compared, the least of any split
+    with cells, at most `SCFID_CELLS`.
+    """
     rng = np.random.default_rng(seed)
-    drawn = [
-        scfid(*(group[rng.integers(len(group), size=len(group))] for group in (one, other)))
-        for _ in range(N_RESAMPLES)
+    sizes = [np.count_nonzero(own, axis=1) for _, own in groups.values()]
+    sizes = np.minimum(np.min([*sizes, np.count_nonzero(times, axis=1)], axis=0), SCFID_CELLS)
+    found = {name: np.full(len(times), np.nan) for name in groups}
+    # Of resamples one split each: these only say how sure the value is.
+    for row, size in list(enumerate(sizes))[:: 1 if len(times) == N_SPLITS else N_EACH]:
+        wanted = real[_drawn(times[row], size, rng)]
+        for name, (cells, own) in groups.items():
+            found[name][row] = scfid(cells[_drawn(own[row], size, rng)], wanted)
+    return found, int(min(sizes[sizes > 1], default=0))
+
+
+def _drawn(times: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """So many of the cells that count, each as often as it does."""
+    chosen = rng.permutation(np.flatnonzero(times))[:size]
+    return np.repeat(chosen, times[chosen])
+
+
+def scfid_bias(cells: np.ndarray, times: np.ndarray, seed: int) -> dict[int, float]:
+    """scFID of two sets of cells that differ by nothing but chance, for growing sets.
+
+    Parameters
+    ----------
+    cells
+        float (n_cells, n_dimensions).
+    times
+        bool or int (n_rows, n_cells): one set of each split is drawn from these, the other from
+        the rest.
+
+    Returns
+    -------
+    Cells of a set to the mean over the splits, for 8, 16, 32 and 64 as far as there are cells.
+    """
+    rng = np.random.default_rng(seed)
+    sides = [
+        (rng.permutation(np.flatnonzero(r)), rng.permutation(np.flatnonzero(r == 0))) for r in times
     ]
-    return np.array([scfid(one, other), *drawn])
+    most = min((min(map(len, pair)) for pair in sides), default=0)
+    return {
+        size: float(
+            np.mean([scfid(cells[one[:size]], cells[other[:size]]) for one, other in sides])
+        )
+        for size in BIAS_SIZES
+        if size <= most
+    }
 
 
-def energy_replicates(one: np.ndarray, other: np.ndarray, seed: int) -> np.ndarray:
-    """Energy distance of two groups, and after it of bootstrap resamples of both: (1 + n,).
+class EnergyDistance:
+    """Energy distance of two groups of cells, in any weights.
 
-    2 E|X - Y| - E|X - X'| - E|Y - Y'| with the Euclidean distance, over all pairs of cells, a
-    cell with itself among them (Székely & Rizzo, 2013, V-statistic): never negative, 0 for the
-    same cells. scPerturb's E-distance (Peidli et al., 2024) squares the distances.
+    2 E|X - Y| - E|X - X'| - E|Y - Y'| with the Euclidean distance (Székely & Rizzo, 2013), X and X'
+    two different cells: the form without bias, which is 0 on average for two groups of one
+    distribution, however many cells they have, and may be below 0. (With a cell's distance to
+    itself among the pairs, the V-statistic, it falls with the number of cells.) scPerturb's
+    E-distance (Peidli et al., 2024) squares the distances.
 
     Parameters
     ----------
     one, other
         float (n_cells, n_dimensions).
+    origins
+        What each cell of `one` is made of: two answers to one cell are no two cells, and their
+        distance is left out. None: each is a cell of its own.
     """
-    if not min(len(one), len(other)):
-        return np.full(1, np.nan)
-    shares = [
-        weights(len(group), seed, number, n_resamples=N_RESAMPLES)
-        for number, group in enumerate((one, other))
-    ]
 
-    def mean_distance(i: int, j: int) -> np.ndarray:
-        pairs = cdist(*((one, other)[k].astype(np.float64) for k in (i, j)))
-        return np.einsum("bi,bi->b", shares[i] @ pairs, shares[j])
+    def __init__(self, one: np.ndarray, other: np.ndarray, origins: Sequence | None = None):
+        self._origins = None if origins is None else np.unique(origins, return_inverse=True)[1]
+        self._one, self._other = euclidean_distances(one), euclidean_distances(other)
+        self._across = euclidean_distances(one, other)
+        if self._origins is not None:
+            self._one[self._origins[:, None] == self._origins] = 0
 
-    found = 2 * mean_distance(0, 1) - mean_distance(0, 0) - mean_distance(1, 1)
-    return np.maximum(found, 0)
+    def rows(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """A distance for each row of counts.
+
+        Parameters
+        ----------
+        one, other
+            int (n_rows, n_cells): how often each cell counts.
+
+        Returns
+        -------
+        float64 (n_rows,), NaN where a side has fewer than two cells.
+        """
+        one, other = shares(one), shares(other)
+        across = np.einsum("ri,ri->r", one @ self._across, other)
+        return (
+            2 * across - _within(self._one, one, self._origins) - _within(self._other, other, None)
+        )
+
+
+def _within(distances: np.ndarray, weights: np.ndarray, origins: np.ndarray | None) -> np.ndarray:
+    """Mean distance of two different cells, by weights that sum to 1."""
+    if origins is None:
+        of_one = np.square(weights).sum(axis=1)
+    else:
+        members = np.zeros((len(origins), int(origins.max(initial=-1)) + 1))
+        members[np.arange(len(origins)), origins] = 1
+        of_one = np.square(weights @ members).sum(axis=1)
+    total = np.einsum("ri,ri->r", weights @ distances, weights)
+    return np.divide(total, 1 - of_one, out=np.full(len(total), np.nan), where=of_one < 1 - 1e-9)

@@ -157,8 +157,9 @@ def _trust(cells: RunCells, answers: pd.DataFrame, settings: Settings) -> list[F
         ids = pd.DataFrame({"sample": own["sample"].astype(str), "cell_id": own["source_cell"]})
         most = max(1, settings.evaluation_cells // len(names))
         some = own.iloc[draw(ids, np.arange(len(own)), most, settings.seed, name)]
-        controls = cells.sentences(some["source"].to_numpy())
-        figures += novelty_figures(cells.said(some)[0], controls, name, settings.seed)
+        sources = some["source"].to_numpy()
+        said, controls = cells.said(some)[0], cells.sentences(sources)
+        figures += novelty_figures(said, controls, sources, name, settings.seed)
     return figures
 
 

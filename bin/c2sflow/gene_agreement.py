@@ -1,7 +1,8 @@
 """How far two cell sentences agree: in their genes, and in the order of these.
 
 Both sentences are cut to the same length first, k or that of the shorter one: a predicted sentence
-ends where its answer did, and that says nothing of the genes below.
+ends where its answer did, and that says nothing of the genes below. Longer sentences share more of
+their genes, by chance alone: what is to be compared has one depth.
 """
 
 from __future__ import annotations
@@ -61,3 +62,73 @@ def mean_order(means: np.ndarray) -> np.ndarray:
     """
     order = np.argsort(-means, kind="stable")
     return order[: np.count_nonzero(means > 0)]
+
+
+def chance_overlap(depth: float, n_genes: int) -> float:
+    """Expected overlap of the first `depth` of two random orders of `n_genes` genes."""
+    return min(1.0, depth / n_genes) if n_genes else np.nan
+
+
+def top_genes(levels: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+    """`mean_order` of many rows, cut.
+
+    Parameters
+    ----------
+    levels
+        float (n_rows, n_genes).
+
+    Returns
+    -------
+    int (n_rows, depth), genes by descending level; and how many genes of each row are above 0,
+    int (n_rows,), 0 for a row of NaN.
+    """
+    return np.argsort(-levels, axis=1, kind="stable")[:, :depth], (levels > 0).sum(axis=1)
+
+
+def agreement_of_rows(
+    one: np.ndarray, other: np.ndarray, depths: np.ndarray, n_genes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`gene_overlap` and `rank_agreement` of each row of two arrays of genes.
+
+    Parameters
+    ----------
+    one, other
+        int (n_rows, n), each gene once a row.
+    depths
+        int (n_rows,): how many of each row are compared.
+
+    Returns
+    -------
+    Two of float64 (n_rows,).
+    """
+    n_rows, n = one.shape
+    places = np.full((n_rows, n_genes), n)
+    np.put_along_axis(places, other, np.arange(n)[None], axis=1)
+    found = np.take_along_axis(places, one, axis=1)
+    shared = (np.arange(n) < depths[:, None]) & (found < depths[:, None])
+    overlap = np.divide(shared.sum(axis=1), depths, out=np.full(n_rows, np.nan), where=depths > 0)
+    return overlap, _kendall_of_rows(found, shared)
+
+
+def _kendall_of_rows(places: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Kendall's τ of each row between 0, 1, 2 … and the places that are kept, which all differ.
+
+    1 - 4 · inversions / (n (n - 1)), inversions counted bit by bit over all rows at once: of two
+    places that agree in the higher bits, the first is the larger one if it has the bit and the
+    second has not.
+    """
+    n_bits = int(places.max(initial=1)).bit_length()
+    rows = np.nonzero(kept)[0]
+    keys = (rows << n_bits) + places[kept]  # in the order of the rows, and of the genes in them
+    inversions = np.zeros(len(places))
+    for bit in reversed(range(n_bits)):
+        ones = keys >> bit & 1
+        before = np.cumsum(ones)
+        group = keys >> (bit + 1)
+        start = np.searchsorted(group, group)
+        larger = before - np.concatenate([[0], before])[start]
+        inversions += np.bincount(keys >> n_bits, larger * (1 - ones), minlength=len(places))
+        keys = keys[np.argsort(keys >> bit, kind="stable")]
+    n = kept.sum(axis=1)
+    pairs = n * (n - 1) / 2
+    return np.divide(pairs - 2 * inversions, pairs, out=np.full(len(n), np.nan), where=pairs > 0)

@@ -7,25 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
-from c2sflow.accuracy import fit_components
 from c2sflow.choosing import equal_shares
+from c2sflow.condition_cells import ConditionCells
 from c2sflow.draws import cell_draws
 from c2sflow.obs_labels import is_control, is_perturbed
 from c2sflow.obs_queries import select_cells
 from c2sflow.perturbation_quality import (
     MIN_CELLS,
-    Change,
-    Condition,
-    Group,
-    answer_shifts,
     condition_figures,
-    mean_change,
     mean_figures,
     paired_figures,
 )
-from c2sflow.reconstruction import expression_from_ranks
 from c2sflow.resampling import Figure
 from c2sflow.run_cells import RunCells
 
@@ -131,42 +124,6 @@ def unlike_controls(labels: pd.Series, measured: Measured) -> list[str]:
     return [name for name, overlap in shared.items() if overlap < 0.5]
 
 
-class _Groups:
-    """The measured cells in expression, in its principal components, and in X_c2s."""
-
-    def __init__(self, cells: RunCells, measured: Measured, seed: int):
-        self._cells = cells
-        blocks = {name: cells.expression(rows) for name, rows in measured.groups.items()}
-        self._components = fit_components(sparse.vstack(list(blocks.values()), "csr"), seed)
-        self.of = {name: self.group(rows) for name, rows in measured.groups.items()}
-        self.trained = {name: self.group(rows) for name, rows in measured.trained.items()}
-
-    def group(self, rows: np.ndarray) -> Group:
-        """Cells of the run that have an embedding."""
-        vectors = self._cells.obsm("X_c2s", rows)
-        known = np.isfinite(vectors).all(axis=1)
-        expression = self._cells.expression(rows[known])
-        return Group(expression, self.spaces(expression, vectors[known]))
-
-    def spaces(self, expression: sparse.csr_matrix, vectors: np.ndarray) -> dict[str, np.ndarray]:
-        """Where cells with this expression and these embeddings lie."""
-        if not expression.shape[0]:
-            places = np.empty((0, self._components.n_components_))
-        else:
-            places = self._components.transform(expression)
-        return {"expression_pcs": places, "X_c2s": vectors}
-
-    def changes(self, trained: bool = False) -> dict[str, Change]:
-        """Mean change of every label that has cells enough, of the training cells or the others."""
-        groups = self.trained if trained else self.of
-        control = groups[CONTROL] if len(groups[CONTROL]) >= MIN_CELLS else self.of[CONTROL]
-        return {
-            name: mean_change(group, control)
-            for name, group in groups.items()
-            if name != CONTROL and len(group) >= MIN_CELLS
-        }
-
-
 def perturbation_figures(
     cells: RunCells, answers: pd.DataFrame, measured: Measured, most: int, seed: int
 ) -> tuple[list[Figure], list[str]]:
@@ -192,25 +149,22 @@ def perturbation_figures(
     drawn = _draw_answers(answers[kept], [name for name in labels if labels[name]], most, seed)
     figures: list[Figure] = []
     for name in sorted(paired):
-        own = cells.sentences(drawn[name]["source"].to_numpy())
-        figures += paired_figures(name, cells.said(drawn[name])[0], own, seed)
+        sources = drawn[name]["source"].to_numpy()
+        said, own = cells.said(drawn[name])[0], cells.sentences(sources)
+        figures += paired_figures(name, said, own, sources, seed)
     if unpaired := sorted(drawn.keys() - paired):
         if len(measured.groups[CONTROL]) < MIN_CELLS:
             notes.append(f"{len(measured.groups[CONTROL])} control cells: too few to compare with")
             unpaired = []
         else:
-            groups = _Groups(cells, measured, seed)
-            changes, trained = groups.changes(), groups.changes(trained=True)
+            reader = ConditionCells(cells, measured.groups, measured.trained, CONTROL, seed)
         for name in unpaired:
-            label = labels[name]
-            condition = _condition(cells, groups, drawn[name], groups.of[label])
-            if min(len(condition.source), len(condition.measured)) < MIN_CELLS:
-                notes.append(f"{name}: fewer than {MIN_CELLS} predicted or measured cells")
+            condition = reader.condition(drawn[name], labels[name])
+            if min(np.unique(condition.source).size, len(condition.measured)) < MIN_CELLS:
+                few = f"fewer than {MIN_CELLS} measured cells, or control cells with an answer"
+                notes.append(f"{name}: {few}")
                 continue
-            of_training = [trained[label]] if label in trained else list(trained.values())
-            condition.trained = _mean_of(of_training)
-            others = _mean_of([change for other, change in changes.items() if other != label])
-            figures += condition_figures(name, condition, groups.of[CONTROL], others, seed)
+            figures += condition_figures(name, condition, seed)
     return [*figures, *mean_figures(figures)], notes
 
 
@@ -237,31 +191,3 @@ def _draw_answers(
         chosen = draw(ids, np.arange(len(rows)), shares[name], seed, name)
         drawn[name] = rows.iloc[chosen]
     return drawn
-
-
-def _condition(
-    cells: RunCells, groups: _Groups, answers: pd.DataFrame, measured: Group
-) -> Condition:
-    """Predicted cells as `perturbation_quality` wants them; without answers that hold no gene."""
-    said, vectors = cells.said(answers)
-    source = cells.obsm("X_c2s", answers["source"].to_numpy())
-    known = np.isfinite(vectors).all(axis=1) & np.isfinite(source).all(axis=1)
-    known &= np.array([genes.size > 0 for genes in said])
-    said = [genes for genes, kept in zip(said, known, strict=True) if kept]
-    rows = answers["source"].to_numpy()[known]
-    origin = groups.group(rows)
-    shift = answer_shifts(said, cells.sentences(rows), len(cells.genes), cells.fit)
-    spoken = expression_from_ranks(
-        said, len(cells.genes), cells.fit["slope"], cells.fit["intercept"]
-    )
-    moved = groups.spaces((origin.expression + shift).tocsr(), vectors[known])
-    return Condition(spoken, shift, origin, moved, measured)
-
-
-def _mean_of(changes: Sequence[Change]) -> Change | None:
-    if not changes:
-        return None
-    spaces = {
-        space: np.mean([change[1][space] for change in changes], axis=0) for space in changes[0][1]
-    }
-    return np.mean([change[0] for change in changes], axis=0), spaces

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -37,6 +37,12 @@ class Figure:
         95 % interval; NaN where there is none.
     n_reference
         Measured cells that it is compared with.
+    null, null_low, null_high
+        The same figure where nothing happened: mean and 95 % range over permuted labels.
+    depth
+        Genes of each sentence that are compared; a mean over pairs of sentences.
+    chance
+        What sentences of random genes reach at that depth.
     """
 
     metric: str
@@ -48,10 +54,15 @@ class Figure:
     ci_low: float = np.nan
     ci_high: float = np.nan
     n_reference: int | None = None
+    null: float = np.nan
+    null_low: float = np.nan
+    null_high: float = np.nan
+    depth: float = np.nan
+    chance: float = np.nan
 
 
 COLUMNS = ("metric", "subject", "space", "predictor", "value", "ci_low", "ci_high", "n")
-COLUMNS += ("n_reference",)
+COLUMNS += ("n_reference", "null", "null_low", "null_high", "depth", "chance")
 
 
 def figures_table(figures: Iterable[Figure]) -> pd.DataFrame:
@@ -120,6 +131,42 @@ def mean_interval(
     """
     low, high = (ends[0] for ends in mean_of(values[None]).interval(LEVEL))
     return float(np.maximum(low, bounds[0])), float(np.minimum(high, bounds[1]))
+
+
+def cell_weights(sources: Sequence, seed: int, n_resamples: int = N_RESAMPLES) -> np.ndarray:
+    """`weights` of answers where several may be to one cell: a cell is drawn with all of its.
+
+    Parameters
+    ----------
+    sources
+        The cell that each answer is to.
+
+    Returns
+    -------
+    float64 (1 + n_resamples, n_answers), rows sum to 1.
+    """
+    cells, place = np.unique(np.asarray(sources), return_inverse=True)
+    drawn = weights(cells.size, seed, n_resamples=n_resamples)[:, place]
+    return drawn / drawn.sum(axis=1, keepdims=True)
+
+
+def another(sources: Sequence, seed: int) -> np.ndarray:
+    """For each answer one to another cell, at random: int (n,); -1 if there is no other cell.
+
+    Several answers may be to one cell, which is not to stand in its own place.
+
+    Parameters
+    ----------
+    sources
+        The cell that each answer is to.
+    """
+    _, cells = np.unique(np.asarray(sources), return_inverse=True)
+    order = np.argsort(cells, kind="stable")
+    sizes = np.bincount(cells)
+    n, first, own = cells.size, (np.cumsum(sizes) - sizes)[cells], sizes[cells]
+    drawn = np.floor(np.random.default_rng(seed).random(n) * (n - own)).astype(int)
+    place = np.where(drawn < first, drawn, drawn + own)
+    return np.where(own < n, order[np.minimum(place, n - 1)], -1)
 
 
 def share_interval(hits: int, n: int) -> tuple[float, float]:

@@ -41,12 +41,17 @@ def test_shares_of_words_and_answers(answers):
 def test_novelty_by_hand():
     controls = [list("ABCDEF"), list("CDEFGH")]
     answers = [list("ABX"), list("CDEF")]
-    table = figures_table(novelty_figures(answers, controls, "drug", 0)).set_index("predictor")
+    table = figures_table(novelty_figures(answers, controls, [4, 9], "drug", 0))
+    table = table.set_index("predictor")
     assert table.loc["model", "value"] == pytest.approx((1 / 3 + 0) / 2)
-    assert table.loc["another_control", "value"] == pytest.approx(2 / 6)
-    copies = figures_table(novelty_figures([list("AB")], controls[:1], "drug", 0))
+    # As long as the answers: CDE against ABC, ABCD against CDEF.
+    assert table.loc["another_control", "value"] == pytest.approx((2 / 3 + 2 / 4) / 2)
+    assert (table["depth"] == 3.5).all()
+    copies = figures_table(novelty_figures([list("AB")], controls[:1], [0], "drug", 0))
     assert copies["value"].tolist() == [0]  # of one cell there is no other
-    assert not novelty_figures([[]], [list("AB")], "drug", 0)
+    twice = novelty_figures([list("AB")] * 2, controls[:1] * 2, [0, 0], "drug", 0)
+    assert [figure.predictor for figure in twice] == ["model"]
+    assert not novelty_figures([[]], [list("AB")], [0], "drug", 0)
 
 
 def test_weights_are_shares_and_start_with_the_cells_as_they_are():

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 from scipy.stats import energy_distance
 
-from c2sflow.distances import energy_replicates, scfid, scfid_replicates
-from c2sflow.resampling import bootstrap_interval
+from c2sflow.distances import EnergyDistance, scfid, scfid_of_rows
 
 
 def cells(n, d=6, shift=0.0, seed=0):
@@ -49,45 +48,60 @@ def test_scfid_of_fewer_cells_than_dimensions(n, m, seed):
     assert scfid((one + 3) @ turn, (other + 3) @ turn) == pytest.approx(found, rel=1e-5)
 
 
-def test_one_cell_has_no_scfid():
+def test_one_cell_has_no_distance():
     assert np.isnan(scfid(cells(1), cells(5)))
-    assert np.isnan(scfid_replicates(cells(1), cells(5), 0)).all()
+    assert np.isnan(energy(cells(1), cells(5)))
 
 
-def test_energy_distance_is_scipys_in_one_dimension():
+def energy(one, other, origins=None):
+    ones = [np.ones((1, len(group)), dtype=int) for group in (one, other)]
+    return EnergyDistance(one, other, origins).rows(*ones)[0]
+
+
+def test_energy_distance_is_scipys_without_the_pairs_of_a_cell_with_itself():
     one, other = cells(40, 1), cells(30, 1, shift=1, seed=1)
-    expected = energy_distance(one.ravel(), other.ravel()) ** 2
-    assert energy_replicates(one, other, 0)[0] == pytest.approx(expected)
+    biased = energy_distance(one.ravel(), other.ravel()) ** 2
+    within = [np.abs(group - group.T).mean() for group in (one, other)]
+    expected = biased + sum(
+        w - w * len(g) / (len(g) - 1) for w, g in zip(within, (one, other), strict=True)
+    )
+    assert energy(one, other) == pytest.approx(expected)
 
 
 def test_energy_distance_is_the_sum_over_pairs():
     one, other = cells(12), cells(9, shift=1, seed=1)
 
     def mean(a, b):
-        return np.mean([np.sqrt(((x - y) ** 2).sum()) for x in a for y in b])
+        pairs = [np.sqrt(((x - y) ** 2).sum()) for x in a for y in b if x is not y]
+        return np.mean(pairs)
 
-    expected = 2 * mean(one, other) - mean(one, one) - mean(other, other)
-    assert energy_replicates(one, other, 0)[0] == pytest.approx(expected)
-    assert energy_replicates(one, one[::-1], 0)[0] == pytest.approx(0, abs=1e-9)
-
-
-@pytest.mark.parametrize("replicates", [scfid_replicates, energy_replicates])
-def test_intervals_hold_the_value_and_tell_groups_apart(replicates):
-    near = replicates(cells(60), cells(60, seed=1), 0)
-    far = replicates(cells(60), cells(60, shift=2, seed=1), 0)
-    for values in (near, far):
-        low, high = bootstrap_interval(values, (0, np.inf))
-        assert 0 <= low < values[0] < high
-    assert bootstrap_interval(far, (0, np.inf))[0] > bootstrap_interval(near)[1]
-    assert np.array_equal(near, replicates(cells(60), cells(60, seed=1), 0))
+    a, b = list(one), list(other)
+    assert energy(one, other) == pytest.approx(2 * mean(a, b) - mean(a, a) - mean(b, b))
 
 
-def test_interval_of_the_energy_distance_covers_a_larger_samples_value():
-    """The value of 1,500 cells lies in about 95 % of the intervals of 80 cells."""
-    truth = energy_replicates(cells(1500, 2), cells(1500, 2, shift=1, seed=1), 0)[0]
-    inside = 0
-    for seed in range(40):
-        one, other = cells(80, 2, seed=2 * seed + 10), cells(80, 2, shift=1, seed=2 * seed + 11)
-        low, high = bootstrap_interval(energy_replicates(one, other, seed), (0, np.inf))
-        inside += low < truth < high
-    assert inside >= 33
+def test_cells_count_as_often_as_they_are_drawn():
+    """As among copies of the cells, but that a cell and its copy are no pair."""
+    one, other = cells(6), cells(5, shift=1, seed=1)
+    times = np.array([[2, 0, 1, 1, 3, 1]]), np.array([[1, 1, 0, 2, 1]])
+    found = EnergyDistance(one, other).rows(*times)[0]
+    copies = [np.repeat(np.arange(len(t[0])), t[0]) for t in times]
+
+    def mean(a, b, i, j, same):
+        pairs = [np.linalg.norm(a[x] - b[y]) for x in i for y in j if not (same and x == y)]
+        return np.mean(pairs)
+
+    expected = 2 * mean(one, other, *copies, False)
+    expected -= mean(one, one, copies[0], copies[0], True) + mean(
+        other, other, copies[1], copies[1], True
+    )
+    assert found == pytest.approx(expected)
+
+
+def test_scfid_of_rows_is_of_the_cells_that_count():
+    one, other = cells(20, shift=2), cells(9, seed=1)
+    times = np.zeros((2, 20), dtype=int)
+    times[0, 3:12] = 1
+    found, size = scfid_of_rows({"x": (one, times)}, other, np.ones((2, 9), dtype=int), 0)
+    assert found["x"][0] == pytest.approx(scfid(one[3:12], other))
+    assert np.isnan(found["x"][1])
+    assert size == 9

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from c2sflow.gene_agreement import gene_overlap, mean_order, rank_agreement
+from c2sflow.gene_agreement import (
+    agreement_of_rows,
+    chance_overlap,
+    gene_overlap,
+    mean_order,
+    rank_agreement,
+    top_genes,
+)
 
 SENTENCES = st.lists(st.integers(0, 30), max_size=25, unique=True)
 
@@ -50,3 +57,25 @@ def test_a_sentence_agrees_with_itself_and_not_with_its_reverse(genes):
 
 def test_pseudobulk_sentence():
     assert mean_order(np.array([0.0, 2, -1, 5, 2])).tolist() == [3, 1, 4]
+
+
+@given(st.integers(1, 40), st.integers(0, 10**6))
+def test_many_rows_at_once_are_as_each_alone(n, seed):
+    rng = np.random.default_rng(seed)
+    one, other = (np.argsort(rng.random((6, 40)), axis=1)[:, :n] for _ in range(2))
+    depths = rng.integers(0, n + 1, 6)
+    overlaps, taus = agreement_of_rows(one, other, depths, 40)
+    for row, k in enumerate(depths):
+        heads = list(one[row, :k]), list(other[row, :k])
+        assert overlaps[row] == pytest.approx(gene_overlap(*heads), nan_ok=True)
+        assert taus[row] == pytest.approx(rank_agreement(*heads), nan_ok=True)
+
+
+def test_top_genes_and_chance():
+    levels = np.array([[0.0, 2, -1, 5, 2], [np.nan] * 5])
+    genes, n = top_genes(levels, 3)
+    assert genes[0].tolist() == mean_order(levels[0]).tolist()
+    assert n.tolist() == [3, 0]
+    rng = np.random.default_rng(0)
+    drawn = [gene_overlap(*(rng.permutation(50)[:20] for _ in range(2))) for _ in range(500)]
+    assert chance_overlap(20, 50) == pytest.approx(np.mean(drawn), abs=0.02)
