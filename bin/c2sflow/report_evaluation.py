@@ -20,7 +20,7 @@ PREDICTORS = {
     "training_mean": "Mean of training cells",
     "measured_half": "Measured, by halves",
     "another_cell": "Another measured cell",
-    "other_types": "Cells of other types",
+    "all_types": "A draw of all cells",
     "another_control": "Another control cell",
     "gene_mean": "Mean of each gene",
     "annotation": "Said by the model",
@@ -44,6 +44,12 @@ METRICS = {
         for depth in ("top_20", "top_100", "full")
     },
 }
+YARDSTICKS = {"null": "This model, no effect", "chance": "By chance"}
+NULL = (
+    "No effect: the same figure of the model where measured and control cells swap their labels at "
+    "random; within that range (in brackets) is what a perturbation without effect gives as well. "
+    "By chance: sentences of random genes."
+)
 DISTANCES = ("energy_distance", "scfid")  # mean nothing without their space
 SPACES = {"expression_pcs": "expression", "sentence_pcs": "ranks", "cells": "single cells"}
 
@@ -177,10 +183,12 @@ def _perturbations(table: pd.DataFrame) -> list[Section]:
     )
     text = (
         f"{what}: predicted cells against the cells measured under the same perturbation, beside "
-        "what any predictor must beat; the last column is no predictor, but what half of the "
-        "measured cells says of the other half. In brackets 95 % bootstrap intervals over the "
-        "cells, or over the perturbations. ↑ higher, ↓ lower is better. Definitions: "
-        "docs/output.md; all figures: <code>evaluation/perturbation.tsv</code>."
+        "what any predictor must beat. Measured, by halves, is no predictor, but what as many "
+        "measured cells as there are answers say of others. Truth and prediction share no cell: "
+        "means over 20 splits of the cells into halves. In brackets 95 % bootstrap intervals over "
+        "the cells, or over the perturbations. ↑ higher, ↓ lower is better. "
+        f"{NULL} Definitions: docs/output.md; all figures: "
+        "<code>evaluation/perturbation.tsv</code>."
     )
     name = "Against measured cells"
     sections = [Section(name, text, plot=_metric_table("measured", name, shown))]
@@ -196,8 +204,9 @@ def _perturbations(table: pd.DataFrame) -> list[Section]:
         parts = list(_predictors(shown).items())
         title = "Changes of the top 20 genes"
         text = (
-            "Pearson correlation of predicted and measured change over the 20 genes that the "
-            "perturbation changes most. Of no change there is none."
+            "Pearson correlation of predicted and measured change over the 20 genes that half of "
+            "the cells show as the most changed; predictions are of the other half. Of no change "
+            "there is none."
         )
         plot = _bars("top_genes", title, "Pearson correlation", bars, parts)
         sections.append(Section(title, text, plot=plot))
@@ -219,6 +228,7 @@ def _predictors(table: pd.DataFrame) -> dict[str, str]:
 
 def _metric_table(anchor: str, name: str, table: pd.DataFrame) -> object:
     """A row per metric, and space if that matters; a column per predictor."""
+    table = table[table["metric"].isin(METRICS)]
     n_spaces = table.groupby("metric")["space"].nunique()
     spaced = {*n_spaces.index[n_spaces > 1], *DISTANCES}
     order = {metric: place for place, metric in enumerate(METRICS)}
@@ -227,9 +237,30 @@ def _metric_table(anchor: str, name: str, table: pd.DataFrame) -> object:
     for row in table.to_dict("records"):
         title, better = METRICS.get(row["metric"], (row["metric"], ""))
         place = f" in {SPACES.get(row['space'], row['space'])}" if row["metric"] in spaced else ""
-        rows.setdefault(f"{title}{place} {better}", {})[row["predictor"]] = _interval(row)
-    headers = {key: {"title": title, "scale": False} for key, title in _predictors(table).items()}
+        own = rows.setdefault(f"{title}{_depth(row)}{place} {better}", {})
+        own[row["predictor"]] = _interval(row)
+        own |= _yardsticks(row)
+    titles = _predictors(table) | YARDSTICKS
+    found = {key for own in rows.values() for key in own}
+    headers = {k: {"title": title, "scale": False} for k, title in titles.items() if k in found}
     return table_plot(anchor, name, "Figure", rows, headers)
+
+
+def _depth(row: Mapping) -> str:
+    """Of how many genes a comparison of sentences is."""
+    depth = row.get("depth", math.nan)
+    return "" if math.isnan(depth) else f" ({depth:.0f} genes)"
+
+
+def _yardsticks(row: Mapping) -> dict[str, str]:
+    """What the model's figure is where nothing happens, and by chance."""
+    shown = {}
+    if row["predictor"] == "model" and not math.isnan(row.get("null", math.nan)):
+        null = {"value": row["null"], "ci_low": row["null_low"], "ci_high": row["null_high"]}
+        shown["null"] = _interval(null)
+    if not math.isnan(row.get("chance", math.nan)):
+        shown["chance"] = f"{row['chance']:.3f}"
+    return shown
 
 
 def _subject_table(
@@ -254,11 +285,11 @@ def _generated(table: pd.DataFrame) -> Section:
     """Means over the cell types, or of the only group."""
     shown, n_types = _over_subjects(table)
     text = (
-        f"Generated cells against real cells{f' of {n_types} types' if n_types else ''}, whose "
-        "sentences are cut to the same length. Beside them what they must beat (real cells of "
-        "other types), and what real cells of the type reach. ↑ higher, ↓ lower is better. In "
-        "<code>X_c2s</code> real sentences are whole, which alone sets them apart. By type: "
-        "<code>evaluation/generation.tsv</code>."
+        f"Generated cells against real cells{f' of {n_types} types' if n_types else ''}, at one "
+        "depth and in equal numbers. Beside them what a generator reaches that ignores the type (a "
+        "draw of all real cells), and what other real cells of the type reach. ↑ higher, ↓ lower "
+        "is better. By chance: sentences of random genes. In <code>X_c2s</code> real sentences are "
+        "whole, which alone may set them apart. By type: <code>evaluation/generation.tsv</code>."
     )
     name = "Generated against real cells"
     return Section(name, text, plot=_metric_table("generated_real", name, shown))
@@ -298,8 +329,9 @@ def _trust(table: pd.DataFrame) -> Section:
     }
     text = (
         "Novelty: share of an answer's genes that the control cell's sentence, cut to the same "
-        "length, does not hold. 0 is a copy; near that of another control cell, the answer is a "
-        "cell of its own rather than this one changed. 95 % intervals in brackets."
+        "length, does not hold. 0 is a copy. Beside it another control cell in place of the "
+        "answer, as long as it: an answer that is no less novel has no more to do with its control "
+        "cell than any other cell has. 95 % intervals in brackets."
     )
     name = "What the answers hold"
     first = table[table["subject"].isin(table["subject"].unique()[:MOST_ROWS])]

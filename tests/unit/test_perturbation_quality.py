@@ -11,7 +11,7 @@ from scipy import sparse, stats
 from c2sflow.change_figures import row_correlation
 from c2sflow.changed_genes import changed_genes
 from c2sflow.conditions import Answers, Baseline, Condition, Group, answer_shifts
-from c2sflow.halves import N_EACH, N_SPLITS, Halves, shares
+from c2sflow.halves import N_SPLITS, Halves, shares
 from c2sflow.perturbation_quality import condition_figures, mean_figures, paired_figures
 from c2sflow.rank_shifts import LOG2_OF_LOG10
 from c2sflow.resampling import Figure, cell_weights, figures_table, weights
@@ -72,7 +72,7 @@ def test_no_cell_stands_on_both_sides(setting, halves):
             assert not (truth[:, end] & (rows.others > 0)).any()
 
 
-def test_sides_are_halves_in_equal_numbers(setting, halves):
+def test_sides_are_halves_in_equal_numbers(halves):
     rows = halves.observed()
     assert len(rows.measured) == N_SPLITS
     assert set(rows.measured.sum(axis=1)) == {25}
@@ -93,8 +93,6 @@ def test_resamples_draw_cells_with_their_answers(setting, halves):
         pairs = rows.answers.reshape(len(splits), -1, 2)  # two answers to each cell
         both = (pairs > 0).all(axis=2)
         assert (pairs[both][:, 0] == pairs[both][:, 1]).all()
-        first = rows.baseline.reshape(-1, N_EACH, rows.baseline.shape[1])
-        assert (first.max(axis=1) <= first.max(axis=1).max()).all()
     assert source.max() == 14
 
 
@@ -181,7 +179,7 @@ def test_a_better_prediction_has_better_figures(setting):
         values = {p: better * found[metric, space, p] for p in ("model", "training_mean")}
         assert values["model"] > better * found[metric, space, "perturbation_mean"]
         assert values["training_mean"] > values["model"]
-    assert found["direction_significant", "expression", "training_mean"] == 1
+    assert found["direction_significant", "expression", "training_mean"] > 0.9
     assert found["direction_significant", "expression", "no_change"] == 0
 
 
@@ -211,7 +209,8 @@ def test_pseudobulk_sentences_have_one_depth(setting, halves):
         assert overlap["chance"] == pytest.approx(20 / N_GENES, abs=0.01)
         tau = found.loc[("kendall_tau_top_20", "pseudobulk", name), "value"]
         assert tau == pytest.approx(np.mean(taus))
-    assert found.loc["gene_overlap_full", "depth"].nunique() == 1
+    full = found[found.index.get_level_values("metric") == "gene_overlap_full"]
+    assert full["depth"].nunique() == 1
 
 
 def test_shifts_of_answers():

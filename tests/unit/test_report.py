@@ -553,7 +553,7 @@ def make_generated(folder):
     rows = [
         ("scfid", subject, predictor, space, 1.5)
         for subject in (EVIL, "NA", "")
-        for predictor in ("model", "other_types", "measured_half")
+        for predictor in ("model", "all_types", "measured_half")
         for space in ("X_c2s", "sentence_pcs")
     ]
     rows += [("gene_overlap_top_20", "", "another_cell", "cells", 0.25)]
