@@ -178,7 +178,8 @@ def sentence_pairs(
         place = np.arange(len(some))
         wanted = {
             "reference": real.iloc[place % len(real)],
-            "another measured cell": real.iloc[(place + len(some)) % len(real)],
+            # Half of them further on: never the reference itself.
+            "another measured cell": real.iloc[(place + max(1, len(real) // 2)) % len(real)],
             "control": some[["sample", "source_cell"]].rename(columns={"source_cell": "cell_id"}),
         }
         texts = {name: _sentences(shards_dir, cells) for name, cells in wanted.items()}
