@@ -56,7 +56,7 @@ def code(String step) {
 // Environment of a step that runs a model. The memory of a batch is kept for the next one instead of
 // being given back to the system in between: a fifth of the time on a CPU (measured).
 def engine(cpus) {
-    "export OMP_NUM_THREADS=${cpus} MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296"
+    "export OMP_NUM_THREADS=${cpus} NUMBA_NUM_THREADS=${cpus} MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296"
 }
 
 // Options of a local container that has to write to this folder, too; '' where there is none.

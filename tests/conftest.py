@@ -6,7 +6,9 @@ from pathlib import PurePath
 from xdist.scheduler import LoadScopeScheduling
 
 # Workers share the cores, and threads that wait for each other spin. (A task of a run has its own.)
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# numba's, which scanpy starts, would give torch's OpenMP its own number again.
+for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
 
 # Files whose tests share nothing that is slow to make.
 APART = ("test_flow", "test_pipeline")

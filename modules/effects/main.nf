@@ -19,7 +19,7 @@ process EFFECTS {
     script:
     def named = [gene_sets: null, gene_sets_file: gene_sets ? gene_sets.name : null]
     """
-    export OMP_NUM_THREADS=${task.cpus}
+    export OMP_NUM_THREADS=${task.cpus} NUMBA_NUM_THREADS=${task.cpus}
     c2s_effects.py --sentences-dir=sentences --shards-dir=shards --perturbed-dir=perturbed \\
         ${cli(options + named)}
     """

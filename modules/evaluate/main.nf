@@ -23,7 +23,7 @@ process EVALUATE {
 
     script:
     """
-    export OMP_NUM_THREADS=${task.cpus}
+    export OMP_NUM_THREADS=${task.cpus} NUMBA_NUM_THREADS=${task.cpus}
     c2s_evaluate.py --samples=${samples} --qc-dir=qc --sentences-dir=sentences --shards-dir=shards \\
         --embeddings-dir=embeddings ${annotations ? '--annotations-dir=annotations' : ''} \\
         ${predictions ? '--perturbed-dir=perturbed' : ''} ${generated ? '--generated-dir=generated' : ''} ${cli(options)}

@@ -28,7 +28,7 @@ process MERGE {
 
     script:
     """
-    export OMP_NUM_THREADS=${task.cpus}
+    export OMP_NUM_THREADS=${task.cpus} NUMBA_NUM_THREADS=${task.cpus}
     c2s_merge.py --samples=${samples} --options=${options} --model=${model} \\
         --qc-dir=qc --sentences-dir=sentences --embeddings-dir=embeddings \\
         ${annotations ? '--annotations-dir=annotations' : ''} ${evaluation ? '--evaluation-dir=evaluation' : ''} \\

@@ -21,7 +21,7 @@ process QC {
     def table = symbols ? [gene_symbols_file: symbols.name] : [:]
     def obs = meta.obs.collect { column, value -> "--obs=${quote("${column}=${value}")}" }.join(' ')
     """
-    export OMP_NUM_THREADS=${task.cpus}
+    export OMP_NUM_THREADS=${task.cpus} NUMBA_NUM_THREADS=${task.cpus}
     c2s_qc.py --h5ad=${quote(data.name)} ${cli(options + sample + table)} ${obs}
     """
 

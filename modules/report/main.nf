@@ -32,7 +32,7 @@ process REPORT {
     def trained = training ? '--training-dir=training' : ''
     def attention = attention_pairs ? "--attention-pairs=${attention_pairs}" : ''
     """
-    export OMP_NUM_THREADS=${task.cpus}
+    export OMP_NUM_THREADS=${task.cpus} NUMBA_NUM_THREADS=${task.cpus}
     c2s_report.py --h5ad=c2s.h5ad ${predicted} ${changes} ${scores} ${trained} ${attention} ${made} --qc-dir=qc --sentences-dir=sentences \\
         --stats-dir=stats --multiqc-config=${multiqc_config} ${cli(options)}
     """

@@ -18,7 +18,7 @@ process SENTENCES {
 
     script:
     """
-    export OMP_NUM_THREADS=${task.cpus}
+    export OMP_NUM_THREADS=${task.cpus} NUMBA_NUM_THREADS=${task.cpus}
     c2s_sentences.py --h5ad=${cells} --id=${meta.id} ${cli(options)}
     """
 
