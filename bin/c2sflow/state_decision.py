@@ -29,6 +29,7 @@ FEW_POOLED = 20  # values so large that every number is stored as a whole one: t
 FEWEST = 60  # values of a file with fractions, from which on they show what they are
 SILENT_SHARE = 0.05  # of the cells with many values may show nothing
 SILENT_SHARE_OF_FULLER = 0.2  # of the cells with more values than the median
+SILENT_SHARE_OF_FRACTIONS = 0.5  # of the cells with many values, in counts with fractions
 ENOUGH = 10  # values of a cell, from which on it should show something
 FRACTIONS = "with fractions where reads of several genes are shared out"
 
@@ -110,8 +111,8 @@ def decide_state(evidence: Evidence, obs: pd.DataFrame, where: str) -> Decision:
         _refuse(fits, evidence, obs, where)
     if column == COUNTS and (doubt := doubt_about_counts(evidence)):
         raise UserError(f"{where}: the values of X are whole numbers, but {doubt}; {HOW_TO_SAY}")
-    silent = _silent(fits.table[:, column] > 0, evidence.n_values)
-    if column != COUNTS and silent.any():
+    silent = _silent(fits.table[:, column] > 0, evidence, column)
+    if silent.any():
         raise UserError(
             f"{where}: the values of X are ambiguous ({LOOKS[column]}, but "
             f"{name_cells(silent, obs)} do not show it); {HOW_TO_SAY}"
@@ -121,19 +122,23 @@ def decide_state(evidence: Evidence, obs: pd.DataFrame, where: str) -> Decision:
     )
 
 
-def _silent(shows: np.ndarray, n_values: np.ndarray) -> np.ndarray:
+def _silent(shows: np.ndarray, evidence: Evidence, column: int) -> np.ndarray:
     """Cells that do not show the state, where too many do not; else none.
 
-    A cell of many values nearly always shows its state; of the fuller half of the cells, whatever
-    they hold, most do.
+    A cell of many values nearly always shows its state, of the fuller half of the cells most do;
+    counts with fractions show less, and counts without need not.
     """
-    most = np.median(n_values[n_values > 0])
-    for least, share in (
+    n_values, cells = evidence.n_values, evidence.n_values > 0
+    limits = [
         (2 * ENOUGH, SILENT_SHARE),
-        (min(2 * ENOUGH, most), SILENT_SHARE_OF_FULLER),
-    ):
-        cells = n_values >= least
-        if (silent := cells & ~shows).sum() > share * cells.sum():
+        (min(2 * ENOUGH, np.median(n_values[cells])), SILENT_SHARE_OF_FULLER),
+    ]
+    if column == COUNTS:
+        fractions = (evidence.whole[cells] < 1).any()
+        limits = [(2 * ENOUGH, SILENT_SHARE_OF_FRACTIONS)] if fractions else []
+    for least, share in limits:
+        silent = (n_values >= least) & ~shows
+        if silent.sum() > share * (n_values >= least).sum():
             return silent
     return np.zeros(len(shows), bool)
 

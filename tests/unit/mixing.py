@@ -153,8 +153,12 @@ def draw_file(seed: int) -> File:
     if len(kinds) > 1 and random.random() < 0.5:  # a small minority
         part[2 * len(kinds) :][random.random(len(counts) - 2 * len(kinds)) < 0.8] = 0
     values = np.zeros_like(counts)
+    states = [KINDS[kind][1] for kind in kinds]
     for number, kind in enumerate(kinds):
-        values[part == number] = KINDS[kind][0](counts[part == number], random)
+        own = counts[part == number]
+        values[part == number] = KINDS[kind][0](own, random)
+        if kind == "normalized" and np.array_equal(values[part == number], own):
+            states[number] = COUNTS  # cells of one total, normalised to the median of the totals
     about = f"{len(counts)} × {counts.shape[1]}"
     # Rounded values whose sums are gone look like counts of many molecules: nothing tells them.
     told = "rounded to integers" not in kinds
@@ -164,7 +168,7 @@ def draw_file(seed: int) -> File:
         values, about = values[:, kept], f"{about}, {kept.sum()} of the genes"
     values, stored = _store(values, random)
     obs = pd.DataFrame({"batch": [f"b{n}" for n in part]}, [f"c{n}" for n in range(len(part))])
-    truths = [KINDS[kinds[n]][1] for n in part]
+    truths = [states[n] for n in part]
     return File(sparse.csr_matrix(values), obs, truths, tuple(kinds), f"{about}, {stored}")
 
 

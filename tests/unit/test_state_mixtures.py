@@ -83,6 +83,8 @@ def test_rounded_values_do_not_occur_as_counts_do():
         (204438, "neither counts"),
         (301431, "55 of 110 cells .* do not show it"),
         (304235, "cells differ: 4 of 8"),
+        (402586, "19 of 21 cells .* do not show it"),
+        (403252, "8 of 12 cells .* do not show it"),
         (305173, "1 of 6 cells .* do not show it"),
         (20481, "1 of 4 cells .* do not show it"),
         (30743, "too few to show"),
