@@ -86,7 +86,7 @@ def both(query, other) {
 // What FINETUNE is told of the task, under the names of its script.
 def training(Map groups) {
     def renamed = [finetune: 'tasks', finetune_method: 'method', finetune_batch_tokens: 'batch_tokens']
-    def of_others = ['split_by', 'split_column', 'held_out', 'validation', 'checkpoint_dir']
+    def of_others = ['split_by', 'split_column', 'hold_out_combinations', 'held_out', 'validation', 'checkpoint_dir']
     groups.finetuning
         .findAll { name, _value -> !(name in of_others) }
         .collectEntries { name, value -> [renamed[name] ?: name, value] } +

@@ -298,6 +298,7 @@ class Cell2Sen(Cell2SenModel):
         control: str | None = None,
         split_by: str = "cell",
         split_column: str | None = None,
+        hold_out_combinations: bool = True,
         held_out: float = 0.2,
         validation: float = 0.05,
         **options: object,
@@ -320,7 +321,7 @@ class Cell2Sen(Cell2SenModel):
             Columns of obs with the cell types, and with what each cell was measured under (None
             for that of the settings); pandas query on obs that picks control cells, beside those
             labelled so.
-        split_by, split_column, held_out, validation
+        split_by, split_column, hold_out_combinations, held_out, validation
             As the workflow's parameters: shares of the cells, by cell or by the groups of a
             column, that training never sees and that say when it ends; or the column that says
             it all.
@@ -360,6 +361,7 @@ class Cell2Sen(Cell2SenModel):
             None if method == "scratch" else self.model_path,
             split_by=split_by,
             split_column=split_column,
+            hold_out_combinations=hold_out_combinations,
             held_out=held_out,
             validation=validation,
         )

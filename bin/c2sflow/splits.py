@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from c2sflow.draws import cell_draws
 from c2sflow.errors import UserError
+from c2sflow.label_parts import (
+    clean_label,
+    contained_in,
+    dose_series,
+    parts_of,
+    without_number,
+)
 from c2sflow.obs_labels import NO_LABELS, is_control, is_perturbed
 from c2sflow.obs_queries import select_cells
+from c2sflow.split_groups import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    assign_groups,
+    groups_containing,
+    same_groups,
+)
 
 COLUMN = "c2s_split"  # of obs
-TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
+SPLITS = (TRAIN, VALIDATION, TEST)
 UNUSED = "unused"  # of no group: it could be of one that is held out
 BY_CELL = "cell"
 
@@ -38,6 +54,9 @@ class Rule:
     perturbation_column, control
         If the groups are perturbations, the control cells, which belong to all of them, are split
         by cell: those that the query selects, and those labelled as control.
+    combinations
+        If the groups are perturbations, a combination that contains one that is held out is held
+        out too.
     groups
         Split of each group, of those that are not for training.
     """
@@ -49,6 +68,7 @@ class Rule:
     seed: int = 42
     perturbation_column: str | None = None
     control: str | None = None
+    combinations: bool = True
     groups: Mapping[str, str] = field(default_factory=dict)
 
     def asdict(self) -> dict:
@@ -67,7 +87,9 @@ class Rule:
         return self.column is None and self.by != BY_CELL
 
     def group_labels(self, obs: pd.DataFrame) -> pd.Series:
-        """Group of each cell, as text; None for cells of none, and for control cells.
+        """Label of each cell's group, as text; None for cells of none, and for control cells.
+
+        Labels of one group can differ: see `c2sflow.split_groups.same_groups`.
 
         Raises
         ------
@@ -76,13 +98,19 @@ class Rule:
         """
         labels = _column(obs, self.by, "--split_by")
         named = labels.notna() & ~labels.astype(str).str.strip().isin(NO_LABELS)
-        if self.by == self.perturbation_column:
+        if self._of_perturbations:
             named = is_perturbed(labels) & ~self._controls(obs)
-        return labels.astype(str).where(named, None)
+        texts = labels.astype(str)
+        clean = {text: clean_label(text) for text in texts.unique()}
+        return texts.map(clean).astype(object).where(named, None)
+
+    @property
+    def _of_perturbations(self) -> bool:
+        return self.by == self.perturbation_column
 
     def _controls(self, obs: pd.DataFrame) -> np.ndarray:
         """Cells that the groups have in common."""
-        if self.by != self.perturbation_column:
+        if not self._of_perturbations:
             return np.zeros(len(obs), dtype=bool)
         controls = is_control(obs[self.by]).to_numpy(copy=True)
         if self.control is not None:
@@ -90,16 +118,63 @@ class Rule:
         return controls
 
     def with_groups(self, sizes: Mapping[str, int]) -> Rule:
-        """The rule with a split for each of these groups (name to number of cells).
+        """The rule with a split for each of these groups (label to number of cells).
 
         Raises
         ------
         UserError
             If there are too few groups.
         """
-        splits = assign_groups(sizes, self.held_out, self.validation, self.seed)
+        names = same_groups(sizes, self._of_perturbations)
+        whole: Counter[str] = Counter()
+        for label, size in sizes.items():
+            whole[names[label]] += size
+        containing = None
+        if self._of_perturbations and self.combinations:
+            containing = groups_containing(whole)
+        splits = assign_groups(whole, self.held_out, self.validation, self.seed, containing)
         rare = {name: split for name, split in splits.items() if split != TRAIN}
         return replace(self, groups=dict(sorted(rare.items())))
+
+    def split_of(self, label: str) -> str:
+        """Split of the cells with a label; of test and validation, the first.
+
+        A group that was not known when the others were assigned is for training like most are.
+        """
+        if not self._of_perturbations:
+            return self._known.get(label.casefold(), TRAIN)
+        if not self.combinations:
+            parts = parts_of(label)
+            bare = frozenset(without_number(part)[0] or part for part in parts)
+            return self._known.get(parts, self._known.get(bare, TRAIN))
+        held = contained_in(label)
+        found = {self._known.get(frozenset({part})) for part in held}
+        found |= {split for parts, split in self._together if parts <= held}
+        return next((split for split in (TEST, VALIDATION) if split in found), TRAIN)
+
+    def doubts(self, labels: Iterable[str]) -> list[str]:
+        """What labels of perturbations leave open, in words."""
+        if not self._of_perturbations:
+            return []
+        parts = {part for label in labels for part in parts_of(label)}
+        return [
+            f"--split_by {self.by}: {', '.join(names[:3])}{' …' if len(names) > 3 else ''} differ "
+            "in a last number only and are taken as different: if they are doses, guides or "
+            f"replicates of {base!r}, split by a column that names it alone"
+            for base, names in dose_series(parts)[1].items()
+        ]
+
+    @cached_property
+    def _known(self) -> dict[object, str]:
+        """Split of each group that is not for training, by its parts or its name."""
+        if self._of_perturbations:
+            return {parts_of(name): split for name, split in self.groups.items()}
+        return {name.casefold(): split for name, split in self.groups.items()}
+
+    @cached_property
+    def _together(self) -> list[tuple[frozenset[str], str]]:
+        """Those of several parts."""
+        return [(parts, split) for parts, split in self._known.items() if len(parts) > 1]
 
     def apply(self, obs: pd.DataFrame) -> np.ndarray:
         """Split of each cell: train, validation, test or unused.
@@ -119,8 +194,7 @@ class Rule:
         if self.by == BY_CELL:
             return self._by_cell(obs)
         labels = self.group_labels(obs)
-        # A group that was not known when the others were assigned is for training like most are.
-        splits = labels.map(lambda name: self.groups.get(name, TRAIN), na_action="ignore")
+        splits = labels.map({name: self.split_of(name) for name in labels.dropna().unique()})
         found = splits.where(labels.notna(), UNUSED).to_numpy(dtype=object, copy=True)
         controls = self._controls(obs)
         if controls.any():
@@ -135,63 +209,6 @@ class Rule:
         found[chance < self.held_out + self.validation] = VALIDATION
         found[chance < self.held_out] = TEST
         return found
-
-
-def assign_groups(
-    sizes: Mapping[str, int], held_out: float, validation: float, seed: int
-) -> dict[str, str]:
-    """Split of each group, so that the shares of the cells come near to those asked for.
-
-    The largest group is for training. The others are gone through in an order drawn by seed and
-    name; each that brings its split nearer to its share is taken, and if none does, the smallest.
-
-    Parameters
-    ----------
-    sizes
-        Cells of each group.
-    held_out, validation
-        Shares of the cells for test and validation; of 0, no group is taken.
-    seed
-        Decides which.
-
-    Raises
-    ------
-    UserError
-        If there are fewer groups than splits.
-    """
-    wanted = {TEST: held_out, VALIDATION: validation}
-    wanted = {name: share * sum(sizes.values()) for name, share in wanted.items() if share > 0}
-    if len(sizes) <= len(wanted):
-        names = ", ".join([TRAIN, *reversed(wanted)])
-        listed = ", ".join(sorted(sizes)[:10]) or "none"
-        raise UserError(
-            f"{len(sizes)} groups ({listed}) for {len(wanted) + 1} splits ({names}): take a column "
-            "with more, or --split_by cell, or say the split yourself in a --split_column"
-        )
-    order = sorted(sizes, key=lambda name: (_draw(name, seed), name))
-    largest = max(order, key=sizes.__getitem__)
-    free = [name for name in order if name != largest]
-    splits = dict.fromkeys(order, TRAIN)
-    for left, (split, target) in zip(range(len(wanted) - 1, -1, -1), wanted.items(), strict=True):
-        for name in _nearest(free, sizes, target, most=len(free) - left):
-            splits[name] = split
-            free.remove(name)
-    return splits
-
-
-def _nearest(free: list[str], sizes: Mapping[str, int], target: float, most: int) -> list[str]:
-    """Groups of `free` with about `target` cells together: at least one, at most `most`."""
-    taken: list[str] = []
-    size = 0
-    for name in free:
-        if len(taken) < most and abs(size + sizes[name] - target) < abs(size - target):
-            taken.append(name)
-            size += sizes[name]
-    return taken or [min(free, key=sizes.__getitem__)]
-
-
-def _draw(name: str, seed: int) -> bytes:
-    return hashlib.blake2b(f"{seed}\0split\0{name}".encode(), digest_size=8).digest()
 
 
 def _column(obs: pd.DataFrame, name: str, option: str) -> pd.Series:

@@ -60,7 +60,8 @@ def finetune_table(
     base
         Directory of the model to begin with; None for the method "scratch".
     split
-        split_by, split_column, held_out, validation: as the workflow's parameters.
+        split_by, split_column, hold_out_combinations, held_out, validation: as the workflow's
+        parameters.
 
     Raises
     ------

@@ -114,7 +114,7 @@ class Training:
             if len(faults) > n_faults:
                 return []
             for (name, kind), n in self.of_groups.items():
-                counts[self.rule.groups.get(name, TRAIN), kind] += n
+                counts[self.rule.split_of(name), kind] += n
         faults += self._faults(counts)
         self.held_out = counts[TEST, SOURCE] / max(1, sum(counts[name, SOURCE] for name in SPLITS))
         return self._plan(counts)
@@ -174,10 +174,11 @@ class Training:
         if not counts[VALIDATION, CELLS]:
             line += " (the weights of the last step are taken)"
         if self.rule.by_group:
-            groups = Counter(self.rule.groups.values())
-            groups[TRAIN] = len({name for name, _ in self.of_groups}) - groups.total()
+            names = {name for name, _ in self.of_groups}
+            groups = Counter(map(self.rule.split_of, names))
             many = ", ".join(f"{groups[name]} for {name}" for name in SPLITS)
             line += f"; groups of {self.rule.by}: {many}"
+            return [line, *self.rule.doubts(names)]
         return [line]
 
 
@@ -200,6 +201,7 @@ def training_of(flat: Mapping, predicts: bool, faults: Faults) -> Training | Non
         seed=flat["seed"],
         perturbation_column=measured,
         control=flat["control"],
+        combinations=flat["hold_out_combinations"],
     )
     return Training(tasks, rule, flat["label_column"], predicts)
 
