@@ -28,15 +28,16 @@ FILE = click.Path(exists=True, dir_okay=False)
 )
 @click.option("--multiqc-config", required=True, type=FILE, help="Configuration of MultiQC.")
 @click.option("--label-column", help="Column of obs to colour the map of the cells by.")
+@click.option("--training-cells", help="pandas query on obs: cells the model was trained on.")
 @click.option("--outdir", default=".")
-def main(label_column, **paths):
+def main(label_column, training_cells, **paths):
     """Parse, call the library, write."""
     from pathlib import Path
 
     from c2sflow.report import write_report
 
     places = {key: Path(value) for key, value in paths.items() if value}
-    write_report(**places, label_column=label_column)
+    write_report(**places, label_column=label_column, training_cells=training_cells)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ FOLDER = click.Path(exists=True, file_okay=False)
 @click.option("--perturbed-dir", type=FOLDER, help="<shard>.perturbed.parquet, if any.")
 @click.option("--label-column", help="Column of obs with cell types.")
 @click.option("--measured-column", help="Column of obs: under which perturbation cells were seen.")
+@click.option("--training-cells", help="pandas query on obs: cells the model was trained on.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
 @click.option("--seed", type=int, default=42)
 @click.option("--outdir", default=".", help="Gets text_scores.tsv.")
-def main(label_column, measured_column, device, seed, **paths):
+def main(label_column, measured_column, training_cells, device, seed, **paths):
     """Parse, call the library, write."""
     from pathlib import Path
 
@@ -28,6 +29,7 @@ def main(label_column, measured_column, device, seed, **paths):
         **{name: Path(path) for name, path in paths.items() if path},
         label_column=label_column,
         measured_column=measured_column,
+        training_cells=training_cells,
         device=device,
         seed=seed,
     )

@@ -36,8 +36,8 @@ def stepOptions(Map groups) {
     if (groups.finetuning.finetune) {
         // A model is scored on what it was not trained on.
         scoring.training_cells = either(scoring.training_cells, 'c2s_split != "test"')
-        planning.control = both(planning.control, 'c2s_split == "test"')
     }
+    planning.training_cells = scoring.training_cells
     def seed = groups.sentences.subMap(['seed'])
     def embedding = groups.embedding.findAll { name, _value -> !(name in ['attention_maps', 'dataset_context']) }
     def saying = ['valid_genes_only', 'no_repeats', 'gene_vocabulary', 'max_new_tokens', 'temperature', 'top_p']
@@ -64,8 +64,8 @@ def stepOptions(Map groups) {
         evaluating: groups.evaluation.evaluate,
         evaluate: scoring + groups.report.subMap(['label_column']) + groups.perturbation.subMap(['control']) + seed,
         text_encoder: [model: groups.evaluation.evaluate ? groups.evaluation.text_encoder : null, model_revision: 'main', encoder: true],
-        text_scores: scoring.subMap(['measured_column']) + groups.report.subMap(['label_column']) + groups.model.subMap(['device']) + seed,
-        report: groups.report.findAll { name, _value -> name != 'store_umap' },
+        text_scores: scoring.subMap(['measured_column', 'training_cells']) + groups.report.subMap(['label_column']) + groups.model.subMap(['device']) + seed,
+        report: groups.report.findAll { name, _value -> name != 'store_umap' } + scoring.subMap(['training_cells']),
     ]
 }
 
@@ -74,13 +74,9 @@ def taskName(task) {
     "generated.${"${task}".padLeft(5, '0')}".toString()
 }
 
-// Two queries on obs as one; either may be missing.
+// Two queries on obs as one; the first may be missing.
 def either(query, other) {
     query ? "(${query}) or ${other}" : other
-}
-
-def both(query, other) {
-    query ? "(${query}) and ${other}" : other
 }
 
 // What FINETUNE is told of the task, under the names of its script.

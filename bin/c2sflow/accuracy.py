@@ -2,38 +2,53 @@
 
 A k-nearest-neighbour classifier asks whether cells of a type lie together, a linear probe (Alain &
 Bengio, 2016) whether a plane parts them; both are scikit-learn's, in stratified cross-validation,
-so that every cell is classified by a model that has not seen it.
+so that every cell is classified by a model that has not seen it. Few cells are cross-validated
+several times: which cells share a fold is chance, and part of the interval.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from sklearn.base import ClassifierMixin
+from scipy.stats import norm
+from sklearn.base import ClassifierMixin, clone
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from c2sflow.resampling import Figure, bootstrap_interval, share_interval, weights
+from c2sflow.resampling import LEVEL, Figure, bootstrap_interval, weights
 
 N_FOLDS = 5
 N_NEIGHBOURS = 5
 N_COMPONENTS = 50
+MAX_REPEATS = 5  # of the cross-validation
+MANY_CELLS = 2000  # of which it is not repeated: their folds differ by little
 NOT_SAID = "(none)"  # a cell that got no label
 
 
-def classifiers() -> dict[str, ClassifierMixin]:
-    """Name to scikit-learn classifier."""
+def classifiers(standardised: bool = True) -> dict[str, ClassifierMixin]:
+    """Name to scikit-learn classifier.
+
+    Parameters
+    ----------
+    standardised
+        Whether the linear probe gives all dimensions the same variance: right for the dimensions of
+        a model, of which any may tell something; wrong for principal components, the last of which
+        are noise.
+    """
+    logistic = LogisticRegression(max_iter=1000)
     return {
         "knn": KNeighborsClassifier(N_NEIGHBOURS),
-        "linear_probe": make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
+        "linear_probe": make_pipeline(StandardScaler(), logistic) if standardised else logistic,
     }
 
 
@@ -44,8 +59,9 @@ def frequent(labels: pd.Series) -> np.ndarray:
 
 
 def held_out_labels(
-    vectors: np.ndarray, labels: np.ndarray, classifier: ClassifierMixin, seed: int
-) -> np.ndarray:
+    vectors: np.ndarray | sparse.csr_matrix, labels: np.ndarray, classifier: ClassifierMixin,
+    seed: int, more: tuple[sparse.csr_matrix, np.ndarray] | None = None,
+) -> np.ndarray:  # fmt: skip
     """Label of each cell by a classifier trained on the four folds that the cell is not in.
 
     Parameters
@@ -54,9 +70,31 @@ def held_out_labels(
         float (n, d), finite.
     labels
         str (n,), at least two of them, each of `N_FOLDS` cells or more.
+    more
+        Further cells that the classifier learns from in every fold, and their labels.
     """
-    folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed)
-    return cross_val_predict(classifier, vectors, labels, cv=folds)
+    found = np.empty(len(labels), dtype=object)
+    folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed % 2**32)
+    for others, own in folds.split(np.zeros(len(labels)), labels):
+        known, names = vectors[others], labels[others]
+        if more is not None:
+            known = sparse.vstack([known, more[0]], "csr")
+            names = np.concatenate([names, more[1]])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            found[own] = clone(classifier).fit(known, names).predict(vectors[own])
+    return found
+
+
+def repeated_labels(
+    vectors: np.ndarray | sparse.csr_matrix, labels: np.ndarray, classifier: ClassifierMixin,
+    seed: int, more: tuple[sparse.csr_matrix, np.ndarray] | None = None,
+) -> np.ndarray:  # fmt: skip
+    """`held_out_labels` by several choices of the folds, fewer of many cells: (n_repeats, n)."""
+    n_repeats = max(1, min(MAX_REPEATS, MANY_CELLS // len(labels)))
+    return np.stack(
+        [held_out_labels(vectors, labels, classifier, seed + n, more) for n in range(n_repeats)]
+    )
 
 
 def fit_components(matrix: sparse.csr_matrix, seed: int) -> PCA:
@@ -78,35 +116,39 @@ def label_figures(
 
     Parameters
     ----------
-    truth, found
-        str (n,): the cells' labels, and what was found; "" where nothing was.
+    truth
+        str (n,): the cells' labels.
+    found
+        str (n,): what was found, "" where nothing was; or (n_repeats, n), of `repeated_labels`: the
+        figures are then the means over the repeats.
 
     Returns
     -------
     accuracy; balanced_accuracy, the mean over the labels of the share of their cells that were
     found; f1_macro; and for each label recall (its share found), precision and f1.
     """
-    truth, found = (np.asarray(values, dtype=object).astype(str) for values in (truth, found))
+    truth, found = _texts(truth), np.atleast_2d(_texts(found))
     names, codes = np.unique(truth, return_inverse=True)
     right = truth == found
-    precision, recall, f1, sizes = precision_recall_fscore_support(
-        truth, found, labels=names, zero_division=0
-    )
+    by_label = [
+        precision_recall_fscore_support(truth, one, labels=names, zero_division=0) for one in found
+    ]
+    precision, recall, f1, sizes = np.mean(by_label, axis=0)
     common = {"predictor": predictor, "space": space}
 
     def whole(metric: str, value: float, interval: tuple[float, float]) -> Figure:
         low, high = interval
         return Figure(metric, "", value=value, n=len(truth), ci_low=low, ci_high=high, **common)
 
-    balanced, macro = _resampled(codes, names, right, found, seed)
+    drawn = _resampled(truth, found, seed)
     figures = [
-        whole("accuracy", right.mean(), share_interval(int(right.sum()), len(truth))),
-        whole("balanced_accuracy", recall.mean(), bootstrap_interval(balanced, (0, 1))),
-        whole("f1_macro", f1.mean(), bootstrap_interval(macro, (0, 1))),
+        whole("accuracy", right.mean(), repeated_share_interval(right)),
+        whole("balanced_accuracy", recall.mean(), bootstrap_interval(drawn["balanced"], (0, 1))),
+        whole("f1_macro", f1.mean(), bootstrap_interval(drawn["f1"], (0, 1))),
     ]
     for place, name in enumerate(names):
         n = int(sizes[place])
-        low, high = share_interval(int(right[codes == place].sum()), n)
+        low, high = repeated_share_interval(right[:, codes == place])
         figures += [
             Figure("recall", name, value=recall[place], n=n, ci_low=low, ci_high=high, **common),
             Figure("precision", name, value=precision[place], n=n, **common),
@@ -115,19 +157,81 @@ def label_figures(
     return figures
 
 
-def _resampled(
-    codes: np.ndarray, names: np.ndarray, right: np.ndarray, found: np.ndarray, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Balanced accuracy and macro F1 of bootstrap resamples of the cells."""
-    shares = weights(len(codes), seed)
+def gain_figures(
+    truth: Sequence[str], found: np.ndarray, other: np.ndarray, predictor: str, space: str,
+    seed: int,
+) -> list[Figure]:  # fmt: skip
+    """How much more often than a baseline labels were found, in the same cells and folds.
+
+    Parameters
+    ----------
+    truth
+        str (n,).
+    found, other
+        str (n_repeats, n): of what is judged, and of the baseline.
+    predictor, space
+        Of the baseline.
+
+    Returns
+    -------
+    accuracy_gain and balanced_accuracy_gain: above 0 if the baseline is beaten.
+    """
+    texts = _texts(truth)
+    own, base = (_resampled(texts, np.atleast_2d(_texts(one)), seed) for one in (found, other))
+    figures = []
+    for metric, key in (("accuracy_gain", "accuracy"), ("balanced_accuracy_gain", "balanced")):
+        gain = own[key] - base[key]
+        low, high = bootstrap_interval(gain, (-1, 1))
+        figures.append(Figure(metric, "", predictor, float(gain[0]), len(texts), space, low, high))
+    return figures
+
+
+def repeated_share_interval(right: np.ndarray) -> tuple[float, float]:
+    """95 % interval of the share that was right, bool (n_repeats, n).
+
+    Wilson's, of as many cells as would be as uncertain as these cells and the choice of the folds
+    together: the variance between the repeats is added to that of the cells.
+    """
+    share, n = right.mean(), right.shape[1]
+    cells = share * (1 - share) / n
+    folds = right.mean(axis=1).var(ddof=1) if len(right) > 1 else 0.0
+    n_equal = n * cells / (cells + folds) if cells else n
+    z = norm.ppf((1 + LEVEL) / 2)
+    middle = (share + z**2 / (2 * n_equal)) / (1 + z**2 / n_equal)
+    half = z / (1 + z**2 / n_equal)
+    half *= np.sqrt(share * (1 - share) / n_equal + z**2 / (4 * n_equal**2))
+    return float(max(middle - half, 0)), float(min(middle + half, 1))
+
+
+def _texts(values: Sequence[str]) -> np.ndarray:
+    return np.asarray(values, dtype=object).astype(str)
+
+
+def _resampled(truth: np.ndarray, found: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """Accuracy, balanced accuracy and macro F1: the values, and those of bootstrap resamples.
+
+    Each resample of the cells is of one choice of the folds, by turns.
+    """
+    names, codes = np.unique(truth, return_inverse=True)
+    shares = weights(len(truth), seed)
     own = (codes[:, None] == np.arange(len(names))).astype(float)
-    said = (found[:, None] == names).astype(float)
-    n_own, n_said, n_right = shares @ own, shares @ said, shares @ (own * right[:, None])
+    n_own = shares @ own
     drawn = n_own > 0  # a label that a resample does not hold does not count in it
-    recall = np.divide(n_right, n_own, out=np.zeros_like(n_own), where=drawn)
-    f1 = np.divide(2 * n_right, n_own + n_said, out=np.zeros_like(n_own), where=drawn)
-    n_drawn = drawn.sum(axis=1)
-    return recall.sum(axis=1) / n_drawn, f1.sum(axis=1) / n_drawn
+    turn = np.arange(len(shares)) % len(found)
+    figures = {name: np.empty((len(found), len(shares))) for name in ("accuracy", "balanced", "f1")}
+    for place, one in enumerate(found):
+        right = truth == one
+        n_right = shares @ (own * right[:, None])
+        n_said = shares @ (one[:, None] == names).astype(float)
+        recall = np.divide(n_right, n_own, out=np.zeros_like(n_own), where=drawn)
+        f1 = np.divide(2 * n_right, n_own + n_said, out=np.zeros_like(n_own), where=drawn)
+        figures["accuracy"][place] = shares @ right
+        figures["balanced"][place] = recall.sum(axis=1) / drawn.sum(axis=1)
+        figures["f1"][place] = f1.sum(axis=1) / drawn.sum(axis=1)
+    chosen = {name: values[turn, np.arange(len(shares))] for name, values in figures.items()}
+    for name, values in figures.items():
+        chosen[name][0] = values[:, 0].mean()
+    return chosen
 
 
 def confusion_table(
@@ -153,15 +257,3 @@ def confusion_table(
             "n_cells": counts[rows, columns],
         }
     )
-
-
-def embedding_accuracy(
-    vectors: np.ndarray, labels: np.ndarray, space: str, seed: int
-) -> tuple[list[Figure], pd.DataFrame]:
-    """Figures and confusion tables of both classifiers on one embedding; see `held_out_labels`."""
-    figures, tables = [], []
-    for name, classifier in classifiers().items():
-        found = held_out_labels(vectors, labels, classifier, seed)
-        figures += label_figures(labels, found, name, space, seed)
-        tables.append(confusion_table(labels, found, name, space))
-    return figures, pd.concat(tables, ignore_index=True)

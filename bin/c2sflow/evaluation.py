@@ -14,16 +14,9 @@ import numpy as np
 import pandas as pd
 
 from c2sflow import reconstruction_quality
-from c2sflow.accuracy import (
-    confusion_table,
-    embedding_accuracy,
-    fit_components,
-    frequent,
-    label_figures,
-    majority,
-)
 from c2sflow.answer_trust import answer_figures, novelty_figures
 from c2sflow.evaluation_tables import write_table
+from c2sflow.figure_cells import UNKNOWN_TRAINING, FigureCells, figure_cells
 from c2sflow.generation_quality import generation_figures
 from c2sflow.measured_perturbations import (
     Measured,
@@ -32,14 +25,13 @@ from c2sflow.measured_perturbations import (
     perturbation_figures,
     unlike_controls,
 )
-from c2sflow.obs_queries import obsm_keys, select_cells
 from c2sflow.provenance import write_json
 from c2sflow.reconstruction_quality import reconstruction_figures
 from c2sflow.resampling import Figure, figures_table
 from c2sflow.run_cells import RunCells, RunFiles
+from c2sflow.type_figures import type_tables
 
 LOGGER = logging.getLogger(__name__)
-EARLIER = "X_c2s of the input"
 
 
 @dataclass
@@ -58,8 +50,8 @@ class Settings:
     control
         pandas query that picks control cells; those labelled as control are control cells too.
     training_cells
-        pandas query that picks the cells that the model was trained on: cell types are not judged
-        by them, nor are perturbations compared with them.
+        pandas query that picks the cells that the model was trained on: no figure is of them. None
+        if they are not known.
     evaluation_cells
         At most so many cells are looked at for each purpose.
     seed
@@ -88,28 +80,36 @@ def write_evaluation(files: RunFiles, outdir: Path, settings: Settings) -> None:
         If a file is missing or broken.
     """
     cells = RunCells(files)
-    notes: dict[str, list[str]] = {}
+    usable = figure_cells(cells.obs, settings.training_cells, settings.label_column)
+    notes: dict[str, list[str]] = {"cells": [_which(usable)]}
     tables = {"reconstruction": figures_table(_reconstruction(cells, settings))}
     if settings.label_column:
-        tables |= _accuracy(cells, settings, notes.setdefault("accuracy", []))
+        types, notes["accuracy"] = type_tables(
+            cells, usable, settings.label_column, settings.evaluation_key,
+            settings.evaluation_cells, settings.seed,
+        )  # fmt: skip
+        tables |= types
     answers = cells.answers()
     if len(answers):
+        answers = answers[usable.held_out[answers["source"]]]
         tables["trust"] = figures_table(_trust(cells, answers, settings))
     if len(answers) and settings.measured_column:
         measured = find_measured(
-            cells.obs, settings.measured_column, settings.control, settings.training_cells,
+            cells.obs, settings.measured_column, settings.control,
+            figure_cells(cells.obs, settings.training_cells, settings.measured_column),
             settings.evaluation_cells, settings.seed,
         )  # fmt: skip
         figures, notes["perturbation"] = perturbation_figures(
             cells, answers, measured, settings.evaluation_cells, settings.seed
         )
-        notes["perturbation"] += _unlike_controls(cells, answers, measured, settings)
+        notes["perturbation"] += _unlike_controls(usable, answers, measured, settings)
         tables["perturbation"] = figures_table(figures)
     generated = cells.generated()
     if len(generated):
         figures, notes["generation"] = generation_figures(
-            cells, generated, settings.label_column, settings.evaluation_cells, settings.seed
-        )
+            cells, generated, usable, settings.label_column, settings.evaluation_cells,
+            settings.seed,
+        )  # fmt: skip
         tables["generation"] = figures_table(figures)
     for name, table in tables.items():
         if len(table):
@@ -120,14 +120,24 @@ def write_evaluation(files: RunFiles, outdir: Path, settings: Settings) -> None:
         LOGGER.info("evaluation: %s", note)
 
 
+def _which(usable: FigureCells) -> str:
+    """What is to be known of the cells that all figures are of."""
+    if not usable.known:
+        return UNKNOWN_TRAINING
+    return (
+        f"{usable.held_out.sum():,} of {usable.trained.size:,} cells were not used to train the "
+        "model: figures of cell types, predicted and generated cells are of these"
+    )
+
+
 def _unlike_controls(
-    cells: RunCells, answers: pd.DataFrame, measured: Measured, settings: Settings
+    usable: FigureCells, answers: pd.DataFrame, measured: Measured, settings: Settings
 ) -> list[str]:
     """A warning of predicted perturbations, if types are known that are not what is predicted."""
     if settings.label_column in (None, settings.measured_column):
         return []
     predicted = set(answers["condition"].astype(str)) | set(answers["perturbation"].astype(str))
-    unlike = unlike_controls(cells.obs[settings.label_column], measured)
+    unlike = unlike_controls(pd.Series(usable.labels), measured)
     names = [name for name in unlike if name in predicted]
     if not names:
         return []
@@ -161,53 +171,3 @@ def _trust(cells: RunCells, answers: pd.DataFrame, settings: Settings) -> list[F
         said, controls = cells.said(some)[0], cells.sentences(sources)
         figures += novelty_figures(said, controls, sources, name, settings.seed)
     return figures
-
-
-# ------------------------------------------------------------------ cell types
-
-
-def _accuracy(cells: RunCells, settings: Settings, notes: list[str]) -> dict[str, pd.DataFrame]:
-    """Figures and confusion of the embeddings, of expression, and of what the model said."""
-    labels, seed = cells.obs[settings.label_column], settings.seed
-    if settings.training_cells is not None:
-        trained = select_cells(cells.obs, settings.training_cells, "--training_cells")
-        notes.append(f"{trained.sum()} cells that the model was trained on are left out")
-        labels = labels.where(~trained)
-    kept = frequent(labels)
-    if labels[kept].nunique() < 2:
-        notes.append(f"{settings.label_column}: fewer than two labels have 5 cells or more")
-        return {}
-    if n_rare := int(labels.notna().sum() - kept.sum()):
-        notes.append(f"{n_rare} cells have a label that fewer than 5 cells have: left out")
-    rows = draw(cells.obs, np.flatnonzero(kept), settings.evaluation_cells, seed)
-    rows = rows[np.isfinite(cells.obsm("X_c2s", rows)).all(axis=1)]
-    rows = rows[frequent(labels.iloc[rows])]  # rare among those that were drawn
-    truth = labels.iloc[rows].astype(str).to_numpy(dtype=object)
-    if len(set(truth)) < 2:
-        notes.append(f"{settings.label_column}: too few labelled cells have an embedding")
-        return {}
-    figures = label_figures(truth, majority(truth), "majority", "", seed)
-    tables = []
-    for space, vectors in _spaces(cells, rows, settings).items():
-        found, confusion = embedding_accuracy(vectors, truth, space, seed)
-        figures += found
-        tables.append(confusion)
-    said = cells.said_types(rows)
-    if said is not None:
-        figures += label_figures(truth, said, "annotation", "", seed)
-        tables.append(confusion_table(truth, said, "annotation", ""))
-    confusion = pd.concat(tables, ignore_index=True)
-    return {"accuracy": figures_table(figures), "confusion": confusion}
-
-
-def _spaces(cells: RunCells, rows: np.ndarray, settings: Settings) -> dict[str, np.ndarray]:
-    """X_c2s, principal components of expression to compare with, and other embeddings."""
-    expression = cells.expression(rows)
-    spaces = {
-        "X_c2s": cells.obsm("X_c2s", rows),
-        "expression_pcs": fit_components(expression, settings.seed).transform(expression),
-    }
-    for key in obsm_keys(settings.evaluation_key):
-        name = EARLIER if key == "X_c2s" else key
-        spaces[name] = np.nan_to_num(cells.obsm(key, rows, of_input=True))
-    return spaces

@@ -25,6 +25,7 @@ from scipy import sparse
 
 from c2sflow.accuracy import fit_components
 from c2sflow.distances import MAX_CELLS
+from c2sflow.figure_cells import FigureCells
 from c2sflow.generation_figures import Kind, Rival, type_figures
 from c2sflow.measured_perturbations import draw
 from c2sflow.perturbation_quality import MIN_CELLS, mean_figures
@@ -34,14 +35,17 @@ from c2sflow.run_cells import RunCells
 
 
 def generation_figures(
-    cells: RunCells, generated: pd.DataFrame, label_column: str | None, most: int, seed: int
-) -> tuple[list[Figure], list[str]]:
+    cells: RunCells, generated: pd.DataFrame, usable: FigureCells, label_column: str | None,
+    most: int, seed: int,
+) -> tuple[list[Figure], list[str]]:  # fmt: skip
     """Figures of every cell type that real cells have too, and what is to be known of them.
 
     Parameters
     ----------
     generated
         From `RunCells.generated`.
+    usable
+        Of `label_column`: training cells are none to compare with.
     label_column
         Column of obs with the real cells' types. Cells that were generated of no type are compared
         with all cells.
@@ -54,9 +58,7 @@ def generation_figures(
     untyped = names == [""]
     if not untyped and label_column is None:
         return [], ["without --label_column there are no cell types to compare with"]
-    labels = np.full(len(cells.obs), "") if untyped else cells.obs[label_column]
-    labels = pd.Series(labels).astype(object).where(pd.notna(labels), None).to_numpy()
-    labels = np.array([None if label is None else str(label) for label in labels], dtype=object)
+    labels = np.where(usable.held_out, "", None) if untyped else usable.judged_labels
     limit = min(MAX_CELLS, max(MIN_CELLS, most // len(names)))
     real, made, notes = {}, {}, []
     for name in names:

@@ -11,6 +11,7 @@ import pandas as pd
 from c2sflow.choosing import equal_shares
 from c2sflow.condition_cells import ConditionCells
 from c2sflow.draws import cell_draws
+from c2sflow.figure_cells import FigureCells
 from c2sflow.obs_labels import is_control, is_perturbed
 from c2sflow.obs_queries import select_cells
 from c2sflow.perturbation_quality import (
@@ -62,9 +63,8 @@ class Measured:
 
 
 def find_measured(
-    obs: pd.DataFrame, column: str, control: str | None, training_cells: str | None, most: int,
-    seed: int,
-) -> Measured:  # fmt: skip
+    obs: pd.DataFrame, column: str, control: str | None, usable: FigureCells, most: int, seed: int
+) -> Measured:
     """Find the control and the measured cells, and draw some of each.
 
     Parameters
@@ -75,20 +75,18 @@ def find_measured(
         Column of obs that says under which perturbation a cell was measured.
     control
         pandas query that picks control cells; those labelled as control are control cells too.
-    training_cells
-        pandas query that picks the cells that the model was trained on; None: none.
+    usable
+        Of `column`, from `c2sflow.figure_cells.figure_cells`.
     most
         Cells of all groups together, and of all training groups together.
     """
     untreated = is_control(obs[column]).to_numpy(copy=True)
-    perturbed = is_perturbed(obs[column]).to_numpy(copy=True)
+    perturbed = is_perturbed(obs[column]).to_numpy(copy=True) & usable.labelled
     if control is not None:
         untreated |= select_cells(obs, control, "--control")
         perturbed &= ~untreated  # whatever a control cell is labelled
-    training = np.zeros(len(obs), dtype=bool)
-    if training_cells is not None:
-        training = select_cells(obs, training_cells, "--training_cells")
-    labels = np.where(perturbed, obs[column].astype(str).str.strip(), CONTROL)
+    training = usable.trained
+    labels = np.where(perturbed, usable.labels, CONTROL)
     known = untreated | perturbed
 
     def groups(chosen: np.ndarray) -> dict[str, np.ndarray]:

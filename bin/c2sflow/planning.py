@@ -10,6 +10,7 @@ import pandas as pd
 
 from c2sflow.draws import cell_draws
 from c2sflow.errors import UserError
+from c2sflow.figure_cells import figure_cells
 from c2sflow.no_ops import COMPARED_WITH, NO_OP, NoOps, filled
 from c2sflow.obs_labels import is_control, is_perturbed
 from c2sflow.obs_queries import select_cells
@@ -26,6 +27,7 @@ def plan_predictions(
     treatments: Sequence[Treatment] = (),
     perturbation_column: str | None = None,
     control: str | None = None,
+    training_cells: str | None = None,
     max_cells_per_perturbation: int | None = None,
     seed: int = 42,
     no_ops: NoOps | None = None,
@@ -44,6 +46,8 @@ def plan_predictions(
         control cells left out.
     control
         pandas query that picks the control cells; None picks all cells.
+    training_cells
+        See `c2sflow.figure_cells.figure_cells`: none of these is perturbed.
     max_cells_per_perturbation
         So many cells for each treatment that does not say itself how many, chosen by a hash of
         seed, cell and condition, not by position.
@@ -63,6 +67,12 @@ def plan_predictions(
         If nothing is left to predict.
     """
     parts = []
+    usable = figure_cells(cells, training_cells)
+    if usable.known:
+        LOGGER.info(
+            "plan: predictions are of the %d of %d cells that the model was not trained on",
+            usable.held_out.sum(), len(cells),
+        )  # fmt: skip
     if treatments:
         controls = _controls(cells, control)
         applied = _applied(cells, treatments, controls)
@@ -70,6 +80,7 @@ def plan_predictions(
         applied = _labelled(cells, perturbation_column, control)
     for treatment, rows in applied:
         most = treatment.n_cells or max_cells_per_perturbation
+        rows = rows[usable.held_out[rows]]
         rows = _sample(cells, rows, treatment.condition, most, seed)
         pairs = _pairs(cells, rows, treatment)
         parts += [pairs] if no_ops is None else _with_no_op(cells, pairs, no_ops.of(treatment))
@@ -79,8 +90,8 @@ def plan_predictions(
     plan = plan.drop_duplicates([*CELL, "condition"]).reset_index(drop=True)
     if plan.empty:
         raise UserError(
-            "nothing to predict: no cell that passed QC is selected by --control and has a "
-            "perturbation in --perturbations or --perturbation_column"
+            "nothing to predict: no cell that passed QC is selected by --control, is not among the "
+            "--training_cells and has a perturbation in --perturbations or --perturbation_column"
         )
     return plan
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from natsort import natsorted
 
+from c2sflow.figure_cells import UNKNOWN_TRAINING
 from c2sflow.report_inputs import Run
 from c2sflow.report_plots import (
     PALETTE,
@@ -29,23 +30,23 @@ def annotation(run: Run) -> list[Section]:
     said = run.types[run.types["said"].notna()]
     if said.empty:
         return [Section("", content="<p>No cell has a cell type.</p>")]
-    judged = _held_out(said)
+    judged = held_out(said)
     sections = [_types(run, said), _surety(judged)]
     if "label" in said and judged["label"].notna().any():
-        sections.append(_confusion(judged[judged["label"].notna()], run.label_column))
+        sections.append(_confusion(judged[judged["label"].notna()], run))
     return sections
 
 
-def _held_out(types: pd.DataFrame) -> pd.DataFrame:
-    """Without the cells that this run trained the model on."""
-    return types[~types["trained"]] if "trained" in types else types
+def held_out(types: pd.DataFrame) -> pd.DataFrame:
+    """Without the cells that the model was trained on."""
+    return types[~types["trained"]]
 
 
 def agreement(types: pd.DataFrame | None) -> float | None:
     """Share of the labelled cells whose label the model says; None if there are no labels."""
     if types is None or "label" not in types:
         return None
-    types = _held_out(types)
+    types = held_out(types)
     both = types[types["label"].notna() & types["said"].notna()]
     if both.empty or not set(both["label"]) & set(both["said"]):
         return None
@@ -53,21 +54,22 @@ def agreement(types: pd.DataFrame | None) -> float | None:
 
 
 def _types(run: Run, said: pd.DataFrame) -> Section:
-    sizes = said["said"].value_counts()
+    sizes, judged = said["said"].value_counts(), held_out(said)
     rows = {}
     for name in sizes.index[:MOST_TYPES]:
-        chances = said.loc[said["said"] == name, "probability"]
+        chances = judged.loc[judged["said"] == name, "probability"]
         rows[name] = {
             "n_cells": int(sizes[name]),
             "share": 100 * sizes[name] / len(said),
             "median": float(chances.median()),
             "unsure": 100 * float((chances < UNSURE).mean()),
         }
+    but = ", without those that the model was trained on" * run.training_known
     headers = {
         "n_cells": number("Cells", "Cells of which the model says this"),
         "share": number("Share", "Of all cells with a cell type", "%", 1, top=100),
-        "median": number("Probability", "Median over these cells", "", 3, "Greens", top=1),
-        "unsure": number("Unsure", f"Cells below {UNSURE:g}", "%", 1, "Reds", top=100),
+        "median": number("Probability", f"Median over these cells{but}", "", 3, "Greens", top=1),
+        "unsure": number("Unsure", f"Cells below {UNSURE:g}{but}", "%", 1, "Reds", top=100),
     }
     listed = [shard["coverage"] for shard in run.annotate if shard["coverage"] is not None]
     if listed:
@@ -106,7 +108,7 @@ def _surety(said: pd.DataFrame) -> Section:
     return Section(name, text, plot=line_plot("surety", name, axis, lines))
 
 
-def _confusion(said: pd.DataFrame, column: str | None) -> Section:
+def _confusion(said: pd.DataFrame, run: Run) -> Section:
     counts = pd.crosstab(said["label"], said["said"])
     n_types = max(counts.shape)
     largest = [counts.sum(axis=axis).nlargest(MOST_TYPES).index for axis in (1, 0)]
@@ -120,24 +122,26 @@ def _confusion(said: pd.DataFrame, column: str | None) -> Section:
     shares = 100 * counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
     name = "Against the labels"
     text = (
-        f"Of the cells with a label in <code>{safe(column)}</code> (rows), the percentage that the "
-        "model calls so (columns). "
+        f"Of the cells with a label in <code>{safe(run.label_column)}</code> (rows), the "
+        "percentage that the model calls so (columns). "
     )
     same = agreement(said)
     if same is None:
         text += "No name is in both: the labels are called otherwise than the types."
     else:
         per_label = (said["label"] == said["said"]).groupby(said["label"]).mean()
-        balanced = per_label[per_label.index.isin(set(said["said"]))].mean()
         text += (
-            f"{same:.0%} of {len(said):,} cells agree; {balanced:.0%} on average over the labels "
-            "that are said at all. "
+            f"{same:.0%} of {len(said):,} cells agree; {per_label.mean():.0%} on average over the "
+            f"{len(per_label)} labels. "
         )
-        text += (
-            "Cells that this run trained the model on are left out."
-            if "trained" in said
-            else "Cells that the model has seen in its training are no test of it."
-        )
+        never = [name for name in natsorted(per_label.index) if name not in set(said["said"])]
+        if never:
+            text += f"Never said: {', '.join(map(safe, never))}. "
+    text += (
+        "Cells that the model was trained on are left out."
+        if run.training_known
+        else f"{UNKNOWN_TRAINING}."
+    )
     if n_types > MOST_TYPES:
         text += f" Shown: the {MOST_TYPES} largest."
     plot = heat_map("confusion", name, ("Said", "Label", "%"), shares, shares=True)

@@ -10,11 +10,10 @@ import pandas as pd
 from anndata.io import read_elem
 
 from c2sflow.evaluation_tables import read_evaluation
+from c2sflow.figure_cells import FigureCells, figure_cells, needed_columns
 from c2sflow.no_ops import predicted_only, with_no_op
 from c2sflow.provenance import read_json
 from c2sflow.report_map import CellMap, read_map
-from c2sflow.splits import COLUMN as SPLIT
-from c2sflow.splits import TEST
 from c2sflow.summaries import SentenceFiles
 
 # Columns of text in tables of perturbations.
@@ -45,7 +44,10 @@ class Run:
         The cells' map.
     types
         With annotations, for every cell: said (cell type) and probability and, if there is a label
-        column, label; text, or None where there is none. If this run trained the model, trained.
+        column, label; text, or None where there is none; and trained, whether the model was trained
+        on it.
+    training_known
+        Whether it is known which cells the model was trained on.
     label_column
         Column of obs with labels.
     said
@@ -72,6 +74,7 @@ class Run:
     provenance: dict
     cells: CellMap
     types: pd.DataFrame | None = None
+    training_known: bool = False
     label_column: str | None = None
     said: pd.DataFrame | None = None
     summary: pd.DataFrame | None = None
@@ -107,6 +110,7 @@ def read_run(
     evaluation_dir: Path | None = None,
     training_dir: Path | None = None,
     label_column: str | None = None,
+    training_cells: str | None = None,
     generated_summary: Path | None = None,
 ) -> Run:
     """Read what the report tells of; no matrix but X_c2s is touched.
@@ -128,14 +132,17 @@ def read_run(
         finetune.json and loss.tsv of FINETUNE, if it ran.
     label_column
         Column of obs to colour the map of the cells by, besides the sample.
+    training_cells
+        See `c2sflow.figure_cells.figure_cells`.
     generated_summary
         Table of MERGE, if cells were generated.
     """
     columns = list(dict.fromkeys([*filter(None, [label_column]), "sample"]))
     with h5py.File(h5ad) as file:
         provenance = read_elem(file["uns/c2s"])
-        cells = read_map(file, columns, COLOURS)
-        types = _cell_types(file, label_column, training_dir is not None)
+        usable = _usable(file, training_cells, label_column)
+        cells = read_map(file, columns, COLOURS, usable.held_out)
+        types = _cell_types(file, usable, label_column)
     return Run(
         qc=read_all(qc_dir, "*.qc.json"),
         sentences=read_sentences(sentences_dir),
@@ -144,6 +151,7 @@ def read_run(
         perturb=read_all(stats_dir, "*.perturb.json"),
         provenance=provenance,
         cells=cells,
+        training_known=usable.known,
         types=types if any(stats_dir.glob("*.annotate.json")) else None,
         label_column=label_column,
         said=_words_said(perturbed) if perturbed else None,
@@ -168,20 +176,30 @@ def read_sentences(folder: Path) -> list[dict]:
     ]
 
 
-def _cell_types(file: h5py.File, label_column: str | None, trained: bool) -> pd.DataFrame | None:
+def _usable(file: h5py.File, training_cells: str | None, label_column: str | None) -> FigureCells:
+    """Which cells of c2s.h5ad figures may use; a label column that is missing is read_map's."""
+    obs = file["obs"]
+    label_column = label_column if label_column and label_column in obs else None
+    names = [name for name in needed_columns(training_cells, label_column) if name in obs]
+    index = pd.RangeIndex(len(obs[obs.attrs["_index"]]))
+    table = pd.DataFrame({name: pd.Series(read_elem(obs[name])) for name in names}, index=index)
+    return figure_cells(table, training_cells, label_column)
+
+
+def _cell_types(
+    file: h5py.File, usable: FigureCells, label_column: str | None
+) -> pd.DataFrame | None:
     """What the model says of every cell, what the labels say, and whether it was trained on it."""
     obs = file["obs"]
     if "c2s_cell_type" not in obs:
         return None
     columns = {"said": "c2s_cell_type", "probability": "c2s_cell_type_probability"}
-    columns |= {"label": label_column} if label_column else {}
     table = pd.DataFrame({new: pd.Series(read_elem(obs[name])) for new, name in columns.items()})
-    for name in table.columns.difference(["probability"]):
-        texts = table[name].astype(object)
-        table[name] = texts.astype(str).where(texts.notna(), None)
-    if trained:
-        table["trained"] = pd.Series(read_elem(obs[SPLIT])).astype(str) != TEST
-    return table
+    texts = table["said"].astype(object)
+    table["said"] = texts.astype(str).where(texts.notna(), None)
+    if label_column:
+        table["label"] = usable.labels
+    return table.assign(trained=usable.trained)
 
 
 def read_all(folder: Path, pattern: str) -> list[dict]:

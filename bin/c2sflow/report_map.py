@@ -12,10 +12,12 @@ import pandas as pd
 from anndata.io import read_elem
 
 from c2sflow.errors import UserError
+from c2sflow.figure_cells import known_labels
 
 MAX_CELLS = 20_000  # more points than that say no more, and slow the page down
 MIN_CELLS = 10
-N_NEIGHBOURS = 15
+N_NEIGHBOURS = 15  # that UMAP looks at
+N_NEAR = 5  # that figures are of: few, so that a type of few cells can have as many
 SEED = 0
 BLOCK_BYTES = 2**26
 
@@ -27,14 +29,14 @@ class CellMap:
     Parameters
     ----------
     n_cells
-        Cells in the file.
+        Cells in the file that figures may use: `c2sflow.figure_cells`.
     obs
         A column for each colouring (label column, sample, cell type said, QC metrics), a row for
         each cell shown.
     coordinates
         float (n_shown, 2), None if there is nothing to draw.
     neighbours
-        int (n_shown, k): nearest other cells by their embeddings.
+        int (n_shown, k): nearest other cells shown, by their embeddings.
     missing
         Why there is nothing to draw.
     """
@@ -45,12 +47,18 @@ class CellMap:
     neighbours: np.ndarray | None = None
     missing: str = ""
 
+    @property
+    def n_near(self) -> int:
+        """How many neighbours of a cell figures are of."""
+        return 0 if self.neighbours is None else self.neighbours.shape[1]
+
     def agreement(self, column: str) -> tuple[float, float]:
         """Share of neighbours of the same group: as found, and expected if cells were shuffled.
 
         Cells without a group are left out; NaN if too few have one.
         """
-        codes = pd.factorize(self.obs[column])[0]
+        labels = self.obs[column]
+        codes = pd.factorize(labels if column == "sample" else known_labels(labels))[0]
         near = codes[self.neighbours]
         pairs = (near >= 0) & (codes >= 0)[:, None]
         sizes = np.bincount(codes[codes >= 0]).astype(float)
@@ -105,7 +113,10 @@ def umap_coordinates(vectors: np.ndarray, indices: np.ndarray, distances: np.nda
         ).fit_transform(vectors)
 
 
-def read_map(file: h5py.File, columns: list[str], optional: Sequence[str] = ()) -> CellMap:
+def read_map(
+    file: h5py.File, columns: list[str], optional: Sequence[str] = (),
+    held_out: np.ndarray | None = None,
+) -> CellMap:  # fmt: skip
     """Draw the map of ``obsm["X_c2s"]``.
 
     Parameters
@@ -116,6 +127,8 @@ def read_map(file: h5py.File, columns: list[str], optional: Sequence[str] = ()) 
         Columns of obs to colour by.
     optional
         Further ones, of which those are taken that are there.
+    held_out
+        bool (n_cells,): the cells that may be shown; None: all.
 
     Raises
     ------
@@ -131,10 +144,11 @@ def read_map(file: h5py.File, columns: list[str], optional: Sequence[str] = ()) 
     columns = [*columns, *(name for name in optional if name in present and name not in columns)]
     obs = pd.DataFrame({name: pd.Series(read_elem(file["obs"][name])) for name in columns})
     dataset = file["obsm/X_c2s"]
-    n_cells = dataset.shape[0]
-    rows = np.arange(n_cells)
+    rows = np.arange(dataset.shape[0]) if held_out is None else np.flatnonzero(held_out)
+    n_cells = len(rows)
     if n_cells > MAX_CELLS:
-        rows = np.sort(np.random.default_rng(SEED).choice(n_cells, MAX_CELLS, replace=False))
+        chosen = np.random.default_rng(SEED).choice(n_cells, MAX_CELLS, replace=False)
+        rows = rows[np.sort(chosen)]
     vectors = read_rows(dataset, rows)
     whole = np.isfinite(vectors).all(axis=1)
     vectors, obs = vectors[whole], obs.iloc[rows[whole]].reset_index(drop=True)
@@ -144,4 +158,5 @@ def read_map(file: h5py.File, columns: list[str], optional: Sequence[str] = ()) 
     if not np.ptp(vectors, axis=0).any():
         return CellMap(n_cells, obs, missing="All cells have the same embedding.")
     indices, distances = nearest(vectors)
-    return CellMap(n_cells, obs, umap_coordinates(vectors, indices, distances), indices)
+    coordinates = umap_coordinates(vectors, indices, distances)
+    return CellMap(n_cells, obs, coordinates, indices[:, :N_NEAR])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from c2sflow.report_annotation import agreement
+from c2sflow.report_annotation import agreement, held_out
 from c2sflow.report_finetuning import learnt
 from c2sflow.report_inputs import Run
 from c2sflow.report_plots import Section, ratio, safe, total
@@ -53,6 +53,17 @@ def _graded(value: float, good: float, look: float) -> str:
     if good > look:
         return GOOD if value >= good else LOOK if value >= look else POOR
     return GOOD if value <= good else LOOK if value <= look else POOR
+
+
+def _judged(run: Run, state: str) -> tuple[str, str]:
+    """State and words of a finding about the model: no praise by cells that it may have seen."""
+    if not run.training_known:
+        unknown = " Whether the model was trained on these cells is not known (--training_cells)."
+        return (PLAIN if state == GOOD else state), unknown
+    if not run.training:
+        return state, " Of cells that it was not trained on."
+    base = "" if run.training["method"] == "scratch" else "; of that of its base nothing is known"
+    return state, f" Of cells held out of this run's training{base}."
 
 
 def _findings(run: Run) -> Iterator[Finding]:
@@ -110,9 +121,10 @@ def _embedding(run: Run) -> Iterator[Finding]:
     if run.label_column and cells.obs[run.label_column].nunique() > 1:
         found, chance = cells.agreement(run.label_column)
         state = PLAIN if found != found else _graded(ratio(found - chance, 1 - chance), 0.5, 0.2)
+        state, which = _judged(run, state)
         meaning = (
-            "of a cell's nearest neighbours by the embedding share its "
-            f"{safe(run.label_column)} ({chance:.0%} by chance)."
+            f"of a cell's {cells.n_near} nearest neighbours by the embedding share its "
+            f"{safe(run.label_column)} ({chance:.0%} by chance).{which}"
         )
         yield Finding(f"{found:.0%}", "same label nearby", state, meaning, "embedding")
     if cells.obs["sample"].nunique() > 1 and run.label_column != "sample":
@@ -129,17 +141,17 @@ def _types(run: Run) -> Iterator[Finding]:
         return
     same = agreement(run.types)
     if same is not None:
-        which = "cells that were held out" if run.training else "cells"
-        meaning = f"of the {which} are called by the model as in {safe(run.label_column)}."
-        yield Finding(
-            f"{same:.0%}", "cell types as labelled", _graded(same, 0.7, 0.4), meaning, "cell-types"
-        )
+        state, which = _judged(run, _graded(same, 0.7, 0.4))
+        meaning = f"of the cells are called by the model as in {safe(run.label_column)}.{which}"
+        yield Finding(f"{same:.0%}", "cell types as labelled", state, meaning, "cell-types")
         return
-    median = float(run.types["probability"].median())
-    meaning = f"of the cell type said, of {run.types['said'].nunique()} types."
-    yield Finding(
-        f"{median:.2f}", "median probability", _graded(median, 0.7, 0.4), meaning, "cell-types"
-    )
+    judged = held_out(run.types)
+    median = float(judged["probability"].median())
+    if median != median:
+        return
+    state, which = _judged(run, _graded(median, 0.7, 0.4))
+    meaning = f"of the cell type said, of {judged['said'].nunique()} types.{which}"
+    yield Finding(f"{median:.2f}", "median probability", state, meaning, "cell-types")
 
 
 def _predictions(run: Run) -> Iterator[Finding]:

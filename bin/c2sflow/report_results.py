@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from c2sflow.figure_cells import UNKNOWN_TRAINING
 from c2sflow.report_inputs import Run
 from c2sflow.report_map import CellMap
 from c2sflow.report_plots import (
@@ -42,6 +43,7 @@ def _map(run: Run) -> Section:
         return Section(name, content=f"<p>There is no map to draw: {cells.missing}</p>")
     shown = f"{len(cells.obs):,} of {cells.n_cells:,}"
     text = (
+        f"{'Only cells that the model was not trained on are drawn. ' * run.training_known}"
         f"Each point is a cell ({shown} shown), placed by UMAP of its embedding "
         "<code>obsm['X_c2s']</code>: cells that the model finds alike lie together. Good "
         "embeddings keep labels apart and mix samples, unless the samples differ in biology. The "
@@ -51,7 +53,10 @@ def _map(run: Run) -> Section:
     axes = ("UMAP 1", "UMAP 2")
     colours = cells.obs.rename(columns=NAMES)
     plot = point_plot("map", name, axes, cells.coordinates, colours)
-    return Section(name, text + _agreement(cells), plot=plot)
+    text += _agreement(cells)
+    if not run.training_known:
+        text += f" {UNKNOWN_TRAINING}."
+    return Section(name, text, plot=plot)
 
 
 def _agreement(cells: CellMap) -> str:
@@ -66,7 +71,7 @@ def _agreement(cells: CellMap) -> str:
             shares.append(f"{found:.0%} share its {name} ({chance:.0%} by chance)")
     if not shares:
         return ""
-    return f" Of a cell's {cells.neighbours.shape[1]} nearest neighbours, {', '.join(shares)}."
+    return f" Of a cell's {cells.n_near} nearest neighbours, {', '.join(shares)}."
 
 
 def _throughput(run: Run) -> Section:

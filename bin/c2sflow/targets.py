@@ -56,6 +56,7 @@ class Targets:
     labelled_controls: Counter = field(default_factory=Counter)
     contexts: set = field(default_factory=set)
     n_training_cells: int = 0
+    n_trained_controls: int = 0  # control cells that are none to predict from
     queries: CheckedQueries = field(default_factory=CheckedQueries)
     genes: list[np.ndarray] = field(default_factory=list)
     symbols: pd.Series | None = None  # table from gene identifiers to symbols
@@ -88,13 +89,13 @@ class Targets:
             with faults.collect(f"{where}: "):
                 check_fields(self.no_op, [*obs.columns, *QC_COLUMNS], "--no_op")
         self._note_gaps(obs, where)
-        self._count_training_cells(obs, where, faults)
-        controls = self._count_controls(obs, where, faults)
+        trained = self._count_training_cells(obs, where, faults)
+        controls = self._count_controls(obs, trained, where, faults)
         perturbed = controls
         if self.perturbation_column in obs:
             labels = obs[self.perturbation_column]
             labelled = is_perturbed(labels)
-            self.labelled.update(labels[labelled].astype(str))
+            self.labelled.update(labels[labelled & ~trained].astype(str))
             self.labelled_controls.update(labels[labelled & ~controls].astype(str))
             if not self.treatments and self.control is None:
                 perturbed = labelled.to_numpy()
@@ -111,8 +112,10 @@ class Targets:
                     f"prompt says {UNKNOWN!r}"
                 )
 
-    def _count_controls(self, obs: pd.DataFrame, where: str, faults: Faults) -> np.ndarray:
-        """Which cells are controls; and how many of them each cell_query leaves."""
+    def _count_controls(
+        self, obs: pd.DataFrame, trained: np.ndarray, where: str, faults: Faults
+    ) -> np.ndarray:
+        """Which cells are controls; and how many each cell_query leaves that are not `trained`."""
         controls = np.ones(len(obs), dtype=bool)
         for query, place in {None: "--control", **self._queries()}.items():
             n_faults = len(faults)
@@ -121,12 +124,15 @@ class Targets:
                 chosen = self.queries.select(obs, own, place, where)
                 if query is None:
                     controls = chosen
-                self.chosen[query] += int((controls & chosen).sum())
+                    self.n_trained_controls += int((controls & trained).sum())
+                self.chosen[query] += int((controls & chosen & ~trained).sum())
             if len(faults) > n_faults:
                 self.unknown.add(query)
         return controls
 
-    def _count_training_cells(self, obs: pd.DataFrame, where: str, faults: Faults) -> None:
+    def _count_training_cells(self, obs: pd.DataFrame, where: str, faults: Faults) -> np.ndarray:
+        """Which cells are no source of a prediction, for the model was trained on them."""
+        chosen = np.zeros(len(obs), dtype=bool)
         if self.training_cells is not None:
             n_faults = len(faults)
             with faults.collect(f"{where}: "):
@@ -135,6 +141,7 @@ class Targets:
                 self.n_training_cells += int(chosen.sum())
             if len(faults) > n_faults:
                 self.n_training_cells += 1  # one fault is enough
+        return chosen & self.wanted
 
     def look_at_obsm(self, names: Iterable[str], where: str, faults: Faults) -> None:
         """Whether a sample has the embeddings to compare with."""
@@ -233,17 +240,25 @@ class Targets:
             )
         if None in self.unknown:
             return
+        if not self.n_controls and self.n_trained_controls:
+            faults.append(
+                f"--training_cells {self.training_cells!r}: selects every control cell, and nothing"
+                " is predicted from cells that the model was trained on; narrow the query, or leave"
+                " it out"
+            )
+            return
         if self.control is not None and not self.n_controls:
             faults.append(f"--control {self.control!r}: selects no cell of any sample")
             return
+        which = " that is not among --training_cells" if self.n_trained_controls else ""
         for query, place in self._queries().items():
             if query not in self.unknown and not self.chosen[query]:
-                faults.append(f"{place} {query!r}: selects no control cell of any sample")
+                faults.append(f"{place} {query!r}: selects no control cell{which} of any sample")
         of_column = self.perturbation_column not in (None, *self.unknown) and not self.treatments
         if of_column and not self.n_predictions(None):
             faults.append(
                 f"--perturbation_column {self.perturbation_column}: holds no perturbation but "
-                "controls; nothing to predict"
+                f"controls{which}; nothing to predict"
             )
         if len(self.contexts) > MAX_CONTEXTS:
             faults.append(

@@ -12,9 +12,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from c2sflow.draws import cell_draws
+from c2sflow.figure_cells import figure_cells, needed_columns
 from c2sflow.no_ops import predicted_only, with_no_op
 from c2sflow.obs_labels import is_perturbed
 from c2sflow.provenance import write_beside
+from c2sflow.shards import obs_frame
 from c2sflow.text_scores import Encoder, bert_scores, load_encoder
 
 LOGGER = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ def write_text_scores(
     perturbed_dir: Path | None = None,
     label_column: str | None = None,
     measured_column: str | None = None,
+    training_cells: str | None = None,
     device: str = "auto",
     seed: int = 42,
 ) -> None:
@@ -70,12 +73,14 @@ def write_text_scores(
         Column of obs with the cell types that the model should say.
     measured_column
         Column of obs that names the perturbation that a cell was measured under.
+    training_cells
+        See `c2sflow.figure_cells.figure_cells`.
     """
     pairs: list[Pairs] = []
     if annotations_dir and label_column:
-        pairs += label_pairs(_labels(shards_dir, annotations_dir, label_column))
+        pairs += label_pairs(said_labels(shards_dir, annotations_dir, label_column, training_cells))
     if perturbed_dir and measured_column:
-        pairs += sentence_pairs(shards_dir, perturbed_dir, measured_column, seed)
+        pairs += sentence_pairs(shards_dir, perturbed_dir, measured_column, training_cells, seed)
     if not pairs:
         LOGGER.warning("--text_encoder: nothing was generated that there is a reference for")
     encoder = load_encoder(encoder_dir, device)
@@ -124,14 +129,25 @@ def _interval(values: np.ndarray, seed: int) -> tuple[float, float]:
 # ------------------------------------------------------------------ cell types
 
 
-def _labels(shards_dir: Path, annotations_dir: Path, column: str) -> pd.DataFrame:
-    """generated and reference of every cell that has both."""
-    frames = []
-    for path in sorted(annotations_dir.glob("*.annotation.parquet")):
-        said = pd.read_parquet(path).set_index("cell_id")["c2s_cell_type"]
-        shard = shards_dir / path.name.replace(".annotation", "")
-        cells = pd.read_parquet(shard, columns=["cell_id", column]).set_index("cell_id")[column]
-        frames.append(pd.DataFrame({"generated": said, "reference": cells}))
+def said_labels(
+    shards_dir: Path, annotations_dir: Path, column: str, training_cells: str | None = None
+) -> pd.DataFrame:
+    """generated and reference of every cell that figures may use and that has both."""
+    cells = _cells(shards_dir, needed_columns(training_cells, column))
+    paths = sorted(annotations_dir.glob("*.annotation.parquet"))
+    said = {
+        path.name.removesuffix(".annotation.parquet"): pd.read_parquet(path)["c2s_cell_type"]
+        for path in paths
+    }
+    labels = figure_cells(cells, training_cells, column).judged_labels
+    frames = [
+        pd.DataFrame(
+            {"generated": said[shard].to_numpy(dtype=object), "reference": labels[rows]},
+            index=cells["cell_id"].iloc[rows],
+        )
+        for shard, rows in cells.groupby("shard", sort=False).indices.items()
+        if shard in said
+    ]
     return pd.concat(frames).dropna().astype(str)
 
 
@@ -153,19 +169,24 @@ def label_pairs(labels: pd.DataFrame) -> list[Pairs]:
 
 
 def sentence_pairs(
-    shards_dir: Path, perturbed_dir: Path, column: str, seed: int = 42
-) -> list[Pairs]:
+    shards_dir: Path, perturbed_dir: Path, column: str, training_cells: str | None = None,
+    seed: int = 42,
+) -> list[Pairs]:  # fmt: skip
     """Predicted sentences against those of measured cells, and what to compare that with.
 
     No predicted cell has a measured twin: each is compared with a cell that was measured under the
     same perturbation, drawn by a hash of seed and cell. In the same place stand its own control
     cell's sentence (nothing happens: what a prediction must beat) and another measured cell's (as
     alike as real cells are). Of all sentences the first genes are compared, as many as the shortest
-    of them has.
+    of them has. Neither side is of training cells.
     """
-    answers = _answers(perturbed_dir)
-    measured = _cells(shards_dir, column)
-    labels = measured[column].where(is_perturbed(measured[column])).astype("string").str.strip()
+    cells = _cells(shards_dir, needed_columns(training_cells, column))
+    usable = figure_cells(cells, training_cells, column)
+    judged = cells["n_genes"].gt(0).to_numpy() & usable.judged
+    measured = cells[judged].reset_index(drop=True)
+    labels = pd.Series(usable.labels[judged], dtype="string")
+    labels = labels.where(is_perturbed(measured[column]).to_numpy())
+    answers = _answers(perturbed_dir, cells[usable.held_out])
     pairs = []
     for condition, said in answers.groupby("condition", sort=True):
         names = [condition, str(said["perturbation"].iloc[0])]
@@ -193,7 +214,8 @@ def sentence_pairs(
     return pairs
 
 
-def _answers(folder: Path) -> pd.DataFrame:
+def _answers(folder: Path, sources: pd.DataFrame) -> pd.DataFrame:
+    """Answers that hold genes, to these cells only."""
     columns = ["source_cell", "sample", "condition", "perturbation", "c2s_sentence"]
     paths = sorted(folder.glob("*.perturbed.parquet"))
     found = pd.concat(
@@ -201,15 +223,20 @@ def _answers(folder: Path) -> pd.DataFrame:
         for path in paths
     )
     found = predicted_only(found)
-    found = found[found["c2s_sentence"] != ""]
-    return found.assign(cell_id=found["source_cell"]).reset_index(drop=True)
+    found = found.assign(cell_id=found["source_cell"])[found["c2s_sentence"] != ""]
+    known = pd.MultiIndex.from_frame(sources[["sample", "cell_id"]].astype(str))
+    own = pd.MultiIndex.from_frame(found[["sample", "cell_id"]].astype(str)).isin(known)
+    return found[own].reset_index(drop=True)
 
 
-def _cells(folder: Path, column: str) -> pd.DataFrame:
-    columns = list(dict.fromkeys(["cell_id", "sample", column, "n_genes"]))
-    paths = sorted(folder.glob("*.parquet"))
-    cells = pd.concat([pd.read_parquet(path, columns=columns) for path in paths])
-    return cells[cells["n_genes"] > 0].reset_index(drop=True)
+def _cells(folder: Path, columns: list[str]) -> pd.DataFrame:
+    """shard, cell_id, sample, n_genes and these columns of every cell of the run."""
+    columns = list(dict.fromkeys(["cell_id", "sample", "n_genes", *columns]))
+    frames = [
+        obs_frame(pq.read_table(path, columns=columns)).assign(shard=path.stem)
+        for path in sorted(folder.glob("*.parquet"))
+    ]
+    return pd.concat(frames, ignore_index=True)
 
 
 def _drawn(cells: pd.DataFrame, most: int, seed: int, condition: str) -> pd.DataFrame:

@@ -43,8 +43,10 @@ def plan_lines(
         if not generation:
             unused.append((["cell_types"], "without --annotate or --generate"))
     if not flat["evaluate"]:
-        names = ["measured_column", "training_cells", "evaluation_key"]
+        names = ["measured_column", "evaluation_key"]
         names = names[1:] if flat["finetune"] else names
+        if not (targets.wanted or flat["label_column"]):  # which the report judges
+            names.append("training_cells")
         unused.append((names, "without --evaluate"))
     said = flat["annotate"] and flat["label_column"]
     predicted = targets.wanted and (flat["measured_column"] or flat["perturbation_column"])
@@ -71,7 +73,7 @@ def plan_lines(
     else:
         names = ["max_cells_per_perturbation"] + ["gene_vocabulary"] * (not generation)
         if not flat["finetune"]:
-            names = ["control", *names, "perturbation_prompt", "measured_column", "training_cells"]
+            names = ["control", *names, "perturbation_prompt", "measured_column"]
         unused.append(
             ([*names, "gene_sets", "context"], "without --perturbations or --perturbation_column")
         )

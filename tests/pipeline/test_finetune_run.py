@@ -70,7 +70,7 @@ def test_killed_resumed_evaluated_and_used_again(nextflow):
     of_label = named[named["metric"] == "pearson_change"].groupby("subject")["n_reference"].first()
     assert (of_label == sizes[of_label.index]).all()
     accuracy = pd.read_csv(outdir / "evaluation/accuracy.tsv", sep="\t")
-    assert accuracy["n"].max() == sizes[sizes >= 5].sum()
+    assert accuracy.query("predictor != 'annotation'")["n"].max() == sizes[sizes >= 5].sum()
     page = (outdir / "report.html").read_text()
     assert "Fine-tuning" in page
     assert "finetuned/model" in page

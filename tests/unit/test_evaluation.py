@@ -1,9 +1,11 @@
 """The evaluation of a run: from the steps' files to tables, with predictions of known quality."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -18,6 +20,7 @@ from c2sflow.anndata_io import open_anndata
 from c2sflow.errors import UserError
 from c2sflow.evaluation import Settings, write_evaluation
 from c2sflow.evaluation_tables import read_evaluation
+from c2sflow.figure_cells import figure_cells
 from c2sflow.measured_perturbations import find_measured, unlike_controls
 from c2sflow.provenance import write_json
 from c2sflow.qc import Filters, run_qc
@@ -167,7 +170,15 @@ def figure(tables, table, metric, predictor, subject="", space=None):
 def test_cell_types(evaluated, files):
     tables, notes = evaluated
     spaces = ("X_c2s", "X_other", "X_c2s of the input")
-    assert set(tables["accuracy"]["space"]) == {"", "expression_pcs", *spaces}
+    base = {"expression_pcs", "genes", "variable_genes"}
+    assert set(tables["accuracy"]["space"]) == {"", *base, *spaces}
+    gains = tables["accuracy"].query("metric == 'accuracy_gain'")
+    assert set(gains["space"]) == base
+    probe = figure(tables, "accuracy", "accuracy", "linear_probe", space="X_c2s")["value"]
+    for gain in gains.to_dict("records"):
+        own = figure(tables, "accuracy", "accuracy", gain["predictor"], space=gain["space"])
+        assert gain["value"] == pytest.approx(probe - own["value"], abs=1e-5)
+        assert gain["ci_low"] <= gain["value"] <= gain["ci_high"]
     # The other embeddings are X_c2s turned and times a number: the same neighbours.
     found = [figure(tables, "accuracy", "accuracy", "knn", space=s) for s in spaces]
     assert found[0]["value"] == found[1]["value"] == found[2]["value"] > 0.7
@@ -255,7 +266,8 @@ def test_less_cells_are_drawn_by_their_names(files, tmp_path):
 def test_perturbed_cells_of_other_types_than_the_control_cells_are_told(files, tmp_path):
     cells = RunCells(files[0])
     settings = replace(SETTINGS, label_column="louvain", evaluation_cells=80)
-    measured = find_measured(cells.obs, "bulk_labels", settings.control, None, 10_000, 0)
+    usable = figure_cells(cells.obs, None, "bulk_labels")
+    measured = find_measured(cells.obs, "bulk_labels", settings.control, usable, 10_000, 0)
     found = set(unlike_controls(cells.obs["louvain"], measured))
     assert {TARGET, OTHER} <= found
     assert "CD4+/CD45RO+ Memory" not in found  # T cells as the control cells
@@ -361,6 +373,74 @@ def test_generated_cells_of_known_quality(generated, tmp_path):
         )
         assert right > wrong + 0.1
         assert right > value("gene_overlap_top_20", "all_types", TARGET, space) + 0.1
+
+
+@pytest.fixture(scope="module")
+def with_both(files, generated):
+    """Predicted and generated cells."""
+    return RunFiles(**{**vars(generated), "perturbed_dir": files[0].perturbed_dir})
+
+
+def spoil_training_cells(run, folder):
+    """Copies of what the model made of the training cells, with other values."""
+    places = {}
+    for name in ("embeddings", "annotations", "perturbed"):
+        places[f"{name}_dir"] = shutil.copytree(getattr(run, f"{name}_dir"), folder / name)
+    for shard in run.shards_dir.iterdir():
+        trained = (pd.read_parquet(shard)["split"] == "train").to_numpy()
+        with h5py.File(folder / "embeddings" / f"{shard.stem}.embedding.h5ad", "r+") as file:
+            vectors = file["obsm/X_c2s"][:]
+            vectors[trained] = 100 + np.arange(vectors.shape[1])
+            file["obsm/X_c2s"][:] = vectors
+        path = folder / "annotations" / f"{shard.stem}.annotation.parquet"
+        said = pd.read_parquet(path)
+        said.loc[trained, "c2s_cell_type"] = "wrong"
+        said.to_parquet(path)
+        path = folder / "perturbed" / f"{shard.stem}.perturbed.parquet"
+        if path.exists():
+            table = pq.read_table(path)
+            names = set(pd.read_parquet(shard)["cell_id"][trained])
+            texts = [
+                text.split()[0] if cell in names else text
+                for cell, text in zip(
+                    table["source_cell"].to_pylist(), table["c2s_sentence"].to_pylist(), strict=True
+                )
+            ]
+            place = table.column_names.index("c2s_sentence")
+            pq.write_table(table.set_column(place, "c2s_sentence", pa.array(texts)), path)
+    return RunFiles(**{**vars(run), **places})
+
+
+def test_no_figure_is_of_cells_that_the_model_was_trained_on(with_both, tmp_path):
+    """What it makes of them changes none; marking them as training cells changes every one."""
+    settings = replace(SETTINGS, evaluation_key=None)
+    runs = {
+        "known": (with_both, settings),
+        "spoilt": (spoil_training_cells(with_both, tmp_path), settings),
+        "unknown": (with_both, replace(settings, training_cells=None)),
+    }
+    tables = {}
+    for name, (run, chosen) in runs.items():
+        write_evaluation(run, tmp_path / name, chosen)
+        tables[name] = read_evaluation(tmp_path / name / "evaluation")
+    assert set(tables["known"]) == {
+        "accuracy", "confusion", "generation", "perturbation", "reconstruction", "trust",
+    }  # fmt: skip
+    for name, table in tables["known"].items():
+        spoilt, unknown = tables["spoilt"][name], tables["unknown"][name]
+        if name == "perturbation":  # a baseline that is allowed to know them
+            table, spoilt = (t[t["predictor"] != "training_mean"] for t in (table, spoilt))
+        pd.testing.assert_frame_equal(table, spoilt)
+        if name not in ("confusion", "reconstruction"):  # the model has no part in the latter
+            key = ["metric", "subject", "space", "predictor"]
+            both = table.merge(unknown, on=key, suffixes=("", "_unknown"))
+            both = both[(both["subject"] != "") | (name == "accuracy")]  # means: of conditions
+            assert (
+                (both["n"] != both["n_unknown"])
+                | (both["n_reference"] != both["n_reference_unknown"])
+            ).all()
+    notes = json.loads((tmp_path / "unknown/evaluation/notes.json").read_text())
+    assert notes["cells"][0].startswith("Which cells the model was trained on is not known")
 
 
 def test_cells_generated_of_no_type_are_compared_with_all(generated, tmp_path):

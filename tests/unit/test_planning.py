@@ -68,6 +68,23 @@ def test_column_with_control_applies_the_other_labels(cells, caplog):
     ]
 
 
+def test_training_cells_are_not_perturbed(cells):
+    seen = cells.assign(set=["new", *["seen"] * 4] * 12)
+    for options in (
+        {"treatments": named("A"), "control": "type == 'B'"},
+        {"perturbation_column": "condition"},
+        {"perturbation_column": "condition", "control": "condition == 'control'"},
+        {"treatments": named("A"), "control": "type == 'B'", "max_cells_per_perturbation": 4},
+    ):
+        every = pairs(plan_predictions(seen, **options | {"max_cells_per_perturbation": None}))
+        new = pairs(plan_predictions(seen, training_cells="set == 'seen'", **options))
+        own = {(cell, condition) for cell, condition in every if int(cell[4:]) % 5 == 0}
+        assert new <= own
+        assert len(new) == min(len(own), options.get("max_cells_per_perturbation", len(own)))
+    with pytest.raises(UserError, match="not among the --training_cells"):
+        plan_predictions(seen, treatments=named("A"), training_cells="type == ['B', 'T']")
+
+
 def test_labels_of_every_spelling():
     labels = pd.Series(
         ["IFN", "DMSO", " Control ", "non-targeting", None, np.nan, "", " ", "nan", "NA", "Na", 7]

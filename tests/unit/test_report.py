@@ -77,11 +77,16 @@ def make_types(folder, shard, sample, rows):
     return path
 
 
-def make_sample(folder, name, number, n_cells, vectors, warnings, annotated=False, split=None):
+def make_sample(
+    folder, name, number, n_cells, vectors, warnings, annotated=False, split=None, seen=None
+):
     """QC's, SENTENCES' and EMBED's files of a sample in two shards."""
     data = cells(n_cells, seed=number)
     data.obs_names = [f"{number}_{cell}" for cell in data.obs_names]
     data.obs["label"] = pd.Categorical([[EVIL, "T cell"][i % 2] for i in range(n_cells)])
+    if seen is not None:
+        n_seen = int(seen * n_cells)
+        data.obs["set"] = pd.Categorical(["seen"] * n_seen + ["new"] * (n_cells - n_seen))
     id_ = f"s{number}"
     h5ad = folder / "qc" / f"{id_}.h5ad"
     # Of 60 cells these drop some for each reason; of few cells none.
@@ -260,13 +265,13 @@ def blobs(obs):
 
 def make_run(
     folder, names, n_cells=60, vectors=blobs, warnings=(), predicted=False, annotated=False,
-    split=None,
+    split=None, seen=None,
 ):  # fmt: skip
     """Options of `write_report` for a run of these samples."""
     for name in ("qc", "sentences", "stats"):
         (folder / name).mkdir()
     samples = [
-        make_sample(folder, name, number, n_cells, vectors, list(warnings), annotated, split)
+        make_sample(folder, name, number, n_cells, vectors, list(warnings), annotated, split, seen)
         for number, name in enumerate(names)
     ]
     merge_samples(samples, folder / "c2s.h5ad", PROVENANCE)
@@ -381,10 +386,11 @@ def test_the_first_look_says_whether_the_run_is_good(full):
     with h5py.File(full[0] / "c2s.h5ad") as file:
         obs = ad.io.read_elem(file["obs"])
     assert found["cells kept"][1] == f"{len(obs):,}"
-    assert found["same label nearby"] == ("good", "100%")
+    # Whether the model was trained on these cells is not known: no praise.
+    assert found["same label nearby"] == ("plain", "100%")
     said = obs[obs["c2s_cell_type"].notna()]
     same = (said["c2s_cell_type"].astype(str) == said["label"].astype(str)).mean()
-    assert found["cell types as labelled"] == ("good", f"{same:.0%}")
+    assert found["cell types as labelled"] == ("plain", f"{same:.0%}")
     assert found["predicted cells"] == ("look", "12")  # a third of the answers was cut
     assert found["rank to expression"] == ("good", "R² 0.91")
     assert found["warnings"] == ("look", "2")
@@ -412,7 +418,10 @@ def test_cell_types_and_their_agreement_are_told(full):
 
 def test_training_is_told_and_only_held_out_cells_judge_it(tmp_path):
     options = make_run(tmp_path, ["A", "B"], annotated=True, split=Rule(held_out=0.4))
-    write_report(**options, training_dir=make_training(tmp_path), label_column="label")
+    write_report(
+        **options, training_dir=make_training(tmp_path), label_column="label",
+        training_cells='c2s_split != "test"',
+    )  # fmt: skip
     found = headings(tmp_path)
     at = found.index("Fine-tuning")
     assert found[at : at + 4] == ["Fine-tuning", "Recipe", "Loss", "Splits"]
@@ -431,7 +440,47 @@ def test_training_is_told_and_only_held_out_cells_judge_it(tmp_path):
     assert f"{same:.0%} of {len(judged):,} cells agree" in text
     states = {title: (state, figure) for state, figure, title in tiles(tmp_path)}
     assert states["validation loss"] == ("good", "1.250")
-    assert states["cell types as labelled"][1] == f"{same:.0%}"
+    assert states["cell types as labelled"] == ("good", f"{same:.0%}")
+    assert "this run&#39;s training" in text or "this run's training" in text
+
+
+def test_marking_cells_as_training_changes_tiles_and_pictures(tmp_path):
+    """Cells that were trained on, all right and close to their type, do not praise the model."""
+
+    def vectors(obs):
+        rng = np.random.default_rng(0)
+        parted = obs["label"].cat.codes.to_numpy() * 20 * (obs["set"] == "seen").to_numpy()
+        return rng.normal(size=(len(obs), 6)) + parted[:, None]
+
+    options = make_run(tmp_path, ["A", "B"], 80, vectors, annotated=True, seen=0.5)
+    with h5py.File(tmp_path / "c2s.h5ad", "r+") as file:
+        obs = ad.io.read_elem(file["obs"])
+        new = obs["set"] != "seen"
+        # What the model says of new cells is the other label; and some have none.
+        names = obs["label"].cat.categories
+        wrong = np.where(obs["label"] == names[0], names[1], names[0])
+        said = obs["c2s_cell_type"].astype(object).where(~new, wrong)
+        obs["c2s_cell_type"] = pd.Categorical(said)
+        labels = obs["label"].astype(object)
+        labels.iloc[np.flatnonzero(new)[:4]] = ["unknown", "nan", "", " Unknown"]
+        obs["label"] = pd.Categorical(labels)
+        del file["obs"]
+        ad.io.write_elem(file, "obs", obs)
+    found = {}
+    for name, query in (("unknown", None), ("known", "set == 'seen'")):
+        write_report(**options, label_column="label", training_cells=query)
+        found[name] = {title: (state, figure) for state, figure, title in tiles(tmp_path)}
+        page = body(tmp_path)
+        n_shown = new.sum() if query else len(obs)
+        assert f"({n_shown:,} of {n_shown:,} shown)" in page
+        assert ("Which cells the model was trained on is not known" in page) == (query is None)
+    assert found["known"]["cell types as labelled"] == ("poor", "0%")
+    assert found["unknown"]["cell types as labelled"][0] != "good"
+    assert found["unknown"]["cell types as labelled"] > ("", "30%")
+    near = {name: int(found[name]["same label nearby"][1][:-1]) for name in found}
+    assert near["known"] == pytest.approx(50, abs=12)  # as by chance
+    assert near["unknown"] > near["known"] + 10
+    assert found["unknown"]["same label nearby"][0] != "good"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from c2sflow.errors import UserError
 from c2sflow.text_scores import bert_scores, load_encoder
-from c2sflow.text_tasks import GENES, label_pairs, score_table, sentence_pairs
+from c2sflow.text_tasks import GENES, label_pairs, said_labels, score_table, sentence_pairs
 
 ROOT = Path(__file__).resolve().parents[2]
 GENERATED = ["b cell", "cd4 t cell memory", "nk", "nk", "dendritic cell of the skin", "monocyte"]
@@ -175,6 +175,29 @@ def test_sentences_meet_measured_cells_and_baselines(run_files):
     whole = sentence_pairs(folder / "shards", folder / "perturbed", "perturbation", seed=1)
     assert [t["reference"].tolist() for t in [whole[0].texts]] != references[:1]
     assert max(len(text.split()) for pair in pairs for text in pair.texts["generated"]) <= GENES
+
+
+def test_training_cells_and_unknown_labels_are_not_scored(run_files):
+    folder, sentences = run_files
+    for path in sorted((folder / "shards").glob("*.parquet")):
+        cells = pd.read_parquet(path)
+        number = cells["cell_id"].str[1:].astype(int)
+        cells["set"] = np.where(number % 2 == 0, "seen", "new")
+        unknown = {1: "unknown", 5: "nan", 9: ""}
+        cells["label"] = number.map(unknown).fillna(cells["label"])
+        cells["perturbation"] = number.map({11: "Unknown"}).fillna(cells["perturbation"])
+        cells.to_parquet(path)
+    places = folder / "shards", folder / "annotations"
+    labels = said_labels(*places, "label", "set == 'seen'")
+    assert sorted(labels.index) == ["c11", "c13", "c15", "c17", "c19", "c7"]
+    assert set(labels["reference"]) == {"nk"}
+    assert not {"unknown", "nan", ""} & set(said_labels(*places, "label")["reference"])
+    pairs = sentence_pairs(folder / "shards", folder / "perturbed", "perturbation", "set == 'seen'")
+    texts = {pair.generated: pair.texts for pair in pairs}
+    head = sentences.str.split().str[:3].str.join(" ")
+    assert len(texts["predicted"]) == 4  # to c1, c3, c5 and c7
+    assert set(texts["control"]["generated"]) <= set(head[[f"c{n}" for n in (1, 3, 5, 7)]])
+    assert set(texts["predicted"]["reference"]) <= set(head[[f"c{n}" for n in (9, 13, 15, 17, 19)]])
 
 
 def test_script(run_files, directory):

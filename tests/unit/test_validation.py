@@ -432,7 +432,7 @@ def test_prompts_may_use_columns_of_the_table(inputs):
         ({"context": "type"}, ["--context: without --gene_sets no effect"]),
         (
             {"evaluate": False, "measured_column": "type", "training_cells": "score > 0"},
-            ["--measured_column, --training_cells: without --evaluate no effect"],
+            ["--measured_column: without --evaluate no effect"],  # the plan uses --training_cells
         ),
         (
             {"perturbation_column": "type"},
@@ -638,6 +638,12 @@ FAULTS = [
         "good",
         {"perturbations": "A", "training_cells": "type == 'X'"},
         "--training_cells \"type == 'X'\": selects no cell of any sample",
+    ),
+    (
+        "good",
+        {"perturbations": "A", "training_cells": "type == type"},
+        "--training_cells 'type == type': selects every control cell, and nothing is predicted "
+        "from cells that the model was trained on; narrow the query, or leave it out",
     ),
     (
         "good",
