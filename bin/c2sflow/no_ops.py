@@ -48,8 +48,7 @@ class NoOps:
 
     def of(self, treatment: Treatment) -> Treatment | None:
         """The no-op of a treatment: shared by all whose prompts differ in name and dose only."""
-        conversion = treatment.perturbation.lower().startswith(CONVERSION)
-        text = self.conversion if conversion else self.perturbation
+        text = self.conversion if is_conversion(treatment.perturbation) else self.perturbation
         if text is None:
             return None
         columns = {
@@ -64,6 +63,11 @@ class NoOps:
         """What is asked, for the log."""
         texts = dict.fromkeys(text for text in (self.perturbation, self.conversion) if text)
         return " or ".join(repr(_readable(text)) for text in texts)
+
+
+def is_conversion(perturbation: str) -> bool:
+    """Whether a perturbation is the task that ends in a cell type."""
+    return perturbation.lower().startswith(CONVERSION)
 
 
 def _readable(text: str) -> str:

@@ -12,8 +12,8 @@ import pandas as pd
 
 from c2sflow.faults import Faults
 from c2sflow.gene_sets import MIN_GENES, describe_sets, found_genes
-from c2sflow.no_ops import AUTO, NONE, PREFIX, NoOps
-from c2sflow.obs_labels import is_perturbed
+from c2sflow.no_ops import AUTO, NONE, PREFIX, NoOps, is_conversion
+from c2sflow.obs_labels import is_labelled, is_perturbed
 from c2sflow.obs_queries import obsm_keys
 from c2sflow.perturbations import Treatment, prompt_text
 from c2sflow.prompts import UNKNOWN, check_fields, template_fields
@@ -55,6 +55,7 @@ class Targets:
     labelled: Counter = field(default_factory=Counter)
     labelled_controls: Counter = field(default_factory=Counter)
     contexts: set = field(default_factory=set)
+    replicates: set[str] = field(default_factory=set)
     n_training_cells: int = 0
     n_trained_controls: int = 0  # control cells that are none to predict from
     queries: CheckedQueries = field(default_factory=CheckedQueries)
@@ -101,6 +102,9 @@ class Targets:
                 perturbed = labelled.to_numpy()
         if self.context in obs:
             self.contexts |= set(obs[self.context][perturbed].dropna().unique())
+        if self.replicate_column in obs:
+            replicates = obs[self.replicate_column][perturbed]
+            self.replicates |= set(replicates[is_labelled(replicates)].astype(str).unique())
 
     def _note_gaps(self, obs: pd.DataFrame, where: str) -> None:
         """Cells for which a prompt's field is empty."""
@@ -221,6 +225,13 @@ class Targets:
                 most = treatment.n_cells or max_cells or self.n_controls
                 counts[no_op.condition] += min(self.chosen[treatment.cell_query], most)
         return sum(min(count, self.n_controls) for count in counts.values())
+
+    def without_no_op(self) -> list[str]:
+        """Conditions that nothing is predicted for to compare with, though no-ops are wanted."""
+        if not self.wanted or self.no_op != AUTO or self.label_column is not None:
+            return []
+        names = [treatment.condition for treatment in self.treatments] or [*self.labelled]
+        return [name for name in names if is_conversion(name)]
 
     def hold_out(self, share: float) -> None:
         """Only this share of the control cells is predicted, about."""

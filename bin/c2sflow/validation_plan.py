@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from c2sflow.estimates import MIN_UNITS
 from c2sflow.generation_plan import GenerationPlan
 from c2sflow.targets import Targets
 
@@ -63,6 +64,18 @@ def plan_lines(
             lines.append(
                 f"plan: at most {n_no_ops} answers to no-ops, to compare with (--no_op none: none)"
             )
+        if names := targets.without_no_op():
+            lines.append(
+                f"{names[0]}: no no-op to compare with, and no p-values, since nothing tells the "
+                "cells' own types: name their column with --label_column"
+            )
+        n_replicates = len(targets.replicates)
+        if targets.replicate_column and n_replicates < MIN_UNITS:
+            lines.append(
+                f"--replicate_column {targets.replicate_column}: {n_replicates} in the cells to "
+                f"perturb: with fewer than {MIN_UNITS} there are no intervals, ranks or p-values "
+                "over them"
+            )
         lines += targets.alike()
         if flat["perturbations"]:
             unused.append((["perturbation_column"], "beside --perturbations"))
@@ -74,6 +87,7 @@ def plan_lines(
         names = ["max_cells_per_perturbation"] + ["gene_vocabulary"] * (not generation)
         if not flat["finetune"]:
             names = ["control", *names, "perturbation_prompt", "measured_column"]
+            names.append("replicate_column")
         unused.append(
             ([*names, "gene_sets", "context"], "without --perturbations or --perturbation_column")
         )

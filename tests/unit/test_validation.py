@@ -431,6 +431,13 @@ def test_prompts_may_use_columns_of_the_table(inputs):
         ),
         ({"context": "type"}, ["--context: without --gene_sets no effect"]),
         (
+            {"replicate_column": "condition"},
+            [
+                "--replicate_column condition: 2 in the cells to perturb: with fewer than 3 there "
+                "are no intervals, ranks or p-values over them"
+            ],
+        ),
+        (
             {"evaluate": False, "measured_column": "type", "training_cells": "score > 0"},
             ["--measured_column: without --evaluate no effect"],  # the plan uses --training_cells
         ),
