@@ -98,7 +98,8 @@ def bootstrap_interval(
     The percentiles of the replicates, moved so that their mean is the value. Statistics of a
     distance are larger in resamples, where cells repeat, than in the sample; unmoved, the
     interval would lie above the value. It always holds the value, also where a few replicates
-    draw the mean out of it.
+    draw the mean out of it. There is none for a value at a bound that no resample leaves, such as
+    a share of 0: resamples of what did not occur cannot show how rare it is.
 
     Parameters
     ----------
@@ -109,6 +110,8 @@ def bootstrap_interval(
     """
     value, replicates = values[0], values[1:][np.isfinite(values[1:])]
     if not np.isfinite(value) or replicates.size < 2:
+        return np.nan, np.nan
+    if np.ptp(replicates) < 1e-12 and np.min(np.abs(value - np.array(bounds))) < 1e-12:
         return np.nan, np.nan
     tail = (1 - LEVEL) / 2
     low, high = value + np.quantile(replicates - replicates.mean(), [tail, 1 - tail])

@@ -36,7 +36,7 @@ LOGGER = logging.getLogger(__name__)
 NOT_OF_THE_RESULT = ("input_output", "resources", "cluster", "report", "generic", "split", "asked")
 # Nor do these change the cells: what is fetched, allowed, or made of the predictions.
 NOT_OF_THE_CELLS = ("model_cache", "max_predictions", "gene_sets", "context", "tasks")
-NOT_OF_THE_CELLS += ("checkpoint_dir", "replicate_column")
+NOT_OF_THE_CELLS += ("checkpoint_dir",)
 # What uns["c2s"]["samples"] has of qc.json.
 OF_A_SAMPLE = ("organism", "input_state", "log_base", "state_evidence")
 OF_A_SAMPLE += ("n_cells_in", "n_cells_kept")
