@@ -81,6 +81,7 @@ def find_no_ops(
     given: str | None,
     cells: pd.DataFrame,
     *,
+    perturbations: Iterable[str] = (),
     control: str | None = None,
     perturbation_column: str | None = None,
     label_column: str | None = None,
@@ -94,6 +95,8 @@ def find_no_ops(
         `AUTO`, `NONE` (or None), or the text itself, for all treatments.
     cells
         obs of all cells.
+    perturbations
+        Names of those to predict: the no-op is a usual name of controls among them, if there is one.
     control
         pandas query that picks the control cells; None picks all cells.
     perturbation_column
@@ -113,7 +116,11 @@ def find_no_ops(
     if given != AUTO:
         return NoOps(given, given, frozenset(fields))
     own = None if label_column is None else f"{CONVERSION}{{{label_column}}}"
-    name = _control_name(cells, control, perturbation_column) or UNNAMED
+    names = pd.Series(list(perturbations), dtype=object)
+    name = _commonest(names[is_control(names)]) or _control_name(
+        cells, control, perturbation_column
+    )
+    name = name or UNNAMED
     name = name.replace("{", "{{").replace("}", "}}")
     return NoOps(name, own, frozenset(fields))
 

@@ -70,6 +70,7 @@ def write_plan(
     no_ops = find_no_ops(
         no_op,
         cells,
+        perturbations=[treatment.perturbation for treatment in treatments],
         control=options.get("control"),
         perturbation_column=measured_column or options.get("perturbation_column"),
         label_column=label_column,

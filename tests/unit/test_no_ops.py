@@ -42,6 +42,7 @@ def treatment(name, **columns):
         ({"control": "arm == 'baseline'"}, "control"),  # no usual name: not guessed
         ({"control": "arm == 'baseline'", "perturbation_column": "arm"}, "baseline"),
         ({}, "control"),
+        ({"perturbations": ["IFN", "Vehicle"], "perturbation_column": "drug"}, "Vehicle"),
     ],
 )
 def test_a_no_op_is_called_what_the_file_calls_its_controls(cells, options, said):
