@@ -96,7 +96,7 @@ def find_no_ops(
     cells
         obs of all cells.
     perturbations
-        Names of those to predict: the no-op is a usual name of controls among them, if there is one.
+        Names of those to predict; a usual name of controls among them is the no-op.
     control
         pandas query that picks the control cells; None picks all cells.
     perturbation_column
