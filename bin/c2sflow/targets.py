@@ -215,7 +215,9 @@ class Targets:
         if not self.wanted or self.no_op in (None, NONE) or prompt is None:
             return 0
         if not self.treatments:
-            n_cells = self.labelled.total() if self.control is None else self.n_controls
+            kinds = {is_conversion(name) for name in self.labelled_controls}
+            n_cells = len(kinds) * self.n_controls
+            n_cells = self.labelled.total() if self.control is None else n_cells
             return min(n_cells, self.n_predictions(max_cells))
         text = self.no_op if self.no_op != AUTO else ""
         no_ops = NoOps(text, text or self.label_column, frozenset(template_fields(prompt)))
