@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from driving import DEMO, Nextflow, copy_project
+from driving import DEMO, ENGINES, Nextflow, copy_project
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +29,13 @@ def demo(tmp_path_factory, nextflow_home) -> Nextflow:
 def nextflow(tmp_path, nextflow_home) -> Nextflow:
     """The project's Nextflow, in the test's own folder."""
     return Nextflow(tmp_path, nextflow_home)
+
+
+@pytest.fixture
+def oldest(tmp_path, nextflow_home) -> Nextflow:
+    """The oldest Nextflow that is supported, where it is installed, in the same folder."""
+    engine = "24.10" if ENGINES["24.10"][0].exists() else "installed"
+    return Nextflow(tmp_path, nextflow_home, engine)
 
 
 @pytest.fixture

@@ -279,7 +279,8 @@ def test_resume_runs_nothing_again(demo):
     assert (demo.folder / "results/c2s.h5ad").read_bytes() == before
 
 
-@pytest.mark.parametrize("engine", ["24.10", "26.04"])
+# (24.10 gives the same as the project's engine in test_pipeline.)
+@pytest.mark.parametrize("engine", ["26.04"])
 def test_other_engines_give_the_same(engine, demo, tmp_path, nextflow_home):
     Nextflow(tmp_path, nextflow_home, engine).run(*DEMO)
     for name in ("c2s.h5ad", "c2s_perturbed.h5ad"):

@@ -92,13 +92,6 @@ def test_help_tells_every_parameter_and_writes_nothing(nextflow):
     assert "--min_cells" not in one
 
 
-def test_full_test_resolves_without_network(nextflow):
-    config = nextflow("config", ROOT, "-profile", "test_full,gpu", "-flat").output
-    assert "params.input = 'https://" in config
-    assert "params.model = 'vandijklab/C2S-Scale-Gemma-2-2B'" in config
-    assert "params.outdir = 'results/test_full'" in config
-
-
 def test_schema_and_config_agree_on_defaults(nextflow):
     lines = nextflow("config", ROOT, "-flat").output.splitlines()
     config = dict(line.split(" = ", 1) for line in lines if line.startswith("params."))
@@ -109,14 +102,15 @@ def test_schema_and_config_agree_on_defaults(nextflow):
         assert config[f"params.{name}"].strip("'") == text
 
 
-def test_no_predictions_and_maps_unless_asked_for_and_shards_published(nextflow):
+def test_a_hub_model_is_fetched_once_and_what_is_not_asked_for_not_made(nextflow):
     cells = nextflow.folder / "cells.h5ad"
     cells.touch()
     (nextflow.folder / "o/perturbation").mkdir(parents=True)
-    run = nextflow.run(
-        *("-stub-run", "--input", cells, "--model", "demo", "--publish_shards", "--outdir", "o"),
-        *("--evaluate", "false"),
-    )
+    arguments = ("-stub-run", "--input", cells, "--model", "someone/some-model", "--outdir", "o")
+    arguments += ("--publish_shards", "--evaluate", "false")
+    run = nextflow.run(*arguments)
+    assert run.submitted["FETCH"] == 1
+    assert (nextflow.folder / "model_cache/someone--some-model@main/config.json").exists()
     asked_for = {"DEMO", "PLAN", "PERTURB", "EFFECTS", "CHOOSE", "ATTENTION", "PAIRS", "ANNOTATE"}
     asked_for |= {"GENERATE", "FINETUNE", "CARD"}
     assert not run.submitted.keys() & asked_for
@@ -129,16 +123,9 @@ def test_no_predictions_and_maps_unless_asked_for_and_shards_published(nextflow)
     assert not (nextflow.folder / "o/finetuned").exists()
     assert len(list((nextflow.folder / "o/shards").glob("*.parquet"))) == 3
     assert len(list((nextflow.folder / "o/shards").glob("*.embedding.h5ad"))) == 3
-
-
-def test_hub_model_is_fetched_once(nextflow):
-    (nextflow.folder / "cells.h5ad").touch()
-    arguments = ("-stub-run", "--input", "cells.h5ad", "--model", "someone/some-model")
-    assert nextflow.run(*arguments).submitted["FETCH"] == 1
     again = nextflow.run(*arguments, "-resume")
     assert not again.submitted
     assert again.cached["EMBED"] == 3
-    assert (nextflow.folder / "model_cache/someone--some-model@main/config.json").exists()
 
 
 def test_the_base_of_an_adapter_is_fetched(nextflow):

@@ -25,8 +25,11 @@ PROFILES = {
         "process.resourceLimits": "[cpus:8, memory:'240 GB', time:'48 h']",
     }),
     "pbspro,podman": ("", {"process.executor": "'pbspro'", "podman.enabled": "true"}),
-    "gpu,docker": ("gpus=3", {
+    "gpu,docker,test_full": ("gpus=3", {
         "process.'withLabel:process_gpu'.maxForks": "3", "docker.enabled": "true",
+        "params.model": "'vandijklab/C2S-Scale-Gemma-2-2B'",
+        "params.outdir": "'results/test_full'",
+        "params.input": "'https://exampledata.scverse.org/pertpy/kang_2018.h5ad'",
     }),
     "k8s": ("k8s_claim=work", {
         "process.executor": "'k8s'", "k8s.storageClaimName": "'work'",
