@@ -39,6 +39,7 @@ from c2sflow.training_options import TrainingOptions
 from c2sflow.training_record import training_record, with_loss_as_read, write_tables
 from c2sflow.training_tasks import Epochs
 from c2sflow.training_team import Team
+from c2sflow.twins import cell_keys, twin_warnings, with_one_split
 from c2sflow.written_loss import loss_as_read
 
 LOGGER = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ def finetune(
         options.annotation_prompt, options.perturbation_prompt, options.generation_prompt
     )
     described = _describe(base, options)
-    splits = read_splits(shards)
+    splits, n_twins = with_one_split(read_splits(shards), cell_keys(shards))
     cells = _read(shards, splits, options, templates)
     tokenizer = load_tokenizer(base) if base else _new_tokenizer(summaries, cells[0], options)
     digest = _digest(options, templates, cells, described, summaries)
@@ -104,7 +105,9 @@ def finetune(
     trainer.run()
     if not team.leads:
         return
+    warnings = [*twin_warnings(n_twins, splits), *warnings]
     record = training_record(options, trainer, described, splits, warnings)
+    record["n_twins"] = n_twins
     rows = trainer.progress.rows
     outdir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".trained-", dir=outdir) as name:
@@ -145,11 +148,11 @@ def _read(
     """Training cells and validation cells, if there are any."""
     columns = options.columns([templates.of(task) for task in options.shares()])
     columns.append(options.replicates)
-    train = read_training_cells(shards, columns, "train")
+    train = read_training_cells(shards, columns, "train", splits)
     check_columns(train, options, templates)
     if not (splits["split"] == "validation").any():
         return train, None
-    return train, read_training_cells(shards, columns, "validation")
+    return train, read_training_cells(shards, columns, "validation", splits)
 
 
 def _trainer(

@@ -144,6 +144,15 @@ def _sorted(
     return order
 
 
+def _contents(values: np.ndarray, hashes: np.ndarray, pointers: np.ndarray) -> np.ndarray:
+    """Hash of each cell's genes and values: a sum, in which the order of the genes is nothing."""
+    keys = values.view(np.uint32).astype(np.uint64)
+    keys *= np.uint64(0x9E3779B97F4A7C15)
+    keys ^= hashes
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(_mix(keys), dtype=np.uint64)])
+    return sums[pointers[1:]] - sums[pointers[:-1]]
+
+
 @dataclass(frozen=True)
 class Sentences:
     """Sentences of some cells.
@@ -156,11 +165,15 @@ class Sentences:
         float32 (n_words,): the values of their genes, one sentence after the other.
     lengths
         int (n_cells,): genes of each sentence.
+    contents
+        uint64 (n_cells,): hash of the cell's genes and values, whatever its name and the order of
+        ties; None where it was not asked for.
     """
 
     texts: pa.ChunkedArray
     values: np.ndarray
     lengths: np.ndarray
+    contents: np.ndarray | None = None
 
     def cells(self) -> Iterator[tuple[str, np.ndarray]]:
         """The text and the values of each cell."""
@@ -181,6 +194,8 @@ class SentenceMaker:
         "random" (seeded), or "gene_order" (the order of `words`).
     seed
         Decides the order of ties, together with the name of the cell.
+    contents
+        Hash the cells' genes and values, too.
     """
 
     def __init__(
@@ -190,10 +205,12 @@ class SentenceMaker:
         max_genes: int | None = None,
         tie_break: TieBreak = "random",
         seed: int = 42,
+        contents: bool = False,
     ):
         self._max_genes = max_genes
         self._seed = seed
         self._hashes = gene_hashes(words) if tie_break == "random" else None
+        self._content_hashes = gene_hashes(words) if contents else None
         # Every word with a space behind it, then without one: the last of a sentence.
         self._words = pa.array([f"{word} " for word in words] + list(words), pa.string())
 
@@ -212,16 +229,18 @@ class SentenceMaker:
             self._group(matrix, start, ids[start : start + GROUP])
             for start in range(0, len(ids), GROUP)
         ]
-        texts, values, lengths = zip(*groups, strict=True) if groups else ((), (), ())
+        texts, values, lengths, contents = zip(*groups, strict=True) if groups else ((),) * 4
+        hashed = self._content_hashes is not None
         return Sentences(
             pa.chunked_array(texts, pa.string()),
             np.concatenate([np.empty(0, np.float32), *values]),
             np.concatenate([np.empty(0, np.intp), *lengths]),
+            np.concatenate([np.empty(0, np.uint64), *contents]) if hashed else None,
         )
 
     def _group(
         self, matrix: sparse.csr_matrix, first: int, cell_ids: list[str]
-    ) -> tuple[pa.StringArray, np.ndarray, np.ndarray]:
+    ) -> tuple[pa.StringArray, np.ndarray, np.ndarray, np.ndarray | None]:
         pointers = matrix.indptr[first : first + len(cell_ids) + 1]
         span = slice(pointers[0], pointers[-1])
         pointers = pointers - pointers[0]
@@ -230,11 +249,15 @@ class SentenceMaker:
             expressed = np.flatnonzero(values > 0)
             pointers = np.searchsorted(expressed, pointers)
             values, genes = values[expressed], genes[expressed]
+        contents = None
+        if self._content_hashes is not None:
+            contents = _contents(values, self._content_hashes[genes], pointers)
         cell_hashes = [_hash64(f"{self._seed}:{name}") for name in cell_ids]
         order, pointers = rank_cells(
             values, genes, pointers, self._hashes, cell_hashes, self._max_genes
         )
-        return self._joined(genes[order], pointers), values[order], np.diff(pointers)
+        texts = self._joined(genes[order], pointers)
+        return texts, values[order], np.diff(pointers), contents
 
     def _joined(self, genes: np.ndarray, pointers: np.ndarray) -> pa.StringArray:
         """Sentences of ranked genes, without a string of Python for each.

@@ -18,9 +18,11 @@ from c2sflow.organisms import COLUMN as ORGANISM
 from c2sflow.provenance import write_beside
 from c2sflow.reconstruction import RankFit
 from c2sflow.sentences import SentenceMaker, Sentences, TieBreak, gene_words
+from c2sflow.splits import COLUMN as SPLIT
 from c2sflow.threads import in_threads
 
 RESERVED = ("cell_id", "shard", "cell_sentence", "n_genes")
+CONTENT = "c2s_content"  # hash of a cell's genes and values
 N_GENES = "n_sentence_genes"  # column of <name>.obs.parquet
 UNIQUE = ("cell_id", "cell_sentence")  # columns in which hardly a value occurs twice
 NULLABLE = "pandas_dtype"  # in the metadata of a field: pandas' type of integers with gaps
@@ -67,7 +69,8 @@ def write_shards(
     """Write a sample's sentences: a Parquet shard for each range of cells.
 
     ``shards/<name>.<nnnnn>.parquet`` hold cell_id, every column of obs (sample among them; organism
-    is what QC calls c2s_organism), cell_sentence and n_genes; ``<name>.obs.parquet`` obs alone, the
+    is what QC calls c2s_organism), cell_sentence and n_genes, and where a model is to be trained
+    c2s_content (see `c2sflow.sentences.Sentences.contents`); ``<name>.obs.parquet`` obs alone, the
     shard of each cell and n_sentence_genes, the length of its sentence. Memory holds obs and some
     pieces of `PIECE` cells.
 
@@ -89,7 +92,13 @@ def write_shards(
     examples (sentences), rank_fit_sums, rank_fit, sentence_lengths (histogram).
     """
     words = gene_words(data.var_names)
-    maker = SentenceMaker(words, max_genes=max_genes, tie_break=tie_break, seed=seed)
+    maker = SentenceMaker(
+        words,
+        max_genes=max_genes,
+        tie_break=tie_break,
+        seed=seed,
+        contents=SPLIT in data.obs,  # the same cell twice must not be trained on and held out
+    )
     # Of the whole sample at once: a column has one type, also where a shard holds no value of it.
     cells = obs_table(data.obs, ("cell_id", "shard"))
 
@@ -163,7 +172,10 @@ def _write_shard(
     with write_beside(path) as partial, _Writer(partial) as writer:
         for piece in made:
             cells = obs.slice(start, len(piece.lengths))
-            writer.write(_with(cells, {"cell_sentence": piece.texts, "n_genes": piece.lengths}))
+            made_here = {"cell_sentence": piece.texts, "n_genes": piece.lengths}
+            if piece.contents is not None:
+                made_here[CONTENT] = pa.array(piece.contents)
+            writer.write(_with(cells, made_here))
             fit.add_cells(piece.values, piece.lengths)
             lengths.append(piece.lengths.astype(np.int32))
             if not start:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from c2sflow.errors import UserError
@@ -68,7 +69,10 @@ class TrainingCells:
 
 
 def read_training_cells(
-    shards: Sequence[Path], columns: Collection[str], split: str
+    shards: Sequence[Path],
+    columns: Collection[str],
+    split: str,
+    splits: pd.DataFrame | None = None,
 ) -> TrainingCells:
     """Cells of a split that have genes, in the order of the shards.
 
@@ -80,6 +84,8 @@ def read_training_cells(
         Of obs, beside those that are always read; those that no sample has are left out.
     split
         "train" or "validation".
+    splits
+        Splits of all cells, from `read_splits`, where they are others than the shards say.
 
     Raises
     ------
@@ -89,11 +95,17 @@ def read_training_cells(
     if split not in SPLITS[:2]:
         raise ValueError(f"cells to train on are never those of {split!r}")
     wanted = [*ALWAYS, *(name for name in dict.fromkeys(columns) if name not in ALWAYS)]
-    tables = []
+    tables, start = [], 0
     for shard in shards:
         names = _columns_of(shard, [SPLIT, *ALWAYS])
         found = [name for name in wanted if name in names]
-        table = _read(shard, found, [(SPLIT, "=", split), ("n_genes", ">", 0)])
+        own = _read(shard, [SPLIT, "n_genes"])
+        asked = own[SPLIT].cast(pa.string())
+        if splits is not None:
+            asked = pa.array(splits["split"].iloc[start : start + len(own)])
+        start += len(own)
+        rows = pc.and_(pc.equal(asked, split), pc.greater(own["n_genes"], 0))
+        table = _read(shard, found).filter(pc.fill_null(rows, False))
         tables.append(table.select(found).replace_schema_metadata())
     texts = [table["cell_sentence"].cast(pa.large_string()) for table in tables]
     obs = pd.concat(
@@ -115,7 +127,7 @@ def read_splits(shards: Iterable[Path]) -> pd.DataFrame:
     tables = []
     for shard in shards:
         _columns_of(shard, [SPLIT, *CELL])
-        tables.append(_read(shard, [*CELL, SPLIT], None).to_pandas())
+        tables.append(_read(shard, [*CELL, SPLIT]).to_pandas())
     cells = pd.concat(tables, ignore_index=True).rename(columns={SPLIT: "split"})
     strange = cells.loc[~cells["split"].isin([*SPLITS, UNUSED]), "split"]
     if len(strange):
@@ -136,8 +148,8 @@ def _columns_of(shard: Path, needed: Iterable[str]) -> list[str]:
     return names
 
 
-def _read(shard: Path, columns: list[str], filters: list | None) -> pa.Table:
+def _read(shard: Path, columns: list[str]) -> pa.Table:
     try:
-        return pq.read_table(shard, columns=columns, filters=filters)
+        return pq.read_table(shard, columns=columns)
     except (OSError, ValueError) as error:
         raise UserError(f"shard {shard.name} cannot be read: {error}; {remedy(shard)}") from None

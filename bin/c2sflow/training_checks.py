@@ -201,7 +201,7 @@ def training_of(flat: Mapping, predicts: bool, faults: Faults) -> Training | Non
         seed=flat["seed"],
         perturbation_column=measured,
         control=flat["control"],
-        combinations=flat["hold_out_combinations"],
+        combinations=flat.get("hold_out_combinations", True),
     )
     return Training(tasks, rule, flat["label_column"], predicts)
 
