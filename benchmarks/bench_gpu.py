@@ -9,7 +9,6 @@ python benchmarks/bench_gpu.py [--shape 2B|27B] [--cells 256] [--ways "auto;usua
 
 from __future__ import annotations
 
-import tempfile
 import time
 from pathlib import Path
 
@@ -137,8 +136,7 @@ def main(shape: str, cells: int, ways: str, device: str, one: tuple[str, str] | 
     rate = matmul_flops(device)
     found: dict = {"shape": shape, "cells": cells, "matmul_flops": rate, "ways": {}}
     work = flops(shape, lengths_of(records))
-    with tempfile.TemporaryDirectory() as folder:
-        random_model(shape, Path(folder))
+    with random_model(shape) as folder:
         for way in ways.split(";"):
             try:
                 made = run_one(__file__, "--device", device, "--cells", cells, "--one", way, folder)

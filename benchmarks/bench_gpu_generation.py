@@ -10,7 +10,6 @@ python benchmarks/bench_gpu_generation.py [--shape 2B|27B] [--prompts 512] [--wa
 
 from __future__ import annotations
 
-import tempfile
 import time
 from pathlib import Path
 
@@ -145,8 +144,7 @@ def main(shape: str, prompts: int, ways: str, device: str, one: tuple[str, str] 
         "copy_bytes_per_second": copy_bandwidth(device),
     }
     found["ways"] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        random_model(shape, Path(folder))
+    with random_model(shape) as folder:
         for way in ways.split(";"):
             try:
                 made = run_one(

@@ -9,7 +9,6 @@ python benchmarks/bench_gpu_training.py [--shape 2B|27B] [--cells 64] [--ways "l
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import click
@@ -50,8 +49,7 @@ def main(shape: str, cells: int, ways: str, device: str, one: tuple[str, str] | 
         )
         return
     found: dict = {"shape": shape, "cells": cells, "examples_per_step": BATCH, "ways": {}}
-    with tempfile.TemporaryDirectory() as folder:
-        random_model(shape, Path(folder))
+    with random_model(shape) as folder:
         for way in ways.split(";"):
             try:
                 made = run_one(__file__, "--device", device, "--cells", cells, "--one", way, folder)

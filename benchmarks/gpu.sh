@@ -13,6 +13,9 @@ export PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 HF_HUB_D
 export PYTHONPATH="$PWD/../bin${PYTHONPATH:+:$PYTHONPATH}"
 python=${PYTHON:-python3}
 failed=''
+RANDOM_MODELS=$(mktemp -d) # one random model for all parts
+export RANDOM_MODELS
+trap 'rm -rf "$RANDOM_MODELS"' EXIT
 
 # part NAME SECONDS SCRIPT ARGUMENTS...
 part() {

@@ -8,9 +8,6 @@ python benchmarks/gpu_memory.py [--shape 2B|27B] [--cells 64]
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import click
 import torch
 from gpu_agreement import compare_vectors
@@ -31,8 +28,7 @@ def main(shape: str, cells: int, device: str) -> None:
     from c2sflow.prompts import EMBEDDING_PROMPT
 
     records = long_records(cells)
-    with tempfile.TemporaryDirectory() as folder:
-        random_model(shape, Path(folder))
+    with random_model(shape) as folder:
         torch.cuda.empty_cache()
         tokenizer = load_tokenizer(folder)
         model = load_model(folder, head=False, device=device)

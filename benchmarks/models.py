@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +39,24 @@ SHAPES = {
 }  # fmt: skip
 
 
-def random_model(name: str, directory: Path) -> None:
-    """A Gemma-2 of a shape of `SHAPES` with random bfloat16 weights, as hub models are stored."""
+@contextmanager
+def random_model(name: str) -> Iterator[Path]:
+    """Folder of a Gemma-2 of a shape of `SHAPES`, with random bfloat16 weights.
+
+    Where the environment's RANDOM_MODELS names a folder, all scripts share those in it.
+    """
+    if shared := os.environ.get("RANDOM_MODELS"):
+        if not (Path(shared) / name / "config.json").exists():
+            write_random_model(name, Path(shared) / name)
+        yield Path(shared) / name
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        write_random_model(name, Path(folder))
+        yield Path(folder)
+
+
+def write_random_model(name: str, directory: Path) -> None:
+    """Write it as hub models are stored."""
     import torch
     from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM
 
@@ -83,11 +102,7 @@ def long_records(n_cells: int, n_genes: int | None = None, median: int = 1000) -
 
 def alternate(script: str, model: str, cells: int, ways: tuple[str, ...], rounds: int) -> dict:
     """Median figures of each way, every run in a process of its own, the ways in turn."""
-    with tempfile.TemporaryDirectory() as folder:
-        directory = DEMO
-        if model != "demo":
-            directory = Path(folder)
-            random_model(model, directory)
+    with nullcontext(DEMO) if model == "demo" else random_model(model) as directory:
         runs: dict[str, list] = {way: [] for way in ways}
         for _ in range(rounds):
             for way in ways:
