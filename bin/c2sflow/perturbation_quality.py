@@ -97,11 +97,12 @@ def paired_figures(
                 if not kept.any():
                     continue
                 found = cell_weights(cells[kept], seed) @ values[predictor][kept]
+                ends = bootstrap_interval(found, bounds, len(set(cells[kept])))
                 null = values["null"] if predictor == "model" and paired else np.empty(0)
                 null = null[np.isfinite(null)]
                 yield Figure(
                     f"{name}_{depth}", subject, predictor, float(found[0]), int(kept.sum()),
-                    "cells", *bootstrap_interval(found, bounds), int(kept.sum()),
+                    "cells", *ends, int(kept.sum()),
                     null=float(null.mean()) if null.size else np.nan, **more,
                 )  # fmt: skip
 

@@ -13,6 +13,7 @@ from c2sflow.estimates import mean_of
 
 N_RESAMPLES = 200
 LEVEL = 0.95
+MIN_BOOTSTRAP = 6
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,9 @@ def weights(n: int, seed: int, *more: int, n_resamples: int = N_RESAMPLES) -> np
 
 
 def bootstrap_interval(
-    values: np.ndarray, bounds: tuple[float, float] = (-np.inf, np.inf)
+    values: np.ndarray,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+    n: int = MIN_BOOTSTRAP,
 ) -> tuple[float, float]:
     """95 % interval of a value from its bootstrap replicates.
 
@@ -107,9 +110,12 @@ def bootstrap_interval(
         The value, and after it its replicates.
     bounds
         What the statistic can be at least and at most.
+    n
+        Cells that were drawn anew, on the side with fewer: of less than `MIN_BOOTSTRAP` there is
+        no interval, for it would hold the truth in 8 of 10 cases or fewer.
     """
     value, replicates = values[0], values[1:][np.isfinite(values[1:])]
-    if not np.isfinite(value) or replicates.size < 2:
+    if not np.isfinite(value) or replicates.size < 2 or n < MIN_BOOTSTRAP:
         return np.nan, np.nan
     if np.ptp(replicates) < 1e-12 and np.min(np.abs(value - np.array(bounds))) < 1e-12:
         return np.nan, np.nan

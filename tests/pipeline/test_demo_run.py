@@ -266,7 +266,7 @@ def test_demo_gives_every_result(demo):
     assert predicted.obs.loc[~predicted.obs["c2s_no_op"], "perturbation"].nunique() == 2
     assert predicted.obsm["X_c2s"].shape == (predicted.n_obs, vectors.shape[1])
     summary = pd.read_csv(outdir / "perturbation/summary.tsv", sep="\t")
-    assert summary["n_predictions"].sum() == (~predicted.obs["c2s_no_op"]).sum() == 32
+    assert summary["n_predictions"].sum() == (~predicted.obs["c2s_no_op"]).sum() == 28
 
     assert "</html>" in (outdir / "report.html").read_text(encoding="utf-8")
     software = (outdir / "pipeline_info/software_versions.yml").read_text()

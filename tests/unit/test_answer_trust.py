@@ -71,6 +71,8 @@ def test_interval_is_moved_to_the_value_and_bounded():
     drawn_out = bootstrap_interval(np.r_[1.0, np.ones(200), 0.5])
     assert drawn_out[0] <= 1 <= drawn_out[1]
     assert np.isnan(bootstrap_interval(np.array([1.0]))).all()
+    # Of few cells resamples are too much alike: 83 % of such intervals hold the truth at 5.
+    assert np.isnan(bootstrap_interval(np.arange(9.0), n=5)).all()
     # What no resample leaves has an interval, but at a bound: [0, 0] would be certainty.
     assert bootstrap_interval(np.full(9, 0.5), (0, 1)) == (0.5, 0.5)
     assert np.isnan(bootstrap_interval(np.zeros(9), (0, 1))).all()
