@@ -648,8 +648,8 @@ FAULTS = [
     ),
     (
         "good",
-        {"perturbations": "A", "training_cells": "type == type"},
-        "--training_cells 'type == type': selects every control cell, and nothing is predicted "
+        {"perturbations": "A", "training_cells": "score < 2"},
+        "--training_cells 'score < 2': selects every control cell, and nothing is predicted "
         "from cells that the model was trained on; narrow the query, or leave it out",
     ),
     (
