@@ -131,8 +131,8 @@ def _control_name(cells: pd.DataFrame, control: str | None, column: str | None) 
         labels = controls[column][is_labelled(controls[column])].astype(str).str.strip()
         if found := _commonest(labels[is_control(labels)]):
             return found
-        if control is not None and labels.nunique() == 1:
-            return labels.iloc[0]
+        if control is not None and str(column) in control and labels.nunique() == 1:
+            return labels.iloc[0]  # --control picks it by this very label
     named = [name for name in cells if control is not None and str(name) in control]
     for name in named:
         if found := _commonest(controls[name][is_control(controls[name])].astype(str).str.strip()):

@@ -41,6 +41,7 @@ def treatment(name, **columns):
         ({"control": "drug == 'untreated'"}, "untreated"),
         ({"control": "arm == 'baseline'"}, "control"),  # no usual name: not guessed
         ({"control": "arm == 'baseline'", "perturbation_column": "arm"}, "baseline"),
+        ({"control": "drug == 'IFN'", "perturbation_column": "arm"}, "control"),  # all are treated
         ({}, "control"),
         ({"perturbations": ["IFN", "Vehicle"], "perturbation_column": "drug"}, "Vehicle"),
     ],
