@@ -201,6 +201,24 @@ def test_effects(tmp_path, n_answers, no_op):
     assert second.startswith(f"{left_out} predictions could not be compared")
 
 
+def test_cells_without_a_no_op_are_left_out_and_counted(tmp_path):
+    """Of one condition half of the cells have none, of another all: these have no p-values."""
+    controls, predictions = make_cells()
+    lacks = (predictions["condition"] == "drug, 1") & (predictions["sample"] == "b")
+    lacks |= predictions["condition"] == "KO"
+    predictions.loc[lacks, "c2s_compared_with"] = None
+    write_effects(**write_run(tmp_path, controls, predictions), outdir=tmp_path)
+    table = effects_of(tmp_path).set_index("condition")
+    assert table.loc["KO", "p_value"].isna().all()
+    assert (table.loc["KO", "compared_with"] == "own sentence").all()
+    assert table.loc["drug, 1", "n_cells"].max() == N_CELLS["a"] - 1  # one answer holds no gene
+    assert table.loc["drug, 10", "n_cells"].max() > N_CELLS["a"]
+    notes = json.loads((tmp_path / "effects.json").read_text())["effects"]
+    assert any(note.startswith("KO without a no-op: the differences are from ") for note in notes)
+    # Of the nine cells of b one has no genes, and one no answer.
+    assert "7 predictions have no no-op: they are left out" in notes
+
+
 @settings(max_examples=8)
 @given(size=st.integers(1, 15))
 def test_shards_change_nothing(tmp_path_factory, size):
