@@ -62,8 +62,16 @@ def check_parameters(params: Mapping, schema: Mapping) -> tuple[dict[str, dict],
     given = {name: value for name, value in params.items() if value is not None}
     values = {name: coerce(given[name], entries[name]) for name in given if name in entries}
     faults = _unknown([name for name in given if name not in entries], list(entries))
-    errors = Draft202012Validator(schema).iter_errors(values)
-    faults += [_say(error, entries) for error in sorted(errors, key=lambda error: error.json_path)]
+    errors = sorted(Draft202012Validator(schema).iter_errors(values), key=lambda e: e.json_path)
+    # One line a parameter; that one is missing has no path of its own.
+    firsts = {
+        error.json_path if error.absolute_path else error.message: error for error in errors[::-1]
+    }
+    for error in reversed(firsts.values()):
+        faults.append(_say(error, entries))
+        if error.validator in ("type", "minLength"):
+            # Of no kind that it can be, it is as good as none to the checks that follow.
+            values.pop(str(error.absolute_path[0]))
     options = {
         group: {name: values.get(name, entry.get("default")) for name, entry in group_.items()}
         for group, group_ in groups.items()

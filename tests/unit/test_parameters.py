@@ -82,6 +82,18 @@ def test_each_mistake_is_one_fault(params, fault):
     assert faults[0].startswith(fault)
 
 
+@pytest.mark.parametrize("value", [True, "", []])
+def test_no_value_of_another_kind_reaches_further_checks(value):
+    for name, entry in ENTRIES.items():
+        options, faults = check_parameters({"input": "x.h5ad", name: value}, SCHEMA)
+        kept = next(group[name] for group in options.values() if name in group)
+        assert len(faults) <= 1, name
+        if not faults:
+            jsonschema.validate(kept, entry)
+        elif "needs a value" in faults[0] or "must be text" in faults[0]:
+            assert kept == entry.get("default")
+
+
 def test_nextflow_declares_the_defaults_of_the_schema():
     text = (ROOT / "nextflow.config").read_text()
     for name, entry in ENTRIES.items():

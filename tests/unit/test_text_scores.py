@@ -177,6 +177,18 @@ def test_sentences_meet_measured_cells_and_baselines(run_files):
     assert max(len(text.split()) for pair in pairs for text in pair.texts["generated"]) <= GENES
 
 
+def test_another_measured_cell_is_never_the_reference(run_files, tmp_path):
+    """Three answers to each of 8 control cells, and 12 measured cells: each in turn, twice."""
+    folder, _ = run_files
+    for path in (folder / "perturbed").glob("*.parquet"):
+        answers = pd.read_parquet(path)
+        pd.concat([answers] * 3).to_parquet(tmp_path / path.name)
+    pairs = sentence_pairs(folder / "shards", tmp_path, "perturbation")
+    texts = {pair.generated: pair.texts for pair in pairs}["another measured cell"]
+    assert len(texts) == 24
+    assert (texts["generated"] != texts["reference"]).mean() > 0.9  # some cells begin alike
+
+
 def test_training_cells_and_unknown_labels_are_not_scored(run_files):
     folder, sentences = run_files
     for path in sorted((folder / "shards").glob("*.parquet")):
