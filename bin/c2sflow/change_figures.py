@@ -10,7 +10,7 @@ from scipy import sparse
 from c2sflow.changed_genes import changed_genes
 from c2sflow.conditions import Condition
 from c2sflow.gene_agreement import agreement_of_rows, chance_overlap, top_genes
-from c2sflow.halves import Halves, Rows, shares
+from c2sflow.halves import Halves, Rows, shares, thinned
 from c2sflow.resampling import Figure
 from c2sflow.row_figures import Key, summarise
 
@@ -110,13 +110,15 @@ class _Changes:
     def _order(self, level: np.ndarray, said: np.ndarray) -> dict[str, np.ndarray]:
         """Overlap and order of the genes that are highest in the mean."""
         deepest = max(self.depths.values(), default=0)
-        (one, n_one), (other, n_other) = (top_genes(x, deepest) for x in (said, level))
-        found = {}
+        rows = thinned(len(level))
+        (one, n_one), (other, n_other) = (top_genes(x[rows], deepest) for x in (said, level))
+        found = {name: np.full(len(level), np.nan) for name in self.depths}
         for name in DEPTHS:
             k = self.depths[f"gene_overlap_{name}"]
             depths = np.minimum(np.minimum(n_one, n_other), k)
             overlap, tau = agreement_of_rows(one[:, :k], other[:, :k], depths, self.n_genes)
-            found[f"gene_overlap_{name}"], found[f"kendall_tau_{name}"] = overlap, tau
+            found[f"gene_overlap_{name}"][rows] = overlap
+            found[f"kendall_tau_{name}"][rows] = tau
         return found
 
 

@@ -48,7 +48,11 @@ def changed_genes(
             v**2 / np.maximum(n - 1, 1) for v, n in zip(variances, sizes, strict=True)
         )
     scores = np.nan_to_num(scores)
-    top = np.argsort(-np.abs(scores), axis=1, kind="stable")[:, :N_TOP]
+    strength = -np.abs(scores)
+    n_top = min(N_TOP, strength.shape[1])
+    top = np.sort(np.argpartition(strength, n_top - 1, axis=1)[:, :n_top], axis=1)
+    order = np.argsort(np.take_along_axis(strength, top, axis=1), axis=1, kind="stable")
+    top = np.take_along_axis(top, order, axis=1)
     return top, significant(scores, freedom)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from sklearn.metrics.pairwise import euclidean_distances
 
-from c2sflow.halves import N_EACH, N_SPLITS, shares
+from c2sflow.halves import shares, thinned
 
 MAX_CELLS = 500  # of a group: time grows with the square of the cells
 SCFID_CELLS = 100  # of a group: time grows with the third power
@@ -74,8 +74,8 @@ def scfid_of_rows(
     sizes = [np.count_nonzero(own, axis=1) for _, own in groups.values()]
     sizes = np.minimum(np.min([*sizes, np.count_nonzero(times, axis=1)], axis=0), SCFID_CELLS)
     found = {name: np.full(len(times), np.nan) for name in groups}
-    # Of resamples one split each: these only say how sure the value is.
-    for row, size in list(enumerate(sizes))[:: 1 if len(times) == N_SPLITS else N_EACH]:
+    for row in thinned(len(times)):
+        size = sizes[row]
         wanted = real[_drawn(times[row], size, rng)]
         for name, (cells, own) in groups.items():
             found[name][row] = scfid(cells[_drawn(own[row], size, rng)], wanted)

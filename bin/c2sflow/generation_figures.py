@@ -11,7 +11,7 @@ from scipy import sparse
 from c2sflow.change_figures import DEPTHS
 from c2sflow.distances import EnergyDistance, scfid_bias, scfid_of_rows
 from c2sflow.gene_agreement import agreement_of_rows, chance_overlap, gene_overlap, top_genes
-from c2sflow.halves import N_EACH, N_RESAMPLES, N_SPLITS, TOGETHER, shares, some
+from c2sflow.halves import N_EACH, N_RESAMPLES, N_SPLITS, TOGETHER, shares, some, thinned
 from c2sflow.resampling import Figure, bootstrap_interval, weights
 from c2sflow.row_figures import Key, summarise
 
@@ -209,14 +209,17 @@ class _Groups:
     def _order(self, rows: _Rows) -> dict[Key, np.ndarray]:
         """Overlap of the genes that are highest in the mean."""
         deepest = self.depths["gene_overlap_full"]
-        tops = {name: top_genes(level, deepest) for name, level in self._levels(rows).items()}
+        chosen = thinned(len(rows.real))
+        levels = {name: level[chosen] for name, level in self._levels(rows).items()}
+        tops = {name: top_genes(level, deepest) for name, level in levels.items()}
         true, n_true = tops.pop("")
         found = {}
         for metric, k in self.depths.items():
             for name, (genes, n) in tops.items():
                 depths = np.minimum(np.minimum(n, n_true), k)
                 overlap, _ = agreement_of_rows(genes[:, :k], true[:, :k], depths, self.n_genes)
-                found[metric, "pseudobulk", name] = overlap
+                found[metric, "pseudobulk", name] = np.full(len(rows.real), np.nan)
+                found[metric, "pseudobulk", name][chosen] = overlap
         return found
 
 

@@ -153,6 +153,14 @@ def some(chosen: np.ndarray, most: np.ndarray, rng: np.random.Generator) -> np.n
     return chosen & (places < most[:, None])
 
 
+def thinned(n_rows: int) -> np.ndarray:
+    """The rows that slow figures are of: all splits of the cells as they are, else one each.
+
+    Resamples and permutations only say how sure the value is; a split more each would narrow it.
+    """
+    return np.arange(0, n_rows, 1 if n_rows == N_SPLITS else N_EACH)
+
+
 def shares(times: np.ndarray) -> np.ndarray:
     """Counts as weights: each row sums to 1, and is NaN where it counts nothing."""
     total = times.sum(axis=1, keepdims=True).astype(float)
