@@ -3,7 +3,8 @@
 A k-nearest-neighbour classifier asks whether cells of a type lie together, a linear probe (Alain &
 Bengio, 2016) whether a plane parts them; both are scikit-learn's, in stratified cross-validation,
 so that every cell is classified by a model that has not seen it. Few cells are cross-validated
-several times: which cells share a fold is chance, and part of the interval.
+several times: which cells share a fold is chance, and part of the interval. So is which cells the
+classifiers learnt from, by the correction of Nadeau & Bengio (2003).
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ N_NEIGHBOURS = 5
 N_COMPONENTS = 50
 MAX_REPEATS = 5  # of the cross-validation
 MANY_CELLS = 2000  # of which it is not repeated: their folds differ by little
+# Variance of a cross-validated figure, in that of as many cells judged by one given classifier: the
+# cells of a fold, by those that its classifier learnt from, are added (Nadeau & Bengio, 2003).
+LEARNING = 1 + 1 / (N_FOLDS - 1)
 NOT_SAID = "(none)"  # a cell that got no label
 
 
@@ -127,6 +131,7 @@ def label_figures(
     accuracy; balanced_accuracy, the mean over the labels of the share of their cells that were
     found; f1_macro; and for each label recall (its share found), precision and f1.
     """
+    learning = LEARNING if np.ndim(found) == 2 else 1.0
     truth, found = _texts(truth), np.atleast_2d(_texts(found))
     names, codes = np.unique(truth, return_inverse=True)
     right = truth == found
@@ -140,15 +145,15 @@ def label_figures(
         low, high = interval
         return Figure(metric, "", value=value, n=len(truth), ci_low=low, ci_high=high, **common)
 
-    drawn = _resampled(truth, found, seed)
+    drawn = _resampled(truth, found, seed, learning)
     figures = [
-        whole("accuracy", right.mean(), repeated_share_interval(right)),
+        whole("accuracy", right.mean(), repeated_share_interval(right, learning)),
         whole("balanced_accuracy", recall.mean(), bootstrap_interval(drawn["balanced"], (0, 1))),
         whole("f1_macro", f1.mean(), bootstrap_interval(drawn["f1"], (0, 1))),
     ]
     for place, name in enumerate(names):
         n = int(sizes[place])
-        low, high = repeated_share_interval(right[:, codes == place])
+        low, high = repeated_share_interval(right[:, codes == place], learning)
         figures += [
             Figure("recall", name, value=recall[place], n=n, ci_low=low, ci_high=high, **common),
             Figure("precision", name, value=precision[place], n=n, **common),
@@ -177,7 +182,9 @@ def gain_figures(
     accuracy_gain and balanced_accuracy_gain: above 0 if the baseline is beaten.
     """
     texts = _texts(truth)
-    own, base = (_resampled(texts, np.atleast_2d(_texts(one)), seed) for one in (found, other))
+    own, base = (
+        _resampled(texts, np.atleast_2d(_texts(one)), seed, LEARNING) for one in (found, other)
+    )
     figures = []
     for metric, key in (("accuracy_gain", "accuracy"), ("balanced_accuracy_gain", "balanced")):
         gain = own[key] - base[key]
@@ -186,13 +193,15 @@ def gain_figures(
     return figures
 
 
-def repeated_share_interval(right: np.ndarray) -> tuple[float, float]:
+def repeated_share_interval(right: np.ndarray, learning: float = 1.0) -> tuple[float, float]:
     """95 % interval of the share that was right, bool (n_repeats, n).
 
-    Wilson's, of as many cells as would be as uncertain as these cells and the choice of the folds
-    together: the variance between the repeats is added to that of the cells.
+    Wilson's, of as many cells as would be as uncertain as these cells, what the classifiers learnt
+    from (`learning`: `LEARNING` for cross-validated ones) and the choice of the folds together: the
+    variance between the repeats is added to that of the cells.
     """
-    share, n = right.mean(), right.shape[1]
+    share = right.mean()
+    n = right.shape[1] / learning
     cells = share * (1 - share) / n
     folds = right.mean(axis=1).var(ddof=1) if len(right) > 1 else 0.0
     n_equal = n * cells / (cells + folds) if cells else n
@@ -207,10 +216,13 @@ def _texts(values: Sequence[str]) -> np.ndarray:
     return np.asarray(values, dtype=object).astype(str)
 
 
-def _resampled(truth: np.ndarray, found: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+def _resampled(
+    truth: np.ndarray, found: np.ndarray, seed: int, learning: float
+) -> dict[str, np.ndarray]:
     """Accuracy, balanced accuracy and macro F1: the values, and those of bootstrap resamples.
 
-    Each resample of the cells is of one choice of the folds, by turns.
+    Each resample of the cells is of one choice of the folds, by turns. Their variance is multiplied
+    by `learning`.
     """
     names, codes = np.unique(truth, return_inverse=True)
     shares = weights(len(truth), seed)
@@ -230,6 +242,8 @@ def _resampled(truth: np.ndarray, found: np.ndarray, seed: int) -> dict[str, np.
         figures["f1"][place] = f1.sum(axis=1) / drawn.sum(axis=1)
     chosen = {name: values[turn, np.arange(len(shares))] for name, values in figures.items()}
     for name, values in figures.items():
+        drawn_ones = chosen[name][1:]
+        chosen[name][1:] += (np.sqrt(learning) - 1) * (drawn_ones - drawn_ones.mean())
         chosen[name][0] = values[:, 0].mean()
     return chosen
 

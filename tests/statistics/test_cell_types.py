@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from c2sflow.accuracy import (
+    LEARNING,
     classifiers,
     gain_figures,
     held_out_labels,
@@ -78,9 +79,9 @@ def test_the_interval_of_an_accuracy_covers_that_of_new_cells(n):
         cells, labels = draw(rng, means, n)
         found = repeated_labels(cells, labels, classifier, seed)
         assert len(found) == 5
-        low, high = repeated_share_interval(found == labels)
+        low, high = repeated_share_interval(found == labels, LEARNING)
         covered.append(low <= truth <= high)
-        once = repeated_share_interval((found == labels)[:1])
+        once = repeated_share_interval((found == labels)[:1], LEARNING)
         widths.append((high - low) / (once[1] - once[0]))
     assert binomtest(sum(covered), len(covered), 0.95, alternative="less").pvalue > 0.01
     assert np.mean(widths) > 1.02  # folds are in it
