@@ -12,6 +12,7 @@ import pandas as pd
 from anndata.io import read_elem
 from scipy import sparse
 
+from c2sflow.compiled_once import compiled_once
 from c2sflow.elements import write_element
 
 LOGGER = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ def add_layout(file: h5py.File, seed: int = 42) -> None:
         return
     cells = ad.AnnData(obsm={"X_c2s": vectors[there]})
     n_neighbors = min(15, cells.n_obs - 1)
+    with compiled_once():
+        import umap  # noqa: F401 (scanpy imports it, too)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what will change in scanpy and umap-learn
         sc.pp.neighbors(cells, n_neighbors, use_rep="X_c2s", key_added=NEIGHBORS, random_state=seed)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from anndata.io import read_elem
 
+from c2sflow.compiled_once import compiled_once
 from c2sflow.errors import UserError
 from c2sflow.figure_cells import known_labels
 
@@ -94,7 +95,8 @@ def umap_coordinates(vectors: np.ndarray, indices: np.ndarray, distances: np.nda
 
     umap-learn wants each cell to lead the list of its neighbours.
     """
-    from umap import UMAP
+    with compiled_once():
+        from umap import UMAP
 
     own = np.arange(len(vectors))[:, None]
     known = (

@@ -11,6 +11,7 @@ import scanpy as sc
 from making import SYMBOLS, cells
 from scipy import sparse
 
+from c2sflow.compiled_once import compiled_once
 from c2sflow.generated import merge_generated
 from c2sflow.merging import merge_samples
 from c2sflow.model_tasks import write_answers
@@ -19,6 +20,9 @@ from c2sflow.pseudobulk import run_pseudobulk
 from c2sflow.qc import Filters, run_qc
 from c2sflow.sample_shards import Sample
 from c2sflow.states import State
+
+with compiled_once():
+    import umap  # noqa: F401 (for scanpy)
 
 FIT = {"slope": -0.5, "intercept": 2.0}
 KINDS = ("qc", "one", "several", "pseudobulk", "perturbed", "generated")
