@@ -1,7 +1,9 @@
 """The demo data: 700 peripheral blood mononuclear cells of 10x Genomics (Zheng et al., 2017).
 
 They come with scanpy (`pbmc68k_reduced`), log-normalised, so the demo needs no download. The two
-halves of the file stand for two donors. The bundled model was trained on four fifths of the cells.
+halves of the file are lanes 1 to 4 and 5 to 8 of one donor's library: ``donor_1`` and ``donor_2``
+stand for two samples, and are no replicates of each other. The bundled model was trained on four
+fifths of the cells.
 """
 
 from __future__ import annotations

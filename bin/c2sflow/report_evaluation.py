@@ -368,8 +368,9 @@ def _reconstruction(table: pd.DataFrame) -> Section:
     columns = {(key, "model"): title for key, title in titles.items()}
     columns |= {(key, "gene_mean"): f"{name}, mean of each gene" for key, name in titles.items()}
     text = (
-        "Expression from the ranks alone against the expression itself: the most that predicted "
-        "sentences can say of values. Beside it the mean of each gene over the other cells, which "
+        "Expression from the ranks alone against the expression itself, of whole sentences in "
+        "their true order: a predicted sentence tells at most that, and less if it ends after "
+        "fewer genes. Beside it the mean of each gene over the other cells, which "
         "knows no ranks. 95 % intervals in brackets."
     )
     name = "From rank to expression"

@@ -166,7 +166,7 @@ def _predictions(run: Run) -> Iterator[Finding]:
         yield Finding(f"{n.sum():,}", "predicted cells", state, meaning, "perturbations")
     fit = run.provenance["rank_fit"]["r_squared"]
     if run.summary is not None and fit == fit:
-        meaning = "How much of a gene's expression a predicted sentence can tell."
+        meaning = "Of whole sentences in their true order; answers of fewer genes tell less."
         yield Finding(
             f"R² {fit:.2f}", "rank to expression", _graded(fit, 0.8, 0.5), meaning, "cell-sentences"
         )

@@ -229,8 +229,9 @@ def sentences(run: Run) -> list[Section]:
     }
     text = (
         "Log-normalised expression as a line over log10 of a gene's rank in its cell. Predicted "
-        "sentences become expression by the line of all samples: the nearer R² is to 1, the more "
-        "faithful that is."
+        "sentences become expression by the line of all samples. R² is of whole sentences in their "
+        "true order: it does not judge which genes a model names, and an answer that ends after "
+        "fewer genes gives those beyond its end no value."
     )
     plot = table_plot("rank_fit", "From rank to expression", "Sample", rows, headers)
     return [*sections, Section("From rank to expression", text, plot=plot)]

@@ -18,6 +18,8 @@ def test_demo_is_the_published_data(tmp_path, pbmc):
     assert [donor.n_obs for donor in donors] == [350, 350]
     assert np.array_equal(np.vstack([donor.X.toarray() for donor in donors]), pbmc.X.toarray())
     assert [*donors[0].obs_names, *donors[1].obs_names] == list(pbmc.obs_names)
+    lanes = [set(donor.obs_names.str.split("-").str[-1]) for donor in donors]
+    assert lanes == [set("1234"), set("5678")]  # of one library: no donors
     assert set(donors[0].obs["bulk_labels"]) == set(donors[1].obs["bulk_labels"])
 
 

@@ -85,7 +85,7 @@ def straight_answers(model, prompts, eos):
     return cache(lambda how: generate(model, prompts, eos, keys=keys, **dict(how)))
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(
     seed=st.integers(0, 1000),
     max_rows=st.integers(1, 9),

@@ -393,6 +393,9 @@ def test_the_first_look_says_whether_the_run_is_good(full):
     assert found["cell types as labelled"] == ("plain", f"{same:.0%}")
     assert found["predicted cells"] == ("look", "12")  # a third of the answers was cut
     assert found["rank to expression"] == ("good", "R² 0.91")
+    # The fit's, which is the same whatever the genes are called.
+    words = " ".join(body(full[0]).split())
+    assert words.count("whole sentences in their true order") == 3
     assert found["warnings"] == ("look", "2")
     # Each leads to a chapter that is there.
     page = body(full[0])
