@@ -46,7 +46,7 @@ def evaluated(base, rows):
     return read_evaluation(folder / "evaluation")
 
 
-@settings(max_examples=5)
+@settings(max_examples=4)
 @given(
     sources=st.lists(st.integers(0, 23), min_size=4, max_size=12, unique=True),
     n_samples=st.integers(1, 4),
