@@ -61,7 +61,7 @@ def _judged(run: Run, state: str) -> tuple[str, str]:
         unknown = " Whether the model was trained on these cells is not known (--training_cells)."
         return (PLAIN if state == GOOD else state), unknown
     if not run.training:
-        return state, " Of cells that it was not trained on."
+        return state, " Of cells that the model was not trained on."
     base = "" if run.training["method"] == "scratch" else "; of that of its base nothing is known"
     return state, f" Of cells held out of this run's training{base}."
 
