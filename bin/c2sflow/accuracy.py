@@ -32,7 +32,7 @@ N_FOLDS = 5
 N_NEIGHBOURS = 5
 N_COMPONENTS = 50
 MAX_REPEATS = 5  # of the cross-validation
-MANY_CELLS = 2000  # of which it is not repeated: their folds differ by little
+MANY_CELLS = 1000  # folds of more than half as many are not repeated: they differ by little
 # Variance of a cross-validated figure, in that of as many cells judged by one given classifier: the
 # cells of a fold, by those that its classifier learnt from, are added (Nadeau & Bengio, 2003).
 LEARNING = 1 + 1 / (N_FOLDS - 1)
