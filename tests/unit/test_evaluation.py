@@ -435,9 +435,9 @@ def test_no_figure_is_of_cells_that_the_model_was_trained_on(with_both, tmp_path
             key = ["metric", "subject", "space", "predictor"]
             both = table.merge(unknown, on=key, suffixes=("", "_unknown"))
             both = both[(both["subject"] != "") | (name == "accuracy")]  # means: of conditions
-            changed = [
-                both[key].ne(both[f"{key}_unknown"]) for key in ("n", "n_reference", "value")
-            ]
+            both = both.fillna(-9)
+            columns = ("n", "n_reference", "value")
+            changed = [both[column].ne(both[f"{column}_unknown"]) for column in columns]
             assert np.any(changed, axis=0).all()  # a bias curve is of as many cells in both
     notes = json.loads((tmp_path / "unknown/evaluation/notes.json").read_text())
     assert notes["cells"][0].startswith("Which cells the model was trained on is not known")
