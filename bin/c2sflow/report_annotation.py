@@ -102,8 +102,9 @@ def _surety(said: pd.DataFrame) -> Section:
             counts, _ = np.histogram(labelled.loc[chosen, "probability"], bins=edges)
             lines.append(histogram_line(title, edges, edges, counts, color))
     text = (
-        "Good: most cells at the right end. What lies at the left is mixed, between two types, or "
-        "of a type that the model does not know."
+        "Cells at the left may be mixed, between two types, or of a type that the model does not "
+        "know. A model can also be sure and wrong: where there are labels, the two curves show how "
+        "well its probability parts what agrees from what does not."
     )
     return Section(name, text, plot=line_plot("surety", name, axis, lines))
 

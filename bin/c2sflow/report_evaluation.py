@@ -165,7 +165,7 @@ def _gain(gains: pd.DataFrame) -> str:
     verdict = (
         "The embedding beats every baseline"
         if beaten.all()
-        else "The embedding does not beat what is read from expression itself"
+        else "These cells do not show that the embedding beats what is read from expression itself"
         if not beaten.any()
         else f"The embedding beats {beaten.sum()} of {len(beaten)} baselines only"
     )
@@ -209,8 +209,9 @@ def _perturbations(table: pd.DataFrame) -> list[Section]:
         f"{what}: predicted cells against the cells measured under the same perturbation, beside "
         "what any predictor must beat. Measured, by halves, is no predictor, but what as many "
         "measured cells as there are answers say of others. Truth and prediction share no cell: "
-        "means over 20 splits of the cells into halves. In brackets 95 % bootstrap intervals over "
-        "the cells, or over the perturbations. ↑ higher, ↓ lower is better. "
+        "means over 20 splits of the cells into halves. In brackets 95 % intervals: of a "
+        "perturbation a bootstrap over its cells, of means over perturbations Student's t over "
+        "these. ↑ higher, ↓ lower is better. "
         f"{NULL} Definitions: docs/output.md; all figures: "
         "<code>evaluation/perturbation.tsv</code>."
     )
@@ -354,8 +355,8 @@ def _trust(table: pd.DataFrame) -> Section:
     text = (
         "Novelty: share of an answer's genes that the control cell's sentence, cut to the same "
         "length, does not hold. 0 is a copy. Beside it another control cell in place of the "
-        "answer, as long as it: an answer that is no less novel has no more to do with its control "
-        "cell than any other cell has. 95 % intervals in brackets."
+        "answer, as long as it: answers that are as novel as that, within the intervals (95 %, in "
+        "brackets), do not show that they have to do with their own control cell."
     )
     name = "What the answers hold"
     first = table[table["subject"].isin(table["subject"].unique()[:MOST_ROWS])]

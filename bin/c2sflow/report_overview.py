@@ -73,7 +73,7 @@ def _findings(run: Run) -> Iterator[Finding]:
     yield from _types(run)
     yield from _predictions(run)
     n_warnings = len({text for record in run.records for text in record["warnings"]})
-    meaning = "Read them first: just below." if n_warnings else "Every step went as expected."
+    meaning = "Read them first: just below." if n_warnings else "No step has a warning."
     yield Finding(
         f"{n_warnings}", "warnings", LOOK if n_warnings else GOOD,
         meaning, "warnings",
@@ -131,7 +131,9 @@ def _embedding(run: Run) -> Iterator[Finding]:
         found, chance = cells.agreement("sample")
         state = LOOK if ratio(found - chance, 1 - chance) > 0.5 else PLAIN
         meaning = f"of the neighbours share the sample ({chance:.0%} if samples were mixed)." + (
-            " A batch effect, unless the samples differ in biology." if state else ""
+            " That is a batch effect, unless the samples differ in biology or the cells are few."
+            if state
+            else ""
         )
         yield Finding(f"{found:.0%}", "same sample nearby", state, meaning, "embedding")
 

@@ -45,10 +45,10 @@ def _map(run: Run) -> Section:
     text = (
         f"{'Only cells that the model was not trained on are drawn. ' * run.training_known}"
         f"Each point is a cell ({shown} shown), placed by UMAP of its embedding "
-        "<code>obsm['X_c2s']</code>: cells that the model finds alike lie together. Good "
-        "embeddings keep labels apart and mix samples, unless the samples differ in biology. The "
-        "buttons change the colours: a part of the map that only few genes, few counts or much "
-        "mitochondrial expression make is no cell type."
+        "<code>obsm['X_c2s']</code>: cells that the model finds alike lie together. A useful "
+        "embedding keeps labels apart and mixes samples, unless the samples differ in biology. The "
+        "buttons change the colours: a part of the map whose cells have few genes, few counts or "
+        "much mitochondrial expression may be no cell type."
     )
     axes = ("UMAP 1", "UMAP 2")
     colours = cells.obs.rename(columns=NAMES)
@@ -95,8 +95,8 @@ def _throughput(run: Run) -> Section:
         },
     }
     text = (
-        "A row per shard and step, each a task of its own. A shard far slower than the others "
-        "shared its machine; padding of more than a few percent is computing for nothing."
+        "A row per shard and step, each a task of its own. A shard far slower than the others may "
+        "have shared its machine. Padding is computed for nothing."
     )
     plot = table_plot("throughput", "Throughput", "Shard", rows, headers)
     return Section("Throughput", text, plot=plot)
@@ -170,8 +170,8 @@ def perturbations(run: Run) -> list[Section]:
             "invalid": ("No genes of the data", PALETTE[3]),
         }
         text = (
-            "All words of the answers. Only new genes (green) become expression: a model that "
-            "repeats itself or makes up genes has not learnt this task."
+            "All words of the answers. Only new genes (green) become expression: where "
+            "many words are repeated or no genes, do not rely on the answers."
         )
         name = "What was said"
         plot = bar_plot("said", name, "Words", bars, parts, percentages=True)
@@ -237,8 +237,9 @@ def _predictions(run: Run) -> Section:
         "n_genes_mean": number("Genes / answer", "Mean number of new, valid genes", "", 1),
     }
     text = (
-        "A row per perturbation and sample. Trust answers with few invalid, repeated and cut-off "
-        "words; the predicted cells lie in <code>c2s_perturbed.h5ad</code>."
+        "A row per perturbation and sample. Many invalid, repeated or cut-off words speak against "
+        "the answers; few are no proof of them: see the evaluation. The predicted cells lie in "
+        "<code>c2s_perturbed.h5ad</code>."
     )
     name = "Predicted cells"
     return answer_table("predictions", name, text, "Perturbation", rows, counted, run.perturb)

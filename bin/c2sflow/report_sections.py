@@ -39,7 +39,7 @@ METRICS = {
     "n_genes_by_counts": (
         "Genes per cell",
         "Genes detected in a cell",
-        "A second hump at the left is debris or empty droplets, one at the right doublets.",
+        "A second hump at the left may be debris or empty droplets, one at the right doublets.",
     ),
     "total_counts": (
         "Counts per cell",
@@ -49,12 +49,12 @@ METRICS = {
     TOP: (
         f"Share of the top {TOP_GENES} genes",
         f"Expression from the {TOP_GENES} highest genes of a bulk sample (%)",
-        "A sample far to the right is of poor complexity, or one tissue's secretion.",
+        "A sample far to the right may be of poor complexity, or hold one tissue's secretion.",
     ),
     "pct_counts_mt": (
         "Mitochondrial share",
         "Expression from mitochondrial genes (%)",
-        "A long tail to the right means dying cells; max_pct_mt is where it is cut.",
+        "A long tail to the right is often of dying cells; max_pct_mt is where it is cut.",
     ),
 }
 
@@ -67,7 +67,7 @@ def warnings(run: Run) -> list[Section]:
             number, rest = re.fullmatch(r"(\d*) ?(.*)", text, re.DOTALL).groups()
             said[record["sample"], rest] += int(number or 0)
     if not said:
-        return [Section("", content="<p>None: every step went as expected.</p>")]
+        return [Section("", content="<p>None: no step has a warning.</p>")]
     items = "".join(
         f"<li><strong>{safe(sample)}</strong>: {f'{number:,} ' if number else ''}{safe(rest)}</li>"
         for (sample, rest), number in said.items()
@@ -177,7 +177,7 @@ def quality(run: Run) -> list[Section]:
     plot = bar_plot("cells", name, "Cells", bars, parts)
     text = (
         "Cells that passed, and the first reason for which the others were dropped. A sample that "
-        "loses most of its cells needs other thresholds, or was a poor preparation."
+        "loses most of its cells may need other thresholds, or be a poor preparation."
     )
     sections = [Section(name, text, plot=plot)]
     for metric, (name, axis, advice) in METRICS.items():
