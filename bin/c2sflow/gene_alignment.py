@@ -158,6 +158,18 @@ class GeneAlignment:
         self._align()
         return np.fromiter((self._pairs[pair] for pair in table.pairs()), np.int32)
 
+    def columns_in(self, other: GeneAlignment) -> dict[int, int]:
+        """Of each column that has genes of `other`, all of one column there: that column.
+
+        All genes of `other` were added here too.
+        """
+        self._align()
+        other._align()
+        found: dict[int, set[int]] = {}
+        for pair, column in other._pairs.items():
+            found.setdefault(self._pairs[pair], set()).add(column)
+        return {own: min(columns) for own, columns in found.items() if len(columns) == 1}
+
     def _align(self) -> None:
         """Give each pair its column, once all samples are there."""
         if self._names is not None:

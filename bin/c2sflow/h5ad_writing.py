@@ -1,4 +1,4 @@
-"""h5ad files written by blocks of rows."""
+"""h5ad files written by blocks of rows, and their sparse matrices read so."""
 
 from __future__ import annotations
 
@@ -73,6 +73,16 @@ def _extend(dataset: h5py.Dataset, rows: np.ndarray) -> None:
     if len(rows):
         dataset.resize(dataset.shape[0] + len(rows), axis=0)
         dataset[-len(rows) :] = rows
+
+
+def row_blocks(item: h5py.Group, n_rows: int) -> Iterator[sparse.csr_matrix]:
+    """Rows of a CSR matrix in an open h5ad file, so many at a time."""
+    pointers, n_columns = item["indptr"][:], item.attrs["shape"][1]
+    for start in range(0, len(pointers) - 1, n_rows):
+        own = pointers[start : start + n_rows + 1]
+        values = slice(own[0], own[-1])
+        entries = (item["data"][values], item["indices"][values], own - own[0])
+        yield sparse.csr_matrix(entries, (len(own) - 1, n_columns))
 
 
 def append_dense(group: h5py.Group, key: str, block: np.ndarray) -> None:

@@ -28,8 +28,9 @@ from scipy import sparse
 
 from c2sflow.elements import write_element
 from c2sflow.errors import UserError
+from c2sflow.filtered_genes import PLACE, FilteredColumns, filtered_table, with_filtered
 from c2sflow.gene_alignment import REPEATED, UNKNOWN, GeneAlignment, GeneTable
-from c2sflow.h5ad_writing import RowWriter, append_dense, create_h5ad
+from c2sflow.h5ad_writing import RowWriter, append_dense, create_h5ad, row_blocks
 from c2sflow.layout import add_layout
 from c2sflow.named_arrays import NUMBERS
 from c2sflow.other_features import feature_names, merge_features, obsm_key
@@ -203,18 +204,37 @@ def _copy_single(file: h5py.File, out: h5py.File) -> None:
 
 
 def _copy_rows(
-    source: h5py.File, writers: Mapping[str, RowWriter], columns: np.ndarray, n_vars: int
-) -> None:
-    """Append X and layers of one sample, block by block, its genes moved to their new columns."""
+    source: h5py.File,
+    writers: Mapping[str, RowWriter],
+    columns: np.ndarray,
+    filtered: np.ndarray,
+    n_vars: int,
+) -> int:
+    """Append X and layers of one sample, block by block, its genes moved to their new columns.
+
+    Returns
+    -------
+    Values of X of genes that QC filtered from this sample, in the columns `filtered`.
+    """
+    n_filtered = 0
     for key, writer in writers.items():
-        item = source[key]  # CSR, as QC writes every matrix
-        pointers = item["indptr"][:]
-        for start in range(0, len(pointers) - 1, BLOCK):
-            own = pointers[start : start + BLOCK + 1]
-            values = slice(own[0], own[-1])
-            genes = columns[item["indices"][values]]
-            shape = (len(own) - 1, n_vars)
-            writer.append(sparse.csr_matrix((item["data"][values], genes, own - own[0]), shape))
+        blocks = row_blocks(source[key], BLOCK)
+        if not (filtered >= 0).any():
+            for block in blocks:
+                writer.append(_moved(block, columns, n_vars))
+            continue
+        beside = row_blocks(source[f"{PLACE}/{key}"], BLOCK)
+        for block, others in zip(blocks, beside, strict=True):
+            kept = _moved(block, columns, n_vars)
+            joined = with_filtered(kept, others, filtered)
+            n_filtered += (joined.nnz - kept.nnz) * (key == "X")
+            writer.append(joined)
+    return n_filtered
+
+
+def _moved(block: sparse.csr_matrix, columns: np.ndarray, n_vars: int) -> sparse.csr_matrix:
+    entries = (block.data, columns[block.indices], block.indptr)
+    return sparse.csr_matrix(entries, (block.shape[0], n_vars))
 
 
 def _copy_dense(source: h5py.File, target: h5py.File, keys: Iterable[str]) -> None:
@@ -273,9 +293,9 @@ def merge_samples(
     with ExitStack() as stack:
         partial = stack.enter_context(write_beside(target))
         out = stack.enter_context(create_h5ad(partial, pd.DataFrame(), pd.DataFrame()))
-        frames, genes, shared = _survey(samples, out)
+        frames, genes, filtered, shared = _survey(samples, out)
         others = merge_features([sample.path for sample in samples], out)
-        _copy_matrices(samples, out, genes, shared)
+        _copy_matrices(samples, out, genes, filtered, shared)
         names, notices = unique_names([frame.index for frame in frames], [s.name for s in samples])
         obs = concat_obs(frames).set_axis(names)
         write_element(out, "obs", obs)
@@ -291,14 +311,16 @@ def merge_samples(
 
 def _survey(
     samples: Sequence[Sample], out: h5py.File
-) -> tuple[list[pd.DataFrame], GeneAlignment, dict[str, _Shared]]:
+) -> tuple[list[pd.DataFrame], GeneAlignment, FilteredColumns, dict[str, _Shared]]:
     """First reading: obs of each sample, the genes of all, what they share; X_c2s to `out`."""
-    frames, genes = [], GeneAlignment()
+    frames, genes, filtered = [], GeneAlignment(), FilteredColumns()
     shared = {kind: _Shared(kind) for kind in ("var", "layers", "obsm")}
     for sample in samples:
         with _open(sample) as file:
             obs, columns = read_elem(file["obs"]), list(file["var"].attrs["column-order"])
-            genes.add(GeneTable.of_file(file))
+            kept = GeneTable.of_file(file)
+            genes.add(kept)
+            filtered.add(kept, filtered_table(file))
             shared["layers"].add(dict.fromkeys(file.get("layers", ())))
             shared["obsm"].add(_obsm(file))
         shared["var"].add(dict.fromkeys(name for name in columns if name != REPEATED))
@@ -309,11 +331,15 @@ def _survey(
         # Cells are in the same order; a column of an earlier run gives way.
         said = read_annotations(sample, obs.index)
         frames.append(obs.assign(**pd.concat(made), **said))
-    return frames, genes, shared
+    return frames, genes, filtered, shared
 
 
 def _copy_matrices(
-    samples: Sequence[Sample], out: h5py.File, genes: GeneAlignment, shared: Mapping[str, _Shared]
+    samples: Sequence[Sample],
+    out: h5py.File,
+    genes: GeneAlignment,
+    filtered: FilteredColumns,
+    shared: Mapping[str, _Shared],
 ) -> None:
     """Second reading: var, X, layers and obsm of all samples."""
     if len(samples) == 1:
@@ -327,9 +353,16 @@ def _copy_matrices(
     fold = VarFold(shared["var"].common, n_vars)
     for sample in samples:
         with _open(sample) as file:
-            columns = genes.columns(GeneTable.of_file(file))
+            kept = GeneTable.of_file(file)
+            columns = genes.columns(kept)
+            of_filtered = filtered.columns(kept, filtered_table(file), genes)
             fold.add(file["var"], columns)
-            _copy_rows(file, writers, columns, n_vars)
+            n_values = _copy_rows(file, writers, columns, of_filtered, n_vars)
+            if n_values:
+                LOGGER.info(
+                    "%s: %d values of genes below --min_cells there, which another sample keeps",
+                    sample.name, n_values,
+                )  # fmt: skip
             _copy_dense(file, out, obsm)
     var = fold.frame(genes)
     shared["var"].common = dict.fromkeys(var)

@@ -20,7 +20,12 @@ def linear_values(block: sparse.csr_matrix, state: State) -> sparse.csr_matrix:
     return linear
 
 
-def normalise(block: sparse.csr_matrix, state: State, rescale: bool = False) -> sparse.csr_matrix:
+def normalise(
+    block: sparse.csr_matrix,
+    state: State,
+    rescale: bool = False,
+    total_of: sparse.csr_matrix | None = None,
+) -> sparse.csr_matrix:
     """To log base 10 of 1 + values per 10,000; what is done already is not done again.
 
     Parameters
@@ -33,16 +38,20 @@ def normalise(block: sparse.csr_matrix, state: State, rescale: bool = False) -> 
     rescale
         Bring each row to 10,000 whatever it was normalised to: bulk samples in transcripts per
         million become comparable with cells.
+    total_of
+        Cells × genes that are brought to 10,000 together, if they are others than the block's.
 
     Returns
     -------
     float32 CSR.
     """
+    total_of = block if total_of is None else total_of
     if rescale and state.log_base is not None:
-        block, state = linear_values(block, state), State("normalized")
+        block, total_of = linear_values(block, state), linear_values(total_of, state)
+        state = State("normalized")
     values = block.astype(np.float64)
     if state.name == "counts" or rescale:
-        totals = np.asarray(values.sum(axis=1)).ravel()
+        totals = np.asarray(total_of.astype(np.float64).sum(axis=1)).ravel()
         factors = np.divide(TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
         values.data *= np.repeat(factors, np.diff(values.indptr))
     if state.log_base is None:

@@ -24,6 +24,7 @@ from c2sflow.bulk import TOP, TOP_GENES, bulk_table
 from c2sflow.cells import CellData
 from c2sflow.elements import write_element
 from c2sflow.excel_dates import dates_note
+from c2sflow.filtered_genes import FilteredWriter
 from c2sflow.filters import Filters
 from c2sflow.gene_alignment import REPEATED, repeated_symbols
 from c2sflow.h5ad_writing import DENSE_ROWS, RowWriter, append_dense, create_h5ad
@@ -90,7 +91,12 @@ def _write(
     rescale: bool = False,
     others: Mapping[str, tuple[np.ndarray, pd.Index]] | None = None,
 ) -> None:
-    """Second pass: kept cells and genes to `target`; of `others`, features that are no genes."""
+    """Second pass: kept cells to `target`; `var` is of all genes.
+
+    Of `others`, features that are no genes; the filtered genes as `c2sflow.filtered_genes` reads
+    them.
+    """
+    var, filtered_var = var[found.genes], var[~found.genes]
     with write_beside(target) as partial, create_h5ad(partial, obs, var) as file:
         write_element(file, "uns", {"log1p": {"base": LOG_BASE}})
         for name, array in data.obsm().items():
@@ -98,18 +104,23 @@ def _write(
         matrix = RowWriter(file, "X", len(var))
         with_counts = state.name == "counts"
         counts = RowWriter(file, "layers/counts", len(var)) if with_counts else None
+        beside = FilteredWriter(file, filtered_var)
         for start, block in data.chunks(chunk_size):
-            kept = _kept(block, start, found)
+            kept, filtered = _kept(block, start, found)
             matrix.append(normalise(kept, state, rescale))
+            beside.append("X", normalise(filtered, state, rescale, total_of=kept))
             if counts is not None:
                 counts.append(kept)
+                beside.append("layers/counts", filtered)
         write_features(file, data, found.cells, others or {}, chunk_size)
         for name in data.layers:
             if name == "counts" and with_counts:
                 continue
             layer = RowWriter(file, f"layers/{name}", len(var))
             for start, block in data.chunks(chunk_size, name):
-                layer.append(_kept(block, start, found))
+                kept, filtered = _kept(block, start, found)
+                layer.append(kept)
+                beside.append(f"layers/{name}", filtered)
 
 
 def _write_obsm(file: h5py.File, key: str, array: object, cells: np.ndarray) -> None:
@@ -125,8 +136,12 @@ def _write_obsm(file: h5py.File, key: str, array: object, cells: np.ndarray) -> 
         append_dense(file, key, np.asarray(array[rows])[cells[rows]])
 
 
-def _kept(block: sparse.csr_matrix, start: int, found: Survey) -> sparse.csr_matrix:
-    return block[found.cells[start : start + block.shape[0]]][:, found.genes]
+def _kept(
+    block: sparse.csr_matrix, start: int, found: Survey
+) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    """Kept cells, of the kept genes and of the filtered ones."""
+    rows = block[found.cells[start : start + block.shape[0]]]
+    return rows[:, found.genes], rows[:, ~found.genes]
 
 
 def _histograms(found: Survey) -> dict[str, dict[str, list[float]]]:
@@ -237,11 +252,11 @@ def run_qc(
             genome_shares(data, viewed, state), state_declared,
         )  # fmt: skip
         obs, said = _annotate(data, found, sample, organism, extra or {}, split)
-        var = data.var.set_axis(symbols, axis=0).loc[found.genes]
+        var = data.var.set_axis(symbols, axis=0)
         if symbols_column is not None:
-            var["input_id"] = data.var_names[found.genes].to_numpy()
+            var["input_id"] = data.var_names.to_numpy()
         if (repeated := repeated_symbols(symbols)).any():
-            var[REPEATED] = repeated[found.genes]
+            var[REPEATED] = repeated
         _write(Path(target), data, found, obs, var, state, chunk_size, bulk, viewed.others)
         said += [*data.notes, *viewed.warnings, *found.state.warnings]
         said += [*_warnings(data, symbols, symbol_counts, bulk), *dates_note(symbols)]

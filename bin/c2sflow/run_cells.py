@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from anndata.io import read_elem, sparse_dataset
 from scipy import sparse
 
+from c2sflow.filtered_genes import PLACE, FilteredColumns, filtered_table, with_filtered
 from c2sflow.gene_alignment import GeneAlignment, GeneTable, word_columns
 from c2sflow.generation_plan import organism_columns
 from c2sflow.merging import concat_obs
@@ -90,8 +91,11 @@ class RunCells:
         self._samples: list[_Part] = []
         self._shards: dict[str, _Part] = {}
         frames, start = [], 0
+        self._filtered = FilteredColumns()
         for name, summary in self._summaries.items():
-            self._alignment.add(GeneTable.of_summary(summary))
+            kept = GeneTable.of_summary(summary)
+            self._alignment.add(kept)
+            self._filtered.add(kept, _read(self._h5ad(name), filtered_table))
             fit += RankFit(*summary["rank_fit_sums"])
             frames.append(_read(self._h5ad(name), lambda file: read_elem(file["obs"])))
             self._samples.append(_Part(name, name, start, len(frames[-1])))
@@ -106,6 +110,7 @@ class RunCells:
         }
         # Of some samples only: they hold the text of each word.
         self._words = lru_cache(KEPT_WORDS)(self._words_of)
+        self._filtered_columns = lru_cache(KEPT_WORDS)(self._columns_of_filtered)
         names = np.concatenate([frame.index.to_numpy(dtype=object) for frame in frames])
         obs = concat_obs(frames).reset_index(drop=True)
         self.obs = obs.assign(cell_id=names.astype(str), sample=obs["sample"].astype(str))
@@ -118,19 +123,32 @@ class RunCells:
         return word_columns(self._summaries[sample], self._alignment)
 
     def expression(self, rows: np.ndarray) -> sparse.csr_matrix:
-        """Log-normalised expression (log10), CSR float32 (n_rows, n_genes)."""
+        """Log-normalised expression (log10) as in c2s.h5ad, CSR float32 (n_rows, n_genes)."""
 
         def read(part: _Part, own: np.ndarray) -> sparse.csr_matrix:
-            path, shape = self._h5ad(part.sample), (len(own), len(self.genes))
-            block = _read(path, lambda file: sparse_dataset(file["X"])[own])
-            block = sparse.csr_matrix(block, dtype=np.float32)
-            columns = self._columns[part.sample][block.indices]
-            return sparse.csr_matrix((block.data, columns, block.indptr), shape)
+            return _read(self._h5ad(part.sample), lambda file: self._rows(file, part.sample, own))
 
         blocks = self._gather(rows, self._samples, read)
         return sparse.vstack([sparse.csr_matrix((0, len(self.genes)), dtype=np.float32), *blocks])[
             _places(rows)
         ]
+
+    def _rows(self, file: h5py.File, sample: str, own: np.ndarray) -> sparse.csr_matrix:
+        """Expression of some cells of a sample in the columns of all samples."""
+        block = sparse.csr_matrix(sparse_dataset(file["X"])[own], dtype=np.float32)
+        columns = self._columns[sample][block.indices]
+        shape = (len(own), len(self.genes))
+        kept = sparse.csr_matrix((block.data, columns, block.indptr), shape)
+        if PLACE not in file:
+            return kept
+        beside = sparse.csr_matrix(sparse_dataset(file[f"{PLACE}/X"])[own], dtype=np.float32)
+        return with_filtered(kept, beside, self._filtered_columns(sample))
+
+    def _columns_of_filtered(self, sample: str) -> np.ndarray:
+        """Column of each gene that QC filtered from a sample; -1 without."""
+        kept = GeneTable.of_summary(self._summaries[sample])
+        filtered = _read(self._h5ad(sample), filtered_table)
+        return self._filtered.columns(kept, filtered, self._alignment)
 
     def obsm(self, key: str, rows: np.ndarray, of_input: bool = False) -> np.ndarray:
         """X_c2s of this run, or an array of the input's obsm: float32 (n_rows, width).
