@@ -26,6 +26,7 @@ from c2sflow.measured_perturbations import (
     unlike_controls,
 )
 from c2sflow.provenance import write_json
+from c2sflow.reconstruction_at_depth import figures_at_depth
 from c2sflow.reconstruction_quality import reconstruction_figures
 from c2sflow.resampling import Figure, figures_table
 from c2sflow.run_cells import RunCells, RunFiles
@@ -82,7 +83,7 @@ def write_evaluation(files: RunFiles, outdir: Path, settings: Settings) -> None:
     cells = RunCells(files)
     usable = figure_cells(cells.obs, settings.training_cells, settings.label_column)
     notes: dict[str, list[str]] = {"cells": [_which(usable)]}
-    tables = {"reconstruction": figures_table(_reconstruction(cells, settings))}
+    tables = {}
     if settings.label_column:
         types, notes["accuracy"] = type_tables(
             cells, usable, settings.label_column, settings.evaluation_key,
@@ -105,6 +106,8 @@ def write_evaluation(files: RunFiles, outdir: Path, settings: Settings) -> None:
         notes["perturbation"] += _unlike_controls(usable, answers, measured, settings)
         tables["perturbation"] = figures_table(figures)
     generated = cells.generated()
+    lengths = _answer_lengths(cells, answers, generated, settings.seed)
+    tables["reconstruction"] = figures_table(_reconstruction(cells, settings, lengths))
     if len(generated):
         figures, notes["generation"] = generation_figures(
             cells, generated, usable, settings.label_column, settings.evaluation_cells,
@@ -148,13 +151,26 @@ def _unlike_controls(
     ]
 
 
-def _reconstruction(cells: RunCells, settings: Settings) -> list[Figure]:
+def _answer_lengths(
+    cells: RunCells, answers: pd.DataFrame, generated: pd.DataFrame, seed: int
+) -> np.ndarray:
+    """Genes of each predicted cell, or, without any, of some generated ones: int (n_answers,)."""
+    if len(answers):
+        return answers["c2s_n_predicted_genes"].to_numpy(dtype=np.int64)
+    most = min(len(generated), reconstruction_quality.MAX_CELLS)
+    sentences, _ = cells.said_generated(generated.sample(most, random_state=seed))
+    return np.array([len(genes) for genes in sentences], dtype=np.int64)
+
+
+def _reconstruction(cells: RunCells, settings: Settings, lengths: np.ndarray) -> list[Figure]:
+    """Of whole sentences; and, where there are answers, of sentences of their length."""
     most = min(settings.evaluation_cells, reconstruction_quality.MAX_CELLS)
     rows = draw(cells.obs, np.arange(len(cells.obs)), most, settings.seed)
-    return reconstruction_figures(
-        cells.expression(rows), cells.sentences(rows), cells.obs["sample"].iloc[rows], cells.fit,
-        settings.seed,
+    found = (
+        cells.expression(rows), cells.sentences(rows), cells.obs["sample"].iloc[rows], cells.fit
     )  # fmt: skip
+    figures = reconstruction_figures(*found, settings.seed)
+    return figures + (figures_at_depth(*found, lengths, settings.seed) if lengths.size else [])
 
 
 def _trust(cells: RunCells, answers: pd.DataFrame, settings: Settings) -> list[Figure]:

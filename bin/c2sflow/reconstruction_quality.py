@@ -50,15 +50,19 @@ def reconstruction_figures(
         "model": np.maximum(fit["intercept"] + fit["slope"] * np.log10(ranks), 0),
         "gene_mean": _means_of_others(true, genes, matrix.shape[1]),
     }
-    samples = np.asarray(samples, dtype=object)
-    names = sorted(set(samples))
-    groups = {"": samples == samples, **({n: samples == n for n in names} if names[1:] else {})}
     return [
         figure
-        for subject, inside in groups.items()
+        for subject, inside in groups_of(samples).items()
         for predictor, guess in guesses.items()
         for figure in _agreement(true, guess, cells, inside, predictor, subject, seed)
     ]
+
+
+def groups_of(samples: Sequence[str]) -> dict[str, np.ndarray]:
+    """Cells of all samples (subject ""), and of each if there are several: bool (n_cells,)."""
+    samples = np.asarray(samples, dtype=object)
+    names = sorted(set(samples))
+    return {"": samples == samples, **({n: samples == n for n in names} if names[1:] else {})}
 
 
 def _means_of_others(true: np.ndarray, genes: np.ndarray, n_genes: int) -> np.ndarray:

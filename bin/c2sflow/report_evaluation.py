@@ -10,6 +10,7 @@ from multiqc.plots import bargraph
 
 from c2sflow.report_inputs import Run
 from c2sflow.report_plots import PALETTE, Section, heat_map, number, safe, table_plot
+from c2sflow.report_ranks import at_depth
 
 MOST_LABELS = 30  # in the confusion matrix
 MOST_ROWS = 200
@@ -370,10 +371,24 @@ def _reconstruction(table: pd.DataFrame) -> Section:
     columns |= {(key, "gene_mean"): f"{name}, mean of each gene" for key, name in titles.items()}
     text = (
         "Expression from the ranks alone against the expression itself, of whole sentences in "
-        "their true order: a predicted sentence tells at most that, and less if it ends after "
-        "fewer genes. Beside it the mean of each gene over the other cells, which "
-        "knows no ranks. 95 % intervals in brackets."
+        "their true order: no judgement of the genes that a model names. Beside it the mean of "
+        "each gene over the other cells, which knows no ranks. 95 % intervals in brackets."
     )
+    if depth_figures := at_depth(table):
+        depth, measured, made = (
+            depth_figures[key] for key in ("depth", "total_measured", "total_model")
+        )
+        columns |= {
+            ("r_squared_named", "model"): f"R², first {depth} genes",
+            ("r_squared_all_genes", "model"): f"R², all genes, from the first {depth}",
+            ("r_squared_all_genes", "gene_mean"): "R², all genes, mean of each gene",
+        }
+        text += (
+            f" The answers have {depth} genes (median), and genes that an answer does not name "
+            f"are 0: so the same sentences are cut to their first {depth} genes, and judged over "
+            "these, and over all genes. Before the logarithm the values of a measured cell sum to "
+            f"{measured:,.0f}, of an answer to {made:,.0f} (medians)."
+        )
     name = "From rank to expression"
     plot = _subject_table("ranks", name, "Sample", table, columns, "Cells")
     return Section(name, text, plot=plot)

@@ -9,6 +9,7 @@ from c2sflow.report_annotation import agreement, held_out
 from c2sflow.report_finetuning import learnt
 from c2sflow.report_inputs import Run
 from c2sflow.report_plots import Section, ratio, safe, total
+from c2sflow.report_ranks import at_depth
 
 GOOD, LOOK, POOR, PLAIN = "good", "look", "poor", ""
 SIGNS = {GOOD: "✓", LOOK: "!", POOR: "✗", PLAIN: "·"}
@@ -166,9 +167,19 @@ def _predictions(run: Run) -> Iterator[Finding]:
         state = max(_graded(cut, 0.05, 0.5), _graded(bad, 0.05, 0.3), key=list(SIGNS)[:3].index)
         meaning = f"{bad:.0%} of their words are no new gene; {cut:.0%} were cut by their length."
         yield Finding(f"{n.sum():,}", "predicted cells", state, meaning, "perturbations")
-    fit = run.provenance["rank_fit"]["r_squared"]
-    if run.summary is not None and fit == fit:
-        meaning = "Of whole sentences in their true order; answers of fewer genes tell less."
-        yield Finding(
-            f"R² {fit:.2f}", "rank to expression", _graded(fit, 0.8, 0.5), meaning, "cell-sentences"
+        yield from _from_ranks(run)
+
+
+def _from_ranks(run: Run) -> Iterator[Finding]:
+    """R² of the rank fit at the depth of the answers; where that is not known, of the fit."""
+    fit, anchor = run.provenance["rank_fit"]["r_squared"], "cell-sentences"
+    meaning = "Of whole sentences in their true order; answers of fewer genes hold less."
+    if found := at_depth(run.evaluation.get("reconstruction")):
+        fit, anchor = found["all_genes"], "evaluation"
+        meaning = (
+            f"Over all genes, of the cells' own sentences cut to the {found['depth']} genes that "
+            f"answers have; {found['named']:.2f} over these genes alone."
         )
+    if fit == fit:
+        grade = _graded(fit, 0.8, 0.5)
+        yield Finding(f"R² {fit:.2f}", "rank to expression", grade, meaning, anchor)

@@ -223,6 +223,14 @@ def make_evaluation(folder):
         "reconstruction": [
             common | {"metric": "r_squared", "subject": "", "predictor": name, "value": 0.875}
             for name in ("model", "gene_mean")
+        ] + [
+            common | {"metric": metric, "subject": "", "predictor": predictor, "value": value,
+                      "depth": 100}
+            for metric, predictor, value in (
+                ("r_squared_named", "model", 0.875), ("r_squared_all_genes", "model", 0.5625),
+                ("r_squared_all_genes", "gene_mean", 0.375),
+                ("median_total", "measured", 2007.2), ("median_total", "model", 1392.5),
+            )
         ],
     }  # fmt: skip
     for name, figures in rows.items():
@@ -392,10 +400,12 @@ def test_the_first_look_says_whether_the_run_is_good(full):
     same = (said["c2s_cell_type"].astype(str) == said["label"].astype(str)).mean()
     assert found["cell types as labelled"] == ("plain", f"{same:.0%}")
     assert found["predicted cells"] == ("look", "12")  # a third of the answers was cut
-    assert found["rank to expression"] == ("good", "R² 0.91")
-    # The fit's, which is the same whatever the genes are called.
+    # At the depth of the answers: that of the fit is of whole sentences, and R² 0.91.
+    assert found["rank to expression"] == ("look", "R² 0.56")
     words = " ".join(body(full[0]).split())
-    assert words.count("whole sentences in their true order") == 3
+    assert "cut to the 100 genes that answers have; 0.88 over these genes alone" in words
+    assert "a measured cell sum to 2,007, of an answer to 1,392" in words
+    assert words.count("whole sentences in their true order") == 2
     assert found["warnings"] == ("look", "2")
     # Each leads to a chapter that is there.
     page = body(full[0])
