@@ -79,6 +79,10 @@ def test_cells_are_all_there_in_order(embedded, cells):
     for rows, mask in zip((slice(0, 350), slice(350, 700)), kept, strict=True):
         found = embedded[rows, raw.var_names[mask]].X.toarray()
         np.testing.assert_allclose(found, dense[rows][:, mask] / np.log(10), rtol=1e-6)
+        # Also of the genes that min_cells filters here, and the other sample keeps.
+        found = embedded[rows].X.toarray()
+        columns = raw.var_names.get_indexer(embedded.var_names)
+        np.testing.assert_allclose(found, dense[rows][:, columns] / np.log(10), rtol=1e-6)
 
 
 def test_sentences(outdir, sentences):
