@@ -30,6 +30,7 @@ from c2sflow.reconstruction_at_depth import figures_at_depth
 from c2sflow.reconstruction_quality import reconstruction_figures
 from c2sflow.resampling import Figure, figures_table
 from c2sflow.run_cells import RunCells, RunFiles
+from c2sflow.threads import one_blas_thread
 from c2sflow.type_figures import type_tables
 
 LOGGER = logging.getLogger(__name__)
@@ -80,6 +81,21 @@ def write_evaluation(files: RunFiles, outdir: Path, settings: Settings) -> None:
     UserError
         If a file is missing or broken.
     """
+    with one_blas_thread():
+        tables, notes = _tables(files, settings)
+    for name, table in tables.items():
+        if len(table):
+            write_table(table, outdir / "evaluation" / f"{name}.tsv")
+            LOGGER.info("evaluation: %s: %d figures", name, len(table))
+    write_json(outdir / "evaluation" / "notes.json", notes)
+    for note in (note for found in notes.values() for note in found):
+        LOGGER.info("evaluation: %s", note)
+
+
+def _tables(
+    files: RunFiles, settings: Settings
+) -> tuple[dict[str, pd.DataFrame], dict[str, list[str]]]:
+    """The tables by name, and the notes on each."""
     cells = RunCells(files)
     usable = figure_cells(cells.obs, settings.training_cells, settings.label_column)
     notes: dict[str, list[str]] = {"cells": [_which(usable)]}
@@ -114,13 +130,7 @@ def write_evaluation(files: RunFiles, outdir: Path, settings: Settings) -> None:
             settings.seed,
         )  # fmt: skip
         tables["generation"] = figures_table(figures)
-    for name, table in tables.items():
-        if len(table):
-            write_table(table, outdir / "evaluation" / f"{name}.tsv")
-            LOGGER.info("evaluation: %s: %d figures", name, len(table))
-    write_json(outdir / "evaluation" / "notes.json", notes)
-    for note in (note for found in notes.values() for note in found):
-        LOGGER.info("evaluation: %s", note)
+    return tables, notes
 
 
 def _which(usable: FigureCells) -> str:
