@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 from anndata.io import read_elem, sparse_dataset
 from scipy import sparse
 
+from c2sflow.concat import concat_obs
 from c2sflow.filtered_genes import PLACE, FilteredColumns, filtered_table, with_filtered
 from c2sflow.gene_alignment import GeneAlignment, GeneTable, word_columns
 from c2sflow.generation_plan import organism_columns
-from c2sflow.merging import concat_obs
 from c2sflow.no_ops import predicted_only, with_no_op
 from c2sflow.provenance import read_json, unreadable
 from c2sflow.reconstruction import RankFit

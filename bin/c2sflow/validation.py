@@ -166,9 +166,10 @@ def _targets(flat: Mapping, staged: Staged, training: Training | None, faults: F
 
 
 def _scored(flat: Mapping) -> dict[str, str | None]:
-    """What the evaluation needs of the samples; nothing without one."""
-    names = ("measured_column", "training_cells", "evaluation_key")
-    return {name: flat[name] if flat["evaluate"] else None for name in names}
+    """What the evaluation needs of the samples; without one only what predictions start from."""
+    names = ("measured_column", "evaluation_key")
+    scored = {name: flat[name] if flat["evaluate"] else None for name in names}
+    return scored | {"training_cells": flat["training_cells"]}
 
 
 def _read_tables(targets: Targets, flat: Mapping, staged: Staged, faults: Faults) -> None:

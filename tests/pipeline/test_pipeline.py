@@ -117,8 +117,9 @@ def test_names_may_hold_anything(nextflow, cells):
     assert list(embedded.obs["sample"].unique()) == names
     assert list(embedded.obs["batch $x"].unique()) == ["k=v '0'", "k=v '30'"]
     answers = ad.read_h5ad(nextflow.folder / "out 'put' $1/c2s_perturbed.h5ad")
-    # The prompt takes a column of the table: each of its values has a no-op of its own.
-    named = {f"no-op: control, {value}" for value in table["batch $x"]}
+    # A conversion has the cell's own label for a no-op, others the control; and the prompt takes a
+    # column of the table: each of its values has a no-op of its own.
+    named = {"no-op: conversion to own batch $x, from 'the' table", "no-op: control, $HOME"}
     assert set(answers.obs.loc[answers.obs["c2s_no_op"], "condition"]) == named
     predicted = answers[~answers.obs["c2s_no_op"]].copy()
     assert dict(predicted.obs["condition"].value_counts()) == dict(
@@ -244,6 +245,7 @@ def test_bulk_sums_context_and_generated_cells(nextflow, cells):
         *("--pseudobulk", "bulk_labels", "--dataset_context", context),
         *("--embedding_prompt", prompt, "--attention_maps", 0, "--control", 'sample == "c"'),
         *("--label_column", "sample", "--evaluate", "false"),
+        *("--training_cells", 'sample == "b"'),  # the profile's names a column of the demo
         *("--generate", 4, "--temperature", 1, "--cell_types", "CD19+ B,it's `$x`,Dendritic"),
         *("--shard_size", 10, "--generated_genes", 20, "--annotate", "false"),
     )

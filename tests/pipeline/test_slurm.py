@@ -17,7 +17,7 @@ ONE_NODE = ROOT / "tests/slurm/one-node"
 # Steps with a model: their folder is a link to that of the kind.
 GPU_STEPS = {
     path.name.upper() for path in (ROOT / "containers").iterdir() if path.resolve().name == "gpu"
-}
+} - {"MODEL", "TUNED_MODEL"}  # which look at a model without using it
 # EMBED's jobs are cancelled from outside once, as by an administrator or a job that comes first.
 CONFIG = """
 process {

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from c2sflow import merging
+from c2sflow.concat import concat_obs
 from c2sflow.errors import UserError
-from c2sflow.merging import concat_obs, merge_samples, unique_names
+from c2sflow.merging import merge_samples, unique_names
 from c2sflow.provenance import unreadable
 from c2sflow.sample_shards import Sample
 

@@ -14,8 +14,8 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from c2sflow.anndata_io import open_anndata
+from c2sflow.concat import concat_obs
 from c2sflow.errors import UserError
-from c2sflow.merging import concat_obs
 from c2sflow.obs_queries import select_cells
 from c2sflow.qc import Filters, run_qc
 from c2sflow.query_checks import CheckedQueries
