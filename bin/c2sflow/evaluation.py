@@ -15,6 +15,7 @@ import pandas as pd
 
 from c2sflow import reconstruction_quality
 from c2sflow.answer_trust import answer_figures, novelty_figures
+from c2sflow.blas_threads import one_blas_thread
 from c2sflow.evaluation_tables import write_table
 from c2sflow.figure_cells import UNKNOWN_TRAINING, FigureCells, figure_cells
 from c2sflow.generation_quality import generation_figures
@@ -30,7 +31,6 @@ from c2sflow.reconstruction_at_depth import figures_at_depth
 from c2sflow.reconstruction_quality import reconstruction_figures
 from c2sflow.resampling import Figure, figures_table
 from c2sflow.run_cells import RunCells, RunFiles
-from c2sflow.threads import one_blas_thread
 from c2sflow.type_figures import type_tables
 
 LOGGER = logging.getLogger(__name__)

@@ -9,7 +9,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -19,17 +18,6 @@ Made = TypeVar("Made")
 def n_cores() -> int:
     """Cores of this task: OMP_NUM_THREADS, or those of the machine."""
     return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-
-
-def one_blas_thread() -> AbstractContextManager:
-    """A context in which BLAS works in one thread.
-
-    For many small products, as classifiers make: its other threads would wait for work by
-    spinning, and take four times the CPU time for the same results.
-    """
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(limits=1, user_api="blas")
 
 
 def in_threads(

@@ -438,8 +438,8 @@ def test_prompts_may_use_columns_of_the_table(inputs):
             ],
         ),
         (
-            {"evaluate": False, "measured_column": "type", "training_cells": "score > 0"},
-            ["--measured_column: without --evaluate no effect"],  # the plan uses --training_cells
+            {"evaluate": False, "measured_column": "type"},
+            ["--measured_column: without --evaluate no effect"],
         ),
         (
             {"perturbation_column": "type"},
@@ -463,6 +463,17 @@ def test_what_has_no_effect_is_said(inputs, caplog, given, said):
         * ("table" not in given and given.get("perturbations", "A") is not None)
         + said
     )
+
+
+def test_training_cells_count_without_an_evaluation(inputs, caplog):
+    """Predictions start from the other cells; a column that is missing is found here."""
+    given = {"perturbations": "A", "evaluate": False}
+    with caplog.at_level(logging.INFO):
+        validate(inputs, **given, training_cells="type == 'B'")
+    assert "plan: at most 23 perturbed cells to predict" in caplog.messages
+    assert "without --evaluate no effect" not in caplog.text
+    with pytest.raises(UserError, match=r"--training_cells .* no column 'split'"):
+        validate(inputs, **given, training_cells="split != 'test'")
 
 
 SETS = "big\tx\tgene1\tGENE2\tGene3\tGENE4\tGENE5\tnone\nsmall\tx\tACTB\tB2M\tZZZ\n"
