@@ -26,7 +26,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from c2sflow.resampling import LEVEL, Figure, bootstrap_interval, weights
+from c2sflow.estimates import LEVEL
+from c2sflow.resampling import Figure, bootstrap_interval, weights
 
 N_FOLDS = 5
 N_NEIGHBOURS = 5
@@ -46,7 +47,7 @@ def classifiers(standardised: bool = True) -> dict[str, ClassifierMixin]:
     ----------
     standardised
         Whether the linear probe gives all dimensions the same variance: right for the dimensions of
-        a model, of which any may tell something; wrong for principal components, the last of which
+        a model, any of which may matter; wrong for principal components, the last of which
         are noise.
     """
     logistic = LogisticRegression(max_iter=1000)
@@ -198,7 +199,8 @@ def repeated_share_interval(right: np.ndarray, learning: float = 1.0) -> tuple[f
 
     Wilson's, of as many cells as would be as uncertain as these cells, what the classifiers learnt
     from (`learning`: `LEARNING` for cross-validated ones) and the choice of the folds together: the
-    variance between the repeats is added to that of the cells.
+    variance between the repeats is added to that of the cells. `share_interval` is the same for
+    one repeat; scipy's, behind it, takes whole numbers only.
     """
     share = right.mean()
     n = right.shape[1] / learning

@@ -84,7 +84,7 @@ def annotate(
     Raises
     ------
     UserError
-        If the tokenizer cannot say a label.
+        If the tokenizer cannot write a label.
     """
     records = cells.to_dict("records")
     eos = end_tokens(model, tokenizer.eos_token_id)
@@ -125,7 +125,7 @@ def label_paths(tokenizer: PreTrainedTokenizerBase, cell_types: Sequence[str]) -
     Raises
     ------
     UserError
-        If the tokenizer cannot say a label, or two of them are one answer.
+        If the tokenizer cannot write a label, or two of them are one answer.
     """
     stems = [label_stem(label) for label in cell_types]
     if again := [stem for stem, n in Counter(stems).items() if n > 1]:

@@ -32,7 +32,7 @@ def answer_figures(answers: pd.DataFrame, subject: str, seed: int) -> list[Figur
 
     Returns
     -------
-    invalid_fraction and repeated_fraction (of all words said), cut_fraction (of the answers). Where
+    invalid_fraction and repeated_fraction (of all words), cut_fraction (of the answers). Where
     no word, or each, is such a one, the interval is that of the share of answers with one, in
     which the words of an answer count as one: a share of words is no larger.
     """

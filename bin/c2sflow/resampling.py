@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from c2sflow.estimates import mean_of
+from c2sflow.estimates import LEVEL, mean_of
 
 N_RESAMPLES = 200
-LEVEL = 0.95
 MIN_BOOTSTRAP = 6
 
 

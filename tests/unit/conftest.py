@@ -100,6 +100,22 @@ def reference(random_model):
 
 
 @pytest.fixture(scope="module")
+def model(random_model):
+    """The same model as c2sflow loads it to generate, in float32."""
+    from c2sflow.models import load_model
+
+    return load_model(random_model, head=True, device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(random_model):
+    """Its tokenizer."""
+    from c2sflow.models import load_tokenizer
+
+    return load_tokenizer(random_model)
+
+
+@pytest.fixture(scope="module")
 def one_thread():
     """Sums of the same order, in every process: what is trained twice is the same."""
     import torch

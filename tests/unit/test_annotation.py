@@ -18,22 +18,11 @@ from c2sflow.annotation_tasks import annotate_shard
 from c2sflow.cell_types import read_cell_types
 from c2sflow.errors import UserError
 from c2sflow.label_scores import branches_of, score_paths
-from c2sflow.models import load_model, load_tokenizer
 from c2sflow.prompts import ANNOTATION_PROMPT, fill
 
 ROOT = Path(__file__).resolve().parents[2]
 # Labels that share beginnings, that begin others, and that the tokenizer cuts into many pieces.
 LABELS = ["CD4+ T", "CD4+ T Reg", "CD4+", "B", "plasmacytoid dendritic, ö", "B cell"]
-
-
-@pytest.fixture(scope="module")
-def model(random_model):
-    return load_model(random_model, head=True, device="cpu", dtype="float32")
-
-
-@pytest.fixture(scope="module")
-def tokenizer(random_model):
-    return load_tokenizer(random_model)
 
 
 @pytest.fixture(scope="module")

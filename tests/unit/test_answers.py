@@ -7,21 +7,10 @@ import torch
 from c2sflow.answers import answer_sentences
 from c2sflow.gene_trie import gene_tokens
 from c2sflow.generation import Decoding, generate_tokens
-from c2sflow.models import load_model, load_tokenizer
 from c2sflow.prompts import EMBEDDING_PROMPT
 from c2sflow.tokenization import tokenize_prompts
 
 GENES = ["CD8", "CD8ALPHABETA", "XYZZYX-1", "HLA-DRB1-LIKE", "ORF12345", "TRBV20OR9-2", "FTL"]
-
-
-@pytest.fixture(scope="module")
-def model(random_model):
-    return load_model(random_model, head=True, device="cpu", dtype="float32")
-
-
-@pytest.fixture(scope="module")
-def tokenizer(random_model):
-    return load_tokenizer(random_model)
 
 
 @pytest.fixture(scope="module")
