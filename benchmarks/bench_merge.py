@@ -1,7 +1,7 @@
 """MERGE of predicted and of generated cells: time and peak memory by number of cells.
 
 Sentences of 200 genes of 20,000, in files of 2,000 cells as PERTURB and GENERATE write them. Each
-merge runs in a process of its own, through the library as c2s_merge.py does.
+merge runs in a process of its own, through the library as MERGE does.
 
 python benchmarks/bench_merge.py --cells 50000 --cells 200000
 """

@@ -80,7 +80,7 @@ def make_embeddings(folder: Path, _: int) -> None:
 
 
 def qc(folder: Path, _: int) -> None:
-    """As c2s_qc.py."""
+    """As QC."""
     from c2sflow.qc import Filters, run_qc
     from c2sflow.states import State
 
@@ -91,7 +91,7 @@ def qc(folder: Path, _: int) -> None:
 
 
 def sentences(folder: Path, _: int) -> None:
-    """As c2s_sentences.py."""
+    """As SENTENCES."""
     from c2sflow.anndata_io import open_anndata
     from c2sflow.shard_sizes import genes_per_cell, shard_bounds
     from c2sflow.shards import write_shards
@@ -102,7 +102,7 @@ def sentences(folder: Path, _: int) -> None:
 
 
 def merge(folder: Path, _: int) -> None:
-    """As c2s_merge.py."""
+    """As MERGE."""
     from c2sflow.merging import merge_samples
     from c2sflow.sample_shards import Sample
 

@@ -61,7 +61,7 @@ def usual_loop(path: Path, folder: Path, max_genes: int | None) -> None:
 
 
 def step(path: Path, folder: Path, max_genes: int | None) -> None:
-    """As c2s_sentences.py."""
+    """As SENTENCES."""
     from c2sflow.anndata_io import open_anndata
     from c2sflow.shard_sizes import genes_per_cell, shard_bounds
     from c2sflow.shards import write_shards

@@ -30,7 +30,8 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 from finetuning_cells import bulk_neighbours, prepare_kang, prepare_perturbench  # noqa: E402
-from measure import RESULTS, machine  # noqa: E402
+from measure import RESULTS  # noqa: E402
+from measured import measured  # noqa: E402
 
 from c2sflow.provenance import write_json  # noqa: E402
 
@@ -133,6 +134,7 @@ EXPERIMENTS = {
 @click.option("--config", help="A Nextflow configuration, for fewer cores a task.")
 def main(name: str, path: Path, outdir: Path, only: str | None, config: str | None) -> None:
     """Prepare the cells; run; keep what the evaluation says."""
+    made_with = measured()  # the code as the run begins
     experiment, outdir = EXPERIMENTS[name], outdir.resolve()
     outdir.mkdir(parents=True, exist_ok=True)
     cells = path.resolve()
@@ -151,13 +153,13 @@ def main(name: str, path: Path, outdir: Path, only: str | None, config: str | No
         (outdir / f".{run}").mkdir(exist_ok=True)  # a folder of its own, so that two can go at once
         subprocess.run([str(word) for word in command], cwd=outdir / f".{run}", check=True)
         kept = RESULTS / "finetuning" / name / run
-        keep(outdir / run, kept, options)
+        keep(outdir / run, kept, {"options": options, "measured": made_with})
         if run in experiment.read:
             write_json(kept / "read.json", experiment.read[run](outdir / run))
 
 
-def keep(results: Path, folder: Path, options: list[str]) -> None:
-    """Copy the tables of the evaluation and the record of the training."""
+def keep(results: Path, folder: Path, run: dict) -> None:
+    """Copy the tables of the evaluation and the record of the training; write run.json beside."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for table in results.glob("evaluation/*.tsv"):
@@ -165,7 +167,7 @@ def keep(results: Path, folder: Path, options: list[str]) -> None:
     record = results / "finetuned" / "finetune.json"
     if record.exists():
         shutil.copyfile(record, folder / record.name)
-    write_json(folder / "run.json", {"options": options, **machine()})
+    write_json(folder / "run.json", run)
 
 
 if __name__ == "__main__":

@@ -1,37 +1,20 @@
-"""What the benchmarks share: processes of their own, ratios, and where they were measured."""
+"""What the benchmarks share: processes of their own, medians, and files of results."""
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 import re
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-ROOT = Path(__file__).resolve().parents[1]
+from measured import ROOT, measured
+
 RESULTS = ROOT / "benchmarks" / "results"
 sys.path.insert(0, str(ROOT / "bin"))
-
-
-def machine() -> dict:
-    """Where and with what a figure was measured."""
-    import torch
-
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    return {
-        "date": date.today().isoformat(),
-        "cores": len(os.sched_getaffinity(0)),
-        "cpu": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
-        "gpu": gpu,
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "transformers", "tokenizers", "bitsandbytes")},
-    }
 
 
 def report_one(work: Callable[[], dict]) -> None:
@@ -81,7 +64,7 @@ def middle(runs: list[dict]) -> dict:
 
 
 def save(name: str, figures: dict) -> None:
-    """Write benchmarks/results/<name>.json."""
+    """Write benchmarks/results/<name>.json: `figures`, and on what they were measured."""
     RESULTS.mkdir(exist_ok=True)
-    text = json.dumps({**machine(), **figures}, indent=2, default=float)
+    text = json.dumps({"measured": measured(), **figures}, indent=2, default=float)
     (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")

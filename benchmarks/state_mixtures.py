@@ -2,18 +2,18 @@
 """How often the state of the values is found, refused or mistaken, over random files.
 
 Half of the files are pure, the others mixtures of two or three kinds: see `tests/unit/mixing.py`.
-Exits with 1 if any answer was a silent mistake.
+Prints the counts and writes them to benchmarks/results/state_mixtures.json. Exits with 1 if any
+answer was a silent mistake.
 """
 
 import sys
 from collections import Counter
-from pathlib import Path
 
 import click
 import pandas as pd
+from measure import ROOT, save
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "bin"), str(ROOT / "tests" / "unit")]
+sys.path.append(str(ROOT / "tests" / "unit"))
 
 
 @click.command(help=__doc__)
@@ -43,6 +43,8 @@ def main(first, number, verbose):
     table = pd.Series(outcomes).unstack(fill_value=0)
     table.loc["all"] = table.sum()
     print(table.to_string())
+    counts = table.to_dict(orient="index")
+    save("state_mixtures", {"first_seed": first, "files": number, "outcomes": counts})
     sys.exit(int(any(outcome == "mistaken" for _, outcome in outcomes)))
 
 
