@@ -22,7 +22,7 @@ from gpu_agreement import compare_vectors
 from measure import ROOT, save
 from models import DEMO
 
-SAMPLE = "donor_1"
+SAMPLE = "lane_1"
 SHARD = f"{SAMPLE}.00000"
 
 
@@ -38,7 +38,7 @@ def run_step(step: str, *arguments: object) -> dict:
 
 
 def prepare(folder: Path, n_cells: int) -> None:
-    """A shard of the demo's first donor, with what PLAN and CHOOSE make for it."""
+    """A shard of the demo's first sample, with what PLAN and CHOOSE make for it."""
     from c2sflow.demo import demo_samples
     from c2sflow.provenance import write_json
     from c2sflow.splits import Rule

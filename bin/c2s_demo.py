@@ -7,7 +7,7 @@ from c2s_script import run
 
 
 @click.command(help=__doc__)
-@click.option("--outdir", default=".", help="Gets donor_1.h5ad, donor_2.h5ad, samplesheet.csv.")
+@click.option("--outdir", default=".", help="Gets lane_1.h5ad, lane_2.h5ad, samplesheet.csv.")
 def main(outdir):
     """Parse, call the library, write."""
     import warnings

@@ -1,9 +1,9 @@
 """The demo data: 700 peripheral blood mononuclear cells of 10x Genomics (Zheng et al., 2017).
 
 They come with scanpy (`pbmc68k_reduced`), log-normalised, so the demo needs no download. The two
-halves of the file are lanes 1 to 4 and 5 to 8 of one donor's library: ``donor_1`` and ``donor_2``
-stand for two samples, and are no replicates of each other. The bundled model was trained on four
-fifths of the cells.
+halves of the file are lanes 1 to 4 and 5 to 8 of one donor's library: the samples ``lane_1`` and
+``lane_2`` are no replicates of each other. The bundled model was trained on four fifths of the
+cells.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sklearn.model_selection import train_test_split
 
 from c2sflow.provenance import write_beside
 
-SAMPLES = ("donor_1", "donor_2")
+SAMPLES = ("lane_1", "lane_2")
 LABEL = "bulk_labels"
 
 

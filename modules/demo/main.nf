@@ -16,7 +16,7 @@ process DEMO {
 
     stub:
     """
-    touch donor_1.h5ad donor_2.h5ad
-    printf 'sample,path\\ndonor_1,donor_1.h5ad\\ndonor_2,donor_2.h5ad\\n' > samplesheet.csv
+    touch lane_1.h5ad lane_2.h5ad
+    printf 'sample,path\\nlane_1,lane_1.h5ad\\nlane_2,lane_2.h5ad\\n' > samplesheet.csv
     """
 }

@@ -35,7 +35,7 @@ def embedded(outdir):
 
 @pytest.fixture(scope="module")
 def cells():
-    """The cells as scanpy ships them, genes in at least 3 cells of either donor."""
+    """The cells as scanpy ships them, genes in at least 3 cells of either sample."""
     raw = sc.datasets.pbmc68k_reduced().raw.to_adata()
     dense = raw.X.toarray()
     kept = [(dense[rows] > 0).sum(axis=0) >= 3 for rows in (slice(0, 350), slice(350, 700))]
@@ -86,7 +86,7 @@ def test_cells_are_all_there_in_order(embedded, cells):
 
 
 def test_sentences(outdir, sentences):
-    shards = sorted((outdir / "shards").glob("donor_?.?????.parquet"))
+    shards = sorted((outdir / "shards").glob("lane_?.?????.parquet"))
     written = pd.concat([pd.read_parquet(path) for path in shards])
     assert written["cell_sentence"].tolist() == sentences
 
@@ -163,7 +163,7 @@ def test_effects_are_those_of_the_sentences(outdir, cells):
     raw, _, kept = cells
     predicted = ad.read_h5ad(outdir / "c2s_perturbed.h5ad").obs
     no_ops = predicted[predicted["c2s_no_op"]].set_index("source_cell")["c2s_sentence"]
-    measured = {f"donor_{n + 1}": set(raw.var_names[kept[n]].str.upper()) for n in (0, 1)}
+    measured = {f"lane_{n + 1}": set(raw.var_names[kept[n]].str.upper()) for n in (0, 1)}
     table = pd.read_csv(outdir / "perturbation/perturbation_effects.tsv", sep="\t")
     for condition, rows in table.groupby("condition"):
         shifts = {gene: [] for gene in rows["gene"]}
@@ -196,7 +196,7 @@ def test_screen_finds_the_markers_of_what_cells_are_converted_to(outdir):
         assert whole.loc[(gene_set, condition), "ci_low"] > 0
     assert (whole.loc["T_CELL", "ci_high"] < 0).all()
     between = table[table["versus"].notna()]
-    assert set(between["context"] + between["versus"]) == {"donor_1donor_2"}
+    assert set(between["context"] + between["versus"]) == {"lane_1lane_2"}
     # One sample a side: how much two samples differ by themselves is not known.
     assert between[["rank", "ci_low", "ci_high", "p_value"]].isna().all(axis=None)
     assert (between["unit"] == "sample").all()
@@ -259,7 +259,7 @@ def test_demo_gives_every_result(demo):
     assert embedded.n_obs == sum(
         json.loads(path.read_text())["n_cells_kept"] for path in (outdir / "qc").glob("*.json")
     )
-    assert list(embedded.obs["sample"].unique()) == ["donor_1", "donor_2"]
+    assert list(embedded.obs["sample"].unique()) == ["lane_1", "lane_2"]
     vectors = embedded.obsm["X_c2s"]
     assert vectors.dtype == np.float32
     assert np.isfinite(vectors).all()

@@ -37,7 +37,7 @@ DISK_IS_FULL = "process { withName: MERGE { beforeScript = 'ulimit -f 20' } }"
 
 def write_input(folder: Path) -> None:
     """40 cells, read-only, behind a link."""
-    cells = demo_samples()["donor_1"]
+    cells = demo_samples()["lane_1"]
     control = np.flatnonzero(cells.obs["bulk_labels"] == "CD4+/CD25 T Reg")[:8]
     rest = np.setdiff1d(np.arange(cells.n_obs), control)[:32]
     (folder / "data").mkdir()

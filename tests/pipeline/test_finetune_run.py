@@ -35,7 +35,7 @@ process {
 
 def test_killed_resumed_evaluated_and_used_again(nextflow):
     folder = nextflow.folder
-    demo_samples()["donor_1"][:240].copy().write_h5ad(folder / "cells.h5ad")
+    demo_samples()["lane_1"][:240].copy().write_h5ad(folder / "cells.h5ad")
     (folder / "faults.config").write_text(FAULTS % (INJECT, folder / "first", folder / "second"))
     arguments = (*CELLS, "--model", "demo", *TRAINING, "-c", folder / "faults.config")
     assert nextflow.run(*arguments, status=None).status != 0

@@ -23,11 +23,11 @@ def cells(tmp_path_factory) -> ad.AnnData:
     """150 of the demo's cells; the first 60 hold some of every kind that the tests ask for."""
     folder = tmp_path_factory.mktemp("cells")
     write_demo(folder)
-    donor = ad.read_h5ad(folder / "donor_1.h5ad")
-    kind = donor.obs["bulk_labels"] == "CD4+/CD25 T Reg"
+    lane = ad.read_h5ad(folder / "lane_1.h5ad")
+    kind = lane.obs["bulk_labels"] == "CD4+/CD25 T Reg"
     first = np.flatnonzero(kind)[:10]
-    order = np.r_[first, np.setdiff1d(np.arange(donor.n_obs), first)]
-    return donor[order[:150]].copy()
+    order = np.r_[first, np.setdiff1d(np.arange(lane.n_obs), first)]
+    return lane[order[:150]].copy()
 
 
 def test_result_does_not_depend_on_shards_nor_on_the_engine(nextflow, oldest, cells):

@@ -79,7 +79,7 @@ def test_demo_on_slurm(slurm, nextflow):
     failed = trace[trace["status"] == "FAILED"]
     assert set(failed["process"]) == {"EMBED"}
     embed = trace.query("process == 'EMBED' and status == 'COMPLETED'")
-    assert sorted(embed["tag"]) == ["donor_1.00000", "donor_2.00000"]
+    assert sorted(embed["tag"]) == ["lane_1.00000", "lane_2.00000"]
     assert set(embed["attempt"]) == {2}
 
     jobs = finished_jobs(slurm)

@@ -11,16 +11,16 @@ def test_demo_is_the_published_data(tmp_path, pbmc):
     sheet = write_demo(tmp_path)
     assert sheet.read_text().splitlines() == [
         "sample,path,organism",
-        "donor_1,donor_1.h5ad,human",
-        "donor_2,donor_2.h5ad,human",
+        "lane_1,lane_1.h5ad,human",
+        "lane_2,lane_2.h5ad,human",
     ]
-    donors = [ad.read_h5ad(tmp_path / f"donor_{number}.h5ad") for number in (1, 2)]
-    assert [donor.n_obs for donor in donors] == [350, 350]
-    assert np.array_equal(np.vstack([donor.X.toarray() for donor in donors]), pbmc.X.toarray())
-    assert [*donors[0].obs_names, *donors[1].obs_names] == list(pbmc.obs_names)
-    lanes = [set(donor.obs_names.str.split("-").str[-1]) for donor in donors]
-    assert lanes == [set("1234"), set("5678")]  # of one library: no donors
-    assert set(donors[0].obs["bulk_labels"]) == set(donors[1].obs["bulk_labels"])
+    samples = [ad.read_h5ad(tmp_path / f"lane_{number}.h5ad") for number in (1, 2)]
+    assert [sample.n_obs for sample in samples] == [350, 350]
+    assert np.array_equal(np.vstack([sample.X.toarray() for sample in samples]), pbmc.X.toarray())
+    assert [*samples[0].obs_names, *samples[1].obs_names] == list(pbmc.obs_names)
+    lanes = [set(sample.obs_names.str.split("-").str[-1]) for sample in samples]
+    assert lanes == [set("1234"), set("5678")]  # of one donor's library
+    assert set(samples[0].obs["bulk_labels"]) == set(samples[1].obs["bulk_labels"])
 
 
 def test_split_is_a_fifth_of_every_label_and_what_the_model_never_saw(demo_model):

@@ -105,9 +105,7 @@ def test_null_of_yaml_is_empty(tmp_path):
 def test_the_example_is_a_samplesheet():
     rows, faults = read_samplesheet(ASSETS / "samplesheet.csv", SCHEMA)
     assert faults == []
-    assert rows[0] == Row(
-        "donor_1", "donor_1.h5ad", {"organism": "human"}, {"condition": "control"}
-    )
+    assert rows[0] == Row("lane_1", "lane_1.h5ad", {"organism": "human"}, {"lanes": "1 to 4"})
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from c2sflow.demo import write_demo
 
 BIN = Path(__file__).resolve().parents[2] / "bin"
-QC = "c2s_qc.py --h5ad=donor_1.h5ad --id=s --sample=s --organism=human --min-genes=10"
+QC = "c2s_qc.py --h5ad=lane_1.h5ad --id=s --sample=s --organism=human --min-genes=10"
 QC += " --input-state=lognormalized --log-base=e"
 SENTENCES = "c2s_sentences.py --h5ad=qc/s.h5ad --id=s"
 

@@ -100,15 +100,15 @@ def test_demo(inputs, caplog):
         "max_cells_per_perturbation": "100",
         "shard_size": 200,
     }
-    staged = [str(inputs / f"donor_{number}.h5ad") for number in (1, 2)]
+    staged = [str(inputs / f"lane_{number}.h5ad") for number in (1, 2)]
     with caplog.at_level(logging.INFO):
         options, samples = validate_run(
             params, Staged(staged, inputs / "samplesheet.csv"), SCHEMA, INPUT_SCHEMA
         )
     assert options["perturbation"]["max_cells_per_perturbation"] == 100
     assert samples[1] == {
-        "id": "donor_2",
-        "sample": "donor_2",
+        "id": "lane_2",
+        "sample": "lane_2",
         "input": 1,
         "organism": "human",
         "input_state": "lognormalized",
@@ -124,13 +124,13 @@ def test_demo(inputs, caplog):
         "obs": {},
     }
     assert caplog.messages == [
-        "donor_1: 350 cells x 765 genes, human, already log-normalised (natural log): "
+        "lane_1: 350 cells x 765 genes, human, already log-normalised (natural log): "
         "not normalised again",
-        "donor_1: the values before the natural log are whole multiples of the "
+        "lane_1: the values before the natural log are whole multiples of the "
         "cell's smallest in 100 % of the cells",
-        "donor_2: 350 cells x 765 genes, human, already log-normalised (natural log): "
+        "lane_2: 350 cells x 765 genes, human, already log-normalised (natural log): "
         "not normalised again",
-        "donor_2: the values before the natural log are whole multiples of the "
+        "lane_2: the values before the natural log are whole multiples of the "
         "cell's smallest in 100 % of the cells",
         "plan: 2 samples, 700 cells, 4 shards of at most 200 cells",
         "plan: at most 200 perturbed cells to predict",
@@ -379,7 +379,7 @@ def test_pseudobulk_is_planned(inputs, caplog):
     [
         ("good", {"pseudobulk": "type,donor"}, "--pseudobulk donor: obs has no such column (has"),
         (
-            "donor_1", {"pseudobulk": "bulk_labels"},
+            "lane_1", {"pseudobulk": "bulk_labels"},
             "--pseudobulk sums raw counts, but X holds log-normalised values; give a file "
             "with raw counts",
         ),
