@@ -118,8 +118,10 @@ EXPERIMENTS = {
                 "--epochs", 24, "--patience", 0, "--annotate",
             ),
             "generated": (
-                *MOUSE, "--model", "{outdir}/types/finetuned/model", "--generate", 40,
+                *MOUSE, "--input", "{outdir}/types/c2s.h5ad", "--skip_qc",
+                "--model", "{outdir}/types/finetuned/model", "--generate", 40,
                 "--temperature", 1, "--cell_types", COMMON_TYPES,
+                "--training_cells", "c2s_split != 'test'",
             ),
         },
     ),
