@@ -1,10 +1,13 @@
-"""Results of every benchmark hold the commit, the machine and the versions they were made with."""
+"""Benchmarks: their results hold what they were measured with, and what they import exists."""
 
+import ast
 import json
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,44 @@ import measure  # noqa: E402
 import measured  # noqa: E402
 
 SCRIPTS = [path for path in sorted(BENCHMARKS.glob("*.py")) if "@click.command" in path.read_text()]
+SOURCES = sorted(BENCHMARKS.rglob("*.py"))
+
+
+def library_names(tree):
+    """Module and name of all that a script imports of the library, in functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("c2sflow"):
+            yield from ((node.module, name.name) for name in node.names)
+        elif isinstance(node, ast.Import):
+            yield from ((n.name, "__name__") for n in node.names if n.name.startswith("c2sflow"))
+
+
+def found(module):
+    """Where a module is; None if it is nowhere."""
+    try:
+        return find_spec(module)
+    except ModuleNotFoundError:  # its package is not there
+        return None
+
+
+@cache
+def names_of(module):
+    """What a module of the library defines or imports at its top, read without running it."""
+    spec = found(module)
+    if spec is None:
+        return set()
+    names = {"__name__"}
+    for node in ast.parse(Path(spec.origin).read_text()).body:
+        match node:
+            case ast.FunctionDef() | ast.ClassDef():
+                names.add(node.name)
+            case ast.Import() | ast.ImportFrom():
+                names.update(name.asname or name.name for name in node.names)
+            case ast.Assign():
+                names.update(ast.unparse(target) for target in node.targets)
+            case ast.AnnAssign():
+                names.add(ast.unparse(node.target))
+    return names
 
 
 @pytest.fixture
@@ -91,3 +132,14 @@ def test_every_benchmark_records_what_it_was_measured_with(script):
         text = (BENCHMARKS / "demo_model/card.py").read_text()
     assert re.search(r"^ *(from|import) measured?\b.*\b(save|measured|sentence)\b", text, re.M)
     assert re.search(r"\b(save|measured|sentence)\(", text)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_what_a_benchmark_imports_of_the_library_exists(source):
+    """Most of it is imported within functions, which no other test calls."""
+    missing = [
+        f"{module}.{name}"
+        for module, name in library_names(ast.parse(source.read_text()))
+        if name not in names_of(module) and not found(f"{module}.{name}")
+    ]
+    assert not missing
