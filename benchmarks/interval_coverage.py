@@ -65,7 +65,7 @@ def labels(n: int, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
     truth = rng.choice(list("abc"), n, p=[0.5, 0.3, 0.2])
     wrong = rng.choice(list("abc"), n)
     found = np.where(rng.random(n) < 0.7, truth, wrong)  # 0.8 in all
-    for figure in label_figures(truth, found, "model", "", int(rng.integers(2**31))):
+    for figure in label_figures(truth, found, "model", ""):
         if figure.metric in ("accuracy", "balanced_accuracy") and not figure.subject:
             yield f"{figure.metric} of labels", holds((figure.ci_low, figure.ci_high), 0.8)
 

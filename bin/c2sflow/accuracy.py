@@ -15,7 +15,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.stats import norm
 from sklearn.base import ClassifierMixin, clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
@@ -26,8 +25,14 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from c2sflow.estimates import LEVEL
-from c2sflow.resampling import Figure, bootstrap_interval, weights
+from c2sflow.resampling import Figure
+from c2sflow.share_intervals import (
+    gain_limits,
+    macro_f1_interval,
+    mean_of_limits,
+    recall_limits,
+    repeated_share_interval,
+)
 
 N_FOLDS = 5
 N_NEIGHBOURS = 5
@@ -115,7 +120,7 @@ def majority(labels: np.ndarray) -> np.ndarray:
 
 
 def label_figures(
-    truth: Sequence[str], found: Sequence[str], predictor: str, space: str, seed: int
+    truth: Sequence[str], found: Sequence[str], predictor: str, space: str
 ) -> list[Figure]:
     """How well labels were found, over all cells and for each label.
 
@@ -146,11 +151,12 @@ def label_figures(
         low, high = interval
         return Figure(metric, "", value=value, n=len(truth), ci_low=low, ci_high=high, **common)
 
-    drawn = _resampled(truth, found, seed, learning)
+    counts = np.stack([confusion_matrix(truth, one, labels=names) for one in found])
+    macro = macro_f1_interval(counts, sizes, learning)
     figures = [
         whole("accuracy", right.mean(), repeated_share_interval(right, learning)),
-        whole("balanced_accuracy", recall.mean(), bootstrap_interval(drawn["balanced"], (0, 1))),
-        whole("f1_macro", f1.mean(), bootstrap_interval(drawn["f1"], (0, 1))),
+        whole("balanced_accuracy", recall.mean(), _balanced_interval(right, codes, learning)),
+        whole("f1_macro", f1.mean(), macro),
     ]
     for place, name in enumerate(names):
         n = int(sizes[place])
@@ -164,8 +170,7 @@ def label_figures(
 
 
 def gain_figures(
-    truth: Sequence[str], found: np.ndarray, other: np.ndarray, predictor: str, space: str,
-    seed: int,
+    truth: Sequence[str], found: np.ndarray, other: np.ndarray, predictor: str, space: str
 ) -> list[Figure]:  # fmt: skip
     """How much more often than a baseline labels were found, in the same cells and folds.
 
@@ -183,71 +188,37 @@ def gain_figures(
     accuracy_gain and balanced_accuracy_gain: above 0 if the baseline is beaten.
     """
     texts = _texts(truth)
-    own, base = (
-        _resampled(texts, np.atleast_2d(_texts(one)), seed, LEARNING) for one in (found, other)
-    )
+    _, codes = np.unique(texts, return_inverse=True)
+    right, base = (np.atleast_2d(_texts(one)) == texts for one in (found, other))
+    better, worse = right & ~base, base & ~right
+
+    def gain(chosen: np.ndarray) -> tuple[float, tuple[float, float]]:
+        one, two = better[:, chosen], worse[:, chosen]
+        return one.mean() - two.mean(), gain_limits(one, two, LEARNING)
+
+    every = [gain(np.ones(len(texts), dtype=bool))]
+    by_label = [gain(codes == place) for place in range(codes.max() + 1)]
     figures = []
-    for metric, key in (("accuracy_gain", "accuracy"), ("balanced_accuracy_gain", "balanced")):
-        gain = own[key] - base[key]
-        low, high = bootstrap_interval(gain, (-1, 1))
-        figures.append(Figure(metric, "", predictor, float(gain[0]), len(texts), space, low, high))
+    for metric, own in (("accuracy_gain", every), ("balanced_accuracy_gain", by_label)):
+        values, limits = zip(*own, strict=True)
+        low, high = np.clip(mean_of_limits(values, limits), -1, 1)
+        value = float(np.mean(values))
+        figures.append(Figure(metric, "", predictor, value, len(texts), space, low, high))
     return figures
-
-
-def repeated_share_interval(right: np.ndarray, learning: float = 1.0) -> tuple[float, float]:
-    """95 % interval of the share that was right, bool (n_repeats, n).
-
-    Wilson's, of as many cells as would be as uncertain as these cells, what the classifiers learnt
-    from (`learning`: `LEARNING` for cross-validated ones) and the choice of the folds together: the
-    variance between the repeats is added to that of the cells. `share_interval` is the same for
-    one repeat; scipy's, behind it, takes whole numbers only.
-    """
-    share = right.mean()
-    n = right.shape[1] / learning
-    cells = share * (1 - share) / n
-    folds = right.mean(axis=1).var(ddof=1) if len(right) > 1 else 0.0
-    n_equal = n * cells / (cells + folds) if cells else n
-    z = norm.ppf((1 + LEVEL) / 2)
-    middle = (share + z**2 / (2 * n_equal)) / (1 + z**2 / n_equal)
-    half = z / (1 + z**2 / n_equal)
-    half *= np.sqrt(share * (1 - share) / n_equal + z**2 / (4 * n_equal**2))
-    return float(max(middle - half, 0)), float(min(middle + half, 1))
 
 
 def _texts(values: Sequence[str]) -> np.ndarray:
     return np.asarray(values, dtype=object).astype(str)
 
 
-def _resampled(
-    truth: np.ndarray, found: np.ndarray, seed: int, learning: float
-) -> dict[str, np.ndarray]:
-    """Accuracy, balanced accuracy and macro F1: the values, and those of bootstrap resamples.
-
-    Each resample of the cells is of one choice of the folds, by turns. Their variance is multiplied
-    by `learning`.
-    """
-    names, codes = np.unique(truth, return_inverse=True)
-    shares = weights(len(truth), seed)
-    own = (codes[:, None] == np.arange(len(names))).astype(float)
-    n_own = shares @ own
-    drawn = n_own > 0  # a label that a resample does not hold does not count in it
-    turn = np.arange(len(shares)) % len(found)
-    figures = {name: np.empty((len(found), len(shares))) for name in ("accuracy", "balanced", "f1")}
-    for place, one in enumerate(found):
-        right = truth == one
-        n_right = shares @ (own * right[:, None])
-        n_said = shares @ (one[:, None] == names).astype(float)
-        recall = np.divide(n_right, n_own, out=np.zeros_like(n_own), where=drawn)
-        f1 = np.divide(2 * n_right, n_own + n_said, out=np.zeros_like(n_own), where=drawn)
-        figures["accuracy"][place] = shares @ right
-        figures["balanced"][place] = recall.sum(axis=1) / drawn.sum(axis=1)
-        figures["f1"][place] = f1.sum(axis=1) / drawn.sum(axis=1)
-    chosen = {name: values[turn, np.arange(len(shares))] for name, values in figures.items()}
-    for name, values in figures.items():
-        drawn_ones = chosen[name][1:]
-        chosen[name][1:] += (np.sqrt(learning) - 1) * (drawn_ones - drawn_ones.mean())
-        chosen[name][0] = values[:, 0].mean()
-    return chosen
+def _balanced_interval(
+    right: np.ndarray, codes: np.ndarray, learning: float
+) -> tuple[float, float]:
+    """95 % interval of the mean over the labels of the share of their cells that was right."""
+    own = [right[:, codes == place] for place in range(codes.max() + 1)]
+    return mean_of_limits(
+        [one.mean() for one in own], [recall_limits(one, learning) for one in own]
+    )
 
 
 def confusion_table(

@@ -43,7 +43,7 @@ def answer_figures(answers: pd.DataFrame, subject: str, seed: int) -> list[Figur
     figures = []
     for place, name in enumerate(COUNTS, 1):
         values = np.divide(shares @ words[:, place], said, out=np.zeros_like(said), where=said > 0)
-        low, high = bootstrap_interval(values, (0, 1), n)
+        low, high = bootstrap_interval(values, n, (0, 1))
         if values[0] in (0, 1):  # every resample has the same share, and shows nothing
             low, high = share_interval(int(values[0]) * n, n)
         figures.append(
@@ -85,7 +85,7 @@ def novelty_figures(
     for predictor, said in placed.items() if rows else ():
         values = [1 - gene_overlap(a, b, k) for a, b, k in zip(said, own, depths, strict=True)]
         found = cell_weights(cells, seed) @ np.array(values)
-        low, high = bootstrap_interval(found, (0, 1), len(set(cells)))
+        low, high = bootstrap_interval(found, len(set(cells)), (0, 1))
         figures.append(
             Figure("novelty", subject, predictor, found[0], len(rows), ci_low=low, ci_high=high,
                    depth=float(np.mean(depths)))

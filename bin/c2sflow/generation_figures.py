@@ -254,7 +254,7 @@ def _overlaps(
             values = [
                 gene_overlap(a, b, d) for a, b, d in zip(sentences, truth, depths, strict=True)
             ]
-            ends = bootstrap_interval(weights(n, seed) @ np.array(values), (0, 1), n)
+            ends = bootstrap_interval(weights(n, seed) @ np.array(values), n, (0, 1))
             yield Figure(
                 f"gene_overlap_{name}", subject, predictor, float(np.mean(values)), n, "cells",
                 *ends, n_real, depth=float(np.mean(depths)),

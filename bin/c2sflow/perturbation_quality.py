@@ -97,7 +97,7 @@ def paired_figures(
                 if not kept.any():
                     continue
                 found = cell_weights(cells[kept], seed) @ values[predictor][kept]
-                ends = bootstrap_interval(found, bounds, len(set(cells[kept])))
+                ends = bootstrap_interval(found, len(set(cells[kept])), bounds)
                 null = values["null"] if predictor == "model" and paired else np.empty(0)
                 null = null[np.isfinite(null)]
                 yield Figure(

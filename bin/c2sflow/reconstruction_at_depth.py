@@ -103,7 +103,7 @@ def _agreement(
     }
     for metric, values in found.items():
         bounds = (-np.inf if metric == "r_squared" else -1, 1)
-        low, high = bootstrap_interval(values, bounds, n)
+        low, high = bootstrap_interval(values, n, bounds)
         yield Figure(
             f"{metric}_all_genes", subject, predictor, float(values[0]), n, ci_low=low, ci_high=high
         )

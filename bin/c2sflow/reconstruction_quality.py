@@ -109,7 +109,7 @@ def _agreement(
     }
     figures = []
     for metric, (values, bounds) in found.items():
-        low, high = bootstrap_interval(values, bounds, n)
+        low, high = bootstrap_interval(values, n, bounds)
         figures.append(
             Figure(metric, subject, predictor, float(values[0]), n, ci_low=low, ci_high=high)
         )

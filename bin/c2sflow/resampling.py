@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
+from scipy.stats import t as student
 
 from c2sflow.estimates import LEVEL, mean_of
 
@@ -91,36 +92,47 @@ def weights(n: int, seed: int, *more: int, n_resamples: int = N_RESAMPLES) -> np
 
 
 def bootstrap_interval(
-    values: np.ndarray,
-    bounds: tuple[float, float] = (-np.inf, np.inf),
-    n: int = MIN_BOOTSTRAP,
+    values: np.ndarray, n: int, bounds: tuple[float, float] = (-np.inf, np.inf)
 ) -> tuple[float, float]:
     """95 % interval of a value from its bootstrap replicates.
 
-    The percentiles of the replicates, moved so that their mean is the value. Statistics of a
+    The percentiles of the replicates, wider by what resamples of few cells are too much alike
+    (`few_cells`), and moved so that their mean is the value. Statistics of a
     distance are larger in resamples, where cells repeat, than in the sample; unmoved, the
     interval would lie above the value. It always holds the value, also where a few replicates
-    draw the mean out of it. There is none for a value at a bound that no resample leaves, such as
-    a share of 0: resamples of what did not occur cannot show how rare it is.
+    draw the mean out of it. There is none for a value that no resample leaves, such as a share of
+    0: resamples of what did not occur cannot show how rare it is.
 
     Parameters
     ----------
     values
         The value, and after it its replicates.
-    bounds
-        What the statistic can be at least and at most.
     n
         Cells that were drawn anew, on the side with fewer: of less than `MIN_BOOTSTRAP` there is
-        no interval, for it would hold the truth in 8 of 10 cases or fewer.
+        no interval, for so few values do not show how they are spread.
+    bounds
+        What the statistic can be at least and at most.
     """
     value, replicates = values[0], values[1:][np.isfinite(values[1:])]
     if not np.isfinite(value) or replicates.size < 2 or n < MIN_BOOTSTRAP:
         return np.nan, np.nan
-    if np.ptp(replicates) < 1e-12 and np.min(np.abs(value - np.array(bounds))) < 1e-12:
+    if np.ptp(replicates) < 1e-12:
         return np.nan, np.nan
     tail = (1 - LEVEL) / 2
-    low, high = value + np.quantile(replicates - replicates.mean(), [tail, 1 - tail])
+    off = np.quantile(replicates - replicates.mean(), [tail, 1 - tail])
+    low, high = value + few_cells(n) * off
     return float(max(min(low, value), bounds[0])), float(min(max(high, value), bounds[1]))
+
+
+def few_cells(n: int) -> float:
+    """How much wider than a bootstrap of n cells an interval must be.
+
+    Resamples vary by (n - 1) / n of the variance, and their percentiles take that for known:
+    Student's t over the normal quantile, as in the expanded percentile interval (Hesterberg, Am
+    Stat 2015). 1.12 for 16 cells, 1.02 for 100.
+    """
+    tail = (1 - LEVEL) / 2
+    return float(np.sqrt(n / (n - 1)) * student.isf(tail, n - 1) / norm.isf(tail))
 
 
 def mean_interval(
@@ -129,6 +141,7 @@ def mean_interval(
     """95 % interval of the mean of a few independent values, by Student's t; none of fewer than 3.
 
     A bootstrap over 3 or 5 values covers 7 or 8 of 10 truths: it has nothing but them to draw.
+    There is none of values that are all the same: they do not show how others differ.
 
     Parameters
     ----------
@@ -137,6 +150,8 @@ def mean_interval(
     bounds
         What a value can be at least and at most.
     """
+    if values.size and np.ptp(values) < 1e-12:
+        return np.nan, np.nan
     low, high = (ends[0] for ends in mean_of(values[None]).interval(LEVEL))
     return float(np.maximum(low, bounds[0])), float(np.minimum(high, bounds[1]))
 

@@ -41,7 +41,7 @@ class Summary:
         metric, space, predictor = key
         bounds = BOUNDS.get(metric.split("_")[0], (-np.inf, np.inf))
         replicates = np.concatenate([[self.value], *self.resampled])
-        low, high = bootstrap_interval(replicates, bounds, min(n, more.get("n_reference", n)))
+        low, high = bootstrap_interval(replicates, min(n, more.get("n_reference", n)), bounds)
         null = np.concatenate([np.empty(0), *self.permuted])
         null = null[np.isfinite(null)]
         if null.size:

@@ -16,13 +16,13 @@ from c2sflow.figure_cells import figure_cells, needed_columns
 from c2sflow.no_ops import predicted_only, with_no_op
 from c2sflow.obs_labels import is_perturbed
 from c2sflow.provenance import write_beside
+from c2sflow.resampling import mean_interval
 from c2sflow.shards import obs_frame
 from c2sflow.text_scores import Encoder, bert_scores, load_encoder
 
 LOGGER = logging.getLogger(__name__)
 MOST_PAIRS = 200  # predicted sentences scored of each condition
 GENES = 100  # of each sentence: what an encoder of 512 tokens reads
-RESAMPLES = 1000
 
 
 @dataclass
@@ -39,7 +39,8 @@ class Pairs:
         What is scored: "said" and its baseline "commonest label"; "predicted", its baseline
         "control" (nothing happens) and its ceiling "another measured cell".
     texts
-        generated and reference, a row a cell.
+        generated and reference. Rows of one index are no independent ones: answers to one cell, or
+        comparisons with one measured cell.
     """
 
     task: str
@@ -84,26 +85,27 @@ def write_text_scores(
     if not pairs:
         LOGGER.warning("--text_encoder: nothing was generated that there is a reference for")
     encoder = load_encoder(encoder_dir, device)
-    table = score_table(encoder, pairs, seed)
+    table = score_table(encoder, pairs)
     with write_beside(outdir / "text_scores.tsv") as partial:
         table.to_csv(partial, sep="\t", index=False, float_format="%.6g")
     LOGGER.info("text_scores.tsv: %d comparisons", len(table))
 
 
-def score_table(encoder: Encoder, pairs: list[Pairs], seed: int = 42) -> pd.DataFrame:
+def score_table(encoder: Encoder, pairs: list[Pairs]) -> pd.DataFrame:
     """Mean scores of each comparison.
 
     Returns
     -------
-    task, group, generated, n, precision, recall, f1 (means over the cells) and f1_ci_low,
-    f1_ci_high (95 % percentile bootstrap over the cells).
+    task, group, generated, n, precision, recall, f1 (means over the texts) and f1_ci_low,
+    f1_ci_high (95 %, see `score_interval`).
     """
     every = pd.concat([pair.texts for pair in pairs] or [pd.DataFrame({"generated": []})])
     scores = bert_scores(encoder, every["generated"], every.get("reference", []), progress=True)
     rows, start = [], 0
     for pair in pairs:
-        own = scores.iloc[start : (start := start + len(pair.texts))].dropna()
-        low, high = _interval(own["f1"].to_numpy(), seed)
+        own = scores.iloc[start : (start := start + len(pair.texts))]
+        own = own.set_axis(pair.texts.index).dropna()
+        low, high = score_interval(own["f1"])
         rows.append(
             {
                 "task": pair.task, "group": pair.group, "generated": pair.generated, "n": len(own),
@@ -114,16 +116,14 @@ def score_table(encoder: Encoder, pairs: list[Pairs], seed: int = 42) -> pd.Data
     return pd.DataFrame(rows, columns=[*columns, "f1_ci_low", "f1_ci_high"])
 
 
-def _interval(values: np.ndarray, seed: int) -> tuple[float, float]:
-    """Of the mean; of labels a few values repeat, so counts of these are drawn."""
-    if not values.size:
-        return np.nan, np.nan
-    found, counts = np.unique(values, return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(
-        values.size, counts / values.size, size=RESAMPLES
-    )
-    low, high = np.percentile(drawn @ found / values.size, [2.5, 97.5])
-    return float(low), float(high)
+def score_interval(scores: pd.Series) -> tuple[float, float]:
+    """95 % interval of the mean, by Student's t over the index: scores of one cell count together.
+
+    None of fewer than three cells, or where all scores are the same.
+    """
+    scores = scores.astype(float).round(6)  # as they are written: what encoders add by chance
+    off = (scores - scores.mean()).groupby(level=0).sum()
+    return mean_interval((scores.mean() + off * len(off) / len(scores)).to_numpy(), (-1, 1))
 
 
 # ------------------------------------------------------------------ cell types
@@ -155,6 +155,7 @@ def label_pairs(labels: pd.DataFrame) -> list[Pairs]:
     """Cell types said against the cells' labels, over all cells and by label."""
     if labels.empty:
         return []
+    labels = labels.reset_index(drop=True)  # one name may be of cells of two samples
     common = labels.assign(generated=labels["reference"].mode()[0])
     pairs = [
         Pairs("cell type", "all", "said", labels),
@@ -206,8 +207,13 @@ def sentence_pairs(
         texts = {name: _sentences(shards_dir, cells) for name, cells in wanted.items()}
         texts["predicted"] = some["c2s_sentence"].tolist()
         texts = _cut(pd.DataFrame(texts))
+        sources = some.groupby(["sample", "source_cell"], observed=True).ngroup().to_numpy()
+        few_real = len(real) < sources.max() + 1  # each is the reference of several answers
+        alike = {name: place % len(real) if few_real else sources for name in texts}
+        alike["another measured cell"] = place % max(1, len(real) // 2)  # the same two cells
         for name in ("predicted", "control", "another measured cell"):
             both = texts[[name, "reference"]].set_axis(["generated", "reference"], axis=1)
+            both.index = alike[name]
             if name == "another measured cell" and len(real) < 2:
                 continue
             pairs.append(Pairs("perturbation", str(condition), name, both))

@@ -65,7 +65,7 @@ def type_tables(
         )
     if said is not None:
         truth = labels.iloc[rows].to_numpy(dtype=object)
-        figures += label_figures(truth, said, "annotation", "", seed)
+        figures += label_figures(truth, said, "annotation", "")
         tables.append(confusion_table(truth, said, "annotation", ""))
     if not figures:
         return {}, notes
@@ -92,11 +92,11 @@ def _read(
         found[key] = repeated_labels(expression, truth, classifier, seed, more)
     figures, tables = [], []
     for (name, space), one in found.items():
-        figures += label_figures(truth, one, name, space, seed)
+        figures += label_figures(truth, one, name, space)
         if space:
             tables.append(confusion_table(truth, one[0], name, space))
     for name, space in base:
-        figures += gain_figures(truth, found[JUDGED], found[name, space], name, space, seed)
+        figures += gain_figures(truth, found[JUDGED], found[name, space], name, space)
     return figures, tables
 
 

@@ -43,7 +43,7 @@ def test_an_embedding_that_only_knows_the_training_cells_does_not_beat_expressio
         genes = baselines(5)["linear_probe", "genes"]
         for more, found_gains in (((seen, names), gains), (None, gains_without)):
             base = held_out_labels(cells, labels, genes, seed, more)
-            found_gains.append(gain_figures(labels, found, base, "", "genes", seed)[0])
+            found_gains.append(gain_figures(labels, found, base, "", "genes")[0])
     assert np.mean([gain.ci_low > 0 for gain in gains]) <= 0.1
     assert np.mean([gain.value for gain in gains]) < 0.01
     # The fault: a baseline that knows the 60 cells alone.
@@ -60,7 +60,7 @@ def test_an_embedding_that_knows_more_beats_expression():
     cells, seen = (sparse.csr_matrix(np.exp(some)) for some in (cells, seen))
     for (name, space), classifier in baselines(5).items():
         base = held_out_labels(cells, labels, classifier, 0, (seen, names))
-        for gain in gain_figures(labels, found, base, name, space, 0):
+        for gain in gain_figures(labels, found, base, name, space):
             assert gain.ci_low > 0
 
 

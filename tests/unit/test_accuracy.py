@@ -53,7 +53,7 @@ def test_each_cell_is_classified_by_the_neighbours_in_the_other_folds(embedded):
 def test_figures_are_scikit_learns(embedded):
     vectors, labels = embedded
     found = held_out_labels(vectors, labels, classifiers()["linear_probe"], seed=0)
-    table = figures_table(label_figures(labels, found, "linear_probe", "X", seed=0))
+    table = figures_table(label_figures(labels, found, "linear_probe", "X"))
     accuracy = metrics.accuracy_score(labels, found)
     assert value(table, "accuracy") == pytest.approx(accuracy)
     balanced = metrics.balanced_accuracy_score(labels, found)
@@ -81,7 +81,7 @@ def test_interval_of_the_balanced_accuracy_is_that_of_resampled_cells(embedded):
     _, labels = embedded
     rng = np.random.default_rng(0)
     found = np.where(rng.random(len(labels)) < 0.7, labels, rng.permutation(labels))
-    table = figures_table(label_figures(labels, found, "x", "", seed=0))
+    table = figures_table(label_figures(labels, found, "x", ""))
     drawn = [rng.integers(len(labels), size=len(labels)) for _ in range(400)]
     scores = [metrics.recall_score(labels[d], found[d], average="macro") for d in drawn]
     width = np.subtract(*np.quantile(scores, [0.975, 0.025]))
@@ -95,7 +95,7 @@ def test_confusion_is_the_cross_table():
     expected = pd.crosstab(pd.Series(truth), pd.Series(found).replace("", NOT_SAID)).stack()
     expected = expected[expected > 0]
     assert table.set_index(["label", "found"])["n_cells"].to_dict() == expected.to_dict()
-    figures = figures_table(label_figures(truth, found, "annotation", "", seed=0))
+    figures = figures_table(label_figures(truth, found, "annotation", ""))
     assert value(figures, "accuracy") == pytest.approx(3 / 6)
     assert value(figures, "recall", "c") == 0  # "x" is no label: wrong, and no label of its own
     assert set(figures["subject"]) == {"", "a", "b", "c"}
@@ -107,9 +107,9 @@ def test_embedding_beats_the_commonest_label_and_noise_does_not(embedded):
     table = figures_table(
         figure
         for name, one in found.items()
-        for figure in label_figures(labels, one, name, "X_c2s", seed=0)
+        for figure in label_figures(labels, one, name, "X_c2s")
     )
-    base = figures_table(label_figures(labels, majority(labels), "majority", "", seed=0))
+    base = figures_table(label_figures(labels, majority(labels), "majority", ""))
     for name in classifiers():
         found = table[table["predictor"] == name]
         assert value(found, "accuracy", column="ci_low") > value(base, "accuracy") + 0.2

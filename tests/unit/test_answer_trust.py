@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm, t
 
 from c2sflow.answer_trust import answer_figures, novelty_figures
 from c2sflow.resampling import bootstrap_interval, figures_table, share_interval, weights
@@ -63,21 +64,22 @@ def test_weights_are_shares_and_start_with_the_cells_as_they_are():
     assert not np.array_equal(found, weights(7, 3, 2, n_resamples=50))
 
 
-def test_interval_is_moved_to_the_value_and_bounded():
+def test_interval_is_moved_to_the_value_widened_and_bounded():
     values = np.array([0.5, *np.linspace(1, 2, 101)])
-    assert bootstrap_interval(values) == pytest.approx((0.025, 0.975))
-    assert bootstrap_interval(values, (0.2, 0.8)) == (0.2, 0.8)
+    wider = np.sqrt(10 / 9) * t.ppf(0.975, 9) / norm.ppf(0.975)
+    ends = 0.5 - 0.475 * wider, 0.5 + 0.475 * wider
+    assert bootstrap_interval(values, 10) == pytest.approx(ends)
+    assert bootstrap_interval(values, 10, (0.2, 0.8)) == (0.2, 0.8)
     # All replicates but one are the value, which that one draws out of them.
-    drawn_out = bootstrap_interval(np.r_[1.0, np.ones(200), 0.5])
+    drawn_out = bootstrap_interval(np.r_[1.0, np.ones(200), 0.5], 10)
     assert drawn_out[0] <= 1 <= drawn_out[1]
-    assert np.isnan(bootstrap_interval(np.array([1.0]))).all()
-    # Of few cells resamples are too much alike: 83 % of such intervals hold the truth at 5.
+    assert np.isnan(bootstrap_interval(np.array([1.0]), 10)).all()
     assert np.isnan(bootstrap_interval(np.arange(9.0), n=5)).all()
-    # What no resample leaves has an interval, but at a bound: [0, 0] would be certainty.
-    assert bootstrap_interval(np.full(9, 0.5), (0, 1)) == (0.5, 0.5)
-    assert np.isnan(bootstrap_interval(np.zeros(9), (0, 1))).all()
-    assert np.isnan(bootstrap_interval(weights(20, 0) @ np.ones(20), (0, 1))).all()
-    assert np.isnan(bootstrap_interval(np.array([np.nan, 1, 2]))).all()
+    # What no resample leaves has none: [0, 0] would be certainty.
+    assert np.isnan(bootstrap_interval(np.full(9, 0.5), 10, (0, 1))).all()
+    assert np.isnan(bootstrap_interval(np.zeros(9), 10, (0, 1))).all()
+    assert np.isnan(bootstrap_interval(weights(20, 0) @ np.ones(20), 20, (0, 1))).all()
+    assert np.isnan(bootstrap_interval(np.array([np.nan, 1, 2]), 10)).all()
     assert np.isnan(share_interval(0, 0)).all()
 
 
@@ -85,6 +87,6 @@ def test_intervals_of_a_mean_cover_it():
     rng = np.random.default_rng(0)
     inside = 0
     for seed in range(100):
-        low, high = bootstrap_interval(weights(40, seed) @ rng.exponential(1, 40))
+        low, high = bootstrap_interval(weights(40, seed) @ rng.exponential(1, 40), 40)
         inside += low < 1 < high
     assert inside >= 86

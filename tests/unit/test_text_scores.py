@@ -122,7 +122,8 @@ def test_labels_and_their_baseline(encoder):
     assert table.loc[("all", "commonest label"), "f1"] == pytest.approx(
         (3 + 2 * wrong) / 5, abs=1e-5
     )
-    assert table.loc[("nk", "said"), "f1_ci_low"] == pytest.approx(1, abs=1e-5)
+    # All three alike: nothing shows how others would differ.
+    assert table.loc[("nk", "said"), ["f1_ci_low", "f1_ci_high"]].isna().all()
     low, high = table.loc[("all", "said"), ["f1_ci_low", "f1_ci_high"]]
     assert low < table.loc[("all", "said"), "f1"] <= high
 
