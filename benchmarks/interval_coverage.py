@@ -3,15 +3,13 @@
 Each interval and null of the report, simulated with the functions that make it. An interval of 95 %
 should hold the truth in 0.95, a test at 5 % find nothing in 0.95 of the simulations.
 
-python benchmarks/interval_coverage.py [--simulations 1000] [--evaluations 4]
+python benchmarks/interval_coverage.py [--simulations 1000] [--evaluations 8]
 """
 
 from __future__ import annotations
 
 import sys
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import click
 import numpy as np
@@ -20,6 +18,8 @@ from measure import ROOT, save
 from scipy import sparse
 
 sys.path.append(str(ROOT / "tests" / "statistics"))
+
+from c2sflow.resampling import Figure
 
 SIZES = (5, 16, 100)
 N_DONOR_CELLS = 50
@@ -45,7 +45,7 @@ def mean_over_cells(n: int, rng: np.random.Generator) -> Iterator[tuple[str, flo
     from c2sflow.resampling import bootstrap_interval, weights
 
     values = rng.beta(5, 2, n)
-    ends = bootstrap_interval(weights(n, int(rng.integers(2**31))) @ values, (0, 1), n)
+    ends = bootstrap_interval(weights(n, int(rng.integers(2**31))) @ values, n, (0, 1))
     yield "mean over cells (bootstrap)", holds(ends, 5 / 7)
 
 
@@ -59,15 +59,116 @@ def mean_over_conditions(n: int, rng: np.random.Generator) -> Iterator[tuple[str
 
 
 def labels(n: int, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
-    """Figures of annotation: three types, of 0.5, 0.3 and 0.2 of the cells, found in 0.8."""
+    """Figures of annotation: three types, of 0.5, 0.3 and 0.2 of the cells.
+
+    Types that no cell is of are none that a mean over the types is of.
+    """
     from c2sflow.accuracy import label_figures
 
-    truth = rng.choice(list("abc"), n, p=[0.5, 0.3, 0.2])
-    wrong = rng.choice(list("abc"), n)
-    found = np.where(rng.random(n) < 0.7, truth, wrong)  # 0.8 in all
-    for figure in label_figures(truth, found, "model", ""):
-        if figure.metric in ("accuracy", "balanced_accuracy") and not figure.subject:
-            yield f"{figure.metric} of labels", holds((figure.ci_low, figure.ci_high), 0.8)
+    shares = np.array([0.5, 0.3, 0.2])
+    for name, recall in (
+        ("alike (0.8)", np.full(3, 0.8)), ("unequally (0.95, 0.8, 0.5)", np.array([0.95, 0.8, 0.5]))
+    ):  # fmt: skip
+        truth = rng.choice(3, n, p=shares)
+        wrong = (truth + rng.integers(1, 3, n)) % 3
+        found = np.where(rng.random(n) < recall[truth], truth, wrong)
+        seen = np.unique(truth)
+        counts = shares[:, None] * np.where(
+            np.eye(3) == 1, recall[:, None], (1 - recall[:, None]) / 2
+        )
+        f1 = 2 * np.diag(counts) / (counts.sum(axis=0) + shares)
+        expected = {"accuracy": shares @ recall, "balanced_accuracy": recall[seen].mean()}
+        if len(seen) == 3:
+            expected["f1_macro"] = f1.mean()
+        for figure in label_figures(truth, found, "model", ""):
+            if figure.metric in expected and not figure.subject:
+                ends = figure.ci_low, figure.ci_high
+                yield f"{figure.metric}, labels found {name}", holds(ends, expected[figure.metric])
+
+
+def folds(n: int, rng: np.random.Generator) -> Iterator[tuple[str, float | Figure]]:
+    """Figures of classifiers in cross-validation, and the gain of one view over an equal one."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    from c2sflow.accuracy import N_FOLDS, gain_figures, label_figures, repeated_labels
+
+    names = np.arange(n) % 2
+    if n < 2 * N_FOLDS:
+        return
+    found = []
+    for seed in range(2):
+        cells = rng.normal(size=(n, 2)) + 1.3 * names[:, None]
+        found.append(repeated_labels(cells, names, KNeighborsClassifier(5), seed))
+    for figure in label_figures(names, found[0], "knn", ""):
+        if not figure.subject:
+            yield f"{figure.metric}, cross-validated", figure
+    for figure in gain_figures(names, *found, "knn", ""):
+        ends = figure.ci_low, figure.ci_high
+        yield f"no gain: {figure.metric}, cross-validated", holds(ends, 0)
+
+
+def answers(n: int, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
+    """Words of answers that are no gene, which come in few of the answers."""
+    from c2sflow.answer_trust import answer_figures
+
+    words = rng.integers(60, 100, n)
+    invalid = rng.binomial(words, rng.beta(0.5, 9.5, n))
+    table = pd.DataFrame(
+        {
+            "c2s_n_predicted_genes": words - invalid, "c2s_invalid_genes": invalid,
+            "c2s_duplicate_genes": 0, "c2s_finish_reason": "eos",
+        }
+    )  # fmt: skip
+    figure = answer_figures(table, "", int(rng.integers(2**31)))[0]
+    yield "invalid_fraction, truth 0.05", holds((figure.ci_low, figure.ci_high), 0.05)
+
+
+def novelty(n: int, rng: np.random.Generator) -> Iterator[tuple[str, Figure]]:
+    """Two answers to each of n cells, which differ in how far they are from their answers."""
+    from c2sflow.answer_trust import novelty_figures
+
+    genes = np.arange(60)
+    controls = [np.argsort(genes + rng.normal(0, 15, 60)) for _ in range(n)]
+    spread = rng.uniform(2, 30, n)
+    said = [
+        np.argsort(np.argsort(cell) + rng.normal(0, own, 60))[:30]
+        for _ in range(2)
+        for cell, own in zip(controls, spread, strict=True)
+    ]
+    for figure in novelty_figures(
+        said, controls * 2, list(range(n)) * 2, "", int(rng.integers(99))
+    ):
+        yield f"novelty, two answers to a cell, {figure.predictor}", figure
+
+
+def texts(n: int, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
+    """BERTScore of n sentences, of two answers to each of n cells, and of labels said."""
+    from c2sflow.text_tasks import score_interval
+
+    scores = pd.Series(0.7 + 0.2 * rng.beta(5, 2, n))
+    yield "BERTScore of sentences", holds(score_interval(scores), 0.7 + 1 / 7)
+    twice = pd.concat([scores + rng.normal(0, 0.01, n) for _ in range(2)])
+    yield "BERTScore, two answers to a cell", holds(score_interval(twice), 0.7 + 1 / 7)
+    said = pd.Series(rng.choice([1, 0.9, 0.75], n, p=[0.8, 0.15, 0.05]))
+    yield "BERTScore of cell types, 0.8 right", holds(score_interval(said), 0.9725)
+
+
+def reconstruction(n: int, rng: np.random.Generator) -> Iterator[tuple[str, Figure]]:
+    """Expression by rank, of whole sentences and of their first 20 genes."""
+    from c2sflow.reconstruction_at_depth import figures_at_depth
+    from c2sflow.reconstruction_quality import reconstruction_figures
+
+    depth = rng.lognormal(0, 0.3, (n, 1))
+    counts = rng.poisson(depth * 30 / np.arange(1, 81), (n, 80))
+    matrix = np.log10(1 + 100 * counts / counts.sum(axis=1, keepdims=True))
+    sentences = [np.argsort(-row, kind="stable")[: (row > 0).sum()] for row in matrix]
+    fit = {"slope": -0.8, "intercept": 1.5}
+    given = sparse.csr_matrix(matrix), sentences, ["s"] * n, fit
+    figures = reconstruction_figures(*given, seed=0)
+    figures += figures_at_depth(*given, np.full(9, 20), seed=0)
+    for figure in figures:
+        if figure.metric != "median_total":
+            yield f"{figure.metric} of the reconstruction, {figure.predictor}", figure
 
 
 def screens(n: int, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
@@ -103,68 +204,41 @@ def tests(n: int, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
     yield "no effect: p of a gene over donors (Student's t)", float(not p < 0.05)
 
 
-def agreement(seed: int, n: int, folder: Path) -> Iterator[tuple[str, float]]:
-    """Agreement of predicted and measured changes: conditions that do nothing, and that do."""
-    from simulated_run import N_GENES, Run
-
-    from c2sflow.evaluation import Settings, write_evaluation
-    from c2sflow.evaluation_tables import read_evaluation
-
-    settings = Settings(measured_column="label", control="label == 'control'")
-    effect = np.where(np.arange(N_GENES) % 12 == 0, 2.0, 1)
-    for name, made in (("no effect", None), ("an effect", effect)):
-        run = Run(1000 * seed + n)
-        run.add("control", 100)
-        for condition in map(str, range(8)):
-            run.add(condition, n, made)
-            for source in range(min(n, 50)):
-                run.answer(condition, source, run.cells(1, made)[0])
-        path = folder / f"{seed}, {n}, {name}"
-        write_evaluation(run.write(path), path, settings)
-        table = read_evaluation(path / "evaluation")["perturbation"]
-        table = table[(table["subject"] != "") & (table["predictor"] == "model")]
-        for row in table.to_dict("records"):
-            if row["metric"] in ("pearson_change", "energy_distance", "gene_overlap_full"):
-                where = f"{row['metric']}, {row['space']}" if row["space"] else row["metric"]
-                yield f"{name}: {where}", pd.Series(row)
+CHEAP = share, mean_over_cells, mean_over_conditions, labels, answers, texts, screens, tests
+SLOW = novelty, reconstruction, folds  # a fifth of the simulations
 
 
-def agreement_shares(seeds: int, n: int) -> Iterator[tuple[str, float]]:
-    """Of each figure: intervals that hold its mean over all runs; nulls that hold a no-effect."""
-    rows: dict[str, list] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for seed in range(seeds):
-            for name, row in agreement(seed, n, Path(folder)):
-                rows.setdefault(name, []).append(row)
-    for name, made in rows.items():
-        table = pd.DataFrame(made)
-        truth = table["value"].mean()
-        for low, high in table[["ci_low", "ci_high"]].to_numpy():
-            yield f"{name} (bootstrap)", holds((low, high), truth)
-        if name.startswith("no effect") and table["null_low"].notna().any():
-            inside = table["value"].between(table["null_low"], table["null_high"])
-            for one in inside:
-                yield f"{name} (in the range of its null)", float(one)
+def shares(simulate: Callable, n_simulations: int, n: int) -> Iterator[tuple[str, list[float]]]:
+    """Whether the truth is held: where it is not given, it is the mean of the figure."""
+    rng, rows = np.random.default_rng(n), {}
+    for _ in range(n_simulations):
+        for name, found in simulate(n, rng):
+            rows.setdefault(name, []).append(found)
+    for name, found in rows.items():
+        if isinstance(found[0], float):
+            yield name, found
+        else:
+            truth = np.nanmean([figure.value for figure in found])
+            yield name, [holds((figure.ci_low, figure.ci_high), truth) for figure in found]
 
 
 @click.command(help=__doc__)
 @click.option("--simulations", default=1000, show_default=True)
-@click.option("--evaluations", default=4, show_default=True, help="Runs of 8 conditions.")
+@click.option("--evaluations", default=8, show_default=True, help="Runs of 8 conditions, 2 types.")
 def main(simulations: int, evaluations: int) -> None:
     """Print and record the shares, a row for each interval or null."""
-    found: dict[str, dict[str, float]] = {}
+    from interval_evaluations import evaluation_shares
+
+    found: dict[str, dict[str, float | None]] = {}
     for n in SIZES:
-        shares: dict[str, list[float]] = {}
-        rng = np.random.default_rng(n)
-        for _ in range(simulations):
-            for simulate in (
-                share, mean_over_cells, mean_over_conditions, labels, screens, tests,
-            ):  # fmt: skip
-                for name, value in simulate(n, rng):
-                    shares.setdefault(name, []).append(value)
-        for name, value in agreement_shares(evaluations, n):
-            shares.setdefault(name, []).append(value)
-        for name, values in shares.items():
+        every: dict[str, list[float]] = {}
+        for simulate in CHEAP:
+            every |= shares(simulate, simulations, n)
+        for simulate in SLOW:
+            every |= shares(simulate, max(1, simulations // 5), n)
+        for name, value in evaluation_shares(evaluations, n) if evaluations else ():
+            every.setdefault(name, []).append(value)
+        for name, values in every.items():
             known = np.array(values)[np.isfinite(values)]
             found.setdefault(name, {})[str(n)] = float(known.mean()) if known.size else None
     table = pd.DataFrame(found).T
