@@ -84,7 +84,9 @@ EXPERIMENTS = {
             "random": KANG_TRAINING,
             "assignment": (*KANG_TRAINING, "--pairing", "assignment"),
             "sampled": (
-                *KANG, "--model", "{outdir}/random/finetuned/model", "--temperature", 1,
+                # what the model says of cell types is that of the run before
+                *(word for word in KANG if word != "--annotate"),
+                "--model", "{outdir}/random/finetuned/model", "--temperature", 1,
                 "--control", "perturbation == 'control' and split == 'test'",
                 "--training_cells", "split != 'test'",
             ),
