@@ -211,8 +211,8 @@ def _perturbations(table: pd.DataFrame) -> list[Section]:
         "what any predictor must beat. Measured, by halves, is no predictor, but what as many "
         "measured cells as there are answers say of others. Truth and prediction share no cell: "
         "means over 20 splits of the cells into halves. In brackets 95 % intervals: of a "
-        "perturbation a bootstrap over its cells, of means over perturbations Student's t over "
-        "these. ↑ higher, ↓ lower is better. "
+        "perturbation a bootstrap over its cells (none of fewer than 6), of means over "
+        "perturbations Student's t over these (none of fewer than 3). ↑ higher, ↓ lower is better. "
         f"{NULL} Definitions: docs/output.md; all figures: "
         "<code>evaluation/perturbation.tsv</code>."
     )
@@ -313,8 +313,10 @@ def _generated(table: pd.DataFrame) -> Section:
     text = (
         f"Generated cells against real cells{f' of {n_types} types' if n_types else ''}, at one "
         "depth and in equal numbers. Beside them what a generator reaches that ignores the type (a "
-        "draw of all real cells), and what other real cells of the type reach. ↑ higher, ↓ lower "
-        "is better. By chance: sentences of random genes. In <code>X_c2s</code> real sentences are "
+        "draw of all real cells), and what other real cells of the type reach. In brackets 95 % "
+        "intervals: of one type a bootstrap over its cells (none of fewer than 6), of means over "
+        "types Student's t over these (none of fewer than 3). ↑ higher, ↓ lower is better. By "
+        "chance: sentences of random genes. In <code>X_c2s</code> real sentences are "
         "whole, which alone may set them apart. By type: <code>evaluation/generation.tsv</code>."
     )
     name = "Generated against real cells"
@@ -339,7 +341,9 @@ def _text_scores(table: pd.DataFrame) -> Section:
         "BERTScore by <code>--text_encoder</code>: how alike the text said and the reference are "
         "to a model of language. Unlike texts have high scores too: look at the difference to the "
         "baseline (<em>commonest label</em>; <em>control</em>: nothing happens), and for sentences "
-        "at what <em>another measured cell</em> has. All: <code>evaluation/text_scores.tsv</code>."
+        "at what <em>another measured cell</em> has. In brackets 95 % intervals over cells "
+        "(Student's t; none of fewer than 3, or where all scores are the same). All: "
+        "<code>evaluation/text_scores.tsv</code>."
     )
     name = "Text scores"
     return Section(name, text, plot=table_plot("text_scores", name, "Compared", rows, headers))
