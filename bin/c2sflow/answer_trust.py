@@ -84,7 +84,8 @@ def novelty_figures(
     figures = []
     for predictor, said in placed.items() if rows else ():
         values = [1 - gene_overlap(a, b, k) for a, b, k in zip(said, own, depths, strict=True)]
-        found = cell_weights(cells, seed) @ np.array(values)
+        pairs = np.asarray(sources)[others[rows]] if predictor == "another_control" else None
+        found = cell_weights(cells, seed, pairs) @ np.array(values)
         low, high = bootstrap_interval(found, len(set(cells)), (0, 1))
         figures.append(
             Figure("novelty", subject, predictor, found[0], len(rows), ci_low=low, ci_high=high,

@@ -96,7 +96,9 @@ def paired_figures(
                 kept = np.isfinite(values[predictor])
                 if not kept.any():
                     continue
-                found = cell_weights(cells[kept], seed) @ values[predictor][kept]
+                twins = np.asarray(sources)[others[rows]][kept]
+                drawn = cell_weights(cells[kept], seed, twins if predictor != "model" else None)
+                found = drawn @ values[predictor][kept]
                 ends = bootstrap_interval(found, len(set(cells[kept])), bounds)
                 null = values["null"] if predictor == "model" and paired else np.empty(0)
                 null = null[np.isfinite(null)]

@@ -156,21 +156,30 @@ def mean_interval(
     return float(np.maximum(low, bounds[0])), float(np.minimum(high, bounds[1]))
 
 
-def cell_weights(sources: Sequence, seed: int, n_resamples: int = N_RESAMPLES) -> np.ndarray:
+def cell_weights(
+    sources: Sequence, seed: int, others: Sequence | None = None, n_resamples: int = N_RESAMPLES
+) -> np.ndarray:
     """`weights` of answers where several may be to one cell: a cell is drawn with all of its.
 
     Parameters
     ----------
     sources
         The cell that each answer is to.
+    others
+        The cell that stands in the place of each answer, if one does: a pair of cells counts as
+        often as both of them are drawn, for one cell is in several pairs.
 
     Returns
     -------
-    float64 (1 + n_resamples, n_answers), rows sum to 1.
+    float64 (1 + n_resamples, n_answers), rows sum to 1 (NaN where no pair is drawn).
     """
-    cells, place = np.unique(np.asarray(sources), return_inverse=True)
-    drawn = weights(cells.size, seed, n_resamples=n_resamples)[:, place]
-    return drawn / drawn.sum(axis=1, keepdims=True)
+    named = np.concatenate([sources, sources if others is None else others])
+    cells, place = np.unique(named, return_inverse=True)
+    drawn = weights(cells.size, seed, n_resamples=n_resamples) * cells.size
+    own, other = np.split(place, 2)
+    times = drawn[:, own] * (1 if others is None else drawn[:, other])
+    total = times.sum(axis=1, keepdims=True)
+    return times / np.where(total > 0, total, np.nan)
 
 
 def another(sources: Sequence, seed: int) -> np.ndarray:

@@ -147,10 +147,11 @@ def test_novelty_is_covered_or_has_no_interval(n):
             for _ in range(2)
             for cell, own in zip(controls, spread, strict=True)
         ]
-        figures.append(novelty_figures(said, controls * 2, [*range(n)] * 2, "", 0)[0])
-    truth = np.mean([one.value for one in figures])
-    held = [holds((one.ci_low, one.ci_high), truth) for one in figures]
-    if n == 5:
-        assert set(held) == {None}
-    else:
-        assert covers(held)
+        figures.append(novelty_figures(said, controls * 2, [*range(n)] * 2, "", len(figures)))
+    for made in zip(*figures, strict=True):  # of the model, and of another control
+        truth = np.mean([one.value for one in made])
+        held = [holds((one.ci_low, one.ci_high), truth) for one in made]
+        if n == 5:
+            assert set(held) == {None}
+        else:
+            assert covers(held)
