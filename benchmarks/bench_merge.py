@@ -30,7 +30,7 @@ def words() -> list[str]:
 
 def make_answers(folder: Path, n_cells: int) -> None:
     """Files of predicted and of generated cells with the same sentences."""
-    from c2sflow.model_tasks import write_answers
+    from c2sflow.answer_tasks import write_answers
 
     random, genes = np.random.default_rng(0), np.array(words())
     for start in range(0, n_cells, SHARD):

@@ -29,7 +29,7 @@ def main(shard, plan, genes, outdir, **options):
     """Parse, call the library, write."""
     from pathlib import Path
 
-    from c2sflow.shard_tasks import perturb_shard
+    from c2sflow.perturb_tasks import perturb_shard
 
     perturb_shard(Path(shard), Path(plan), Path(genes), Path(outdir), options)
 

@@ -8,20 +8,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from c2sflow.cell_generation import generate_cells, generated_records
-from c2sflow.generation_plan import GenerationPlan, organism_genes
-from c2sflow.model_tasks import (
+from c2sflow.answer_tasks import (
     ANSWERING,
     answer_figures,
     cache_share,
     embed_answers,
     genes_to_say,
-    load,
-    only,
-    run_figures,
-    told,
     write_answers,
 )
+from c2sflow.cell_generation import generate_cells, generated_records
+from c2sflow.generation_plan import GenerationPlan, organism_genes
+from c2sflow.model_tasks import load, only, run_figures, told
 from c2sflow.prompts import EMBEDDING_PROMPT, generation_template, load_template
 from c2sflow.provenance import read_json, write_json
 from c2sflow.summaries import SentenceFiles

@@ -195,3 +195,8 @@ def prompt_text(row: Mapping[str, str | None], fields: Collection[str]) -> str:
     dose that is given is never lost.
     """
     return _joined(row, [name for name in AMOUNTS if name not in fields])
+
+
+def condition_columns(names: Iterable[str]) -> list[str]:
+    """Those of these columns that say what was done: condition, perturbation, dose, time."""
+    return [name for name in ("condition", "perturbation", *AMOUNTS) if name in set(names)]

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from c2sflow.model_files import config_number
 from c2sflow.no_ops import COMPARED_WITH, NO_OP, predicted_only
 from c2sflow.planning import CELL
-from c2sflow.shards import N_GENES
+from c2sflow.shard_columns import N_GENES
 
 
 @dataclass(frozen=True)

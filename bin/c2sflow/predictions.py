@@ -11,7 +11,7 @@ from anndata.utils import make_index_unique
 
 from c2sflow.merged_answers import answer_blocks, merged_answers
 from c2sflow.no_ops import NO_OP, predicted_only
-from c2sflow.perturbations import AMOUNTS
+from c2sflow.perturbations import condition_columns
 
 OBS_COLUMNS = (
     "source_cell",
@@ -35,11 +35,6 @@ def _more_columns(names: Iterable[str]) -> list[str]:
 
 def _columns(names: Sequence[str]) -> list[str]:
     return [*OBS_COLUMNS, *_more_columns(names)]
-
-
-def condition_columns(names: Iterable[str]) -> list[str]:
-    """Those of these columns that say what was done: condition, perturbation, dose, time."""
-    return [name for name in ("condition", "perturbation", *AMOUNTS) if name in set(names)]
 
 
 def prediction_names(obs: pd.DataFrame) -> pd.Index:

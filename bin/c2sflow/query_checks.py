@@ -11,7 +11,7 @@ from c2sflow.bulk import TOP
 from c2sflow.errors import UserError
 from c2sflow.obs_queries import query_columns, select_cells
 from c2sflow.query_kinds import COLUMN, MISSING, NUMBER, column_operand
-from c2sflow.shards import N_GENES, RESERVED
+from c2sflow.shard_columns import N_GENES, RESERVED
 
 # Columns that QC measures, and those of the tables of PLAN and EVALUATE.
 METRICS = ("n_genes_by_counts", "total_counts", "total_counts_mt", "pct_counts_mt", TOP)

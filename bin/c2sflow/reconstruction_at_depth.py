@@ -55,7 +55,7 @@ def figures_at_depth(
     sums = {"model": _sums(matrix, guess), "gene_mean": _sums_of_means(matrix)}
     for subject, inside in groups_of(samples).items():
         for predictor, own in sums.items():
-            found = _agreement(own[:, inside], matrix.shape[1], predictor, subject, seed)
+            found = _agreement_at_depth(own[:, inside], matrix.shape[1], predictor, subject, seed)
             figures += [replace(one, depth=depth) for one in found]
     return figures + list(_totals(matrix, fit, lengths))
 
@@ -85,7 +85,7 @@ def _sums_of_means(true: sparse.csr_matrix) -> np.ndarray:
     )
 
 
-def _agreement(
+def _agreement_at_depth(
     sums: np.ndarray, n_genes: int, predictor: str, subject: str, seed: int
 ) -> Iterable[Figure]:
     """R² and Pearson correlation over all genes of some cells, from the cells' sums."""

@@ -18,12 +18,10 @@ from c2sflow.organisms import COLUMN as ORGANISM
 from c2sflow.provenance import write_beside
 from c2sflow.reconstruction import RankFit
 from c2sflow.sentences import SentenceMaker, Sentences, TieBreak, gene_words
+from c2sflow.shard_columns import CONTENT, N_GENES, RESERVED
 from c2sflow.splits import COLUMN as SPLIT
 from c2sflow.threads import in_threads
 
-RESERVED = ("cell_id", "shard", "cell_sentence", "n_genes")
-CONTENT = "c2s_content"  # hash of a cell's genes and values
-N_GENES = "n_sentence_genes"  # column of <name>.obs.parquet
 UNIQUE = ("cell_id", "cell_sentence")  # columns in which hardly a value occurs twice
 NULLABLE = "pandas_dtype"  # in the metadata of a field: pandas' type of integers with gaps
 PIECE = 512  # cells read, ranked and written at once

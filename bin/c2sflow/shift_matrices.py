@@ -14,7 +14,7 @@ from scipy import sparse
 from c2sflow.errors import UserError
 from c2sflow.no_ops import COMPARED_WITH, NO_OP, with_no_op
 from c2sflow.obs_labels import is_labelled
-from c2sflow.predictions import condition_columns
+from c2sflow.perturbations import condition_columns
 from c2sflow.provenance import remedy
 from c2sflow.rank_shifts import compared_ranks, fold_changes
 

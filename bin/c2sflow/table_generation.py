@@ -10,11 +10,11 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from c2sflow.answer_tasks import write_answers
 from c2sflow.cell_types import read_cell_types
 from c2sflow.errors import UserError
 from c2sflow.generated import merge_generated
 from c2sflow.generation_plan import GenerationPlan, generation_faults
-from c2sflow.model_tasks import write_answers
 
 
 def plan_for_table(

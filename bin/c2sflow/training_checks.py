@@ -14,7 +14,7 @@ from c2sflow.faults import Faults
 from c2sflow.obs_labels import is_control, is_labelled, is_perturbed
 from c2sflow.obs_queries import select_cells
 from c2sflow.organisms import COLUMN as ORGANISM
-from c2sflow.shards import RESERVED
+from c2sflow.shard_columns import RESERVED
 from c2sflow.splits import SPLITS, TEST, TRAIN, VALIDATION, Rule
 from c2sflow.training_tasks import parse_tasks
 

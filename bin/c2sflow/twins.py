@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
-from c2sflow.shards import CONTENT
+from c2sflow.shard_columns import CONTENT
 from c2sflow.splits import SPLITS, TEST, TRAIN, VALIDATION
 
 FIRST = (TEST, VALIDATION, TRAIN)  # held out goes before trained on

@@ -23,7 +23,7 @@ from c2sflow.prompts import (
 )
 from c2sflow.query_checks import CheckedQueries
 from c2sflow.samplesheet import Row, read_samplesheet, sample_ids, single_row
-from c2sflow.shards import RESERVED
+from c2sflow.shard_columns import RESERVED
 from c2sflow.staged import Staged
 from c2sflow.symbol_tables import is_table, read_symbols
 from c2sflow.targets import Targets

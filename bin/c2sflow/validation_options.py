@@ -14,7 +14,7 @@ from c2sflow.generation_plan import GenerationPlan, generation_faults
 from c2sflow.json_files import read_object
 from c2sflow.model_files import HUB_ID, file_faults
 from c2sflow.prompts import ANSWER_TOKENS
-from c2sflow.shards import RESERVED
+from c2sflow.shard_columns import RESERVED
 from c2sflow.staged import Staged
 from c2sflow.targets import Targets
 from c2sflow.weight_files import base_weights

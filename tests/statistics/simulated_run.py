@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 from scipy import sparse
 
 from c2sflow.anndata_io import open_anndata
+from c2sflow.answer_tasks import write_answers
 from c2sflow.provenance import write_json
 from c2sflow.qc import Filters, run_qc
 from c2sflow.run_cells import RunFiles
-from c2sflow.shard_tasks import write_answers
 from c2sflow.shards import write_shards
 from c2sflow.states import State
 

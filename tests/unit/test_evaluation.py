@@ -17,6 +17,7 @@ from sklearn.decomposition import PCA
 
 import c2s_evaluate
 from c2sflow.anndata_io import open_anndata
+from c2sflow.answer_tasks import write_answers
 from c2sflow.errors import UserError
 from c2sflow.evaluation import Settings, write_evaluation
 from c2sflow.evaluation_tables import read_evaluation
@@ -25,7 +26,6 @@ from c2sflow.measured_perturbations import find_measured, unlike_controls
 from c2sflow.provenance import write_json
 from c2sflow.qc import Filters, run_qc
 from c2sflow.run_cells import RunCells, RunFiles
-from c2sflow.shard_tasks import write_answers
 from c2sflow.shards import write_shards
 from c2sflow.states import State
 

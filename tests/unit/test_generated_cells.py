@@ -166,8 +166,8 @@ def test_vocabulary(run, demo_model, tmp_path):
 
 
 def test_merged(tmp_path):
+    from c2sflow.answer_tasks import write_answers
     from c2sflow.generated import merge_generated, summarise_generated
-    from c2sflow.shard_tasks import write_answers
 
     def rows(organism, kind, texts):
         return pd.DataFrame(
@@ -207,8 +207,8 @@ def test_merged(tmp_path):
 
 
 def test_cells_of_no_type_have_no_type(tmp_path):
+    from c2sflow.answer_tasks import write_answers
     from c2sflow.generated import merge_generated
-    from c2sflow.shard_tasks import write_answers
 
     table = pd.DataFrame(
         {

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from c2sflow.model_tasks import write_answers
+from c2sflow.answer_tasks import write_answers
 from c2sflow.no_ops import NoOps, find_no_ops, predicted_only
 from c2sflow.perturbations import Treatment
 from c2sflow.plan_work import describe_no_ops

@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 
 from c2sflow.models import load_model, load_tokenizer
+from c2sflow.perturb_tasks import perturb_shard
 from c2sflow.perturbation import predict
 from c2sflow.perturbations import Treatment
 from c2sflow.planning import plan_predictions
 from c2sflow.prompts import PERTURBATION_PROMPT
-from c2sflow.shard_tasks import perturb_shard
 
 OPTIONS = {
     "device": "cpu", "dtype": "float32", "attention": "eager", "quantization": "none",

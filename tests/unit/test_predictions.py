@@ -11,10 +11,10 @@ import pytest
 
 from c2sflow import merged_answers
 from c2sflow.errors import UserError
+from c2sflow.perturbations import condition_columns
 from c2sflow.predictions import (
     OBS_COLUMNS,
     Predicted,
-    condition_columns,
     merge_predictions,
     prediction_names,
     summarise,

@@ -11,10 +11,10 @@ import scanpy as sc
 from making import SYMBOLS, cells
 from scipy import sparse
 
+from c2sflow.answer_tasks import write_answers
 from c2sflow.compiled_once import compiled_once
 from c2sflow.generated import merge_generated
 from c2sflow.merging import merge_samples
-from c2sflow.model_tasks import write_answers
 from c2sflow.predictions import Predicted, merge_predictions
 from c2sflow.pseudobulk import run_pseudobulk
 from c2sflow.qc import Filters, run_qc
