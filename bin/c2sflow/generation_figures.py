@@ -15,7 +15,7 @@ from c2sflow.halves import N_EACH, N_RESAMPLES, N_SPLITS, TOGETHER, shares, some
 from c2sflow.resampling import Figure, bootstrap_interval, weights
 from c2sflow.row_figures import Key, summarise
 
-MIN_CELLS = 4  # each half of the real cells holds two
+MIN_REAL_CELLS = 4  # each half of the real cells holds two
 
 
 @dataclass
@@ -66,7 +66,7 @@ def type_figures(
     subject: str, made: Kind, real: Kind, rival: Rival | None, seed: int
 ) -> Iterator[Figure]:
     """All figures of one type."""
-    if min(len(made), len(real)) < MIN_CELLS:
+    if min(len(made), len(real)) < MIN_REAL_CELLS:
         return
     halves = _Halves(len(real), len(made), rival, seed)
     found = _Groups(made, real, rival, seed)
