@@ -25,7 +25,7 @@ def usual(directory: Path, cells: list[dict], dtype: str) -> dict:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from c2sflow.prompts import EMBEDDING_PROMPT, fill
+    from c2sflow.sentences.prompts import EMBEDDING_PROMPT, fill
 
     tokenizer = AutoTokenizer.from_pretrained(directory, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype).eval()
@@ -46,9 +46,9 @@ def usual(directory: Path, cells: list[dict], dtype: str) -> dict:
 
 def ours(directory: Path, cells: list[dict]) -> dict:
     """Embeddings as EMBED makes them."""
-    from c2sflow.embedding import embed_cells
-    from c2sflow.models import load_model, load_tokenizer
-    from c2sflow.prompts import EMBEDDING_PROMPT
+    from c2sflow.model.embedding import embed_cells
+    from c2sflow.model.loading import load_model, load_tokenizer
+    from c2sflow.sentences.prompts import EMBEDDING_PROMPT
 
     tokenizer = load_tokenizer(directory)
     model = load_model(directory, head=False, device="cpu")

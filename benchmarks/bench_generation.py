@@ -23,9 +23,9 @@ NEW = 100
 
 def prompts_of(directory: Path, n_cells: int) -> tuple[list[np.ndarray], list[str]]:
     """Token ids of each cell's prompt, and the genes that may be said."""
-    from c2sflow.models import load_tokenizer
-    from c2sflow.prompts import PERTURBATION_PROMPT
-    from c2sflow.tokenization import tokenize_prompts
+    from c2sflow.model.loading import load_tokenizer
+    from c2sflow.model.tokenization import tokenize_prompts
+    from c2sflow.sentences.prompts import PERTURBATION_PROMPT
 
     records = [{**record, "perturbation": "B cell"} for record in demo_records(700)]
     genes = sorted({gene for record in records for gene in record["cell_sentence"].split()})
@@ -74,7 +74,7 @@ def usual(directory: Path, n_cells: int, genes_only: bool) -> dict:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from c2sflow.gene_trie import gene_tokens
+    from c2sflow.generation.logits import gene_tokens
 
     prompts, genes = prompts_of(directory, n_cells)
     tokenizer = AutoTokenizer.from_pretrained(directory, padding_side="left")
@@ -98,9 +98,9 @@ def usual(directory: Path, n_cells: int, genes_only: bool) -> dict:
 
 def ours(directory: Path, n_cells: int, genes_only: bool) -> dict:
     """Generate as PERTURB does."""
-    from c2sflow.gene_trie import GeneTrie, gene_tokens
-    from c2sflow.generation import Decoding, end_tokens, generate_tokens
-    from c2sflow.models import load_model, load_tokenizer
+    from c2sflow.generation.decoding import Decoding, end_tokens, generate_tokens
+    from c2sflow.generation.logits import GeneTrie, gene_tokens
+    from c2sflow.model.loading import load_model, load_tokenizer
 
     prompts, genes = prompts_of(directory, n_cells)
     tokenizer = load_tokenizer(directory)

@@ -61,9 +61,9 @@ def embed(
     directory: Path, records: list[dict], device: str, compile: bool = False, **options: str
 ) -> dict:
     """Embed as EMBED does; the first, small run warms up and compiles."""
-    from c2sflow.embedding import embed_cells
-    from c2sflow.models import load_model, load_tokenizer
-    from c2sflow.prompts import EMBEDDING_PROMPT
+    from c2sflow.model.embedding import embed_cells
+    from c2sflow.model.loading import load_model, load_tokenizer
+    from c2sflow.sentences.prompts import EMBEDDING_PROMPT
 
     tokenizer = load_tokenizer(directory)
     model = load_model(directory, head=False, device=device, **options)
@@ -90,7 +90,7 @@ def usual(directory: Path, records: list[dict], device: str) -> dict:
     """Embed as a plain script does."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from c2sflow.prompts import EMBEDDING_PROMPT, fill
+    from c2sflow.sentences.prompts import EMBEDDING_PROMPT, fill
 
     tokenizer = AutoTokenizer.from_pretrained(directory, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(directory, device_map=device).eval()

@@ -59,10 +59,10 @@ def ours(
     **options: str,
 ) -> dict:
     """Generate as PERTURB does; the answers' end is forbidden, so that all have 200 tokens."""
-    from c2sflow import compiled_decode
-    from c2sflow.gene_trie import GeneTrie, gene_tokens
-    from c2sflow.generation import Decoding, generate_tokens
-    from c2sflow.models import load_model, load_tokenizer
+    from c2sflow.generation import kv_cache as compiled_decode
+    from c2sflow.generation.decoding import Decoding, generate_tokens
+    from c2sflow.generation.logits import GeneTrie, gene_tokens
+    from c2sflow.model.loading import load_model, load_tokenizer
 
     compiled_decode.FEWEST_STEPS = 1 if compiled else 2**62
     tokenizer = load_tokenizer(directory)

@@ -30,7 +30,7 @@ def words() -> list[str]:
 
 def make_answers(folder: Path, n_cells: int) -> None:
     """Files of predicted and of generated cells with the same sentences."""
-    from c2sflow.answer_tasks import write_answers
+    from c2sflow.generation.tasks import write_answers
 
     random, genes = np.random.default_rng(0), np.array(words())
     for start in range(0, n_cells, SHARD):
@@ -63,8 +63,8 @@ def make_answers(folder: Path, n_cells: int) -> None:
 
 def merge(step: str, folder: Path, n_cells: int) -> None:
     """c2s_perturbed.h5ad or c2s_generated.h5ad."""
-    from c2sflow.generated import merge_generated
-    from c2sflow.predictions import Predicted, merge_predictions
+    from c2sflow.results.generated import merge_generated
+    from c2sflow.results.predictions import Predicted, merge_predictions
 
     paths = sorted(folder.glob(f"*.{step}.parquet"))
     sizes = [min(SHARD, n_cells - n * SHARD) for n in range(len(paths))]
@@ -80,7 +80,7 @@ def merge(step: str, folder: Path, n_cells: int) -> None:
 
 def work(step: str, folder: Path, n_cells: int) -> dict:
     """Seconds of a step, by the clock and of all cores together; without starting Python."""
-    import c2sflow.generated  # noqa: F401  (not to be counted)
+    import c2sflow.results.generated  # noqa: F401  (not to be counted)
 
     start, cpu = time.perf_counter(), time.process_time()
     make_answers(folder, n_cells) if step == "input" else merge(step, folder, n_cells)

@@ -48,10 +48,10 @@ def make_sample(folder: Path, number: int) -> None:
     import anndata as ad
     from scipy import sparse
 
-    from c2sflow.anndata_io import open_anndata
-    from c2sflow.gene_alignment import REPEATED, repeated_symbols
-    from c2sflow.h5ad_writing import RowWriter, create_h5ad
-    from c2sflow.shards import write_shards
+    from c2sflow.data.genes.alignment import REPEATED, repeated_symbols
+    from c2sflow.data.h5ad import RowWriter, create_h5ad
+    from c2sflow.data.readers import open_anndata
+    from c2sflow.sentences.shards import write_shards
 
     random = np.random.default_rng(number)
     name, var = f"donor{number:04d}", reference()
@@ -96,8 +96,8 @@ def copy_sample(folder: Path, number: int, source: int) -> None:
 
 def merge(folder: Path, names: list[str]) -> None:
     """c2s.h5ad of all samples."""
-    from c2sflow.merging import merge_samples
-    from c2sflow.sample_shards import Sample
+    from c2sflow.results.merge import merge_samples
+    from c2sflow.results.shards import Sample
 
     ends = folder / "embeddings"
     samples = [
@@ -110,7 +110,7 @@ def merge(folder: Path, names: list[str]) -> None:
 
 def read_run_cells(folder: Path, names: list[str]) -> None:
     """What EVALUATE begins with, and 1,000 cells' expression."""
-    from c2sflow.run_cells import RunCells, RunFiles
+    from c2sflow.evaluation.run_reader import RunCells, RunFiles
 
     (folder / "samples.json").write_text(
         json.dumps([{"id": name, "sample": name, "organism": "human"} for name in names])
@@ -126,7 +126,7 @@ def read_run_cells(folder: Path, names: list[str]) -> None:
 
 def read_report(folder: Path, names: list[str]) -> None:
     """What REPORT reads of the samples, without the map of the cells."""
-    from c2sflow.report_inputs import read_all, read_sentences
+    from c2sflow.report.run import read_all, read_sentences
 
     assert len(read_sentences(folder / "sentences")) == len(names)
     assert len(read_all(folder / "qc", "*.qc.json")) == len(names)
@@ -134,8 +134,6 @@ def read_report(folder: Path, names: list[str]) -> None:
 
 def work(step: str, folder: Path, n_samples: int) -> dict:
     """Seconds of a step, by the clock and of all cores together; without starting Python."""
-    import c2sflow.report_inputs
-    import c2sflow.run_cells  # noqa: F401  (not to be counted)
 
     start, cpu = time.perf_counter(), time.process_time()
     names = [f"donor{n:04d}" for n in range(n_samples)]

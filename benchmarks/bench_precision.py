@@ -22,9 +22,9 @@ NEIGHBOURS = 10
 
 def embed(name: str, records: list[dict]) -> tuple[np.ndarray, dict]:
     """Embeddings and figures of one format."""
-    from c2sflow.embedding import embed_cells
-    from c2sflow.models import load_model, load_tokenizer
-    from c2sflow.prompts import EMBEDDING_PROMPT
+    from c2sflow.model.embedding import embed_cells
+    from c2sflow.model.loading import load_model, load_tokenizer
+    from c2sflow.sentences.prompts import EMBEDDING_PROMPT
 
     model = load_model(DEMO, head=False, device="cpu", **FORMATS[name])
     made = embed_cells(model, load_tokenizer(DEMO), EMBEDDING_PROMPT, records, progress=False)

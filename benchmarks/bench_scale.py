@@ -46,7 +46,7 @@ def atlas(n_cells: int, seed: int = 0) -> Iterator[sparse.csr_matrix]:
 
 def make_input(folder: Path, n_cells: int) -> None:
     """The atlas as h5ad, with annotation such as a study brings along."""
-    from c2sflow.h5ad_writing import RowWriter, append_dense, create_h5ad
+    from c2sflow.data.h5ad import RowWriter, append_dense, create_h5ad
 
     random = np.random.default_rng(1)
     obs = pd.DataFrame(
@@ -81,8 +81,8 @@ def make_embeddings(folder: Path, _: int) -> None:
 
 def qc(folder: Path, _: int) -> None:
     """As QC."""
-    from c2sflow.qc import Filters, run_qc
-    from c2sflow.states import State
+    from c2sflow.data.qc.qc import Filters, run_qc
+    from c2sflow.data.state.normalization import State
 
     run_qc(
         folder / "input.h5ad", folder / "atlas.h5ad", sample="atlas", organism="human",
@@ -92,9 +92,8 @@ def qc(folder: Path, _: int) -> None:
 
 def sentences(folder: Path, _: int) -> None:
     """As SENTENCES."""
-    from c2sflow.anndata_io import open_anndata
-    from c2sflow.shard_sizes import genes_per_cell, shard_bounds
-    from c2sflow.shards import write_shards
+    from c2sflow.data.readers import open_anndata
+    from c2sflow.sentences.shards import genes_per_cell, shard_bounds, write_shards
 
     bounds = shard_bounds(genes_per_cell(folder / "atlas.h5ad"), SHARD)
     with open_anndata(folder / "atlas.h5ad") as data:
@@ -103,8 +102,8 @@ def sentences(folder: Path, _: int) -> None:
 
 def merge(folder: Path, _: int) -> None:
     """As MERGE."""
-    from c2sflow.merging import merge_samples
-    from c2sflow.sample_shards import Sample
+    from c2sflow.results.merge import merge_samples
+    from c2sflow.results.shards import Sample
 
     parts = sorted((folder / "embeddings").glob("*.h5ad"))
     merge_samples([Sample("atlas", "atlas", folder / "atlas.h5ad", parts)], folder / "c2s.h5ad", {})
@@ -112,9 +111,9 @@ def merge(folder: Path, _: int) -> None:
 
 def step(name: str, folder: Path, n_cells: int) -> dict:
     """Seconds of one step, by the clock and of all cores together; without starting Python."""
-    import c2sflow.merging
-    import c2sflow.qc
-    import c2sflow.shards  # noqa: F401  (not to be counted)
+    import c2sflow.data.qc.qc
+    import c2sflow.results.merge
+    import c2sflow.sentences.shards  # noqa: F401  (not to be counted)
 
     start, cpu = time.perf_counter(), time.process_time()
     {

@@ -19,9 +19,9 @@ TOKENS = 60_000  # of each length: about as many
 
 def embed(records: list[dict], attention: str) -> dict:
     """Figures of one run; a first small one warms up."""
-    from c2sflow.embedding import embed_cells
-    from c2sflow.models import load_model, load_tokenizer
-    from c2sflow.prompts import EMBEDDING_PROMPT
+    from c2sflow.model.embedding import embed_cells
+    from c2sflow.model.loading import load_model, load_tokenizer
+    from c2sflow.sentences.prompts import EMBEDDING_PROMPT
 
     tokenizer = load_tokenizer(DEMO)
     model = load_model(DEMO, head=False, device="cpu", attention=attention)

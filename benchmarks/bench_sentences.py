@@ -27,9 +27,8 @@ CORES = 2
 
 def make_input(path: Path) -> None:
     """Log-normalised values of geometric counts, which tie as real ones do."""
-    from c2sflow.h5ad_writing import RowWriter, create_h5ad
-    from c2sflow.normalisation import normalise
-    from c2sflow.states import State
+    from c2sflow.data.h5ad import RowWriter, create_h5ad
+    from c2sflow.data.state.normalization import State, normalise
 
     random = np.random.default_rng(0)
     obs = pd.DataFrame({"sample": "s"}, index=[f"cell{n}" for n in range(CELLS)])
@@ -62,9 +61,8 @@ def usual_loop(path: Path, folder: Path, max_genes: int | None) -> None:
 
 def step(path: Path, folder: Path, max_genes: int | None) -> None:
     """As SENTENCES."""
-    from c2sflow.anndata_io import open_anndata
-    from c2sflow.shard_sizes import genes_per_cell, shard_bounds
-    from c2sflow.shards import write_shards
+    from c2sflow.data.readers import open_anndata
+    from c2sflow.sentences.shards import genes_per_cell, shard_bounds, write_shards
 
     os.environ["OMP_NUM_THREADS"] = str(CORES)
     bounds = shard_bounds(genes_per_cell(path), "auto", max_genes)
@@ -85,7 +83,8 @@ def timed(way: Callable, max_genes: int | None, path: Path) -> dict:
     import anndata as ad  # noqa: F401  (not to be counted in either way)
     import pyarrow.parquet as pq  # noqa: F401
 
-    from c2sflow import anndata_io, shards  # noqa: F401
+    from c2sflow.data import readers as anndata_io  # noqa: F401
+    from c2sflow.sentences import shards  # noqa: F401
 
     with tempfile.TemporaryDirectory() as folder:
         start, cpu = time.perf_counter(), time.process_time()

@@ -29,9 +29,9 @@ def examples_of(tokenizer, n_cells: int, long: bool = False) -> list:
     import pandas as pd
     import pyarrow as pa
 
-    from c2sflow.training_cells import TrainingCells
-    from c2sflow.training_examples import ExampleMaker, Templates
-    from c2sflow.training_tasks import Draw
+    from c2sflow.training.cells import TrainingCells
+    from c2sflow.training.examples import ExampleMaker, Templates
+    from c2sflow.training.tasks import Draw
 
     records = long_records(n_cells) if long else demo_records(n_cells)
     table = pd.DataFrame(records).assign(label=LABEL)
@@ -69,8 +69,8 @@ def run(
     long: bool = False,
 ) -> dict:
     """Seconds and losses of one pass over the examples, after a step that is not timed."""
-    from c2sflow.batching import free_bytes
-    from c2sflow.training_methods import load_trainee, micro_tokens
+    from c2sflow.model.batching import free_bytes
+    from c2sflow.training.trainee import load_trainee, micro_tokens
 
     dtype = "float32" if device == "cpu" else "auto"
     trainee = load_trainee(method, directory, device=device, dtype=dtype)
@@ -99,7 +99,7 @@ def run(
 
 def _take_step(way: str, trainee, optimizer, examples: list, max_tokens: int) -> float:
     """The loss of a step of the optimizer."""
-    from c2sflow.training_loss import batch_targets, micro_batches, token_losses
+    from c2sflow.training.loss import batch_targets, micro_batches, token_losses
 
     total, model = 0.0, trainee.model
     if way == "usual":

@@ -33,7 +33,7 @@ from finetuning_cells import bulk_neighbours, prepare_kang, prepare_perturbench 
 from measure import RESULTS  # noqa: E402
 from measured import measured  # noqa: E402
 
-from c2sflow.provenance import write_json  # noqa: E402
+from c2sflow.common.files import write_json  # noqa: E402
 
 # What all models are trained with.
 SCRATCH = (

@@ -26,9 +26,9 @@ GENERATED, NEW_TOKENS = 48, 60
 
 def embed(records: list[dict], device: str, dtype: str, attention: str) -> tuple[str, np.ndarray]:
     """The attention that is used, and float32 (n_cells, hidden_size)."""
-    from c2sflow.embedding import embed_cells
-    from c2sflow.models import load_model, load_tokenizer
-    from c2sflow.prompts import EMBEDDING_PROMPT
+    from c2sflow.model.embedding import embed_cells
+    from c2sflow.model.loading import load_model, load_tokenizer
+    from c2sflow.sentences.prompts import EMBEDDING_PROMPT
 
     model = load_model(DEMO, head=False, device=device, dtype=dtype, attention=attention)
     tokenizer = load_tokenizer(DEMO)
@@ -47,10 +47,10 @@ def compare_vectors(vectors: np.ndarray, reference: np.ndarray) -> dict:
 
 def generate(n_cells: int, device: str, dtype: str, genes_only: bool) -> list:
     """Greedy answers to the embedding prompt of the demo's cells."""
-    from c2sflow.gene_trie import GeneTrie, gene_tokens
-    from c2sflow.generation import Decoding, end_tokens, generate_tokens
-    from c2sflow.models import load_model, load_tokenizer
-    from c2sflow.prompts import EMBEDDING_PROMPT, fill
+    from c2sflow.generation.decoding import Decoding, end_tokens, generate_tokens
+    from c2sflow.generation.logits import GeneTrie, gene_tokens
+    from c2sflow.model.loading import load_model, load_tokenizer
+    from c2sflow.sentences.prompts import EMBEDDING_PROMPT, fill
 
     tokenizer = load_tokenizer(DEMO)
     model = load_model(DEMO, head=True, device=device, dtype=dtype)

@@ -23,9 +23,9 @@ SPARE_GIB = 1.0  # beside the weights, of the limited run
 @click.option("--device", default="cuda", show_default=True)
 def main(shape: str, cells: int, device: str) -> None:
     """Embed twice: as a task does, and with a limit that its first batch exceeds."""
-    from c2sflow.embedding import embed_cells
-    from c2sflow.models import load_model, load_tokenizer
-    from c2sflow.prompts import EMBEDDING_PROMPT
+    from c2sflow.model.embedding import embed_cells
+    from c2sflow.model.loading import load_model, load_tokenizer
+    from c2sflow.sentences.prompts import EMBEDDING_PROMPT
 
     records = long_records(cells)
     with random_model(shape) as folder:

@@ -39,9 +39,9 @@ def run_step(step: str, *arguments: object) -> dict:
 
 def prepare(folder: Path, n_cells: int) -> None:
     """A shard of the demo's first sample, with what PLAN and CHOOSE make for it."""
-    from c2sflow.demo import demo_samples
-    from c2sflow.provenance import write_json
-    from c2sflow.splits import Rule
+    from c2sflow.common.files import write_json
+    from c2sflow.data.demo import demo_samples
+    from c2sflow.data.splits.splits import Rule
 
     demo_samples()[SAMPLE][:n_cells].copy().write_h5ad(folder / "input.h5ad")
     options = {"id": SAMPLE, "sample": SAMPLE, "organism": "human"}

@@ -19,7 +19,7 @@ from scipy import sparse
 
 sys.path.append(str(ROOT / "tests" / "statistics"))
 
-from c2sflow.resampling import Figure
+from c2sflow.evaluation.figures import Figure
 
 SIZES = (5, 16, 100)
 N_DONOR_CELLS = 50
@@ -33,7 +33,7 @@ def holds(ends: tuple, truth: float) -> float:
 
 def share(n: int, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
     """Share of cells: cut answers, a label's recall."""
-    from c2sflow.resampling import share_interval
+    from c2sflow.evaluation.figures import share_interval
 
     for p in (0.02, 0.2, 0.5):
         ends = share_interval(int(rng.binomial(n, p)), n)
@@ -42,7 +42,7 @@ def share(n: int, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
 
 def mean_over_cells(n: int, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
     """Mean of a value of each cell, such as a correlation."""
-    from c2sflow.resampling import bootstrap_interval, weights
+    from c2sflow.evaluation.figures import bootstrap_interval, weights
 
     values = rng.beta(5, 2, n)
     ends = bootstrap_interval(weights(n, int(rng.integers(2**31))) @ values, n, (0, 1))
@@ -51,7 +51,7 @@ def mean_over_cells(n: int, rng: np.random.Generator) -> Iterator[tuple[str, flo
 
 def mean_over_conditions(n: int, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
     """Mean over conditions, of symmetric and of skewed values."""
-    from c2sflow.resampling import mean_interval
+    from c2sflow.evaluation.figures import mean_interval
 
     yield "mean over conditions (Student's t)", holds(mean_interval(rng.normal(0.4, 0.2, n)), 0.4)
     ends = mean_interval(rng.beta(5, 2, n), (0, 1))
@@ -63,7 +63,7 @@ def labels(n: int, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
 
     Types that no cell is of are none that a mean over the types is of.
     """
-    from c2sflow.accuracy import label_figures
+    from c2sflow.evaluation.accuracy import label_figures
 
     shares = np.array([0.5, 0.3, 0.2])
     for name, recall in (
@@ -90,7 +90,7 @@ def folds(n: int, rng: np.random.Generator) -> Iterator[tuple[str, float | Figur
     """Figures of classifiers in cross-validation, and the gain of one view over an equal one."""
     from sklearn.neighbors import KNeighborsClassifier
 
-    from c2sflow.accuracy import N_FOLDS, gain_figures, label_figures, repeated_labels
+    from c2sflow.evaluation.accuracy import N_FOLDS, gain_figures, label_figures, repeated_labels
 
     names = np.arange(n) % 2
     if n < 2 * N_FOLDS:
@@ -109,7 +109,7 @@ def folds(n: int, rng: np.random.Generator) -> Iterator[tuple[str, float | Figur
 
 def answers(n: int, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
     """Words of answers that are no gene, which come in few of the answers."""
-    from c2sflow.answer_trust import answer_figures
+    from c2sflow.evaluation.sentences import answer_figures
 
     words = rng.integers(60, 100, n)
     invalid = rng.binomial(words, rng.beta(0.5, 9.5, n))
@@ -125,7 +125,7 @@ def answers(n: int, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
 
 def novelty(n: int, rng: np.random.Generator) -> Iterator[tuple[str, Figure]]:
     """Two answers to each of n cells, which differ in how far they are from their answers."""
-    from c2sflow.answer_trust import novelty_figures
+    from c2sflow.evaluation.sentences import novelty_figures
 
     genes = np.arange(60)
     controls = [np.argsort(genes + rng.normal(0, 15, 60)) for _ in range(n)]
@@ -143,7 +143,7 @@ def novelty(n: int, rng: np.random.Generator) -> Iterator[tuple[str, Figure]]:
 
 def texts(n: int, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
     """BERTScore of n sentences, of two answers to each of n cells, and of labels said."""
-    from c2sflow.text_tasks import score_interval
+    from c2sflow.evaluation.text_tables import score_interval
 
     scores = pd.Series(0.7 + 0.2 * rng.beta(5, 2, n))
     yield "BERTScore of sentences", holds(score_interval(scores), 0.7 + 1 / 7)
@@ -155,8 +155,7 @@ def texts(n: int, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
 
 def reconstruction(n: int, rng: np.random.Generator) -> Iterator[tuple[str, Figure]]:
     """Expression by rank, of whole sentences and of their first 20 genes."""
-    from c2sflow.reconstruction_at_depth import figures_at_depth
-    from c2sflow.reconstruction_quality import reconstruction_figures
+    from c2sflow.evaluation.sentences import figures_at_depth, reconstruction_figures
 
     depth = rng.lognormal(0, 0.3, (n, 1))
     counts = rng.poisson(depth * 30 / np.arange(1, 81), (n, 80))
@@ -173,7 +172,7 @@ def reconstruction(n: int, rng: np.random.Generator) -> Iterator[tuple[str, Figu
 
 def screens(n: int, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
     """A gene set's shift, between contexts, over cells; and over donors of 50 cells each."""
-    from c2sflow.estimates import difference_of, mean_of
+    from c2sflow.common.statistics import difference_of, mean_of
 
     one, other = rng.normal(0.3, 1, (1, n)), rng.normal(0, 1, (1, n))
     ends = difference_of(one, other).interval()
@@ -194,8 +193,8 @@ def screens(n: int, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
 
 def tests(n: int, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
     """Tests of nothing: effects by gene over cells, as ranks with many ties are."""
-    from c2sflow.effects import signed_rank_test
-    from c2sflow.estimates import mean_of
+    from c2sflow.common.statistics import mean_of
+    from c2sflow.perturbation.effects import signed_rank_test
 
     shifts = np.round(rng.normal(0, 2, (n, 1)))
     p = signed_rank_test(sparse.csc_matrix(shifts))[0]

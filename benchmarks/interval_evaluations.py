@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from simulated_run import N_GENES, Run, write_generated
 
-from c2sflow.evaluation import Settings, write_evaluation
-from c2sflow.evaluation_tables import read_evaluation
+from c2sflow.data.result_tables import read_evaluation
+from c2sflow.evaluation.run import Settings, write_evaluation
 
 TYPES = {"A": np.ones(N_GENES), "B": np.where(np.arange(N_GENES) % 10 == 0, 3.0, 1)}
 

@@ -72,8 +72,8 @@ def write_random_model(name: str, directory: Path) -> None:
 
 def demo_records(n_cells: int) -> list[dict]:
     """Cells of the demo as prompts need them."""
-    from c2sflow.demo import demo_samples
-    from c2sflow.sentences import cell_sentences, gene_words
+    from c2sflow.data.demo import demo_samples
+    from c2sflow.sentences.ranking import cell_sentences, gene_words
 
     made = []
     for adata in demo_samples().values():

@@ -24,9 +24,9 @@ def main(first, number, verbose):
     """Count outcomes by kind."""
     from mixing import draw_file
 
-    from c2sflow.cell_evidence import cell_evidence
-    from c2sflow.errors import UserError
-    from c2sflow.state_decision import decide_state
+    from c2sflow.common.errors import UserError
+    from c2sflow.data.state.decision import decide_state
+    from c2sflow.data.state.evidence import cell_evidence
 
     outcomes = Counter()
     for seed in range(first, first + number):

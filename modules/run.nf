@@ -69,7 +69,7 @@ def stepOptions(Map groups) {
     ]
 }
 
-// The name of a task of GENERATE: as in c2sflow.generation_plan.
+// The name of a task of GENERATE: as in c2sflow.generation.plan.
 def taskName(task) {
     "generated.${"${task}".padLeft(5, '0')}".toString()
 }

@@ -9,8 +9,8 @@ import numpy as np
 from measured import sentence
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from c2sflow.prompts import EMBEDDING_PROMPT
-from c2sflow.small_gemma import make_model
+from c2sflow.sentences.prompts import EMBEDDING_PROMPT
+from c2sflow.training.small_gemma import make_model
 from demo_model.cells import Cells, demo_cells
 from demo_model.evaluation import (
     Predictor,

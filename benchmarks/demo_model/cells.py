@@ -8,8 +8,8 @@ import numpy as np
 import scanpy as sc
 from scipy import sparse
 
-from c2sflow.demo import LABEL, demo_split
-from c2sflow.sentences import cell_sentences, gene_words
+from c2sflow.data.demo import LABEL, demo_split
+from c2sflow.sentences.ranking import cell_sentences, gene_words
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from c2sflow.prompts import ANNOTATION_PROMPT, PERTURBATION_PROMPT, fill
+from c2sflow.sentences.prompts import ANNOTATION_PROMPT, PERTURBATION_PROMPT, fill
 from demo_model.cells import Cells
 
 ANSWER_GENES = 100  # of the model's training

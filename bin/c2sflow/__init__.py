@@ -12,7 +12,7 @@ __all__ = ["Cell2Sen", "Cell2SenConfig"]
 
 def __getattr__(name: str):
     if name in __all__:
-        from c2sflow import cell2sen
+        from c2sflow.api import cell2sen
 
         return getattr(cell2sen, name)
     raise AttributeError(f"module 'c2sflow' has no attribute {name!r}")

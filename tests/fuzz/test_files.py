@@ -18,13 +18,13 @@ from random_files import Truth, random_files
 from random_names import TABLE
 from test_bad_input import INPUT_SCHEMA, SCHEMA, _base
 
-from c2sflow.anndata_io import open_anndata
-from c2sflow.errors import UserError
-from c2sflow.qc import Filters, run_qc
-from c2sflow.shards import write_shards
-from c2sflow.states import State
-from c2sflow.validation import Staged, validate_run
-from c2sflow.views import View
+from c2sflow.common.errors import UserError
+from c2sflow.data.qc.qc import Filters, run_qc
+from c2sflow.data.readers import open_anndata
+from c2sflow.data.state.normalization import State
+from c2sflow.data.views import View
+from c2sflow.sentences.shards import write_shards
+from c2sflow.validation.run import Staged, validate_run
 
 FUZZ = settings(
     max_examples=int(os.environ.get("FUZZ_EXAMPLES", "40")),

@@ -5,7 +5,7 @@ import pytest
 from driving import INJECT, ROOT
 from hub import COMMIT, serving
 
-from c2sflow.model_files import describe_model
+from c2sflow.model.files import describe_model
 
 MODEL = ROOT / "assets/demo_model"
 # The two steps that run before all others and know nothing of each other.

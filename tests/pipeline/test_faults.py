@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from driving import INJECT, Nextflow, copy_project
 
-from c2sflow.demo import demo_samples
+from c2sflow.data.demo import demo_samples
 
 pytestmark = pytest.mark.pipeline
 # Four minutes of two cores.

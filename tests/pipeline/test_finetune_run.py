@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from driving import INJECT, ROOT
 
-from c2sflow.demo import demo_samples
+from c2sflow.data.demo import demo_samples
 
 pytestmark = pytest.mark.pipeline
 

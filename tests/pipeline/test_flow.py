@@ -158,7 +158,7 @@ def test_resume_runs_what_a_change_touches_and_nothing_else(nextflow, project):
             file.write("\n# edited\n")
 
     run()
-    edit("c2sflow/embedding.py")
+    edit("c2sflow/model/embedding.py")
     after = run().submitted
     assert after.keys() >= {"EMBED", "EVALUATE", "MERGE", "REPORT"}
     assert not after.keys() & {"VALIDATE", "MODEL", "QC", "SENTENCES", "PLAN"}
@@ -174,7 +174,7 @@ def test_resume_runs_what_a_change_touches_and_nothing_else(nextflow, project):
     asked_for += ("--gene_sets", "other.gmt", "--context", "bulk_labels")
     assert run(*asked_for).submitted == {"EFFECTS": 1} | checked
 
-    edit("c2sflow/screen.py")
+    edit("c2sflow/perturbation/screen.py")
     edit("c2s_report.py")
     assert run(*asked_for).submitted == {"EFFECTS": 1, "REPORT": 1}
 

@@ -12,8 +12,8 @@ from driving import ROOT
 from safetensors.torch import load_file, save_file
 from scipy import sparse
 
-from c2sflow.attention_files import read_cells
-from c2sflow.demo import write_demo
+from c2sflow.data.demo import write_demo
+from c2sflow.model.attention_files import read_cells
 
 pytestmark = pytest.mark.pipeline
 

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import sparse
 
-from c2sflow.anndata_io import open_anndata
-from c2sflow.answer_tasks import write_answers
-from c2sflow.provenance import write_json
-from c2sflow.qc import Filters, run_qc
-from c2sflow.run_cells import RunFiles
-from c2sflow.shards import write_shards
-from c2sflow.states import State
+from c2sflow.common.files import write_json
+from c2sflow.data.qc.qc import Filters, run_qc
+from c2sflow.data.readers import open_anndata
+from c2sflow.data.state.normalization import State
+from c2sflow.evaluation.run_reader import RunFiles
+from c2sflow.generation.tasks import write_answers
+from c2sflow.sentences.shards import write_shards
 
 N_GENES = 240
 GENES = np.array([f"GENE{n}" for n in range(N_GENES)])

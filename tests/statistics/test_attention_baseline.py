@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from c2sflow.attention_files import read_cells, write_attention
-from c2sflow.gene_pairs import pair_table
+from c2sflow.model.attention_files import read_cells, write_attention
+from c2sflow.results.gene_pairs import pair_table
 
 N_HEADS, N_GENES = 2, 40
 GENES = np.array([f"G{n:02d}" for n in range(N_GENES)])

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from c2sflow.accuracy import (
+from c2sflow.evaluation.accuracy import (
     LEARNING,
     classifiers,
     gain_figures,
@@ -18,7 +18,7 @@ from c2sflow.accuracy import (
     repeated_labels,
     repeated_share_interval,
 )
-from c2sflow.type_baselines import Components, VariableGenes, baselines
+from c2sflow.evaluation.cell_types import Components, VariableGenes, baselines
 
 TYPES = np.array(["B", "T", "NK", "monocyte"], dtype=object)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from simulated_run import N_GENES, Run, write_generated
 
-from c2sflow.evaluation import Settings, write_evaluation
-from c2sflow.evaluation_tables import read_evaluation
+from c2sflow.data.result_tables import read_evaluation
+from c2sflow.evaluation.run import Settings, write_evaluation
 
 # Three types, of which two are near each other and one is rare.
 EFFECTS = {

@@ -5,10 +5,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from c2sflow.pairing import Assignment, Pairing
-from c2sflow.training_cells import TrainingCells
-from c2sflow.training_material import make_epochs
-from c2sflow.training_options import TrainingOptions
+from c2sflow.training.cells import TrainingCells
+from c2sflow.training.material import make_epochs
+from c2sflow.training.options import TrainingOptions
+from c2sflow.training.pairing import Assignment, Pairing
 
 
 def effect_left(n_controls, n_perturbed, size, n_dims, n_epochs=8, seed=0):

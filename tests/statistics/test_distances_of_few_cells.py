@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from c2sflow.distances import EnergyDistance, scfid, scfid_bias, scfid_of_rows
+from c2sflow.evaluation.distances import EnergyDistance, scfid, scfid_bias, scfid_of_rows
 
 
 def drawn(rng, n):

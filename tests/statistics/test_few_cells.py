@@ -9,11 +9,11 @@ import pytest
 from scipy.stats import beta, binom, binomtest
 from statsmodels.stats.proportion import proportion_confint
 
-from c2sflow.accuracy import LEARNING, gain_figures, label_figures
-from c2sflow.answer_trust import novelty_figures
-from c2sflow.resampling import bootstrap_interval, mean_interval, weights
-from c2sflow.share_intervals import exact_limits, gain_limits
-from c2sflow.text_tasks import score_interval
+from c2sflow.evaluation.accuracy import LEARNING, gain_figures, label_figures
+from c2sflow.evaluation.figures import bootstrap_interval, mean_interval, weights
+from c2sflow.evaluation.sentences import novelty_figures
+from c2sflow.evaluation.share_intervals import exact_limits, gain_limits
+from c2sflow.evaluation.text_tables import score_interval
 
 
 def covers(held):

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from scipy import sparse, stats
 
-from c2sflow.effect_files import write_effects
-from c2sflow.reconstruction import RankFit
-from c2sflow.screen import rank_screen, screen_rows
-from c2sflow.shift_matrices import Shifts
+from c2sflow.perturbation.effect_files import write_effects
+from c2sflow.perturbation.screen import rank_screen, screen_rows
+from c2sflow.perturbation.shifts import Shifts
+from c2sflow.sentences.rank_fit import RankFit
 
 N_GENES, N_CELLS, SAID = 150, 60, 60
 GENES = np.array([f"G{n:03d}" for n in range(N_GENES)])

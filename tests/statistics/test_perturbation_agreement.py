@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from simulated_run import GENES, N_GENES, Run
 
-from c2sflow.evaluation import Settings, write_evaluation
-from c2sflow.evaluation_tables import read_evaluation
+from c2sflow.data.result_tables import read_evaluation
+from c2sflow.evaluation.run import Settings, write_evaluation
 
 SETTINGS = Settings(measured_column="label", control="label == 'control'")
 EFFECT = np.where(np.arange(N_GENES) % 12 == 0, 4.0, np.where(np.arange(N_GENES) % 12 == 1, 0.2, 1))

@@ -8,12 +8,12 @@ from scipy import sparse, stats
 from simulated_run import GENES, Run
 from sklearn.metrics import r2_score
 
-from c2sflow.evaluation import Settings, write_evaluation
-from c2sflow.evaluation_tables import read_evaluation
-from c2sflow.reconstruction import RankFit
-from c2sflow.reconstruction_at_depth import figures_at_depth
-from c2sflow.report_ranks import at_depth
-from c2sflow.resampling import figures_table
+from c2sflow.data.result_tables import read_evaluation
+from c2sflow.evaluation.figures import figures_table
+from c2sflow.evaluation.run import Settings, write_evaluation
+from c2sflow.evaluation.sentences import figures_at_depth
+from c2sflow.report.ranks import at_depth
+from c2sflow.sentences.rank_fit import RankFit
 
 N_CELLS, N_GENES, DEPTH = 60, 500, 40
 

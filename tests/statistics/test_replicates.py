@@ -6,11 +6,16 @@ import pytest
 import statsmodels.api as sm
 from scipy import sparse, stats
 
-from c2sflow.effects import effects_table
-from c2sflow.estimates import difference_of, mean_of, selected_level, shrunken
-from c2sflow.replicates import replicate_means
-from c2sflow.screen import few_units, rank_screen, screen_rows
-from c2sflow.shift_matrices import Shifts
+from c2sflow.common.statistics import (
+    difference_of,
+    mean_of,
+    replicate_means,
+    selected_level,
+    shrunken,
+)
+from c2sflow.perturbation.effects import effects_table
+from c2sflow.perturbation.screen import few_units, rank_screen, screen_rows
+from c2sflow.perturbation.shifts import Shifts
 
 NAMES = {"condition": "c", "perturbation": "c"}
 

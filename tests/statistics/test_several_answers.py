@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_run import GENES, N_GENES, Run, write_perturbed
 
-from c2sflow.answer_trust import novelty_figures
-from c2sflow.evaluation import Settings, write_evaluation
-from c2sflow.evaluation_tables import read_evaluation
-from c2sflow.resampling import another
+from c2sflow.data.result_tables import read_evaluation
+from c2sflow.evaluation.figures import another
+from c2sflow.evaluation.run import Settings, write_evaluation
+from c2sflow.evaluation.sentences import novelty_figures
 
 EFFECT = np.where(np.arange(N_GENES) % 6 == 0, 4.0, 1)
 SETTINGS = Settings(measured_column="label", control="label == 'control'")

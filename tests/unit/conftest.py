@@ -27,7 +27,7 @@ def pbmc():
 @pytest.fixture(scope="session")
 def records(pbmc):
     """24 cells as prompts need them; one has no genes, the others 3 to 120."""
-    from c2sflow.sentences import cell_sentences, gene_words
+    from c2sflow.sentences.ranking import cell_sentences, gene_words
 
     words = gene_words(pbmc.var_names)
     cells = pbmc[:24]
@@ -102,7 +102,7 @@ def reference(random_model):
 @pytest.fixture(scope="module")
 def model(random_model):
     """The same model as c2sflow loads it to generate, in float32."""
-    from c2sflow.models import load_model
+    from c2sflow.model.loading import load_model
 
     return load_model(random_model, head=True, device="cpu", dtype="float32")
 
@@ -110,7 +110,7 @@ def model(random_model):
 @pytest.fixture(scope="module")
 def tokenizer(random_model):
     """Its tokenizer."""
-    from c2sflow.models import load_tokenizer
+    from c2sflow.model.loading import load_tokenizer
 
     return load_tokenizer(random_model)
 
@@ -136,7 +136,7 @@ def training_data(pbmc, tmp_path_factory):
 
     import pandas as pd
 
-    from c2sflow.sentences import cell_sentences, gene_words
+    from c2sflow.sentences.ranking import cell_sentences, gene_words
 
     folder = tmp_path_factory.mktemp("training")
     for name in ("shards", "sentences"):

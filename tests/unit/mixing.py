@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse, stats
 
-from c2sflow.states import LOG_BASES, State
+from c2sflow.data.state.normalization import LOG_BASES, State
 
 COUNTS, NORMALIZED = State("counts"), State("normalized")
 LOGS = [State("lognormalized", base) for base in LOG_BASES]

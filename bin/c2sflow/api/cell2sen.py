@@ -1,0 +1,367 @@
+"""The library as one object, for a notebook: AnnData in; embeddings, answers, cells and models out.
+
+The names are those of Helical's ``Cell2Sen`` and ``Cell2SenConfig``, so that code written for
+them runs with its import changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from c2sflow import __version__
+from c2sflow.api.config import POOLING, Cell2SenConfig
+from c2sflow.api.model import Cell2SenModel
+from c2sflow.api.sentence_table import sentence_table
+from c2sflow.common.files import MODEL_SOFTWARE, SOFTWARE, software_versions
+from c2sflow.data.views import View
+from c2sflow.inputs.lists import read_cell_types
+from c2sflow.model.files import describe_model
+from c2sflow.sentences.prompts import (
+    ANNOTATION_PROMPT,
+    EMBEDDING_PROMPT,
+    PERTURBATION_PROMPT,
+    check_fields,
+    first_genes,
+    generation_template,
+    load_template,
+    with_context,
+)
+
+__all__ = ["Cell2Sen", "Cell2SenConfig"]
+
+
+class Cell2Sen(Cell2SenModel):
+    """Cell2Sentence-Scale on an AnnData in memory.
+
+    Parameters
+    ----------
+    configurer
+        Settings; None for the defaults.
+
+    Examples
+    --------
+    >>> from c2sflow import Cell2Sen, Cell2SenConfig
+    >>> cell2sen = Cell2Sen(Cell2SenConfig(model_path="assets/demo_model"))  # doctest: +SKIP
+    >>> dataset = cell2sen.process_data(adata)  # doctest: +SKIP
+    >>> adata.obsm["X_c2s"] = cell2sen.get_embeddings(dataset)  # doctest: +SKIP
+    """
+
+    def __init__(self, configurer: Cell2SenConfig | None = None):
+        super().__init__(configurer or Cell2SenConfig())
+        template = load_template(
+            self.config.embedding_prompt_template, EMBEDDING_PROMPT, ["cell_sentence"]
+        )
+        self.embedding_prompt = self._in_context(template)
+
+    def _in_context(self, template: str) -> str:
+        return with_context(template, self.config.dataset_context)
+
+    def process_data(self, adata: AnnData) -> pd.DataFrame:
+        """Turn cells into cell sentences.
+
+        Raw counts are normalised and logged, normalised values logged, logged values taken as they
+        are; which it is, is detected. As in the workflow, features that are no genes are in no
+        sentence, and raw counts of ``adata.raw`` or a layer go before values that are none.
+
+        Parameters
+        ----------
+        adata
+            Cells × genes, not changed.
+
+        Returns
+        -------
+        A row for each cell, indexed by its name: cell_id, sample, organism, cell_sentence,
+        n_genes, perturbations (None where there is none), fit_parameters, and the columns of obs.
+
+        Raises
+        ------
+        UserError
+            If the values are scaled or ambiguous, or genes, organism or column are not found.
+        """
+        return sentence_table(
+            adata,
+            organism=self.config.organism,
+            perturbation_column=self.config.perturbation_column,
+            max_genes=self.config.max_genes,
+            seed=self.config.seed,
+            return_fit=self.config.return_fit,
+            view=View(self.config.matrix, self.config.features, self.config.genome),
+        )
+
+    def get_embeddings(
+        self, dataset: pd.DataFrame, output_attentions: bool = False, emb_layer: int = -1
+    ) -> np.ndarray | tuple[np.ndarray, list[np.ndarray]]:
+        """Embed the cells of `process_data`.
+
+        Parameters
+        ----------
+        dataset
+            From `process_data`.
+        output_attentions
+            Give the attention between the genes of each cell as well. The genes of a map are the
+            words of the cell's sentence.
+        emb_layer
+            Layer of the attention maps; -1 is the last.
+
+        Returns
+        -------
+        float32 (n_cells, hidden_size), NaN for a cell without genes; and, with
+        `output_attentions`, float32 (n_heads, n_genes, n_genes) of each cell, query × key.
+        """
+        from c2sflow.model.attention_maps import attention_maps
+
+        check_fields(self.embedding_prompt, dataset.columns, "embedding_prompt_template")
+        records = dataset.to_dict("records")
+        made = self._embed(records)
+        if not output_attentions:
+            return made.vectors
+        used = [
+            first_genes(record, n) for record, n in zip(records, made.n_genes.tolist(), strict=True)
+        ]
+        backbone = self.model.get_decoder()
+        maps = attention_maps(backbone, self.tokenizer, self.embedding_prompt, used, emb_layer)
+        return made.vectors, list(maps)
+
+    def _embed(self, records: Sequence[Mapping[str, object]]):
+        from c2sflow.model.embedding import embed_cells
+
+        return embed_cells(
+            self.model.get_decoder(),
+            self.tokenizer,
+            self.embedding_prompt,
+            records,
+            pooling=POOLING[self.config.aggregation_type],
+            max_rows=self.config.batch_size,
+        )
+
+    def get_annotations(
+        self, dataset: pd.DataFrame, cell_types: list[str] | None = None
+    ) -> pd.DataFrame:
+        """Say the cell type of each cell.
+
+        Parameters
+        ----------
+        dataset
+            From `process_data`.
+        cell_types
+            Labels to choose from, each scored by its exact probability; None for free answers.
+
+        Returns
+        -------
+        c2s_cell_type (None for a cell without genes) and c2s_cell_type_probability (among the
+        labels; of a free answer: that of its words), indexed like the data set.
+
+        Raises
+        ------
+        UserError
+            If there are less than two labels, or the tokenizer cannot say one.
+        """
+        from c2sflow.generation.annotation import annotate
+
+        labels = None if cell_types is None else read_cell_types("\n".join(cell_types))
+        made = annotate(
+            self.model,
+            self.tokenizer,
+            dataset,
+            self._in_context(ANNOTATION_PROMPT),
+            labels,
+            max_rows=self.config.batch_size,
+        )
+        return made.table.set_axis(dataset.index)
+
+    def get_perturbations(
+        self, dataset: pd.DataFrame, perturbations_list: list[str | None] | None = None
+    ) -> tuple[pd.DataFrame, list[str | None]]:
+        """Predict the perturbed sentence of each cell.
+
+        Parameters
+        ----------
+        dataset
+            From `process_data`.
+        perturbations_list
+            A perturbation for each cell, None to leave a cell out; by default the labels of
+            `perturbation_column`.
+
+        Returns
+        -------
+        The dataset with the columns perturbed_cell_sentence (genes of the data, each once),
+        c2s_invalid_genes, c2s_duplicate_genes, c2s_finish_reason and c2s_log_likelihood; and the
+        sentences, None where there is no perturbation.
+
+        Raises
+        ------
+        UserError
+            If the list is not as long as the data set, or no cell has a perturbation.
+        """
+        from c2sflow.api.perturbation import perturb_table
+
+        labels = dataset["perturbations"] if perturbations_list is None else perturbations_list
+        made = perturb_table(
+            self.model,
+            self.tokenizer,
+            dataset,
+            list(labels),
+            self._in_context(PERTURBATION_PROMPT),
+            max_new_tokens=self.config.max_new_tokens,
+            seed=self.config.seed,
+            max_rows=self.config.batch_size,
+        )
+        return dataset.assign(**made), made["perturbed_cell_sentence"].tolist()
+
+    def generate_cells(
+        self,
+        dataset: pd.DataFrame,
+        n_cells: int,
+        cell_types: Iterable[str] | None = None,
+        *,
+        n_genes: int = 100,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        prompt: str | None = None,
+    ) -> AnnData:
+        """Make up cells, of cell types or of none.
+
+        Parameters
+        ----------
+        dataset
+            From `process_data`: its genes may be said, each once; its organisms, and its fit of
+            expression to rank, are those of the cells.
+        n_cells
+            Cells of each type (and organism).
+        cell_types
+            Types to name in the prompt; None for cells of no type in particular.
+        n_genes
+            Genes that the prompt asks for; the answer ends by itself or at `max_new_tokens`.
+        temperature, top_p
+            0 is greedy, for one cell of each type; else cells are sampled, from the likeliest
+            tokens that together have the probability `top_p`.
+        prompt
+            Template with ``{num_genes}``, ``{organism}`` and ``{cell_type}``; None for the
+            built-in one.
+
+        Returns
+        -------
+        Cells × genes, as the workflow's c2s_generated.h5ad: X the log-normalised expression
+        reconstructed from ranks (CSR float32), ``obsm["X_c2s"]``, the sentences and their counts
+        in obs, provenance in ``uns["c2s"]``.
+
+        Raises
+        ------
+        UserError
+            If cells of a type could not differ, a prompt cannot be filled, or prompt and answer do
+            not fit into the model's context.
+        """
+        from c2sflow.api.generation import generated_anndata, plan_for_table
+        from c2sflow.generation.cells import generate_cells, generated_records
+
+        plan = plan_for_table(dataset, n_cells, cell_types, temperature, self.embedding_prompt)
+        typed = cell_types is not None
+        template = generation_template(prompt, typed, self.config.dataset_context)
+        genes = dataset.attrs["genes"]
+        options = {"max_new_tokens": self.config.max_new_tokens, "seed": self.config.seed}
+        options |= {"temperature": temperature, "top_p": top_p}
+        cells, _ = generate_cells(
+            self.model,
+            self.tokenizer,
+            plan.cells(0),
+            {organism: list(genes) for organism in plan.organisms},
+            template,
+            num_genes=n_genes,
+            max_rows=self.config.batch_size,
+            **options,
+        )
+        uns = {
+            "version": __version__,
+            "model": describe_model(self.model_path, self.model_name),
+            "parameters": {"generate": n_cells, "generated_genes": n_genes, **options},
+            "prompts": {"generation": template, "embedding": self.embedding_prompt},
+            "software": software_versions((*SOFTWARE, *MODEL_SOFTWARE)),
+            "rank_fit": dataset.attrs["rank_fit"],
+        }
+        vectors = self._embed(generated_records(cells)).vectors
+        return generated_anndata(cells, vectors, genes, dataset.attrs["rank_fit"], uns)
+
+    def finetune(
+        self,
+        dataset: pd.DataFrame,
+        tasks: str | Iterable[str],
+        outdir: str | Path,
+        *,
+        method: str = "lora",
+        label_column: str | None = None,
+        perturbation_column: str | None = None,
+        control: str | None = None,
+        split_by: str = "cell",
+        split_column: str | None = None,
+        hold_out_combinations: bool = True,
+        held_out: float = 0.2,
+        validation: float = 0.05,
+        **options: object,
+    ) -> Path:
+        """Train the model on cells, or a new small one; this object keeps its own model.
+
+        Parameters
+        ----------
+        dataset
+            From `process_data`.
+        tasks
+            Of cell_type, generation, perturbation and conversion, each with a weight if wanted:
+            ``"cell_type,perturbation:2"`` or a list.
+        outdir
+            Gets ``model/``, and ``finetune.json``, ``loss.tsv`` and ``splits.tsv`` (which cells
+            were for what).
+        method
+            lora, qlora, full, or scratch for a new small model.
+        label_column, perturbation_column, control
+            Columns of obs with the cell types, and with what each cell was measured under (None
+            for that of the settings); pandas query on obs that picks control cells, beside those
+            labelled so.
+        split_by, split_column, hold_out_combinations, held_out, validation
+            As the workflow's parameters: shares of the cells, by cell or by the groups of a
+            column, that training never sees and that say when it ends; or the column that says
+            it all.
+        options
+            Others of `c2sflow.training.options.TrainingOptions`, such as epochs, max_steps,
+            learning_rate, lora_rank, merge_adapter, checkpoints.
+
+        Returns
+        -------
+        Directory of the model or adapter, for `model_path`.
+
+        Raises
+        ------
+        UserError
+            If tasks, columns, splits and model do not go together, or `outdir` holds a model.
+        """
+        from c2sflow.api.training import finetune_table, training_prompts
+        from c2sflow.training.options import TrainingOptions
+
+        prompts = training_prompts(self.config.dataset_context, label_column is not None)
+        asked = TrainingOptions(
+            tasks if isinstance(tasks, str) else ",".join(tasks),
+            method,
+            label_column,
+            perturbation_column or self.config.perturbation_column,
+            control,
+            device=self.config.device,
+            dtype=self.config.dtype,
+            seed=self.config.seed,
+            **{"embedding_prompt": self.embedding_prompt, **prompts, **options},
+        )
+        self.unload()  # its memory is the training's
+        return finetune_table(
+            dataset,
+            Path(outdir),
+            asked,
+            None if method == "scratch" else self.model_path,
+            split_by=split_by,
+            split_column=split_column,
+            hold_out_combinations=hold_out_combinations,
+            held_out=held_out,
+            validation=validation,
+        )

@@ -1,0 +1,92 @@
+"""Fine-tuning on a table of cell sentences: its split, and the shard that training reads."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from c2sflow.common.errors import Faults
+from c2sflow.common.files import write_json
+from c2sflow.data.splits.splits import COLUMN as SPLIT
+from c2sflow.data.splits.splits import Rule
+from c2sflow.sentences.prompts import (
+    ANNOTATION_PROMPT,
+    PERTURBATION_PROMPT,
+    generation_template,
+    with_context,
+)
+from c2sflow.sentences.shards import write_table
+from c2sflow.training.finetuning import finetune
+from c2sflow.training.options import TrainingOptions
+from c2sflow.validation.training import training_of
+
+OURS = ("perturbations", "fit_parameters")  # columns that are no annotation of the cells
+
+
+def training_prompts(context: str | None, typed: bool) -> dict[str, str]:
+    """The tasks' built-in prompts as options of a training, with a text about the data set.
+
+    Parameters
+    ----------
+    typed
+        Whether cells to generate have a type.
+    """
+    if context is None:
+        return {}
+    return {
+        "annotation_prompt": with_context(ANNOTATION_PROMPT, context),
+        "perturbation_prompt": with_context(PERTURBATION_PROMPT, context),
+        "generation_prompt": generation_template(None, typed, context),
+    }
+
+
+def finetune_table(
+    table: pd.DataFrame,
+    outdir: Path,
+    options: TrainingOptions,
+    base: Path | None,
+    **split: object,
+) -> Path:
+    """Train on the cells that are not held out; give the model's directory.
+
+    Parameters
+    ----------
+    table
+        From `c2sflow.api.sentence_table.sentence_table`.
+    outdir
+        Gets ``model/`` and the record: see `c2sflow.training.finetuning.finetune`.
+    base
+        Directory of the model to begin with; None for the method "scratch".
+    split
+        split_by, split_column, hold_out_combinations, held_out, validation: as the workflow's
+        parameters.
+
+    Raises
+    ------
+    UserError
+        If tasks, columns and splits do not go together, or `outdir` holds a model.
+    """
+    rule = _rule(table, options, split)
+    cells = table.drop(columns=list(OURS), errors="ignore").assign(**{SPLIT: rule.apply(table)})
+    with tempfile.TemporaryDirectory(prefix="c2sflow-") as folder:
+        shard, summary = Path(folder) / "cells.parquet", Path(folder) / "cells.sentences.json"
+        write_table(cells, shard)
+        write_json(summary, {"genes": list(table.attrs["genes"])})
+        finetune([shard], [summary], outdir, options, base)
+    return outdir / "model"
+
+
+def _rule(table: pd.DataFrame, options: TrainingOptions, split: dict[str, object]) -> Rule:
+    """How the cells are split, when it is seen that every task has cells in every split."""
+    asked = {name: getattr(options, name) for name in ("label_column", "control", "dtype", "seed")}
+    asked |= {"finetune": options.tasks, "measured_column": options.perturbation_column, **split}
+    nothing = dict.fromkeys(("perturbation_column", "perturbations", "pseudobulk"))
+    faults = Faults()
+    training = training_of({**asked, **nothing}, False, faults)
+    if training is not None:
+        training.look_at(table, "the cells", faults)
+        training.check(faults)
+    faults.stop_if_any()
+    return training.rule

@@ -1,0 +1,79 @@
+"""How many threads a step uses, in its own loops, in BLAS and in numba."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
+
+from threadpoolctl import threadpool_limits
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+def n_cores() -> int:
+    """Cores of this task: OMP_NUM_THREADS, or those of the machine."""
+    return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+
+
+def in_threads(
+    work: Callable[[Item], Made], items: Iterable[Item], n_threads: int | None = None
+) -> Iterator[Made]:
+    """``map(work, items)``, `n_threads` results ahead of the one in use.
+
+    Parameters
+    ----------
+    work
+        Called in another thread.
+    items
+        What it is called with.
+    n_threads
+        None for all cores. On a single core nothing runs ahead.
+    """
+    if n_cores() == 1:
+        yield from map(work, items)
+        return
+    n_threads = n_threads or n_cores()
+    with ThreadPoolExecutor(n_threads) as pool:
+        ahead: deque[Future[Made]] = deque()
+        for item in items:
+            ahead.append(pool.submit(work, item))
+            if len(ahead) > n_threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def one_blas_thread() -> AbstractContextManager:
+    """A context in which BLAS works in one thread.
+
+    For many small products, as classifiers make: its other threads would wait for work by
+    spinning, and take four times the CPU time for the same results.
+    """
+    return threadpool_limits(limits=1, user_api="blas")
+
+
+@contextmanager
+def compiled_once() -> Iterator[None]:
+    """numba caches the functions of the packages that are imported within.
+
+    umap-learn and pynndescent ask for that for a third of their functions; compiling the others
+    takes 20 to 25 s in every process (3 s with all of them kept). They lie beside the packages, in
+    the user's cache, or in ``NUMBA_CACHE_DIR``, and are made anew if their source changes.
+    """
+    import numba
+
+    plain = numba.njit
+
+    def njit(*arguments: object, **options: object) -> Callable:
+        return plain(*arguments, **{"cache": True, **options})
+
+    numba.njit = njit
+    try:
+        yield
+    finally:
+        numba.njit = plain

@@ -1,0 +1,1 @@
+"""AnnData files and other tables of cells, read by blocks: no torch here."""

@@ -1,0 +1,1 @@
+"""Bulk samples, and cells summed to pseudobulk."""

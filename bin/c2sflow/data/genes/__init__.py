@@ -1,0 +1,1 @@
+"""Genes of a file: symbols, organism, features that are none."""

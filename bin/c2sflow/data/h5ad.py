@@ -1,0 +1,147 @@
+"""h5ad files written by blocks of rows, whatever the version of anndata and pandas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+from anndata.io import write_elem
+from scipy import sparse
+
+from c2sflow.data.columns import clean_columns, is_text
+
+
+def write_element(
+    file: h5py.Group, path: str, value: object, options: Mapping | None = None
+) -> None:
+    """Write what anndata calls an element, such as "obs" or "layers/counts".
+
+    A DataFrame is written as `clean_columns` makes it, and its texts in encodings that anndata
+    reads since 0.8: ``string-array`` and ``categorical``, never ``nullable-string-array``.
+
+    Parameters
+    ----------
+    path
+        Within `file`; its folders are made. anndata 0.13 takes no "/" in a key.
+    options
+        dataset_kwargs of anndata: compression and chunks.
+    """
+    folder, _, key = path.rpartition("/")
+    group = file.require_group(folder) if folder else file
+    if isinstance(value, pd.DataFrame):
+        frame, _ = clean_columns(value, path)
+        texts = [name for name in frame if is_text(frame[name])]
+        frame = frame.astype(dict.fromkeys(texts, object))
+        value = frame.set_axis(frame.index.astype(object), axis=0)
+    write_elem(group, key, value, dataset_kwargs=options or {})
+
+
+DENSE_ROWS = 4096  # at most in an HDF5 chunk of a dense array
+INDEX_CHUNK = 2**16  # values in an HDF5 chunk of a sparse matrix
+MOST_INT32 = np.iinfo(np.int32).max
+
+
+class RowWriter:
+    """Append blocks of rows to a CSR matrix in an open HDF5 file, float32, indices sorted.
+
+    anndata's own ``append`` reads all row pointers again for each block, so that its time grows
+    with the square of the number of cells.
+
+    Indices and row pointers have one dtype, as scanpy and scipy's compiled code require: int32,
+    and int64 from `MOST_INT32` values on.
+    """
+
+    def __init__(self, file: h5py.File, key: str, n_columns: int):
+        empty = sparse.csr_matrix((0, n_columns), dtype=np.float32)
+        options = {"compression": "lzf", "chunks": (INDEX_CHUNK,)}
+        write_element(file, key, empty, options)
+        self._group = file[key]
+        self.n_columns = n_columns
+        self._shape = [0, n_columns]
+        self._n_values = 0
+
+    def append(self, block: sparse.csr_matrix) -> None:
+        """Append rows."""
+        if not block.shape[0]:
+            return
+        if not block.has_sorted_indices:
+            block = block.sorted_indices()
+        n_values = self._n_values + block.nnz
+        if n_values > MOST_INT32 and self._group["indptr"].dtype == np.int32:
+            for name in ("indices", "indptr"):
+                _as_int64(self._group, name)
+        _extend(self._group["data"], block.data.astype(np.float32, copy=False))
+        _extend(self._group["indices"], block.indices)
+        _extend(self._group["indptr"], block.indptr[1:].astype(np.int64) + self._n_values)
+        self._n_values = n_values
+        self._shape[0] += block.shape[0]
+        self._group.attrs["shape"] = self._shape
+
+
+def _as_int64(group: h5py.Group, name: str) -> None:
+    """Write a dataset of int32 anew as int64, a few chunks at a time."""
+    old = group[name]
+    options = {"compression": "lzf", "chunks": (INDEX_CHUNK,), "maxshape": (None,)}
+    new = group.create_dataset(f"{name} int64", old.shape, np.int64, **options)
+    new.attrs.update(old.attrs)
+    for start in range(0, len(old), 2**6 * INDEX_CHUNK):
+        rows = slice(start, start + 2**6 * INDEX_CHUNK)
+        new[rows] = old[rows]
+    del group[name]
+    group.move(f"{name} int64", name)
+
+
+def _extend(dataset: h5py.Dataset, rows: np.ndarray) -> None:
+    if len(rows):
+        dataset.resize(dataset.shape[0] + len(rows), axis=0)
+        dataset[-len(rows) :] = rows
+
+
+def row_blocks(item: h5py.Group, n_rows: int) -> Iterator[sparse.csr_matrix]:
+    """Rows of a CSR matrix in an open h5ad file, so many at a time."""
+    pointers, n_columns = item["indptr"][:], item.attrs["shape"][1]
+    for start in range(0, len(pointers) - 1, n_rows):
+        own = pointers[start : start + n_rows + 1]
+        values = slice(own[0], own[-1])
+        entries = (item["data"][values], item["indices"][values], own - own[0])
+        yield sparse.csr_matrix(entries, (len(own) - 1, n_columns))
+
+
+def append_dense(group: h5py.Group, key: str, block: np.ndarray) -> None:
+    """Append rows to the dense array `key` of an h5ad, making it first if need be."""
+    if key not in group:
+        width = block.dtype.itemsize * math.prod(block.shape[1:])
+        chunks = (max(1, min(DENSE_ROWS, 2**20 // max(1, width))), *block.shape[1:])
+        data = group.create_dataset(
+            key, shape=(0, *block.shape[1:]), maxshape=(None, *block.shape[1:]),
+            dtype=block.dtype, chunks=chunks,
+        )  # fmt: skip
+        data.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    _extend(group[key], block)
+
+
+def append_text(group: h5py.Group, key: str, texts: Sequence[str]) -> None:
+    """Append to the column of texts `key` of an h5ad, making it first if need be."""
+    if key not in group:
+        data = group.create_dataset(
+            key, shape=(0,), maxshape=(None,), dtype=h5py.string_dtype(), chunks=(DENSE_ROWS,)
+        )
+        data.attrs.update({"encoding-type": "string-array", "encoding-version": "0.2.0"})
+    _extend(group[key], np.asarray(texts, dtype=object))
+
+
+@contextmanager
+def create_h5ad(path: str | Path, obs: pd.DataFrame, var: pd.DataFrame) -> Iterator[h5py.File]:
+    """Make an h5ad file with these annotations, to be filled by `RowWriter`s."""
+    with h5py.File(path, "w") as file:
+        file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        write_element(file, "obs", obs)
+        write_element(file, "var", var)
+        for name in ("uns", "obsm", "layers", "varm", "obsp", "varp"):
+            write_element(file, name, {})
+        yield file

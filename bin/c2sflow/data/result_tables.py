@@ -1,0 +1,49 @@
+"""The tables of an evaluation, as EVALUATE writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from c2sflow.common.errors import UserError
+from c2sflow.common.files import remedy, write_beside
+
+# In the order in which they are read.
+TABLES = ("accuracy", "confusion", "perturbation", "generation", "reconstruction")
+TABLES += ("text_scores", "trust")
+# A subject may be called NA or 01.
+TEXT = ("metric", "subject", "space", "predictor", "label", "found")
+TEXT += ("task", "group", "generated")
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as TSV, whole or not at all."""
+    with write_beside(path) as partial:
+        table.to_csv(partial, sep="\t", index=False, float_format="%.6g")
+
+
+def read_evaluation(folder: Path) -> dict[str, pd.DataFrame]:
+    """The tables of a folder by name, those that are there.
+
+    Raises
+    ------
+    UserError
+        If one is broken.
+    """
+    paths = {name: folder / f"{name}.tsv" for name in TABLES}
+    return {name: _read(path) for name, path in paths.items() if path.exists()}
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        names = pd.read_csv(path, sep="\t", nrows=0).columns
+        missing = {name: [""] for name in names if name not in TEXT}
+        table = pd.read_csv(
+            path, sep="\t", dtype=dict.fromkeys(TEXT, str), keep_default_na=False,
+            na_values=missing,
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path.name} is missing or broken ({error}); {remedy(path)}") from None
+    whole = {name: "Int64" for name in ("n", "n_reference", "n_cells") if name in table}
+    return table.astype(whole)

@@ -1,0 +1,101 @@
+"""Cells drawn for a figure or a map: at random by seed, in equal shares."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+
+import pandas as pd
+
+from c2sflow.common.errors import UserError
+
+LOGGER = logging.getLogger(__name__)
+
+
+def cell_draws(cells: pd.DataFrame, seed: int, *more: str) -> list[bytes]:
+    """Keys to sort cells by at random.
+
+    Parameters
+    ----------
+    cells
+        sample and cell_id.
+    seed, more
+        What else decides: another seed or condition gives another order.
+
+    Returns
+    -------
+    A hash of each cell, with its name behind it should two hashes be the same.
+    """
+    names = [
+        "\0".join(map(str, (seed, *cell, *more))).encode()
+        for cell in zip(cells["sample"], cells["cell_id"], strict=True)
+    ]
+    return [hashlib.blake2b(name, digest_size=8).digest() + name for name in names]
+
+
+def equal_shares(total: int, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Share `total` equally; what a group is too small for goes to the others.
+
+    Groups that hold enough differ by at most 1; the largest get what is left over.
+    """
+    shares, left = {}, total
+    for number, name in enumerate(sorted(sizes, key=lambda name: (sizes[name], name))):
+        shares[name] = min(sizes[name], left // (len(sizes) - number))
+        left -= shares[name]
+    return shares
+
+
+def choose_cells(
+    cells: pd.DataFrame, n_cells: int, *, label_column: str | None = None, seed: int = 42
+) -> pd.DataFrame:
+    """Choose cells evenly from the labels.
+
+    Parameters
+    ----------
+    cells
+        shard, cell_id, sample and `label_column`, all cells that passed QC, in order.
+    n_cells
+        Cells to choose in all; fewer if there are not as many.
+    label_column
+        Column of obs whose labels share the cells; cells without a label are left out. None: the
+        samples share them.
+    seed
+        Within a label, cells are chosen by a hash of seed, sample and cell_id: neither the order
+        of the cells nor the shards matter.
+
+    Returns
+    -------
+    shard, cell_id and label (the sample without `label_column`), in the order of the cells.
+
+    Raises
+    ------
+    UserError
+        If no cell has a label.
+    """
+    labels = cells[label_column or "sample"]
+    labelled = cells.loc[labels.notna(), ["shard", "cell_id", "sample"]]
+    labelled = labelled.assign(label=labels[labels.notna()].astype(str))
+    if labelled.empty:
+        raise UserError(
+            f"--attention_maps: no cell that passed QC has a label in --label_column {label_column}"
+        )
+    shares = equal_shares(n_cells, labelled["label"].value_counts().to_dict())
+    drawn = labelled.assign(draw=cell_draws(labelled, seed)).sort_values("draw")
+    place = drawn.groupby("label").cumcount()
+    kept = place.reindex(labelled.index) < labelled["label"].map(shares)
+    chosen = labelled.loc[kept, ["shard", "cell_id", "label"]]
+    _say(chosen["label"].value_counts(), shares)
+    return chosen.reset_index(drop=True)
+
+
+def _say(counts: pd.Series, shares: Mapping[str, int]) -> None:
+    LOGGER.info(
+        "attention maps of %d cells: %d labels, %d to %d cells each",
+        counts.sum(), len(counts), counts.min(), counts.max(),
+    )  # fmt: skip
+    if without := [name for name, share in shares.items() if share == 0]:
+        LOGGER.warning(
+            "%d labels get no map: --attention_maps %d would give each one",
+            len(without), len(shares),
+        )  # fmt: skip

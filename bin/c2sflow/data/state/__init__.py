@@ -1,0 +1,1 @@
+"""The state of a file's values (counts, normalised, log-normalised), decided from evidence."""

@@ -1,0 +1,92 @@
+"""States of values, and their transformation to log-normalised expression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import sparse
+
+InputState = Literal["counts", "normalized", "lognormalized"]
+LogBase = Literal["e", 2, 10]
+
+STATES: tuple[InputState, ...] = ("counts", "normalized", "lognormalized")
+LOG_BASES: dict[LogBase, float] = {"e": np.e, 2: 2.0, 10: 10.0}
+LOG_NAMES = {"e": "natural log", 2: "log base 2", 10: "log base 10"}
+HOW_TO_SAY = "say what they are with --input_state counts, normalized or lognormalized"
+
+
+@dataclass(frozen=True)
+class State:
+    """State of the values; `log_base` for log-normalised ones only."""
+
+    name: InputState
+    log_base: LogBase | None = None
+
+    def __str__(self) -> str:
+        """For the log."""
+        if self.name == "counts":
+            return "raw counts"
+        if self.name == "normalized":
+            return "already normalised: not normalised again, only logged"
+        return f"already log-normalised ({LOG_NAMES[self.log_base]}): not normalised again"
+
+
+def are_counts(data: np.ndarray) -> bool:
+    """Whether all values are integers, whatever their type."""
+    return data.dtype.kind in "iub" or bool((data == np.round(data)).all())
+
+
+TARGET_SUM = 1e4
+LOG_BASE = 10
+
+
+def linear_values(block: sparse.csr_matrix, state: State) -> sparse.csr_matrix:
+    """Values before the logarithm: what the metrics are computed from."""
+    if state.log_base is None:
+        return block
+    linear = block.astype(np.float64)
+    linear.data = np.expm1(linear.data * np.log(LOG_BASES[state.log_base]))
+    return linear
+
+
+def normalise(
+    block: sparse.csr_matrix,
+    state: State,
+    rescale: bool = False,
+    total_of: sparse.csr_matrix | None = None,
+) -> sparse.csr_matrix:
+    """To log base 10 of 1 + values per 10,000; what is done already is not done again.
+
+    Parameters
+    ----------
+    block
+        Cells × kept genes.
+    state
+        Of the values: counts are normalised and logged, normalised values logged, logged ones
+        only brought to base 10.
+    rescale
+        Bring each row to 10,000 whatever it was normalised to: bulk samples in transcripts per
+        million become comparable with cells.
+    total_of
+        Cells × genes that are brought to 10,000 together, if they are others than the block's.
+
+    Returns
+    -------
+    float32 CSR.
+    """
+    total_of = block if total_of is None else total_of
+    if rescale and state.log_base is not None:
+        block, total_of = linear_values(block, state), linear_values(total_of, state)
+        state = State("normalized")
+    values = block.astype(np.float64)
+    if state.name == "counts" or rescale:
+        totals = np.asarray(total_of.astype(np.float64).sum(axis=1)).ravel()
+        factors = np.divide(TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
+        values.data *= np.repeat(factors, np.diff(values.indptr))
+    if state.log_base is None:
+        values.data = np.log1p(values.data) / np.log(LOG_BASE)
+    else:
+        values.data *= np.log(LOG_BASES[state.log_base]) / np.log(LOG_BASE)
+    return values.astype(np.float32)

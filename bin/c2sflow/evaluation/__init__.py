@@ -1,0 +1,1 @@
+"""Figures that compare a run with what is known."""

@@ -1,0 +1,249 @@
+"""Cell types: read from embeddings by two simple classifiers, or said by the model.
+
+A k-nearest-neighbour classifier asks whether cells of a type lie together, a linear probe (Alain &
+Bengio, 2016) whether a plane parts them; both are scikit-learn's, in stratified cross-validation,
+so that every cell is classified by a model that has not seen it. Few cells are cross-validated
+several times: which cells share a fold is chance, and part of the interval. So is which cells the
+classifiers learnt from, by the correction of Nadeau & Bengio (2003).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from sklearn.base import ClassifierMixin, clone
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.model_selection import StratifiedKFold
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from c2sflow.evaluation.figures import Figure
+from c2sflow.evaluation.share_intervals import (
+    gain_limits,
+    macro_f1_interval,
+    mean_of_limits,
+    recall_limits,
+    repeated_share_interval,
+)
+
+N_FOLDS = 5
+N_NEIGHBOURS = 5
+N_COMPONENTS = 50
+MAX_REPEATS = 5  # of the cross-validation
+MANY_CELLS = 1000  # folds of more than half as many are not repeated: they differ by little
+# Variance of a cross-validated figure, in that of as many cells judged by one given classifier: the
+# cells of a fold, by those that its classifier learnt from, are added (Nadeau & Bengio, 2003).
+LEARNING = 1 + 1 / (N_FOLDS - 1)
+NOT_SAID = "(none)"  # a cell that got no label
+
+
+def classifiers(standardised: bool = True) -> dict[str, ClassifierMixin]:
+    """Name to scikit-learn classifier.
+
+    Parameters
+    ----------
+    standardised
+        Whether the linear probe gives all dimensions the same variance: right for the dimensions of
+        a model, any of which may matter; wrong for principal components, the last of which
+        are noise.
+    """
+    logistic = LogisticRegression(max_iter=1000)
+    return {
+        "knn": KNeighborsClassifier(N_NEIGHBOURS),
+        "linear_probe": make_pipeline(StandardScaler(), logistic) if standardised else logistic,
+    }
+
+
+def frequent(labels: pd.Series) -> np.ndarray:
+    """Which cells have a label that enough cells have for each fold to hold one; bool (n,)."""
+    sizes = labels.astype(str).where(labels.notna()).value_counts()
+    return labels.astype(str).isin(sizes.index[sizes >= N_FOLDS]).to_numpy() & labels.notna()
+
+
+def held_out_labels(
+    vectors: np.ndarray | sparse.csr_matrix, labels: np.ndarray, classifier: ClassifierMixin,
+    seed: int, more: tuple[sparse.csr_matrix, np.ndarray] | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Label of each cell by a classifier trained on the four folds that the cell is not in.
+
+    Parameters
+    ----------
+    vectors
+        float (n, d), finite.
+    labels
+        str (n,), at least two of them, each of `N_FOLDS` cells or more.
+    more
+        Further cells that the classifier learns from in every fold, and their labels.
+    """
+    found = np.empty(len(labels), dtype=object)
+    folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed % 2**32)
+    for others, own in folds.split(np.zeros(len(labels)), labels):
+        known, names = vectors[others], labels[others]
+        if more is not None:
+            known = sparse.vstack([known, more[0]], "csr")
+            names = np.concatenate([names, more[1]])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            found[own] = clone(classifier).fit(known, names).predict(vectors[own])
+    return found
+
+
+def repeated_labels(
+    vectors: np.ndarray | sparse.csr_matrix, labels: np.ndarray, classifier: ClassifierMixin,
+    seed: int, more: tuple[sparse.csr_matrix, np.ndarray] | None = None,
+) -> np.ndarray:  # fmt: skip
+    """`held_out_labels` by several choices of the folds, fewer of many cells: (n_repeats, n)."""
+    n_repeats = max(1, min(MAX_REPEATS, MANY_CELLS // len(labels)))
+    return np.stack(
+        [held_out_labels(vectors, labels, classifier, seed + n, more) for n in range(n_repeats)]
+    )
+
+
+def fit_components(matrix: sparse.csr_matrix, seed: int) -> PCA:
+    """First 50 principal components of cells: scikit-learn's PCA, which never centres a copy."""
+    n_components = min(N_COMPONENTS, min(matrix.shape) - 1)
+    return PCA(n_components, svd_solver="arpack", random_state=seed).fit(matrix)
+
+
+def majority(labels: np.ndarray) -> np.ndarray:
+    """The commonest label for every cell: what needs no embedding."""
+    names, sizes = np.unique(labels, return_counts=True)
+    return np.full(len(labels), names[sizes.argmax()], dtype=object)
+
+
+def label_figures(
+    truth: Sequence[str], found: Sequence[str], predictor: str, space: str
+) -> list[Figure]:
+    """How well labels were found, over all cells and for each label.
+
+    Parameters
+    ----------
+    truth
+        str (n,): the cells' labels.
+    found
+        str (n,): what was found, "" where nothing was; or (n_repeats, n), of `repeated_labels`: the
+        figures are then the means over the repeats.
+
+    Returns
+    -------
+    accuracy; balanced_accuracy, the mean over the labels of the share of their cells that were
+    found; f1_macro; and for each label recall (its share found), precision and f1.
+    """
+    learning = LEARNING if np.ndim(found) == 2 else 1.0
+    truth, found = _texts(truth), np.atleast_2d(_texts(found))
+    names, codes = np.unique(truth, return_inverse=True)
+    right = truth == found
+    by_label = [
+        precision_recall_fscore_support(truth, one, labels=names, zero_division=0) for one in found
+    ]
+    precision, recall, f1, sizes = np.mean(by_label, axis=0)
+    common = {"predictor": predictor, "space": space}
+
+    def whole(metric: str, value: float, interval: tuple[float, float]) -> Figure:
+        low, high = interval
+        return Figure(metric, "", value=value, n=len(truth), ci_low=low, ci_high=high, **common)
+
+    counts = np.zeros((len(found), len(names), len(names)), dtype=int)
+    for table, one in zip(counts, found, strict=True):
+        said = pd.Index(names).get_indexer(one)
+        np.add.at(table, (codes[said >= 0], said[said >= 0]), 1)
+    macro = macro_f1_interval(counts, sizes, learning)
+    figures = [
+        whole("accuracy", right.mean(), repeated_share_interval(right, learning)),
+        whole("balanced_accuracy", recall.mean(), _balanced_interval(right, codes, learning)),
+        whole("f1_macro", f1.mean(), macro),
+    ]
+    for place, name in enumerate(names):
+        n = int(sizes[place])
+        low, high = repeated_share_interval(right[:, codes == place], learning)
+        figures += [
+            Figure("recall", name, value=recall[place], n=n, ci_low=low, ci_high=high, **common),
+            Figure("precision", name, value=precision[place], n=n, **common),
+            Figure("f1", name, value=f1[place], n=n, **common),
+        ]
+    return figures
+
+
+def gain_figures(
+    truth: Sequence[str], found: np.ndarray, other: np.ndarray, predictor: str, space: str
+) -> list[Figure]:  # fmt: skip
+    """How much more often than a baseline labels were found, in the same cells and folds.
+
+    Parameters
+    ----------
+    truth
+        str (n,).
+    found, other
+        str (n_repeats, n): of what is judged, and of the baseline.
+    predictor, space
+        Of the baseline.
+
+    Returns
+    -------
+    accuracy_gain and balanced_accuracy_gain: above 0 if the baseline is beaten.
+    """
+    texts = _texts(truth)
+    _, codes = np.unique(texts, return_inverse=True)
+    right, base = (np.atleast_2d(_texts(one)) == texts for one in (found, other))
+    better, worse = right & ~base, base & ~right
+
+    def gain(chosen: np.ndarray) -> tuple[float, tuple[float, float]]:
+        one, two = better[:, chosen], worse[:, chosen]
+        return one.mean() - two.mean(), gain_limits(one, two, LEARNING)
+
+    every = [gain(np.ones(len(texts), dtype=bool))]
+    by_label = [gain(codes == place) for place in range(codes.max() + 1)]
+    figures = []
+    for metric, own in (("accuracy_gain", every), ("balanced_accuracy_gain", by_label)):
+        values, limits = zip(*own, strict=True)
+        low, high = np.clip(mean_of_limits(values, limits), -1, 1)
+        value = float(np.mean(values))
+        figures.append(Figure(metric, "", predictor, value, len(texts), space, low, high))
+    return figures
+
+
+def _texts(values: Sequence[str]) -> np.ndarray:
+    return np.asarray(values, dtype=object).astype(str)
+
+
+def _balanced_interval(
+    right: np.ndarray, codes: np.ndarray, learning: float
+) -> tuple[float, float]:
+    """95 % interval of the mean over the labels of the share of their cells that was right."""
+    own = [right[:, codes == place] for place in range(codes.max() + 1)]
+    return mean_of_limits(
+        [one.mean() for one in own], [recall_limits(one, learning) for one in own]
+    )
+
+
+def confusion_table(
+    truth: Sequence[str], found: Sequence[str], predictor: str, space: str
+) -> pd.DataFrame:
+    """Cells of each label (rows of the confusion matrix) by what was found for them.
+
+    Returns
+    -------
+    predictor, space, label, found, n_cells: the pairs that occur.
+    """
+    truth, found = (np.asarray(values, dtype=object).astype(str) for values in (truth, found))
+    found = np.where(found == "", NOT_SAID, found)
+    names = np.unique(np.concatenate([truth, found]))
+    counts = confusion_matrix(truth, found, labels=names)
+    rows, columns = np.nonzero(counts)
+    return pd.DataFrame(
+        {
+            "predictor": predictor,
+            "space": space,
+            "label": names[rows],
+            "found": names[columns],
+            "n_cells": counts[rows, columns],
+        }
+    )

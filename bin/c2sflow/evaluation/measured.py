@@ -1,0 +1,190 @@
+"""Which cells of a run answer for a predicted perturbation, and the figures of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from c2sflow.data.obs.figure_cells import FigureCells
+from c2sflow.data.obs.labels import is_control, is_perturbed
+from c2sflow.data.obs.queries import select_cells
+from c2sflow.data.sampling import cell_draws, equal_shares
+from c2sflow.evaluation.conditions import ConditionCells
+from c2sflow.evaluation.figures import Figure
+from c2sflow.evaluation.perturbation import (
+    MIN_CELLS,
+    condition_figures,
+    mean_figures,
+    paired_figures,
+)
+from c2sflow.evaluation.run_reader import RunCells
+
+CONTROL = ""  # the name of the group of control cells; no label is empty
+
+
+def draw(cells: pd.DataFrame, rows: np.ndarray, most: int, seed: int, *more: str) -> np.ndarray:
+    """At most so many of the rows, in an order that a hash of seed and cell decides.
+
+    Parameters
+    ----------
+    cells
+        sample and cell_id of every cell.
+    rows
+        Positions to choose from.
+    """
+    draws = cell_draws(cells.iloc[rows], seed, "evaluation", *more)
+    return rows[sorted(range(len(rows)), key=draws.__getitem__)[:most]]
+
+
+@dataclass
+class Measured:
+    """Rows of the run's cells, in drawn order.
+
+    Attributes
+    ----------
+    labels
+        str (n_cells,): what each cell was measured under, "" for all others.
+    training
+        bool (n_cells,): cells that the model was trained on.
+    groups
+        Rows of the other cells by label, those of the control cells by `CONTROL`.
+    trained
+        The same of the training cells.
+    """
+
+    labels: np.ndarray
+    training: np.ndarray
+    groups: dict[str, np.ndarray]
+    trained: dict[str, np.ndarray]
+
+
+def find_measured(
+    obs: pd.DataFrame, column: str, control: str | None, usable: FigureCells, most: int, seed: int
+) -> Measured:
+    """Find the control and the measured cells, and draw some of each.
+
+    Parameters
+    ----------
+    obs
+        sample, cell_id and the columns below.
+    column
+        Column of obs that says under which perturbation a cell was measured.
+    control
+        pandas query that picks control cells; those labelled as control are control cells too.
+    usable
+        Of `column`, from `c2sflow.data.obs.figure_cells.figure_cells`.
+    most
+        Cells of all groups together, and of all training groups together.
+    """
+    untreated = is_control(obs[column]).to_numpy(copy=True)
+    perturbed = is_perturbed(obs[column]).to_numpy(copy=True) & usable.labelled
+    if control is not None:
+        untreated |= select_cells(obs, control, "--control")
+        perturbed &= ~untreated  # whatever a control cell is labelled
+    training = usable.trained
+    labels = np.where(perturbed, usable.labels, CONTROL)
+    known = untreated | perturbed
+
+    def groups(chosen: np.ndarray) -> dict[str, np.ndarray]:
+        found = {CONTROL: np.flatnonzero(chosen & untreated)}
+        for name in sorted(set(labels[chosen & perturbed])):
+            found[name] = np.flatnonzero(chosen & (labels == name))
+        shares = equal_shares(most, {name: len(rows) for name, rows in found.items()})
+        return {name: draw(obs, rows, shares[name], seed) for name, rows in found.items()}
+
+    return Measured(labels, training, groups(known & ~training), groups(known & training))
+
+
+def unlike_controls(labels: pd.Series, measured: Measured) -> list[str]:
+    """Perturbations whose measured cells are mostly of other types than the control cells.
+
+    What parts these types is in the figures of such a perturbation, whatever the perturbation does.
+
+    Parameters
+    ----------
+    labels
+        Type of every cell of the run; missing is unknown.
+    """
+    shares = {
+        name: labels.iloc[rows].value_counts(normalize=True)
+        for name, rows in measured.groups.items()
+    }
+    control = shares.pop(CONTROL)
+    shared = {
+        name: np.minimum(*control.align(share, fill_value=0)).sum()
+        for name, share in shares.items()
+        if control.sum() and share.sum()  # 0 without any known type
+    }
+    return [name for name, overlap in shared.items() if overlap < 0.5]
+
+
+def perturbation_figures(
+    cells: RunCells, answers: pd.DataFrame, measured: Measured, most: int, seed: int
+) -> tuple[list[Figure], list[str]]:
+    """Figures of every condition that has measured cells, and what is to be known of them.
+
+    Parameters
+    ----------
+    answers
+        From `RunCells.answers`; those to cells that the model was trained on are left out.
+    measured
+        From `find_measured`.
+    most
+        Answers of all conditions together that are looked at.
+    """
+    answers = answers[~measured.training[answers["source"]]]
+    labels = _labels_of(answers, measured.groups)
+    notes = [f"{name}: no cell was measured under it" for name in labels if not labels[name]]
+    own = measured.labels[answers["source"]]  # of the cells that the answers are to
+    wanted = answers["condition"].astype(str).map(labels).to_numpy()
+    paired = {n for n in labels if labels[n] and (own == wanted)[answers["condition"] == n].all()}
+    # An answer to a cell that something was done to is no prediction from a control cell.
+    kept = answers["condition"].isin(paired).to_numpy() | (own == CONTROL)
+    drawn = _draw_answers(answers[kept], [name for name in labels if labels[name]], most, seed)
+    figures: list[Figure] = []
+    for name in sorted(paired):
+        sources = drawn[name]["source"].to_numpy()
+        said, own = cells.said(drawn[name])[0], cells.sentences(sources)
+        figures += paired_figures(name, said, own, sources, seed)
+    if unpaired := sorted(drawn.keys() - paired):
+        if len(measured.groups[CONTROL]) < MIN_CELLS:
+            notes.append(f"{len(measured.groups[CONTROL])} control cells: too few to compare with")
+            unpaired = []
+        else:
+            reader = ConditionCells(cells, measured.groups, measured.trained, CONTROL, seed)
+        for name in unpaired:
+            condition = reader.condition(drawn[name], labels[name])
+            if min(np.unique(condition.source).size, len(condition.measured)) < MIN_CELLS:
+                few = f"fewer than {MIN_CELLS} measured cells, or control cells with an answer"
+                notes.append(f"{name}: {few}")
+                continue
+            figures += condition_figures(name, condition, seed)
+    return [*figures, *mean_figures(figures)], notes
+
+
+def _labels_of(answers: pd.DataFrame, known: Mapping[str, np.ndarray]) -> dict[str, str | None]:
+    """Label of the cells measured under each condition: its own name, or the perturbation's."""
+    pairs = answers[["condition", "perturbation"]].astype(str).drop_duplicates("condition")
+    return {
+        condition: next((n for n in (condition, name) if n in known and len(known[n])), None)
+        for condition, name in pairs.itertuples(index=False)
+    }
+
+
+def _draw_answers(
+    answers: pd.DataFrame, names: Sequence[str], most: int, seed: int
+) -> dict[str, pd.DataFrame]:
+    """Some answers of each condition, in drawn order."""
+    groups = {name: answers[answers["condition"] == name] for name in names}
+    shares = equal_shares(most, {name: len(rows) for name, rows in groups.items()})
+    drawn = {}
+    for name, rows in groups.items():
+        # Answers to one cell are told apart by their place among them.
+        number = rows.groupby(["sample", "source_cell"], observed=True).cumcount().astype(str)
+        ids = rows.assign(cell_id=rows["source_cell"].astype(str) + "\0" + number)
+        chosen = draw(ids, np.arange(len(rows)), shares[name], seed, name)
+        drawn[name] = rows.iloc[chosen]
+    return drawn

@@ -1,0 +1,1 @@
+"""Text that the model generates: genes, cells, cell types."""

@@ -1,0 +1,107 @@
+"""One shard's cell types, from file to file: what ANNOTATE does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from c2sflow.common.files import write_beside, write_json
+from c2sflow.generation.annotation import Annotation, annotate
+from c2sflow.inputs.lists import read_cell_types
+from c2sflow.model.batching import peak_memory, resolve_cache_tokens
+from c2sflow.model.tasks import (
+    batch_share,
+    context_warning,
+    load,
+    read_shard,
+    run_figures,
+    told,
+)
+from c2sflow.sentences.prompts import ANNOTATION_PROMPT, ANSWER_TOKENS, check_fields, load_template
+
+LOGGER = logging.getLogger(__name__)
+LITTLE = 0.1  # mean probability of the whole list below which its words are not the model's
+
+
+def annotate_shard(
+    shard: Path,
+    outdir: Path,
+    options: Mapping[str, str],
+    *,
+    cell_types: str | None = None,
+    annotation_prompt: str | None = None,
+    max_batch_tokens: int | str | None = "auto",
+    attempt: int = 1,
+) -> None:
+    """Write ``<shard>.annotation.parquet`` and ``<shard>.annotate.json``.
+
+    The table holds cell_id, c2s_cell_type and c2s_cell_type_probability, a row a cell.
+
+    Parameters
+    ----------
+    shard
+        Parquet file of SENTENCES.
+    options
+        model (a directory), device, dtype, attention, quantization: see
+        `c2sflow.model.loading.load_model`.
+    cell_types
+        See `c2sflow.inputs.lists.read_cell_types`; None for free answers.
+    annotation_prompt
+        See `c2sflow.sentences.prompts.load_template`.
+    max_batch_tokens
+        See `c2sflow.generation.annotation.annotate`.
+    attempt
+        1, or more where memory ran out before: each has half the budget of the one before.
+    """
+    cells = read_shard(shard)
+    template = load_template(annotation_prompt, ANNOTATION_PROMPT, ["cell_sentence"])
+    check_fields(template, cells.columns, shard.name)
+    labels = read_cell_types(cell_types) if cell_types else None
+    model, tokenizer = load(options, head=True)
+    budget = batch_share(resolve_cache_tokens(max_batch_tokens, model), attempt)
+    made = annotate(model, tokenizer, cells, template, labels, max_batch_tokens=budget)
+    table = made.table.assign(cell_id=cells["cell_id"].astype(str).to_numpy())
+    table = table[["cell_id", "c2s_cell_type", "c2s_cell_type_probability"]]
+    with write_beside(outdir / f"{shard.stem}.annotation.parquet") as partial:
+        table.to_parquet(partial, index=False)
+    seconds = made.stats.seconds
+    coverage = made.coverage[np.isfinite(made.coverage)]
+    figures = run_figures(model, shard.stem, cells) | {
+        "n_cells": len(cells),
+        "n_labels": len(labels) if labels else 0,
+        "coverage": float(coverage.mean()) if coverage.size else None,
+        "n_prompt_tokens": made.stats.n_prompt_tokens,
+        "max_batch_tokens": made.stats.max_batch_tokens,
+        "seconds": seconds,
+        "cells_per_second": len(cells) / seconds,
+        "tokens_per_second": made.stats.n_prompt_tokens / seconds,
+        "peak_memory_bytes": peak_memory(model.device),
+        "warnings": told(_warnings(made, model.config.max_position_embeddings)),
+    }
+    write_json(outdir / f"{shard.stem}.annotate.json", figures)
+    LOGGER.info(
+        "%s: %d cells annotated, %.1f cells/s", shard.stem, len(cells), figures["cells_per_second"]
+    )
+
+
+def _warnings(made: Annotation, context: int) -> list[str]:
+    warnings = context_warning(made.truncated, context, "cells to annotate")
+    without = int(made.table["c2s_cell_type"].isna().sum())
+    if without:
+        warnings.append(f"{without} cells have no cell type: no genes, or an empty answer")
+    if made.n_cut:
+        warnings.append(
+            f"{made.n_cut} cell types did not end within {ANSWER_TOKENS} tokens: the model talks "
+            "on; name the labels to choose from with --cell_types"
+        )
+    coverage = made.coverage[np.isfinite(made.coverage)]
+    if coverage.size and coverage.mean() < LITTLE:
+        warnings.append(
+            f"the labels of --cell_types have {100 * coverage.mean():.1f} % of the model's "
+            "probability together: it calls these cells otherwise (see what it says without a "
+            "list), and its choice among them says little"
+        )
+    return warnings

@@ -1,0 +1,155 @@
+"""Cell types said by the model: chosen from a list by their exact probability, or said freely."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.special import logsumexp
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from c2sflow.common.errors import UserError
+from c2sflow.generation.decoding import Decoding, GenerationStats, end_tokens, generate_tokens
+from c2sflow.generation.label_scoring import ScoringStats, score_paths
+from c2sflow.generation.logits import answer_tokens
+from c2sflow.inputs.lists import label_stem
+from c2sflow.model.tokenization import tokenize_prompts
+from c2sflow.sentences.prompts import ANSWER_TOKENS
+
+LOGGER = logging.getLogger(__name__)
+
+# Published C2S models were trained on answers that end in a full stop; others may not.
+ENDINGS = ("", ".")
+
+
+@dataclass
+class Annotation:
+    """Labels of some cells.
+
+    Attributes
+    ----------
+    table
+        c2s_cell_type (None where there is none) and c2s_cell_type_probability (float32), a row a
+        cell in the order given.
+    coverage
+        float64 (n_cells,): probability that the model says any label of the list; NaN without one.
+    truncated
+        bool (n_cells,): genes were left out because the context is full.
+    n_cut
+        Free answers that did not end within `ANSWER_TOKENS`.
+    """
+
+    table: pd.DataFrame
+    coverage: np.ndarray
+    truncated: np.ndarray
+    stats: ScoringStats | GenerationStats
+    n_cut: int = 0
+
+
+def annotate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    cells: pd.DataFrame,
+    template: str,
+    cell_types: Sequence[str] | None = None,
+    *,
+    max_batch_tokens: int | str | None = "auto",
+    max_rows: int | None = None,
+    progress: bool = True,
+) -> Annotation:
+    """Say the cell type of each cell.
+
+    With a list, each label's probability is that the model answers with exactly this label, with or
+    without a full stop, and ends. The label with the highest is taken; its probability is stated
+    among those of the list, which add up to 1. Nothing is searched or cut off, so that the result
+    depends on neither the order of the labels nor the batch. (A greedy walk through the labels'
+    tokens takes the likeliest first word, and can be led by it to an unlikely label.) Without a
+    list, the answer is decoded greedily, and its probability is that of all its tokens.
+
+    Parameters
+    ----------
+    model
+        Causal language model with its head.
+    cells
+        cell_sentence, n_genes, organism and the other fields of `template`.
+    template
+        Prompt that asks for the cell type.
+    cell_types
+        The labels to choose from; None for free answers.
+
+    Raises
+    ------
+    UserError
+        If the tokenizer cannot write a label.
+    """
+    records = cells.to_dict("records")
+    eos = end_tokens(model, tokenizer.eos_token_id)
+    limits = {"max_batch_tokens": max_batch_tokens, "max_rows": max_rows, "progress": progress}
+    context = model.config.max_position_embeddings
+    if cell_types is None:
+        prompts = tokenize_prompts(tokenizer, template, records, context - ANSWER_TOKENS)
+        decoding = Decoding(tokenizer.pad_token_id, eos, max_new_tokens=ANSWER_TOKENS)
+        answers, stats = generate_tokens(model, prompts.input_ids, decoding, **limits)
+        texts = tokenizer.batch_decode([a.token_ids for a in answers], skip_special_tokens=True)
+        labels = [_first_line(text) for text in texts]
+        chances = np.exp([answer.log_likelihood for answer in answers])
+        n_cut = sum(
+            answer.finish_reason == "length" and ids.size > 0
+            for answer, ids in zip(answers, prompts.input_ids, strict=True)
+        )
+        made = _table(labels, chances)
+        return Annotation(made, np.full(len(cells), np.nan), prompts.truncated, stats, n_cut)
+    paths = label_paths(tokenizer, cell_types)
+    longest = max(map(len, paths)) + 1
+    prompts = tokenize_prompts(tokenizer, template, records, context - longest)
+    scores, stats = score_paths(
+        model, prompts.input_ids, paths, eos, tokenizer.pad_token_id, **limits
+    )
+    by_label = logsumexp(scores.reshape(len(cells), len(cell_types), len(ENDINGS)), axis=2)
+    whole = logsumexp(by_label, axis=1)
+    best = by_label.argmax(axis=1) if len(cells) else np.empty(0, dtype=int)
+    chances = np.exp(by_label[np.arange(len(cells)), best] - whole)
+    labels = [
+        None if np.isnan(total) else cell_types[n] for n, total in zip(best, whole, strict=True)
+    ]
+    return Annotation(_table(labels, chances), np.exp(whole), prompts.truncated, stats)
+
+
+def label_paths(tokenizer: PreTrainedTokenizerBase, cell_types: Sequence[str]) -> list[list[int]]:
+    """Token ids of each label with each of `ENDINGS`, label by label.
+
+    Raises
+    ------
+    UserError
+        If the tokenizer cannot write a label, or two of them are one answer.
+    """
+    stems = [label_stem(label) for label in cell_types]
+    if again := [stem for stem, n in Counter(stems).items() if n > 1]:
+        same = [repr(name) for name, stem in zip(cell_types, stems, strict=True) if stem in again]
+        raise UserError(f"--cell_types: {' and '.join(same[:2])} are one answer; name one of them")
+    texts = [stem + ending for stem in stems for ending in ENDINGS]
+    tokens = answer_tokens(tokenizer, texts)
+    lost = [text for text in texts if text not in tokens]
+    if lost:
+        raise UserError(f"--cell_types: the model's tokenizer cannot say {lost[0]!r}")
+    return [tokens[text] for text in texts]
+
+
+def _first_line(text: str) -> str | None:
+    """The label in a free answer."""
+    lines = text.strip().splitlines()
+    return (label_stem(lines[0]) or None) if lines else None
+
+
+def _table(labels: Sequence[str | None], chances: np.ndarray) -> pd.DataFrame:
+    said = np.array([label is not None for label in labels], dtype=bool)
+    return pd.DataFrame(
+        {
+            "c2s_cell_type": pd.Series(labels, dtype=object),
+            "c2s_cell_type_probability": np.where(said, chances, np.nan).astype(np.float32),
+        }
+    )

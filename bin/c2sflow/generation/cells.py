@@ -1,0 +1,103 @@
+"""Generated cells: prompts that name a cell type, or none, and the sentences that are said."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import pandas as pd
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from c2sflow.common.errors import UserError
+from c2sflow.generation.answers import answer_sentences
+from c2sflow.generation.decoding import GenerationStats
+from c2sflow.sentences.prompts import fill
+
+
+def generate_cells(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    cells: pd.DataFrame,
+    genes: Mapping[str, Collection[str]],
+    template: str,
+    **options: object,
+) -> tuple[pd.DataFrame, list[GenerationStats]]:
+    """Generate the sentence of each cell.
+
+    Parameters
+    ----------
+    cells
+        A row a cell: organism, c2s_cell_type ("" for none) and number, which tells cells of one
+        type apart: with the seed it decides what is drawn, whatever the batch or the task.
+    genes
+        For each organism the words that its cells may say; what else is said counts as invalid.
+    template
+        Generation prompt: may hold {num_genes}, {organism} and {cell_type}.
+    options
+        num_genes (100): what {num_genes} asks for; and those of
+        `c2sflow.generation.answers.answer_sentences`, which see for `model` and `tokenizer`, too.
+
+    Returns
+    -------
+    The cells, an organism after the other, with the columns of `answer_sentences`; and the figures
+    of the run, of each organism.
+
+    Raises
+    ------
+    UserError
+        If prompt and answer do not fit into the model's context.
+    """
+    made, stats = [], []
+    for organism, own in cells.groupby("organism", sort=False):
+        answers, figures = _answers(model, tokenizer, own, genes[organism], template, **options)
+        made.append(pd.concat([own.reset_index(drop=True), answers], axis=1))
+        stats.append(figures)
+    return pd.concat(made, ignore_index=True), stats
+
+
+def _answers(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    cells: pd.DataFrame,
+    genes: Collection[str],
+    template: str,
+    num_genes: int = 100,
+    max_new_tokens: int = 200,
+    **options: object,
+) -> tuple[pd.DataFrame, GenerationStats]:
+    kinds = ["organism", "c2s_cell_type"]
+    distinct = cells[kinds].drop_duplicates()
+    texts = [
+        fill(template, {"organism": organism, "cell_type": cell_type, "n_genes": num_genes})
+        for organism, cell_type in distinct.itertuples(index=False)
+    ]
+    tokens = [np.asarray(ids, dtype=np.int32) for ids in tokenizer(texts)["input_ids"]]
+    longest, context = max(map(len, tokens), default=0), model.config.max_position_embeddings
+    if longest + max_new_tokens > context:
+        raise UserError(
+            f"the prompt has {longest} tokens, the answer up to {max_new_tokens} (--max_new_tokens)"
+            f", and the model takes {context} together; shorten the prompt or the answer"
+        )
+    prompts = dict(zip(distinct.itertuples(index=False, name=None), tokens, strict=True))
+    rows = list(cells[[*kinds, "number"]].itertuples(index=False, name=None))
+    return answer_sentences(
+        model,
+        tokenizer,
+        [prompts[row[:2]] for row in rows],
+        ["|".join(map(str, ("generated", *row))) for row in rows],
+        genes,
+        max_new_tokens=max_new_tokens,
+        **options,
+    )
+
+
+def generated_records(cells: pd.DataFrame) -> list[dict[str, object]]:
+    """Cells of `generate_cells` as `c2sflow.model.embedding.embed_cells` takes them.
+
+    A prompt may use their cell_sentence, num_genes, organism and cell_type.
+    """
+    names = {
+        "c2s_sentence": "cell_sentence", "c2s_n_predicted_genes": "n_genes",
+        "c2s_cell_type": "cell_type", "organism": "organism",
+    }  # fmt: skip
+    return cells[list(names)].rename(columns=names).to_dict("records")

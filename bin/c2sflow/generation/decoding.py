@@ -1,0 +1,371 @@
+"""Generation of cell sentences: rows are decoded together, leave when done, and make room for more.
+
+The loop is ours because of what transformers' own cannot give: its continuous batching drops
+Gemma-2's soft-cap, and `generate` carries finished rows to the end and keeps every step's logits
+to give a likelihood. Rows are independent: prompts are padded on the left, positions count real
+tokens, and samples are drawn by numbers of the row's own.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from c2sflow.common.errors import UserError
+from c2sflow.generation.kv_cache import CompiledStep, DecodeCache, worth_compiling
+from c2sflow.generation.logits import GeneTrie, next_tokens, row_numbers
+from c2sflow.model.batching import (
+    free_bytes,
+    progress_bar,
+    resolve_cache_tokens,
+    resolve_max_batch_tokens,
+)
+
+LOGGER = logging.getLogger(__name__)
+
+# Slots beyond what a row needs: how many steps rows can be exchanged before all are moved.
+SPARE_SLOTS = 64
+# Steps between looks at which rows are done: a look waits for the GPU, and costs a CPU nothing.
+STEPS = {"cpu": 1}
+STEPS_OTHERWISE = 8
+
+
+@dataclass
+class Answer:
+    """One generated answer.
+
+    Attributes
+    ----------
+    token_ids
+        Generated tokens without the end token.
+    finish_reason
+        "eos", or "length" if cut by max_new_tokens.
+    log_likelihoods
+        Natural-log probability that the model gives each of these tokens, at temperature 1, and
+        last that of the end token, if it ended the answer.
+    """
+
+    token_ids: list[int] = field(default_factory=list)
+    finish_reason: str = "length"
+    log_likelihoods: list[float] = field(default_factory=list)
+
+    @property
+    def log_likelihood(self) -> float:
+        """Of the answer as it stands: the sum over its tokens, and its end if it has one."""
+        return float(sum(self.log_likelihoods))
+
+
+@dataclass
+class GenerationStats:
+    """What a run of `generate_tokens` did."""
+
+    n_prompt_tokens: int = 0
+    n_new_tokens: int = 0
+    n_steps: int = 0
+    seconds: float = 0.0
+    max_batch_tokens: int = 0
+
+
+@dataclass
+class Decoding:
+    """How answers are made: see `generate_tokens`."""
+
+    pad_token_id: int
+    eos_token_ids: Sequence[int]
+    max_new_tokens: int = 200
+    temperature: float = 0.0
+    top_p: float = 1.0
+    trie: GeneTrie | None = None
+    seed: int = 42
+
+
+def end_tokens(model: PreTrainedModel, tokenizer_eos: int | None) -> list[int]:
+    """Ids that end an answer: the generation config's and the tokenizer's."""
+    configured = model.generation_config.eos_token_id
+    configured = configured if isinstance(configured, list) else [configured]
+    return sorted({token for token in [*configured, tokenizer_eos] if token is not None})
+
+
+@torch.inference_mode()
+def generate_tokens(
+    model: PreTrainedModel,
+    input_ids: Sequence[np.ndarray],
+    decoding: Decoding,
+    *,
+    keys: Sequence[str] | None = None,
+    max_batch_tokens: int | str | None = "auto",
+    max_rows: int | None = None,
+    progress: bool = True,
+) -> tuple[list[Answer], GenerationStats]:
+    """Generate the answer of each prompt.
+
+    Parameters
+    ----------
+    model
+        A causal language model, from `c2sflow.model.loading.load_model` with `head=True`.
+    input_ids
+        Token ids of each prompt; an empty prompt gets an empty answer.
+    decoding
+        Temperature 0 is greedy; above 0 answers are sampled, each by the seed and its entry in
+        `keys`. With a trie, answers hold genes only.
+    max_batch_tokens
+        Most tokens decoded together, those to come included; "auto" finds it from free memory.
+        Halved when memory runs out.
+    max_rows
+        Most prompts decoded together; None for no other limit than tokens.
+
+    Returns
+    -------
+    Answers in the order of `input_ids`, and the figures of the run.
+
+    Raises
+    ------
+    UserError
+        If a single prompt does not fit into memory.
+    """
+    lengths = np.array([ids.size for ids in input_ids], dtype=np.int64)
+    answers = [Answer() for _ in input_ids]
+    order = np.argsort(-lengths, kind="stable")
+    waiting = deque(order[lengths[order] > 0].tolist())
+    stats = GenerationStats(n_prompt_tokens=int(lengths.sum()))
+    budget = resolve_cache_tokens(max_batch_tokens, model)
+    LOGGER.info(
+        "%d answers to generate: %.1f GiB free, up to %d tokens decoded together",
+        len(waiting), free_bytes(model.device) / 2**30, budget,
+    )  # fmt: skip
+    started = time.perf_counter()
+    with progress_bar(len(waiting), "answer", progress) as bar:
+        while waiting:
+            slots = int(lengths[waiting[0]]) + decoding.max_new_tokens + SPARE_SLOTS
+            most = max(1, min(budget // slots, len(waiting), max_rows or len(waiting)))
+            # Answers are often of one length: equal rounds, instead of full ones and a rest.
+            n_rows = -(-len(waiting) // -(-len(waiting) // most))
+            batch = _Batch(model, input_ids, keys, decoding, n_rows, slots, answers, stats, bar)
+            try:
+                batch.run(waiting)
+            except torch.OutOfMemoryError:
+                if n_rows == 1:
+                    raise UserError(
+                        f"a prompt of {lengths[waiting[0]]} tokens alone does not fit into the "
+                        f"memory of {model.device}; use --quantization nf4, fewer genes "
+                        "(--max_genes) or a larger GPU"
+                    ) from None
+                # Whose answers are begun anew, the longest first again.
+                waiting.extendleft(sorted(batch.under_way(), key=lambda n: (lengths[n], -n)))
+                budget = n_rows // 2 * slots
+                torch.cuda.empty_cache()
+                LOGGER.warning("out of memory: up to %d tokens decoded together now", budget)
+    stats.seconds = time.perf_counter() - started
+    stats.max_batch_tokens = budget
+    return answers, stats
+
+
+class _Batch:
+    """Rows that are decoded together."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        input_ids: Sequence[np.ndarray],
+        keys: Sequence[str] | None,
+        decoding: Decoding,
+        n_rows: int,
+        n_slots: int,
+        answers: list[Answer],
+        stats: GenerationStats,
+        bar: tqdm,
+    ):
+        self.model, self.input_ids, self.keys, self.decoding = model, input_ids, keys, decoding
+        self.answers, self.stats, self.bar = answers, stats, bar
+        self.device = model.device
+        self.prompts = np.full(n_rows, -1)  # which prompt a row answers, -1 for none
+        self.sizes = np.zeros(n_rows, dtype=np.int64)  # tokens of its prompt
+        self.steps = np.zeros(n_rows, dtype=np.int64)  # and those said, unless the row is done
+        self.cache = DecodeCache(model.config, n_rows, n_slots, self.device)
+        self.eos = torch.tensor(list(decoding.eos_token_ids), device=self.device)
+        self.state = decoding.trie.start(n_rows) if decoding.trie else None
+        self.compiled: CompiledStep | None = None
+        new = decoding.max_new_tokens
+
+        def zeros(*shape: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
+            return torch.zeros(n_rows, *shape, dtype=dtype, device=self.device)
+
+        self.tokens, self.last, self.position = zeros(new + 1), zeros(), zeros()
+        self.n_said, self.scores = zeros(), zeros(new + 1, dtype=torch.float64)
+        self.done, self.ended = zeros(dtype=torch.bool) | True, zeros(dtype=torch.bool)
+        self.numbers = zeros(new, dtype=torch.float64) if decoding.temperature else None
+
+    def under_way(self) -> list[int]:
+        """Prompts that are not answered yet."""
+        return self.prompts[self.prompts >= 0].tolist()
+
+    def run(self, waiting: deque[int]) -> None:
+        """Answer all that wait."""
+        between = STEPS.get(self.device.type, STEPS_OTHERWISE)
+        rounds = -(-len(waiting) // self.prompts.size)
+        compiles = worth_compiling(self.model, rounds * self.decoding.max_new_tokens)
+        while True:
+            self._admit(waiting)
+            if compiles and self.compiled is None:
+                self.compiled = CompiledStep(self.model, self.cache)
+            live = self.prompts >= 0
+            if not live.any():
+                return
+            left = self.decoding.max_new_tokens - self.steps[live].max()
+            for _ in range(min(between, int(left))):
+                self._step()
+            self._collect()
+            self._shrink(waiting)
+
+    def _admit(self, waiting: deque[int]) -> None:
+        """Let prompts take the free rows, once a quarter of them is free."""
+        free = np.flatnonzero(self.prompts < 0)
+        if not waiting or 4 * free.size < self.prompts.size:
+            return
+        if free.size == self.prompts.size:
+            self.cache.clear()
+        rows = free[: len(waiting)]
+        limit = min(
+            resolve_max_batch_tokens(None, self.model), self.prompts.size * self.cache.n_slots
+        )
+        while rows.size:
+            size = max(1, limit // self.input_ids[waiting[0]].size)
+            some, rows = rows[:size], rows[size:]
+            self.prompts[some] = [waiting.popleft() for _ in some]
+            self._prefill(some)
+
+    def _prefill(self, rows: np.ndarray) -> None:
+        """The prompts of new rows, and their first token."""
+        prompts = self.prompts[rows]
+        ids, mask = pad_left([self.input_ids[n] for n in prompts], self.decoding.pad_token_id)
+        ids, mask = ids.to(self.device), mask.to(self.device)
+        positions = (mask.cumsum(dim=1) - 1).clamp_min(0)
+        fresh = DecodeCache(self.model.config, len(rows), ids.shape[1], self.device)
+        fresh.mask[:] = mask
+        logits = self.model(
+            input_ids=ids, attention_mask=mask, position_ids=positions,
+            past_key_values=fresh, use_cache=True, logits_to_keep=1,
+        ).logits[:, -1]  # fmt: skip
+        place = torch.from_numpy(rows).to(self.device)
+        self.cache.take_in(place, fresh)
+        self.sizes[rows] = [self.input_ids[n].size for n in prompts]
+        self.position[place] = mask.sum(dim=1)
+        for tensor in (self.n_said, self.done, self.ended):
+            tensor[place] = 0
+        if self.numbers is not None:
+            new = self.decoding.max_new_tokens
+            numbers = [row_numbers(self.decoding.seed, self.keys[n], new) for n in prompts]
+            self.numbers[place] = torch.from_numpy(np.stack(numbers)).to(self.device)
+        if self.state:
+            self.decoding.trie.restart(self.state, place)
+        self._choose(logits, place)
+        self.steps[rows] = 1
+
+    def _step(self) -> None:
+        """One more token of every row."""
+        live = self.prompts >= 0
+        self.cache.make_room(int((self.sizes + self.steps)[live].max()) - 1)
+        inputs = self.last[:, None], self.position[:, None]
+        logits = self.compiled(*inputs) if self.compiled else self._forward(*inputs)
+        self.position += 1
+        self._choose(logits, slice(None))
+        self.steps += 1
+        self.stats.n_steps += 1
+
+    def _forward(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        return self.model(
+            input_ids=tokens,
+            attention_mask=self.cache.next_mask(),
+            position_ids=positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+
+    def _choose(self, logits: torch.Tensor, rows: torch.Tensor | slice) -> None:
+        """Say the next token of these rows; those that are done say no more."""
+        trie, limit = self.decoding.trie, self.decoding.max_new_tokens
+        log_probs = logits.float().log_softmax(dim=-1)
+        state = self.state.of(rows) if trie else None
+        allowed = trie.constrain(log_probs, state) if trie else log_probs
+        said, done, tokens = self.n_said[rows], self.done[rows], self.tokens[rows]
+        numbers = None
+        if self.numbers is not None:
+            numbers = self.numbers[rows].gather(1, said.clamp_max(limit - 1)[:, None])[:, 0]
+        chosen = next_tokens(allowed, numbers, self.decoding.temperature, self.decoding.top_p)
+        ended = torch.isin(chosen, self.eos) & ~done
+        says = ~done & ~ended
+        if trie:
+            trie.advance(state, chosen, said, says)
+            self.state.put(rows, state)
+        # What a row that is done says goes into the column behind the last; an end token has a
+        # score, and is no token of the answer.
+        self.tokens[rows] = tokens.scatter(
+            1, torch.where(says, said, limit)[:, None], chosen[:, None]
+        )
+        self.scores[rows] = self.scores[rows].scatter(
+            1,
+            torch.where(done, limit, said)[:, None],
+            log_probs.gather(1, chosen[:, None]).double(),
+        )
+        self.n_said[rows] = said + says
+        self.last[rows] = chosen
+        self.ended[rows] |= ended
+        self.done[rows] |= ended | (self.n_said[rows] >= limit)
+
+    def _collect(self) -> None:
+        """Answers of the rows that are done; their rows are free."""
+        done = self.done.cpu().numpy() & (self.prompts >= 0)
+        if not done.any():
+            return
+        rows = torch.from_numpy(np.flatnonzero(done)).to(self.device)
+        n_said = self.n_said[rows]
+        if self.state:  # the limit cut the last gene of some: what is left of it is no gene
+            state = self.state.of(rows)
+            whole = self.ended[rows] | self.decoding.trie.complete(state)
+            n_said = torch.where(whole, n_said, state.begun)
+        columns = (self.tokens[rows], n_said, self.ended[rows], self.scores[rows])
+        for prompt, tokens, end, ended, scores in zip(
+            self.prompts[done], *(column.tolist() for column in columns), strict=True
+        ):
+            reason = "eos" if ended else "length"
+            self.answers[prompt] = Answer(tokens[:end], reason, scores[: end + ended])
+            self.stats.n_new_tokens += end
+        self.prompts[done] = -1
+        self.bar.update(int(done.sum()))
+
+    def _shrink(self, waiting: deque[int]) -> None:
+        """When nobody waits, rows that are free are computed no longer; compiled, all are."""
+        live = np.flatnonzero(self.prompts >= 0)
+        if waiting or self.compiled or not live.size or 2 * live.size > self.prompts.size:
+            return
+        rows = torch.from_numpy(live).to(self.device)
+        self.cache.keep(rows)
+        for name in ("prompts", "sizes", "steps"):
+            setattr(self, name, getattr(self, name)[live])
+        names = ["tokens", "last", "position", "n_said", "scores", "done", "ended", "numbers"]
+        for name in names[: None if self.numbers is not None else -1]:
+            setattr(self, name, getattr(self, name)[rows])
+        if self.state:
+            self.state = self.state.of(rows)
+
+
+def pad_left(
+    input_ids: Sequence[np.ndarray], pad_token_id: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """input_ids int64 and attention_mask bool, (n_rows, longest), padded on the left."""
+    longest = max(ids.size for ids in input_ids)
+    ids = np.full((len(input_ids), longest), pad_token_id, dtype=np.int64)
+    mask = np.zeros(ids.shape, dtype=bool)
+    for row, tokens in enumerate(input_ids):
+        ids[row, longest - tokens.size :] = tokens
+        mask[row, longest - tokens.size :] = True
+    return torch.from_numpy(ids), torch.from_numpy(mask)

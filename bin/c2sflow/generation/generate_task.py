@@ -1,0 +1,88 @@
+"""One task's generated cells, from file to file: what GENERATE does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from c2sflow.common.files import read_json, write_json
+from c2sflow.generation.cells import generate_cells, generated_records
+from c2sflow.generation.plan import GenerationPlan, organism_genes
+from c2sflow.generation.tasks import (
+    ANSWERING,
+    answer_figures,
+    cache_share,
+    embed_answers,
+    genes_to_say,
+    write_answers,
+)
+from c2sflow.model.tasks import load, only, run_figures, told
+from c2sflow.sentences.prompts import EMBEDDING_PROMPT, generation_template, load_template
+from c2sflow.sentences.summaries import SentenceFiles
+
+LOGGER = logging.getLogger(__name__)
+
+
+def generate_task(
+    plan: GenerationPlan,
+    task: int,
+    samples: Path,
+    sentences_dir: Path,
+    outdir: Path,
+    options: Mapping[str, object],
+) -> None:
+    """Write ``<task>.generated.parquet`` and ``<task>.generate.json``.
+
+    The table holds organism, c2s_cell_type, number, the columns of
+    `c2sflow.generation.answers.answer_sentences` and X_c2s, a row a cell.
+
+    Parameters
+    ----------
+    plan, task
+        Which cells.
+    samples
+        samples.json of VALIDATE.
+    sentences_dir
+        <id>.sentences.json of all samples: the genes that may be said.
+    options
+        Those of `c2sflow.model.embed_shard.embed_shard` and of
+        `c2sflow.generation.cells.generate_cells`; generation_prompt, generated_genes,
+        gene_vocabulary_file.
+    """
+    template = generation_template(options.get("generation_prompt"), plan.cell_types != [""])
+    model, tokenizer = load(options, head=True)
+    cells, name = plan.cells(task), plan.task_name(task)
+    sheet = read_json(samples)
+    summaries = SentenceFiles(sentences_dir, [sample["id"] for sample in sheet])
+    genes = {
+        organism: genes_to_say(organism_genes(sheet, summaries, organism), options)
+        for organism in cells["organism"].unique()
+    }
+    generated, stats = generate_cells(
+        model, tokenizer, cells, genes, template,
+        num_genes=options["generated_genes"], **only(options, ANSWERING),
+        max_batch_tokens=cache_share(options, model),
+    )  # fmt: skip
+    prompt = load_template(options["embedding_prompt"], EMBEDDING_PROMPT, ["cell_sentence"])
+    vectors = embed_answers(model, tokenizer, generated_records(generated), prompt, options)
+    write_answers(outdir / f"{name}.generated.parquet", generated, vectors)
+    figures = run_figures(model, name, generated.assign(sample="generated cells"))
+    figures |= answer_figures(model, len(generated), stats)
+    figures["warnings"] = told(_warnings(generated, options["max_new_tokens"]))
+    write_json(outdir / f"{name}.generate.json", figures)
+    LOGGER.info(
+        "%s: %d cells generated, %.0f new tokens/s",
+        name, len(generated), figures["tokens_per_second"],
+    )  # fmt: skip
+
+
+def _warnings(cells: pd.DataFrame, max_new_tokens: int) -> list[str]:
+    warnings = []
+    if n_cut := int((cells["c2s_finish_reason"] == "length").sum()):
+        warnings.append(f"{n_cut} generated cells were cut by --max_new_tokens {max_new_tokens}")
+    if n_empty := int((cells["c2s_n_predicted_genes"] == 0).sum()):
+        warnings.append(f"{n_empty} generated cells hold no gene")
+    return warnings

@@ -1,0 +1,274 @@
+"""Logits of the next token: those of genes only, and the token drawn from them."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+LOGGER = logging.getLogger(__name__)
+ANCHOR = ":"  # what a gene's tokens are made behind; symbols are split differently after a space
+
+
+def answer_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> dict[str, list[int]]:
+    """Tokens of each text with its leading space, as they stand in an answer.
+
+    A text that does not come back from its tokens is left out.
+    """
+    whole = [f"{ANCHOR} {text}" for text in texts]
+    encoded = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+    tokens = {}
+    for text, ids, offsets in zip(
+        texts, encoded["input_ids"], encoded["offset_mapping"], strict=True
+    ):
+        cut = sum(end <= len(ANCHOR) for _, end in offsets)
+        if ids[cut:] and tokenizer.decode(ids, skip_special_tokens=True) == f"{ANCHOR} {text}":
+            tokens[text] = ids[cut:]
+    return tokens
+
+
+def gene_tokens(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> dict[str, list[int]]:
+    """`answer_tokens` of each gene; those that cannot be said are left out, and told."""
+    tokens = answer_tokens(tokenizer, words)
+    lost = [word for word in words if word not in tokens]
+    if lost:
+        LOGGER.warning("%d genes cannot be said by this tokenizer, such as %r", len(lost), lost[0])
+    return tokens
+
+
+class GeneTrie:
+    """Trie of token paths, in tensors.
+
+    Parameters
+    ----------
+    paths
+        Tokens of each gene; not empty, all different.
+    eos_token_ids
+        Tokens that end an answer.
+    vocab_size
+        Width of the logits.
+    device
+        Where the logits are.
+    no_repeats
+        Each gene at most once.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Sequence[int]],
+        eos_token_ids: Sequence[int],
+        vocab_size: int,
+        device: torch.device | str = "cpu",
+        no_repeats: bool = True,
+    ):
+        self.vocab_size, self.no_repeats = vocab_size, no_repeats
+        children: list[dict[int, int]] = [{}]
+        gene_of_node = [-1]
+        walks = []
+        for gene, path in enumerate(paths):
+            node, walk = 0, []
+            for token in path:
+                if token not in children[node]:
+                    children[node][token] = len(children)
+                    children.append({})
+                    gene_of_node.append(-1)
+                node = children[node][token]
+                walk.append(node)
+            gene_of_node[node] = gene
+            walks.append(walk)
+        n_nodes = len(children)
+
+        def tensor(values: object) -> torch.Tensor:
+            return torch.as_tensor(np.asarray(values, dtype=np.int64), device=device)
+
+        self.eos = tensor(list(eos_token_ids))
+        self.is_gene = tensor(gene_of_node) >= 0
+        # Edges sorted by (parent, token), to find a child by binary search.
+        edges = sorted((p, t, c) for p, found in enumerate(children) for t, c in found.items())
+        self.edge_keys = tensor([parent * vocab_size + token for parent, token, _ in edges])
+        self.edge_child = tensor([child for _, _, child in edges])
+        self.root_tokens = tensor([token for parent, token, _ in edges if parent == 0])
+        self.root_children = tensor([child for parent, _, child in edges if parent == 0])
+        # Children of the other nodes, padded with a token beyond the vocabulary and a node in
+        # which no gene is left.
+        inner = [sorted(found.items()) if node else [] for node, found in enumerate(children)]
+        width = max(1, max(map(len, inner)))
+        padding = [(vocab_size, n_nodes)]
+        table = np.array([found + padding * (width - len(found)) for found in inner])
+        self.inner_tokens, self.inner_children = tensor(table[..., 0]), tensor(table[..., 1])
+        # Nodes on the way to each node's gene, itself included, padded likewise.
+        depth = max(map(len, walks))
+        ways = np.full((n_nodes, depth), n_nodes)
+        for walk in walks:
+            ways[walk[-1], : len(walk)] = walk
+        self.ways = tensor(ways)
+        # Genes at or below each node; none at the padding node.
+        below = np.zeros(n_nodes + 1, dtype=np.int32)
+        for walk in walks:
+            below[walk] += 1
+        self.below = torch.as_tensor(below, device=device)
+
+    def start(self, n_rows: int) -> TrieState:
+        """State of rows that have said nothing."""
+        return TrieState(
+            node=torch.zeros(n_rows, dtype=torch.int64, device=self.below.device),
+            left=self.below.repeat(n_rows, 1),
+            begun=torch.zeros(n_rows, dtype=torch.int64, device=self.below.device),
+        )
+
+    def restart(self, state: TrieState, rows: torch.Tensor) -> None:
+        """Let some rows begin anew, in place."""
+        state.put(rows, self.start(len(rows)))
+
+    def complete(self, state: TrieState) -> torch.Tensor:
+        """bool (n_rows,): the row stands at the end of a gene that it has not said before."""
+        below = state.left.gather(1, self.inner_children[state.node]).sum(dim=1)
+        here = state.left.gather(1, state.node[:, None])[:, 0]
+        return self.is_gene[state.node] & (here > below)
+
+    def constrain(self, scores: torch.Tensor, state: TrieState) -> torch.Tensor:
+        """Scores of a step with all tokens forbidden that would lead to no gene.
+
+        Parameters
+        ----------
+        scores
+            float (n_rows, vocab_size).
+        state
+            Where the rows stand.
+
+        Returns
+        -------
+        float (n_rows, vocab_size), -inf where forbidden.
+        """
+        floor = torch.finfo(scores.dtype).min
+        complete = self.complete(state)[:, None]
+        at_root = (state.node == 0)[:, None]
+        result = torch.full(
+            (len(scores), self.vocab_size + 1), -torch.inf, dtype=scores.dtype, device=scores.device
+        )
+        # A score of -inf that is allowed stays above the forbidden ones.
+        scores = scores.clamp_min(floor)
+        tokens = self.inner_tokens[state.node]
+        open_ = state.left.gather(1, self.inner_children[state.node]) > 0
+        inner = scores.gather(1, tokens.clamp_max(self.vocab_size - 1))
+        result.scatter_(1, tokens, inner.masked_fill(~open_, -torch.inf))
+        left = state.left[:, self.root_children]
+        if self.no_repeats:  # the gene just said is not among what may follow it
+            left = left - (complete & (self.ways[state.node, :1] == self.root_children)).int()
+        open_ = (left > 0) & (complete | at_root)
+        result[:, self.root_tokens] = scores[:, self.root_tokens].masked_fill(~open_, -torch.inf)
+        result[:, self.eos] = scores[:, self.eos].masked_fill(~complete, -torch.inf)
+        return result[:, : self.vocab_size]
+
+    def advance(
+        self, state: TrieState, tokens: torch.Tensor, steps: torch.Tensor, active: torch.Tensor
+    ) -> None:
+        """Move rows along their tokens, in place.
+
+        Parameters
+        ----------
+        tokens
+            int64 (n_rows,), allowed by `constrain`.
+        steps
+            int64 (n_rows,): number of tokens said before.
+        active
+            bool (n_rows,): the others stay where they are.
+        """
+        child, inside = self._child(state.node, tokens)
+        fresh, _ = self._child(torch.zeros_like(state.node), tokens)
+        if self.no_repeats:
+            # Who begins anew has said the gene it stood at: one gene fewer on the way to it.
+            leaving = (~inside & (state.node > 0) & active).to(state.left.dtype)
+            ways = self.ways[state.node]
+            state.left.scatter_add_(1, ways, -leaving[:, None].expand(ways.shape).contiguous())
+            state.left[:, -1] = 0
+        goes_on = inside & (state.node > 0) | ~active
+        state.begun.copy_(torch.where(goes_on, state.begun, steps))
+        state.node.copy_(torch.where(active, torch.where(inside, child, fresh), state.node))
+
+    def _child(self, node: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Child along the token, and whether there is one."""
+        keys = node * self.vocab_size + tokens
+        place = torch.searchsorted(self.edge_keys, keys).clamp_max(len(self.edge_keys) - 1)
+        found = self.edge_keys[place] == keys
+        return torch.where(found, self.edge_child[place], 0), found
+
+
+@dataclass
+class TrieState:
+    """Where the rows of a batch stand.
+
+    Attributes
+    ----------
+    node
+        int64 (n_rows,).
+    left
+        int32 (n_rows, n_nodes + 1): genes at or below each node that are not said yet.
+    begun
+        int64 (n_rows,): step at which the gene under way began.
+    """
+
+    node: torch.Tensor
+    left: torch.Tensor
+    begun: torch.Tensor
+
+    def of(self, rows: torch.Tensor | slice) -> TrieState:
+        """State of some rows: a copy, or for a slice a view."""
+        return TrieState(self.node[rows], self.left[rows], self.begun[rows])
+
+    def put(self, rows: torch.Tensor | slice, state: TrieState) -> None:
+        """Take over the state of some rows."""
+        if not isinstance(rows, slice):  # else `state` is a view of this one
+            self.node[rows], self.left[rows], self.begun[rows] = state.node, state.left, state.begun
+
+
+def row_numbers(seed: int, key: str, n_steps: int) -> np.ndarray:
+    """float64 (n_steps,) in [0, 1): by seed and key (cell, perturbation, sample), not by batch."""
+    digest = hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=16).digest()
+    return np.random.default_rng(int.from_bytes(digest, "little")).random(n_steps)
+
+
+def next_tokens(
+    log_probs: torch.Tensor,
+    numbers: torch.Tensor | None,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+) -> torch.Tensor:
+    """Choose a token a row.
+
+    Parameters
+    ----------
+    log_probs
+        float32 (n_rows, vocab_size); -inf where forbidden.
+    numbers
+        float64 (n_rows,) in [0, 1), each row's own random number of this step.
+    temperature
+        0 for the likeliest token.
+    top_p
+        Draw only from the likeliest tokens that together have this probability.
+
+    Returns
+    -------
+    int64 (n_rows,)
+    """
+    if not temperature:
+        return log_probs.argmax(dim=-1)
+    probabilities = (log_probs / temperature).softmax(dim=-1)
+    if top_p >= 1:
+        return _draw(probabilities, numbers)
+    ordered, tokens = probabilities.sort(dim=-1, descending=True, stable=True)
+    before = ordered.cumsum(dim=-1) - ordered
+    place = _draw(ordered.masked_fill(before >= top_p, 0), numbers)
+    return tokens.gather(1, place[:, None])[:, 0]
+
+
+def _draw(weights: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """The first token up to which the weights exceed a row's share of their sum."""
+    sums = weights.cumsum(dim=-1, dtype=torch.float64)
+    place = torch.searchsorted(sums, (numbers[:, None] * sums[:, -1:]), right=True)[:, 0]
+    return place.clamp_max(weights.shape[-1] - 1)

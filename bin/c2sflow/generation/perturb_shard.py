@@ -1,0 +1,105 @@
+"""One shard's predicted cells, from file to file: what PERTURB does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from c2sflow.common.errors import UserError
+from c2sflow.common.files import (
+    read_json,
+    write_json,
+)
+from c2sflow.generation.perturbation import predict, predicted_records
+from c2sflow.generation.tasks import (
+    ANSWERING,
+    answer_figures,
+    cache_share,
+    embed_answers,
+    genes_to_say,
+    write_answers,
+)
+from c2sflow.inputs.perturbations import prompt_text
+from c2sflow.model.tasks import (
+    context_warning,
+    load,
+    only,
+    read_shard,
+    run_figures,
+    told,
+)
+from c2sflow.sentences.prompts import (
+    EMBEDDING_PROMPT,
+    PERTURBATION_PROMPT,
+    check_fields,
+    load_template,
+    template_fields,
+)
+
+LOGGER = logging.getLogger(__name__)
+
+
+def perturb_shard(
+    shard: Path, plan: Path, genes: Path, outdir: Path, options: Mapping[str, object]
+) -> None:
+    """Write ``<shard>.perturbed.parquet`` and ``<shard>.perturb.json``.
+
+    Parameters
+    ----------
+    shard, plan
+        Parquet files of SENTENCES and PLAN.
+    genes
+        ``<id>.sentences.json`` of the shard's sample.
+    options
+        Those of `embed_shard`, and perturbation_prompt, valid_genes_only, no_repeats,
+        gene_vocabulary_file, max_new_tokens, temperature, top_p, num_samples, seed: see
+        `c2sflow.generation.perturbation.predict`;
+        attempt: see `embed_shard`.
+    """
+    template = load_template(
+        options["perturbation_prompt"], PERTURBATION_PROMPT, ["cell_sentence", "perturbation"]
+    )
+    planned = pd.read_parquet(plan).drop(columns="shard")
+    cells = _cells_to_perturb(planned, read_shard(shard), template)
+    if cells["cell_sentence"].isna().any():
+        raise UserError(f"{plan.name} names cells that {shard.name} does not have")
+    embedding_template = load_template(
+        options["embedding_prompt"], EMBEDDING_PROMPT, ["cell_sentence"]
+    )
+    check_fields(template, cells.columns, shard.name)
+    check_fields(embedding_template, cells.columns, shard.name)
+    model, tokenizer = load(options, head=True)
+    words = genes_to_say(read_json(genes)["genes"], options)
+    predictions, stats = predict(
+        model, tokenizer, cells, words, template, **only(options, (*ANSWERING, "num_samples")),
+        max_batch_tokens=cache_share(options, model),
+    )  # fmt: skip
+    context = model.config.max_position_embeddings - int(options["max_new_tokens"])
+    warnings = context_warning(predictions["c2s_truncated"], context, "predictions")
+    said = predicted_records(cells, predictions)
+    vectors = embed_answers(model, tokenizer, said, embedding_template, options)
+    # Answers come in the order of the plan, those of one prediction together.
+    answers = len(predictions) // max(1, len(planned))
+    for name in planned.columns.drop("cell_id"):
+        predictions[name] = planned[name].repeat(answers).to_numpy()
+    write_answers(outdir / f"{shard.stem}.perturbed.parquet", predictions, vectors)
+    figures = run_figures(model, shard.stem, cells)
+    figures |= answer_figures(model, len(predictions), [stats])
+    figures["warnings"] = told(warnings)
+    write_json(outdir / f"{shard.stem}.perturb.json", figures)
+    LOGGER.info(
+        "%s: %d predictions, %.0f new tokens/s",
+        shard.stem, len(predictions), figures["tokens_per_second"],
+    )  # fmt: skip
+
+
+def _cells_to_perturb(planned: pd.DataFrame, cells: pd.DataFrame, template: str) -> pd.DataFrame:
+    """A row for each of the plan, with what the prompt may use of it and of the cell."""
+    fields = template_fields(template)
+    own = planned.rename(columns={"condition": "c2s_condition"})  # obs may have its own
+    own["perturbation"] = [prompt_text(row, fields) for row in own.to_dict("records")]
+    rest = cells.drop(columns=own.columns.drop("cell_id"), errors="ignore")
+    return own.merge(rest, on="cell_id", how="left", validate="many_to_one")

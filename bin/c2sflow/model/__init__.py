@@ -1,0 +1,1 @@
+"""The language model: files, loading, attention, batches, embeddings."""

@@ -1,0 +1,126 @@
+"""One shard's embeddings, from file to file: what EMBED does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from c2sflow.common.files import (
+    MODEL_SOFTWARE,
+    software_versions,
+    write_beside,
+    write_json,
+)
+from c2sflow.data.h5ad import create_h5ad, write_element
+from c2sflow.model.batching import resolve_max_batch_tokens
+from c2sflow.model.embedding import embed_cells
+from c2sflow.model.tasks import (
+    batch_share,
+    context_warning,
+    load,
+    read_shard,
+    run_figures,
+    told,
+)
+from c2sflow.sentences.prompts import (
+    EMBEDDING_PROMPT,
+    check_fields,
+    load_template,
+)
+
+LOGGER = logging.getLogger(__name__)
+
+
+def write_embedding(path: Path, obs: pd.DataFrame, vectors: np.ndarray, uns: Mapping) -> None:
+    """Write an h5ad of obs, ``obsm["X_c2s"]`` and uns, whole or not at all.
+
+    Parameters
+    ----------
+    obs
+        Indexed by the cells' names.
+    vectors
+        float (n_obs, hidden_size).
+    """
+    with write_beside(path) as partial, create_h5ad(partial, obs, pd.DataFrame()) as file:
+        write_element(file, "obsm/X_c2s", vectors)
+        write_element(file, "uns", dict(uns))
+
+
+def embed_shard(
+    shard: Path,
+    outdir: Path,
+    options: Mapping[str, str],
+    *,
+    pooling: str = "mean",
+    embedding_prompt: str | None = None,
+    layer: int = -1,
+    max_batch_tokens: int | str | None = "auto",
+    attempt: int = 1,
+) -> None:
+    """Write ``<shard>.embedding.h5ad`` (obs, ``obsm["X_c2s"]``, ``uns``), ``<shard>.embed.json``.
+
+    Parameters
+    ----------
+    shard
+        Parquet file of SENTENCES.
+    options
+        model (a directory), device, dtype, attention, quantization: see
+        `c2sflow.model.loading.load_model`.
+    pooling, layer, max_batch_tokens
+        See `c2sflow.model.embedding.embed_cells`.
+    embedding_prompt
+        See `c2sflow.sentences.prompts.load_template`.
+    attempt
+        1, or more where memory ran out before: each has half the budget of the one before.
+    """
+    cells = read_shard(shard)
+    template = load_template(embedding_prompt, EMBEDDING_PROMPT, ["cell_sentence"])
+    check_fields(template, cells.columns, shard.name)
+    model, tokenizer = load(options, head=False)
+    made = embed_cells(
+        model,
+        tokenizer,
+        template,
+        cells.to_dict("records"),
+        pooling=pooling,
+        layer=layer,
+        max_batch_tokens=batch_share(resolve_max_batch_tokens(max_batch_tokens, model), attempt),
+    )
+    stats = made.stats
+    context = model.config.max_position_embeddings
+    warnings = context_warning(made.truncated, context, "cells")
+    if (made.n_tokens == 0).any():
+        n_empty = (made.n_tokens == 0).sum()
+        warnings.append(f"{n_empty} cells without genes have no embedding (NaN)")
+    obs = pd.DataFrame(
+        {
+            "c2s_n_genes": made.n_genes,
+            "c2s_n_tokens": made.n_tokens,
+            "c2s_truncated": made.truncated,
+        },
+        index=pd.Index(cells["cell_id"].astype(str), name=None),
+    )
+    uns = {"software": software_versions(MODEL_SOFTWARE)}
+    write_embedding(outdir / f"{shard.stem}.embedding.h5ad", obs, made.vectors, uns)
+    figures = run_figures(model, shard.stem, cells) | {
+        "n_cells": len(cells),
+        "n_tokens": stats.n_tokens,
+        "n_padding": stats.n_padding,
+        "max_batch_tokens": stats.max_batch_tokens,
+        "seconds": stats.seconds,
+        "seconds_model": stats.seconds_model,
+        "cells_per_second": len(cells) / stats.seconds,
+        "tokens_per_second": stats.n_tokens / stats.seconds,
+        "peak_memory_bytes": stats.peak_memory_bytes,
+        "warnings": told(warnings),
+    }
+    write_json(outdir / f"{shard.stem}.embed.json", figures)
+    LOGGER.info(
+        "%s: %d cells, %.1f cells/s, %.0f tokens/s, %.1f %% padding",
+        shard.stem, len(cells), figures["cells_per_second"], figures["tokens_per_second"],
+        100 * stats.padding_fraction,
+    )  # fmt: skip

@@ -1,0 +1,84 @@
+"""What the tasks of a model have in common: shards, budgets, warnings and logged figures."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from c2sflow.common.errors import UserError
+from c2sflow.common.files import remedy
+from c2sflow.model.loading import load_model, load_tokenizer
+
+LOGGER = logging.getLogger(__name__)
+MODEL_OPTIONS = ("device", "dtype", "attention", "quantization")
+
+
+def read_shard(path: Path) -> pd.DataFrame:
+    """Cells of a shard: cell_id, sample, organism, cell_sentence, n_genes and the obs columns.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or broken.
+    """
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"shard {path.name} cannot be read: {error}; {remedy(path)}") from None
+
+
+def load(
+    options: Mapping[str, object], head: bool
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model and tokenizer of a task: see `c2sflow.model.loading.load_model`.
+
+    Parameters
+    ----------
+    options
+        model (a directory), and `MODEL_OPTIONS` as far as given.
+    """
+    tokenizer = load_tokenizer(options["model"])
+    return load_model(options["model"], head=head, **only(options, MODEL_OPTIONS)), tokenizer
+
+
+def only(options: Mapping, names: tuple[str, ...]) -> dict:
+    """Those of the options that are given."""
+    return {name: options[name] for name in names if name in options}
+
+
+def batch_share(budget: int, attempt: int) -> int:
+    """Tokens of a batch at the first, second, … attempt."""
+    return max(1, budget >> (attempt - 1))
+
+
+def run_figures(model: PreTrainedModel, name: str, cells: pd.DataFrame) -> dict:
+    """What every shard's log says of where it ran."""
+    return {
+        "shard": name,
+        "sample": str(cells["sample"].iloc[0]),
+        "device": str(model.device),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "attention": model.config._attn_implementation,
+    }
+
+
+def context_warning(truncated: np.ndarray, context: int, what: str) -> list[str]:
+    """What to say of prompts whose genes were cut, if any were."""
+    if not truncated.any():
+        return []
+    return [
+        f"{truncated.sum()} {what} have more genes than the {context} tokens hold that the model's "
+        "context has for a prompt: the lowest genes are left out (obs['c2s_truncated'])"
+    ]
+
+
+def told(warnings: list[str]) -> list[str]:
+    """The warnings, logged."""
+    for warning in warnings:
+        LOGGER.warning(warning)
+    return warnings

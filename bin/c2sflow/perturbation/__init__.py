@@ -1,0 +1,1 @@
+"""Which perturbations are predicted, and what they do to genes."""

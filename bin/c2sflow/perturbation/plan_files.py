@@ -1,0 +1,102 @@
+"""A run's cells to its plan: what PLAN does, from file to file."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from c2sflow.common.errors import UserError
+from c2sflow.common.files import write_beside, write_json
+from c2sflow.inputs.perturbations import read_perturbations
+from c2sflow.perturbation.planning import (
+    describe_no_ops,
+    describe_plan,
+    estimate_work,
+    plan_predictions,
+)
+from c2sflow.sentences.no_ops import COMPARED_WITH, NO_OP, find_no_ops
+from c2sflow.sentences.prompts import PERTURBATION_PROMPT, load_template, template_fields
+from c2sflow.sentences.shards import obs_frame
+from c2sflow.sentences.summaries import SentenceFiles
+
+LOGGER = logging.getLogger(__name__)
+
+
+def write_plan(
+    cells_dir: Path,
+    sentences_dir: Path,
+    model: Path,
+    outdir: Path,
+    *,
+    perturbations: str | None = None,
+    perturbations_file: Path | None = None,
+    perturbation_prompt: str | None = None,
+    max_new_tokens: int = 200,
+    num_samples: int = 1,
+    no_op: str | None = None,
+    measured_column: str | None = None,
+    label_column: str | None = None,
+    **options: object,
+) -> None:
+    """Write ``plans/<shard>.plan.parquet``, and ``plan.json``: predictions of each shard.
+
+    Parameters
+    ----------
+    cells_dir, sentences_dir
+        Where <id>.obs.parquet and <id>.sentences.json lie.
+    model
+        Directory with tokenizer.json and config.json.
+    perturbations, perturbations_file
+        See `c2sflow.inputs.perturbations.read_perturbations`.
+    perturbation_prompt, max_new_tokens, num_samples
+        See `c2sflow.perturbation.planning.estimate_work`.
+    no_op, label_column
+        See `c2sflow.sentences.no_ops.find_no_ops`.
+    measured_column
+        Its `perturbation_column`, if it is another than that of `options`.
+    options
+        Those of `c2sflow.perturbation.planning.plan_predictions`.
+
+    Raises
+    ------
+    UserError
+        If the perturbations are faulty, or nothing is left to predict.
+    """
+    treatments, faults = read_perturbations(perturbations, perturbations_file)
+    if faults:
+        raise UserError("; ".join(faults))
+    tables = [obs_frame(pq.read_table(path)) for path in sorted(cells_dir.glob("*.obs.parquet"))]
+    cells = pd.concat(tables, ignore_index=True)
+    template = load_template(perturbation_prompt, PERTURBATION_PROMPT, ())
+    no_ops = find_no_ops(
+        no_op,
+        cells,
+        perturbations=[treatment.perturbation for treatment in treatments],
+        control=options.get("control"),
+        perturbation_column=measured_column or options.get("perturbation_column"),
+        label_column=label_column,
+        fields=template_fields(template),
+    )
+    plan = plan_predictions(cells, treatments=treatments, no_ops=no_ops, **options)
+    if no_ops is None:
+        plan = plan.assign(**{NO_OP: False, COMPARED_WITH: None})
+    summaries = SentenceFiles.of(sentences_dir).values()
+    work = estimate_work(
+        plan,
+        cells,
+        [text for summary in summaries for text in summary["examples"]],
+        model,
+        template,
+        max_new_tokens,
+        num_samples,
+    )
+    for line in [*describe_plan(plan, work, num_samples), *describe_no_ops(plan, num_samples)]:
+        LOGGER.info(line)
+    for shard, rows in plan.groupby("shard"):
+        with write_beside(outdir / "plans" / f"{shard}.plan.parquet") as partial:
+            rows.to_parquet(partial, index=False)
+    counts = plan.groupby("shard").size()
+    write_json(outdir / "plan.json", {str(k): int(v) for k, v in counts.items()})

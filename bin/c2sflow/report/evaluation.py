@@ -1,0 +1,398 @@
+"""What the report says of the evaluation: figures with intervals, beside their baselines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from multiqc.plots import bargraph
+
+from c2sflow.report.plots import PALETTE, Section, heat_map, number, safe, table_plot
+from c2sflow.report.ranks import at_depth
+from c2sflow.report.run import Run
+
+MOST_LABELS = 30  # in the confusion matrix
+MOST_ROWS = 200
+PREDICTORS = {
+    "model": "This run's model",
+    "no_change": "No change",
+    "perturbation_mean": "Mean of other perturbations",
+    "training_mean": "Mean of training cells",
+    "measured_half": "Measured, by halves",
+    "another_cell": "Another measured cell",
+    "all_types": "A draw of all cells",
+    "another_control": "Another control cell",
+    "gene_mean": "Mean of each gene",
+    "annotation": "Said by the model",
+    "knn": "nearest neighbours",
+    "linear_probe": "linear probe",
+    "majority": "Always the commonest",
+}
+# Of perturbations, in the order of the table: what it is, and which way is better.
+METRICS = {
+    "pearson_change": ("Pearson of changes, all genes", "↑"),
+    "pearson_change_top_20": ("Pearson of changes, top 20 genes", "↑"),
+    "mse": ("Squared error, all genes", "↓"),
+    "mse_top_20": ("Squared error, top 20 genes", "↓"),
+    "direction_top_20": ("Right direction, top 20 genes", "↑"),
+    "direction_significant": ("Right direction, significant genes", "↑"),
+    "energy_distance": ("Energy distance", "↓"),
+    "scfid": ("scFID", "↓"),
+    **{
+        f"{name}_{depth}": (f"{text}, {depth.replace('_', ' ')}", "↑")
+        for name, text in (("gene_overlap", "Gene overlap"), ("kendall_tau", "Kendall's τ"))
+        for depth in ("top_20", "top_100", "full")
+    },
+}
+YARDSTICKS = {"null": "This model, no effect", "chance": "By chance"}
+NULL = (
+    "No effect: the same figure of the model where measured and control cells swap their labels at "
+    "random; within that range (in brackets) is what a perturbation without effect gives as well. "
+    "By chance: sentences of random genes."
+)
+DISTANCES = ("energy_distance", "scfid")  # mean nothing without their space
+SPACES = {"expression_pcs": "expression", "sentence_pcs": "ranks", "cells": "single cells"}
+SPACES |= {"genes": "all genes", "variable_genes": "variable genes"}
+
+
+def evaluation(run: Run) -> list[Section]:
+    """Cell types, perturbations, answers and reconstruction, as far as there are figures."""
+    sections = _left_out("Cells that the figures are of", run.evaluation_notes.get("cells"))
+    if "accuracy" in run.evaluation:
+        sections.append(_cell_types(run.evaluation["accuracy"], run.evaluation_notes))
+        sections.append(_confusion(run.evaluation["confusion"]))
+    if "perturbation" in run.evaluation:
+        sections += _perturbations(run.evaluation["perturbation"])
+    sections += _left_out("To be known of the comparison", run.evaluation_notes.get("perturbation"))
+    if "generation" in run.evaluation:
+        sections.append(_generated(run.evaluation["generation"]))
+    sections += _left_out("Generated, not compared", run.evaluation_notes.get("generation"))
+    if "text_scores" in run.evaluation:
+        sections.append(_text_scores(run.evaluation["text_scores"]))
+    if "trust" in run.evaluation:
+        sections.append(_trust(run.evaluation["trust"]))
+    if "reconstruction" in run.evaluation:
+        sections.append(_reconstruction(run.evaluation["reconstruction"]))
+    return sections
+
+
+def _left_out(name: str, notes: Sequence[str] | None) -> list[Section]:
+    """What could not be compared, and why."""
+    said = "".join(f"<li>{safe(note)}</li>" for note in notes or ())
+    return [Section(name, content=f"<ul>{said}</ul>")] if said else []
+
+
+def _interval(row: Mapping, decimals: int = 3) -> str:
+    """A figure with its interval, as text."""
+    value, low, high = row["value"], row["ci_low"], row["ci_high"]
+    if math.isnan(value):
+        return "not defined"
+    if value and abs(value) < 10**-decimals:
+        decimals += 2
+    text = f"{value:.{decimals}f}"
+    return text if math.isnan(low) else f"{text} ({low:.{decimals}f} to {high:.{decimals}f})"
+
+
+def _named(row: Mapping) -> str:
+    predictor, space = row["predictor"], row["space"]
+    name = PREDICTORS.get(predictor, predictor)
+    return f"{SPACES.get(space, space)}: {name}" if predictor in ("knn", "linear_probe") else name
+
+
+def _bars(
+    anchor: str, title: str, axis: str, bars: Mapping[str, Mapping[str, float]],
+    parts: Sequence[tuple[str, str]],
+) -> object:  # fmt: skip
+    """Bars side by side; parts are (key, name)."""
+    config = {
+        "id": anchor, "title": title, "ylab": axis, "stacking": "group", "cpswitch": False,
+        "tt_decimals": 3, "series_label": False, "sort_samples": False,
+    }  # fmt: skip
+    shown = {
+        safe(name): {key: value for key, value in values.items() if math.isfinite(value)}
+        for name, values in bars.items()
+    }
+    categories = {
+        key: {"name": safe(name), "color": PALETTE[place % len(PALETTE)]}
+        for place, (key, name) in enumerate(parts)
+    }
+    return bargraph.plot(shown, categories, config)
+
+
+def _cell_types(table: pd.DataFrame, notes: Mapping[str, list[str]]) -> Section:
+    parts = {
+        "accuracy": "Accuracy",
+        "balanced_accuracy": "Balanced accuracy",
+        "f1_macro": "Macro F1",
+    }
+    whole = table[(table["subject"] == "") & table["metric"].isin(parts)]
+    bars = {
+        _named(group.iloc[0]): dict(zip(group["metric"], group["value"], strict=True))
+        for _, group in whole.groupby(["space", "predictor"], sort=False)
+    }
+    gains = table[table["metric"] == "accuracy_gain"]
+    rows = "".join(
+        "<tr><th>{}</th>{}<td>{:,}</td></tr>".format(
+            safe(_named(group.iloc[0])),
+            "".join(f"<td>{_interval(row)}</td>" for row in group.to_dict("records")),
+            group["n"].iloc[0],
+        )
+        for _, group in whole.groupby(["space", "predictor"], sort=False)
+    )
+    head = "".join(f"<th>{name}</th>" for name in parts.values())
+    said = "".join(f"<p>{safe(note)}</p>" for note in notes.get("accuracy", []))
+    text = (
+        "Cell types read from the embedding by its 5 nearest neighbours and by a linear probe "
+        "(logistic regression), in 5-fold stratified cross-validation, of few cells repeated; the "
+        "same from expression, which needs no model: from principal components, all genes and the "
+        "most variable genes. These learn from the cells that the model was trained on too, where "
+        "they are known. 95 % intervals of the cells and of the choice of folds in brackets. Cells "
+        "of one sample stand on both sides of the folds: a new sample may do worse. By type: "
+        f"<code>evaluation/accuracy.tsv</code>.</p>{_gain(gains)}{said}"
+        "<table class='table c2s-facts'><tr><th>"
+        f"</th>{head}<th>Cells</th></tr>{rows}</table><p>"
+    )
+    name = "Cell types from embeddings"
+    return Section(name, text, plot=_bars("accuracy", name, "Share", bars, list(parts.items())))
+
+
+def _gain(gains: pd.DataFrame) -> str:
+    """Whether the embedding beats expression, as a paragraph; "" without baselines."""
+    if gains.empty:
+        return ""
+    beaten = gains["ci_low"] > 0
+    listed = ", ".join(f"{_named(row)} {_interval(row)}" for row in gains.to_dict("records"))
+    verdict = (
+        "The embedding beats every baseline"
+        if beaten.all()
+        else "These cells do not show that the embedding beats what is read from expression itself"
+        if not beaten.any()
+        else f"The embedding beats {beaten.sum()} of {len(beaten)} baselines only"
+    )
+    return (
+        f"<p><strong>{verdict}</strong> (accuracy of its linear probe minus that of the baseline, "
+        f"beaten where the whole 95 % interval is above 0): {listed}.</p>"
+    )
+
+
+def _confusion(table: pd.DataFrame) -> Section:
+    """Of the linear probe on X_c2s."""
+    shown = table[(table["predictor"] == "linear_probe") & (table["space"] == "X_c2s")]
+    counts = shown.pivot_table(
+        index="label", columns="found", values="n_cells", aggfunc="sum", fill_value=0
+    ).astype(float)
+    largest = counts.sum(axis=1).nlargest(MOST_LABELS).index
+    rows = counts.loc[sorted(largest)]
+    found = [*rows.index, *sorted(set(rows.columns[rows.sum() > 0]) - set(rows.index))]
+    shares = rows.reindex(columns=found, fill_value=0.0)
+    shares = shares.div(shares.sum(axis=1), axis=0)
+    text = (
+        "Linear probe on <code>X_c2s</code>: percentage of the cells of a type (row) taken "
+        "for each type (column). "
+        "Counts, and what else was tried: <code>evaluation/confusion.tsv</code>."
+    )
+    if len(rows) < len(counts):
+        text += f" Shown: the {len(rows)} largest of {len(counts)} types."
+    name = "Types taken for another"
+    plot = heat_map("probe_confusion", name, ("Found", "Cell type", "%"), 100 * shares, shares=True)
+    return Section(name, text, plot=plot)
+
+
+def _perturbations(table: pd.DataFrame) -> list[Section]:
+    shown, n_subjects = _over_subjects(table)
+    what = (
+        f"Means over {n_subjects} perturbations"
+        if shown is not table
+        else "Of " + ", ".join(safe(name) for name in table["subject"].unique())
+    )
+    text = (
+        f"{what}: predicted cells against the cells measured under the same perturbation, beside "
+        "what any predictor must beat. Measured, by halves, is no predictor, but what as many "
+        "measured cells as there are answers say of others. Truth and prediction share no cell: "
+        "means over 20 splits of the cells into halves. In brackets 95 % intervals: of a "
+        "perturbation a bootstrap over its cells (none of fewer than 6), of means over "
+        "perturbations Student's t over these (none of fewer than 3). ↑ higher, ↓ lower is better. "
+        f"{NULL} Definitions: docs/output.md; all figures: "
+        "<code>evaluation/perturbation.tsv</code>."
+    )
+    name = "Against measured cells"
+    sections = [Section(name, text, plot=_metric_table("measured", name, shown))]
+    single = table[(table["subject"] != "") & table["metric"].isin(METRICS)]
+    metric = "pearson_change_top_20"
+    chosen = single[single["metric"] == metric]
+    if not chosen.empty:
+        bars = {
+            f"{subject} ({group['n'].iloc[0]:,} predicted, {group['n_reference'].iloc[0]:,} "
+            "measured cells)": dict(zip(group["predictor"], group["value"], strict=True))
+            for subject, group in list(chosen.groupby("subject"))[:MOST_ROWS]
+        }
+        parts = list(_predictors(shown).items())
+        title = "Changes of the top 20 genes"
+        text = (
+            "Pearson correlation of predicted and measured change over the 20 genes that half of "
+            "the cells show as the most changed; predictions are of the other half. Of no change "
+            "there is none."
+        )
+        plot = _bars("top_genes", title, "Pearson correlation", bars, parts)
+        sections.append(Section(title, text, plot=plot))
+    return sections
+
+
+def _over_subjects(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """The means over what was compared, or of the only one its own figures; and how many."""
+    means = table[table["subject"] == ""]
+    n_subjects = table.loc[table["subject"] != "", "subject"].nunique()
+    return (table if means.empty else means), n_subjects
+
+
+def _predictors(table: pd.DataFrame) -> dict[str, str]:
+    """Key and name of those that the table has."""
+    found = set(table["predictor"])
+    return {key: name for key, name in PREDICTORS.items() if key in found}
+
+
+def _metric_table(anchor: str, name: str, table: pd.DataFrame) -> object:
+    """A row per metric, and space if that matters; a column per predictor."""
+    table = table[table["metric"].isin(METRICS)]
+    n_spaces = table.groupby("metric")["space"].nunique()
+    spaced = {*n_spaces.index[n_spaces > 1], *DISTANCES}
+    order = {metric: place for place, metric in enumerate(METRICS)}
+    table = table.sort_values("metric", key=lambda keys: keys.map(order), kind="stable")
+    rows: dict[str, dict] = {}
+    for row in table.to_dict("records"):
+        title, better = METRICS.get(row["metric"], (row["metric"], ""))
+        place = f" in {SPACES.get(row['space'], row['space'])}" if row["metric"] in spaced else ""
+        own = rows.setdefault(f"{title}{_depth(row)}{place} {better}", {})
+        own[row["predictor"]] = _interval(row)
+        own |= _yardsticks(row)
+    titles = _predictors(table) | YARDSTICKS
+    found = {key for own in rows.values() for key in own}
+    headers = {k: {"title": title, "scale": False} for k, title in titles.items() if k in found}
+    return table_plot(anchor, name, "Figure", rows, headers)
+
+
+def _depth(row: Mapping) -> str:
+    """Of how many genes a comparison of sentences is."""
+    depth = row.get("depth", math.nan)
+    return "" if math.isnan(depth) else f" ({depth:.0f} genes)"
+
+
+def _yardsticks(row: Mapping) -> dict[str, str]:
+    """What the model's figure is where nothing happens, and by chance."""
+    shown = {}
+    if row["predictor"] == "model" and not math.isnan(row.get("null", math.nan)):
+        null = {"value": row["null"], "ci_low": row["null_low"], "ci_high": row["null_high"]}
+        shown["null"] = _interval(null)
+    if not math.isnan(row.get("chance", math.nan)):
+        shown["chance"] = f"{row['chance']:.3f}"
+    return shown
+
+
+def _subject_table(
+    anchor: str,
+    name: str,
+    first: str,
+    table: pd.DataFrame,
+    columns: Mapping[tuple[str, str], str],
+    counted: str,
+) -> object:
+    """A row per subject, a column per (metric, predictor); and how many there were."""
+    rows: dict[str, dict] = {}
+    for row in table.to_dict("records"):
+        own = rows.setdefault(row["subject"] or "all samples", {"n": int(row["n"])})
+        own[f"{row['metric']}_{row['predictor']}"] = _interval(row)
+    headers = {"_".join(key): {"title": title, "scale": False} for key, title in columns.items()}
+    headers["n"] = {"title": counted, "scale": False, "format": "{:,.0f}"}
+    return table_plot(anchor, name, first, rows, headers)
+
+
+def _generated(table: pd.DataFrame) -> Section:
+    """Means over the cell types, or of the only group."""
+    shown, n_types = _over_subjects(table)
+    text = (
+        f"Generated cells against real cells{f' of {n_types} types' if n_types else ''}, at one "
+        "depth and in equal numbers. Beside them what a generator reaches that ignores the type (a "
+        "draw of all real cells), and what other real cells of the type reach. In brackets 95 % "
+        "intervals: of one type a bootstrap over its cells (none of fewer than 6), of means over "
+        "types Student's t over these (none of fewer than 3). ↑ higher, ↓ lower is better. By "
+        "chance: sentences of random genes. In <code>X_c2s</code> real sentences are "
+        "whole, which alone may set them apart. By type: <code>evaluation/generation.tsv</code>."
+    )
+    name = "Generated against real cells"
+    return Section(name, text, plot=_metric_table("generated_real", name, shown))
+
+
+def _text_scores(table: pd.DataFrame) -> Section:
+    rows = {}
+    for row in table.head(MOST_ROWS).to_dict("records"):
+        figure = {"value": row["f1"], "ci_low": row["f1_ci_low"], "ci_high": row["f1_ci_high"]}
+        rows[f"{row['task']} · {row['group']} · {row['generated']}"] = {
+            "f1": _interval(figure), "precision": row["precision"], "recall": row["recall"],
+            "n": int(row["n"]),
+        }  # fmt: skip
+    headers = {
+        "f1": {"title": "F1", "scale": False},
+        "precision": number("Precision", "Tokens said that the reference has", "", 3, scale=False),
+        "recall": number("Recall", "Tokens of the reference that were said", "", 3, scale=False),
+        "n": number("Cells", "Cells compared", scale=False),
+    }
+    text = (
+        "BERTScore by <code>--text_encoder</code>: how alike the text said and the reference are "
+        "to a model of language. Unlike texts have high scores too: look at the difference to the "
+        "baseline (<em>commonest label</em>; <em>control</em>: nothing happens), and for sentences "
+        "at what <em>another measured cell</em> has. In brackets 95 % intervals over cells "
+        "(Student's t; none of fewer than 3, or where all scores are the same). All: "
+        "<code>evaluation/text_scores.tsv</code>."
+    )
+    name = "Text scores"
+    return Section(name, text, plot=table_plot("text_scores", name, "Compared", rows, headers))
+
+
+def _trust(table: pd.DataFrame) -> Section:
+    columns = {
+        ("novelty", "model"): "Novelty",
+        ("invalid_fraction", "model"): "Invalid words",
+        ("repeated_fraction", "model"): "Repeated words",
+        ("cut_fraction", "model"): "Cut answers",
+        ("novelty", "another_control"): "Novelty of another control cell",
+    }
+    text = (
+        "Novelty: share of an answer's genes that the control cell's sentence, cut to the same "
+        "length, does not hold. 0 is a copy. Beside it another control cell in place of the "
+        "answer, as long as it: answers that are as novel as that, within the intervals (95 %, in "
+        "brackets), do not show that they have to do with their own control cell."
+    )
+    name = "What the answers hold"
+    first = table[table["subject"].isin(table["subject"].unique()[:MOST_ROWS])]
+    plot = _subject_table("trust", name, "Perturbation", first, columns, "Answers")
+    return Section(name, text, plot=plot)
+
+
+def _reconstruction(table: pd.DataFrame) -> Section:
+    titles = {"r_squared": "R²", "pearson": "Pearson", "spearman": "Spearman"}
+    columns = {(key, "model"): title for key, title in titles.items()}
+    columns |= {(key, "gene_mean"): f"{name}, mean of each gene" for key, name in titles.items()}
+    text = (
+        "Expression from the ranks alone against the expression itself, of whole sentences in "
+        "their true order: no judgement of the genes that a model names. Beside it the mean of "
+        "each gene over the other cells, which knows no ranks. 95 % intervals in brackets."
+    )
+    if depth_figures := at_depth(table):
+        depth, measured, made = (
+            depth_figures[key] for key in ("depth", "total_measured", "total_model")
+        )
+        columns |= {
+            ("r_squared_named", "model"): f"R², first {depth} genes",
+            ("r_squared_all_genes", "model"): f"R², all genes, from the first {depth}",
+            ("r_squared_all_genes", "gene_mean"): "R², all genes, mean of each gene",
+        }
+        text += (
+            f" The answers have {depth} genes (median), and genes that an answer does not name "
+            f"are 0: so the same sentences are cut to their first {depth} genes, and judged over "
+            "these, and over all genes. Before the logarithm the values of a measured cell sum to "
+            f"{measured:,.0f}, of an answer to {made:,.0f} (medians)."
+        )
+    name = "From rank to expression"
+    plot = _subject_table("ranks", name, "Sample", table, columns, "Cells")
+    return Section(name, text, plot=plot)

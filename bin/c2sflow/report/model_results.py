@@ -1,0 +1,271 @@
+"""Sections of the report on what the model made: embeddings, predictions, generated cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from c2sflow.data.obs.figure_cells import UNKNOWN_TRAINING
+from c2sflow.report.map import CellMap
+from c2sflow.report.plots import (
+    PADDING,
+    PALETTE,
+    Section,
+    bar_plot,
+    number,
+    padding,
+    point_plot,
+    ratio,
+    safe,
+    table_plot,
+    total,
+)
+from c2sflow.report.run import Run
+
+NAMES = {
+    "c2s_cell_type": "cell type said",
+    "n_genes_by_counts": "genes per cell",
+    "total_counts": "counts per cell",
+    "pct_counts_mt": "mitochondrial %",
+}
+METRICS = list(NAMES)[1:]
+MOST_PAIRS, MOST_ROWS = 5, 200  # gene pairs shown of each label, and in all
+
+
+def embedding(run: Run) -> list[Section]:
+    """The map of the cells, and how fast their embeddings were made."""
+    return [_map(run), _throughput(run)]
+
+
+def _map(run: Run) -> Section:
+    cells, name = run.cells, "Map of the cells"
+    if cells.coordinates is None:
+        return Section(name, content=f"<p>There is no map to draw: {cells.missing}</p>")
+    shown = f"{len(cells.obs):,} of {cells.n_cells:,}"
+    text = (
+        f"{'Only cells that the model was not trained on are drawn. ' * run.training_known}"
+        f"Each point is a cell ({shown} shown), placed by UMAP of its embedding "
+        "<code>obsm['X_c2s']</code>: cells that the model finds alike lie together. A useful "
+        "embedding keeps labels apart and mixes samples, unless the samples differ in biology. The "
+        "buttons change the colours: a part of the map whose cells have few genes, few counts or "
+        "much mitochondrial expression may be no cell type."
+    )
+    axes = ("UMAP 1", "UMAP 2")
+    colours = cells.obs.rename(columns=NAMES)
+    plot = point_plot("map", name, axes, cells.coordinates, colours)
+    text += _agreement(cells)
+    if not run.training_known:
+        text += f" {UNKNOWN_TRAINING}."
+    return Section(name, text, plot=plot)
+
+
+def _agreement(cells: CellMap) -> str:
+    """What the neighbours share, in words."""
+    shares = []
+    for column in cells.obs.columns.difference(METRICS, sort=False):
+        if cells.obs[column].nunique() > 1:
+            found, chance = cells.agreement(column)
+            if math.isnan(found):
+                continue
+            name = f"<code>{safe(column)}</code>"
+            shares.append(f"{found:.0%} share its {name} ({chance:.0%} by chance)")
+    if not shares:
+        return ""
+    return f" Of a cell's {cells.n_near} nearest neighbours, {', '.join(shares)}."
+
+
+def _throughput(run: Run) -> Section:
+    rows = {shard["shard"]: _speed(shard, "n_cells", "n_tokens") for shard in run.embed}
+    for shard in run.annotate:
+        rows[f"{shard['shard']} · cell types"] = _speed(shard, "n_cells", "n_prompt_tokens")
+    for shard in run.perturb:
+        rows[f"{shard['shard']} · perturbation"] = _speed(shard, "n_predictions", "n_new_tokens")
+    for task in run.generate:
+        rows[task["shard"]] = _speed(task, "n_predictions", "n_new_tokens")
+    headers = {
+        "cells": number("Cells", "Cells embedded, annotated, predicted or generated", scale=False),
+        "tokens": number("Tokens", "Tokens of the prompts; of predictions: said", scale=False),
+        "padding": number("Padding", PADDING, "%", 1, top=100),
+        "cells_per_second": number("Cells / s", "Cells a second, without start", "", 1, "Greens"),
+        "tokens_per_second": number("Tokens / s", "Tokens per second", scale="Greens"),
+        "memory": number("Memory", "Peak memory of the device", "GiB", 2),
+        **{
+            key: {"title": key.capitalize(), "scale": False}
+            for key in ("device", "dtype", "attention")
+        },
+    }
+    text = (
+        "A row per shard and step, each a task of its own. A shard far slower than the others may "
+        "have shared its machine. Padding is computed for nothing."
+    )
+    plot = table_plot("throughput", "Throughput", "Shard", rows, headers)
+    return Section("Throughput", text, plot=plot)
+
+
+def _speed(shard: Mapping, cells: str, tokens: str) -> dict:
+    """A row of the table of throughput."""
+    seconds = shard["seconds"]
+    return {
+        "cells": shard[cells],
+        "tokens": shard[tokens],
+        "padding": padding([shard]) if "n_padding" in shard else math.nan,
+        "cells_per_second": ratio(shard[cells], seconds),
+        "tokens_per_second": ratio(shard[tokens], seconds),
+        "memory": shard["peak_memory_bytes"] / 2**30,
+        **{key: safe(shard[key]) for key in ("device", "dtype", "attention")},
+    }
+
+
+def attention(run: Run) -> list[Section]:
+    """Which genes look at which, if there are attention maps."""
+    if run.pairs is None:
+        return []
+    name = "Strongest gene pairs"
+    if run.pairs.empty:
+        return [Section(name, content="<p>No two genes occur in enough cells of a label.</p>")]
+    most = max(1, min(MOST_PAIRS, MOST_ROWS // run.pairs["label"].nunique()))
+    shares = ["attention", "shuffled_attention", "excess", "strongest_head_attention"]
+    shown = run.pairs.groupby("label", sort=False).head(most)
+    rows = {
+        f"{row['label']} · {row['query_gene']} → {row['key_gene']}": row
+        for row in shown.assign(**100 * shown[shares]).to_dict("records")
+    }
+    headers = {
+        "excess": number("Excess", "Attention less that of the positions", "%", 2),
+        "attention": number("Attention", "Mean over heads and cells", "%", 2, top=100),
+        "shuffled_attention": number(
+            "By position", "Between the same positions, genes in random order", "%", 2, top=100
+        ),
+        "strongest_head": number("Head", "The head with the largest excess, from 0", scale=False),
+        "strongest_head_attention": number("Its attention", "Mean over cells", "%", 2, top=100),
+        "n_cells": number("Cells", "Cells of the label that hold both genes", scale=False),
+        "n_cells_label": number("Mapped", "Cells of the label that have a map", scale=False),
+    }
+    text = (
+        f"The {most} pairs of each label with the largest excess: how much more of its attention "
+        "a gene (left of the arrow) gives to another one (right) than these positions of the "
+        "sentence have with genes in random order. They are the largest of very many, so that some "
+        "of their excess is chance, the more the fewer cells; that one gene attends to another "
+        "does not show that they interact. All pairs: "
+        "<code>attention/attention_pairs.tsv</code>."
+    )
+    return [Section(name, text, plot=table_plot("pairs", name, "Pair", rows, headers))]
+
+
+def perturbations(run: Run) -> list[Section]:
+    """Predicted answers: how many, and how far to trust them."""
+    if run.summary is not None and run.summary.empty:
+        return [Section("", content="<p>There are no predicted cells.</p>")]
+    sections = []
+    if run.summary is not None:
+        sections.append(_predictions(run))
+    if run.said is not None:
+        bars = {
+            f"{condition} · {sample}": counts
+            for (condition, sample), counts in run.said.to_dict("index").items()
+        }
+        parts = {
+            "valid": ("New genes", PALETTE[2]),
+            "repeated": ("Genes said before", PALETTE[6]),
+            "invalid": ("No genes of the data", PALETTE[3]),
+        }
+        text = (
+            "All words of the answers. Only new genes (green) become expression: where "
+            "many words are repeated or no genes, do not rely on the answers."
+        )
+        name = "What was said"
+        plot = bar_plot("said", name, "Words", bars, parts, percentages=True)
+        sections.append(Section(name, text, plot=plot))
+    return sections
+
+
+def answer_table(
+    anchor: str,
+    name: str,
+    text: str,
+    first: str,
+    rows: Mapping[str, Mapping],
+    counted: Mapping[str, Mapping],
+    records: list[dict],
+) -> Section:
+    """A section with a table of answers: how many, and how far to trust them.
+
+    Parameters
+    ----------
+    text
+        Of the section; what is known of the speed is added.
+    first
+        Title of the first column.
+    rows
+        Of a summary of MERGE, by what the first column shows.
+    counted
+        Headers of the columns that say how many.
+    records
+        What the tasks say of their speed.
+    """
+    bad = {"scale": "Reds", "top": 100}
+    headers = {
+        **counted,
+        "invalid_fraction": number("Invalid", "Words that are no gene of the data", "%", 1, **bad),
+        "duplicate_fraction": number("Repeated", "Genes said before", "%", 1, **bad),
+        "truncated_fraction": number("Cut off", "Answers that max_new_tokens ended", "%", 1, **bad),
+        "log_likelihood_mean": number(
+            "Log-likelihood", "Mean of the answers: higher is surer", "", 1, scale=False
+        ),
+    }
+    shown = {
+        key: {k: 100 * value if k.endswith("_fraction") else value for k, value in row.items()}
+        for key, row in rows.items()
+    }
+    plot = table_plot(anchor, name, first, shown, headers)
+    return Section(name, text + _generation_speed(records), plot=plot)
+
+
+def _generation_speed(records: list[dict]) -> str:
+    """How fast the shards' answers were generated, and where; "" if that took no time."""
+    tokens, seconds = total(records, "n_new_tokens"), total(records, "seconds")
+    if not seconds:
+        return ""
+    devices = ", ".join(sorted({safe(record["device"]) for record in records}))
+    return f" {tokens:,} tokens were generated, {tokens / seconds:,.0f}/s ({devices})."
+
+
+def _predictions(run: Run) -> Section:
+    rows = {f"{row['condition']} · {row['sample']}": row for row in run.summary.to_dict("records")}
+    counted = {
+        "n_predictions": number("Predicted cells", "Control cells with this perturbation"),
+        "n_genes_mean": number("Genes / answer", "Mean number of new, valid genes", "", 1),
+    }
+    text = (
+        "A row per perturbation and sample. Many invalid, repeated or cut-off words speak against "
+        "the answers; few are no proof of them: see the evaluation. The predicted cells lie in "
+        "<code>c2s_perturbed.h5ad</code>."
+    )
+    name = "Predicted cells"
+    return answer_table("predictions", name, text, "Perturbation", rows, counted, run.perturb)
+
+
+MOST_TYPES = 200
+
+
+def generation(run: Run) -> list[Section]:
+    """Generated cells of each type: how many, and how far to trust them."""
+    if run.generated is None:
+        return []
+    several = run.generated["organism"].nunique() > 1
+    rows = {}
+    for row in run.generated.head(MOST_TYPES).to_dict("records"):
+        name = row["c2s_cell_type"] or "no type in particular"
+        name = f"{name} · {row['organism']}" if several else name
+        rows[name] = row
+    counted = {
+        "n_cells": number("Generated cells", "Cells of this type that the model made up"),
+        "n_genes_mean": number("Genes / cell", "Mean number of valid genes", "", 1),
+    }
+    text = (
+        "A row per cell type: sentences that the model made up, in <code>c2s_generated.h5ad</code>."
+        " They are no measurements. With labels, the evaluation below compares them with real "
+        "cells."
+    )
+    name = "Cells made up"
+    return [answer_table("generated", name, text, "Cell type", rows, counted, run.generate)]

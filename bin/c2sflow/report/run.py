@@ -1,0 +1,245 @@
+"""A run's files, read for the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import pandas as pd
+from anndata.io import read_elem
+
+from c2sflow.common.files import read_json
+from c2sflow.data.obs.figure_cells import FigureCells, figure_cells, needed_columns
+from c2sflow.data.result_tables import read_evaluation
+from c2sflow.report.map import CellMap, read_map
+from c2sflow.sentences.no_ops import predicted_only, with_no_op
+from c2sflow.sentences.summaries import SentenceFiles
+
+# Columns of text in tables of perturbations.
+TEXT = ("condition", "perturbation", "dose", "time", "sample", "gene", "gene_set", "context")
+TEXT += ("versus", "c2s_cell_type", "organism")
+# What the map is coloured by, besides label and sample, where obs has it.
+COLOURS = ("c2s_cell_type", "n_genes_by_counts", "total_counts", "pct_counts_mt")
+
+
+GENES = ("genes", "symbols", "gene_ids", "repeated")  # of sentences.json: long, and not used
+
+
+@dataclass
+class Run:
+    """All that the report is made of.
+
+    Parameters
+    ----------
+    qc, sentences
+        Content of qc.json and sentences.json of each sample.
+    embed, annotate, perturb
+        Content of embed.json, annotate.json and perturb.json of each shard.
+    generate, generated
+        Content of generate.json of each task; figures of each organism and cell type.
+    provenance
+        ``uns["c2s"]``.
+    cells
+        The cells' map.
+    types
+        With annotations, for every cell: said (cell type) and probability and, if there is a label
+        column, label; text, or None where there is none; and trained, whether the model was trained
+        on it.
+    training_known
+        Whether it is known which cells the model was trained on.
+    label_column
+        Column of obs with labels.
+    said
+        For each condition and sample, the sums of valid, repeated and invalid genes.
+    summary
+        Figures of each condition and sample.
+    pairs
+        The strongest gene pairs of each label.
+    effects, screen, notes
+        Tables of EFFECTS, and what is to be known of them.
+    evaluation, evaluation_notes
+        The same of EVALUATE, by name.
+    merge
+        Content of merge.json: what MERGE warns of.
+    training, losses
+        Content of finetune.json and loss.tsv, if this run trained the model.
+    """
+
+    qc: list[dict]
+    sentences: list[dict]
+    embed: list[dict]
+    annotate: list[dict]
+    perturb: list[dict]
+    provenance: dict
+    cells: CellMap
+    types: pd.DataFrame | None = None
+    training_known: bool = False
+    label_column: str | None = None
+    said: pd.DataFrame | None = None
+    summary: pd.DataFrame | None = None
+    pairs: pd.DataFrame | None = None
+    effects: pd.DataFrame | None = None
+    screen: pd.DataFrame | None = None
+    notes: dict[str, list[str]] | None = None
+    evaluation: dict[str, pd.DataFrame] = field(default_factory=dict)
+    evaluation_notes: dict[str, list[str]] = field(default_factory=dict)
+    generate: list[dict] = field(default_factory=list)
+    merge: list[dict] = field(default_factory=list)
+    generated: pd.DataFrame | None = None
+    training: dict | None = None
+    losses: pd.DataFrame | None = None
+
+    @property
+    def records(self) -> list[dict]:
+        """What the steps say of samples and shards, their warnings among it."""
+        trained = [{**self.training, "sample": "fine-tuning"}] if self.training else []
+        shards = [*self.embed, *self.annotate, *self.perturb, *self.generate]
+        return [*self.qc, *trained, *shards, *self.merge]
+
+
+def read_run(
+    h5ad: Path,
+    qc_dir: Path,
+    sentences_dir: Path,
+    stats_dir: Path,
+    perturbed: Path | None = None,
+    perturbation_summary: Path | None = None,
+    attention_pairs: Path | None = None,
+    effects_dir: Path | None = None,
+    evaluation_dir: Path | None = None,
+    training_dir: Path | None = None,
+    label_column: str | None = None,
+    training_cells: str | None = None,
+    generated_summary: Path | None = None,
+) -> Run:
+    """Read what the report tells of; no matrix but X_c2s is touched.
+
+    Parameters
+    ----------
+    h5ad, perturbed, perturbation_summary
+        Results of MERGE; the latter two if there are predictions.
+    qc_dir, sentences_dir, stats_dir
+        <id>.qc.json; <id>.sentences.json; <shard>.embed.json, annotate.json, perturb.json and
+        generate.json; merge.json.
+    attention_pairs
+        Table of PAIRS, if there are attention maps.
+    effects_dir
+        Tables and effects.json of EFFECTS, if there are predictions.
+    evaluation_dir
+        Tables and notes.json of EVALUATE, if it ran.
+    training_dir
+        finetune.json and loss.tsv of FINETUNE, if it ran.
+    label_column
+        Column of obs to colour the map of the cells by, besides the sample.
+    training_cells
+        See `c2sflow.data.obs.figure_cells.figure_cells`.
+    generated_summary
+        Table of MERGE, if cells were generated.
+    """
+    columns = list(dict.fromkeys([*filter(None, [label_column]), "sample"]))
+    with h5py.File(h5ad) as file:
+        provenance = read_elem(file["uns/c2s"])
+        usable = _usable(file, training_cells, label_column)
+        cells = read_map(file, columns, COLOURS, usable.held_out)
+        types = _cell_types(file, usable, label_column)
+    return Run(
+        qc=read_all(qc_dir, "*.qc.json"),
+        sentences=read_sentences(sentences_dir),
+        embed=read_all(stats_dir, "*.embed.json"),
+        annotate=read_all(stats_dir, "*.annotate.json"),
+        perturb=read_all(stats_dir, "*.perturb.json"),
+        provenance=provenance,
+        cells=cells,
+        training_known=usable.known,
+        types=types if any(stats_dir.glob("*.annotate.json")) else None,
+        label_column=label_column,
+        said=_words_said(perturbed) if perturbed else None,
+        summary=_read_table(perturbation_summary) if perturbation_summary else None,
+        pairs=_read_pairs(attention_pairs) if attention_pairs else None,
+        **(_read_effects(effects_dir) if effects_dir else {}),
+        evaluation=read_evaluation(evaluation_dir) if evaluation_dir else {},
+        evaluation_notes=read_json(evaluation_dir / "notes.json") if evaluation_dir else {},
+        generate=read_all(stats_dir, "*.generate.json"),
+        merge=read_all(stats_dir, "merge.json"),
+        generated=_read_table(generated_summary) if generated_summary else None,
+        training=read_json(training_dir / "finetune.json") if training_dir else None,
+        losses=pd.read_csv(training_dir / "loss.tsv", sep="\t") if training_dir else None,
+    )
+
+
+def read_sentences(folder: Path) -> list[dict]:
+    """sentences.json of each sample but the names of its genes, which would fill the memory."""
+    return [
+        {key: value for key, value in summary.items() if key not in GENES}
+        for summary in SentenceFiles.of(folder).values()
+    ]
+
+
+def _usable(file: h5py.File, training_cells: str | None, label_column: str | None) -> FigureCells:
+    """Which cells of c2s.h5ad figures may use; a label column that is missing is read_map's."""
+    obs = file["obs"]
+    label_column = label_column if label_column and label_column in obs else None
+    names = [name for name in needed_columns(training_cells, label_column) if name in obs]
+    index = pd.RangeIndex(len(obs[obs.attrs["_index"]]))
+    table = pd.DataFrame({name: pd.Series(read_elem(obs[name])) for name in names}, index=index)
+    return figure_cells(table, training_cells, label_column)
+
+
+def _cell_types(
+    file: h5py.File, usable: FigureCells, label_column: str | None
+) -> pd.DataFrame | None:
+    """What the model says of every cell, what the labels say, and whether it was trained on it."""
+    obs = file["obs"]
+    if "c2s_cell_type" not in obs:
+        return None
+    columns = {"said": "c2s_cell_type", "probability": "c2s_cell_type_probability"}
+    table = pd.DataFrame({new: pd.Series(read_elem(obs[name])) for new, name in columns.items()})
+    texts = table["said"].astype(object)
+    table["said"] = texts.astype(str).where(texts.notna(), None)
+    if label_column:
+        table["label"] = usable.labels
+    return table.assign(trained=usable.trained)
+
+
+def read_all(folder: Path, pattern: str) -> list[dict]:
+    """Content of the JSON files of a folder, by name."""
+    return [read_json(path) for path in sorted(folder.glob(pattern))]
+
+
+def _read_effects(folder: Path) -> dict:
+    screen = folder / "screen.tsv"
+    return {
+        "effects": _read_table(folder / "perturbation_effects.tsv"),
+        "screen": _read_table(screen) if screen.exists() else None,
+        "notes": read_json(folder / "effects.json"),
+    }
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """A table of perturbations. One may be called NA or 01; text that is missing is empty."""
+    header = pd.read_csv(path, sep="\t", nrows=0).columns
+    numbers = {name: [""] for name in header if name not in TEXT}
+    return pd.read_csv(
+        path, sep="\t", dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=numbers
+    )
+
+
+def _read_pairs(path: Path) -> pd.DataFrame:
+    # A label may be called NA, and a cluster 01.
+    names = dict.fromkeys(("label", "query_gene", "key_gene"), str)
+    return pd.read_csv(path, sep="\t", dtype=names, keep_default_na=False)
+
+
+def _words_said(perturbed: Path) -> pd.DataFrame:
+    """Sums of valid, repeated and invalid genes by condition and sample."""
+    sums = {
+        "valid": "c2s_n_predicted_genes",
+        "repeated": "c2s_duplicate_genes",
+        "invalid": "c2s_invalid_genes",
+    }
+    with h5py.File(perturbed) as file:
+        names = with_no_op(("condition", "sample", *sums.values()), file["obs"])
+        obs = pd.DataFrame({name: read_elem(file["obs"][name]) for name in names})
+    groups = predicted_only(obs).groupby(["condition", "sample"], observed=True)
+    return groups[list(sums.values())].sum().set_axis(list(sums), axis=1)

@@ -1,0 +1,327 @@
+"""Sections of the report on the samples: QC, features, states, bulk, sentences."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from html import escape
+
+from c2sflow.data.bulk.bulk import MOST_SAMPLES, TOP, TOP_GENES
+from c2sflow.data.matrices import in_words
+from c2sflow.data.state.normalization import LOG_NAMES
+from c2sflow.report.plots import (
+    PADDING,
+    PALETTE,
+    Section,
+    bar_plot,
+    colors,
+    common_bins,
+    histogram_line,
+    line_plot,
+    number,
+    padding,
+    plain,
+    ratio,
+    safe,
+    table_plot,
+    total,
+)
+from c2sflow.report.run import Run
+
+REASONS = {
+    "no_genes": ("No genes", PALETTE[3]),
+    "min_genes": ("Too few genes (min_genes)", PALETTE[1]),
+    "max_pct_mt": ("Too much mitochondrial expression (max_pct_mt)", PALETTE[5]),
+}
+METRICS = {
+    "n_genes_by_counts": (
+        "Genes per cell",
+        "Genes detected in a cell",
+        "A second hump at the left may be debris or empty droplets, one at the right doublets.",
+    ),
+    "total_counts": (
+        "Counts per cell",
+        "Counts of a cell",
+        "Samples sequenced to a similar depth have similar curves.",
+    ),
+    TOP: (
+        f"Share of the top {TOP_GENES} genes",
+        f"Expression from the {TOP_GENES} highest genes of a bulk sample (%)",
+        "A sample far to the right may be of poor complexity, or hold one tissue's secretion.",
+    ),
+    "pct_counts_mt": (
+        "Mitochondrial share",
+        "Expression from mitochondrial genes (%)",
+        "A long tail to the right is often of dying cells; max_pct_mt is where it is cut.",
+    ),
+}
+
+
+def warnings(run: Run) -> list[Section]:
+    """What went otherwise than expected, added up over the shards of a sample."""
+    said: Counter[tuple[str, str]] = Counter()
+    for record in run.records:
+        for text in record["warnings"]:
+            number, rest = re.fullmatch(r"(\d*) ?(.*)", text, re.DOTALL).groups()
+            said[record["sample"], rest] += int(number or 0)
+    if not said:
+        return [Section("", content="<p>None: no step has a warning.</p>")]
+    items = "".join(
+        f"<li><strong>{safe(sample)}</strong>: {f'{number:,} ' if number else ''}{safe(rest)}</li>"
+        for (sample, rest), number in said.items()
+    )
+    content = f'<div class="alert alert-warning"><ul class="mb-0">{items}</ul></div>'
+    return [Section("", "Read these before you trust a number below.", content=content)]
+
+
+def provenance(run: Run) -> list[Section]:
+    """What made the results, from ``uns["c2s"]``."""
+    made = run.provenance
+    model, pipeline = made["model"], made["pipeline"]
+    facts = {
+        "Model": model["id"],
+        **({"Base of the adapter": model["base"]} if "base" in model else {}),
+        "Model revision": model["commit"] or model["revision"] or "local files",
+        "Digest of the weights": model["digest"],
+        "Architecture": f"{model['model_type']}, {model['num_layers']} layers, "
+        f"{model['n_parameters']:,} parameters",
+        "Embedding": f"{model['hidden_size']:,} numbers per cell",
+        "Context": f"{model['context']:,} tokens",
+        "Workflow": " ".join(filter(None, (pipeline.get("name"), pipeline.get("version")))),
+        "Workflow revision": pipeline.get("revision") or "unknown",
+    }
+    parameters = {k: v for k, v in made["parameters"].items() if v != "" and k != "model"}
+    content = facts_table(facts) + "".join(
+        f'<details class="c2s-details"><summary>{title}</summary>{table}</details>'
+        for title, table in (
+            (f"{len(parameters)} parameters", facts_table(parameters)),
+            (f"{len(made['prompts'])} prompts", _prompts(made["prompts"])),
+            ("Versions of the software", facts_table(made["software"])),
+        )
+    )
+    text = (
+        "Everything needed to repeat this run; the same record lies in <code>uns['c2s']</code> of "
+        "<code>c2s.h5ad</code>. Parameters that are not listed were left unset."
+    )
+    return [Section("", text, content=content)]
+
+
+def facts_table(facts: Mapping[str, object]) -> str:
+    """Names and values, in two columns."""
+    rows = "".join(
+        f'<tr><th class="text-nowrap">{safe(name)}</th>'
+        f'<td class="text-break">{_one_line(value)}</td></tr>'
+        for name, value in facts.items()
+    )
+    return f'<table class="table table-sm c2s-facts"><tbody>{rows}</tbody></table>'
+
+
+def _one_line(value: object) -> str:
+    return safe(str(plain(value)).replace("\n", "; "))
+
+
+def _prompts(prompts: Mapping[str, str]) -> str:
+    return "".join(
+        f'<h4>Prompt for {name}</h4><pre class="c2s-prompt">{escape(text, quote=False)}</pre>'
+        for name, text in prompts.items()
+    )
+
+
+def samples(run: Run) -> list[Section]:
+    """General statistics: a row per sample."""
+    lengths = {record["sample"]: record for record in run.sentences}
+    rows = {}
+    for record in run.qc:
+        name = record["sample"]
+        shards = [shard for shard in run.embed if shard["sample"] == name]
+        words = sum(shard["n_genes"] for shard in lengths[name]["shards"])
+        rows[name] = {
+            "cells_in": record["n_cells_in"],
+            "cells_kept": record["n_cells_kept"],
+            "genes": record["n_genes_kept"],
+            "median_genes": record["median_genes"],
+            "words": words / max(1, lengths[name]["n_cells"]),
+            "padding": padding(shards),
+            "speed": ratio(total(shards, "n_cells"), total(shards, "seconds")),
+            "organism": safe(record["organism"]),
+            "state": safe(record["input_state"]),
+        }
+    headers = {
+        "cells_in": number("Cells in", "Cells in the input"),
+        "cells_kept": number("Cells kept", "Cells that passed quality control", scale="Greens"),
+        "genes": number("Genes", "Genes kept: expressed in at least min_cells cells"),
+        "median_genes": number("Genes / cell", "Median of the genes detected in a cell"),
+        "words": number("Genes / sentence", "Mean number of genes in a cell sentence"),
+        "padding": number("Padding", PADDING, "%", 1, top=100),
+        "speed": number("Cells / s", "Cells embedded per second of one shard's task", "", 1),
+        "organism": {"title": "Organism", "scale": False},
+        "state": {"title": "Input", "description": "What the input held", "scale": False},
+    }
+    text = (
+        "A row per sample. Look for samples that lose many of their cells, or whose cells have far "
+        "fewer genes than those of the others."
+    )
+    return [Section("", text, plot=table_plot("samples", "Samples", "Sample", rows, headers))]
+
+
+def quality(run: Run) -> list[Section]:
+    """Cells kept and dropped, and the distributions they were judged by."""
+    bars = {
+        record["sample"]: {"kept": record["n_cells_kept"], **record["dropped"]} for record in run.qc
+    }
+    name, parts = "Cells kept and dropped", {"kept": ("Kept", PALETTE[0]), **REASONS}
+    if any("other_genome" in dropped for dropped in bars.values()):
+        parts |= GENOME_REASONS
+    plot = bar_plot("cells", name, "Cells", bars, parts)
+    text = (
+        "Cells that passed, and the first reason for which the others were dropped. A sample that "
+        "loses most of its cells may need other thresholds, or be a poor preparation."
+    )
+    sections = [Section(name, text, plot=plot)]
+    for metric, (name, axis, advice) in METRICS.items():
+        records = {r["sample"]: r["histograms"].get(metric) for r in run.qc}
+        whole = not metric.startswith("pct_")
+        lines = _before_and_after({k: v for k, v in records.items() if v}, whole)
+        if lines:
+            text = f"Solid: cells kept; dashed: all cells, where some were dropped. {advice}"
+            sections.append(Section(name, text, plot=line_plot(metric, name, axis, lines)))
+    return [*sections, *values_read(run), *features(run), *bulk(run)]
+
+
+def _before_and_after(histograms: Mapping[str, Mapping], whole: bool) -> list:
+    if not any(h["edges"][-1] > 0 and sum(h["after"]) for h in histograms.values()):
+        return []
+    bins = common_bins((h["edges"] for h in histograms.values()), whole)
+    lines = []
+    for (sample, h), color in zip(histograms.items(), colors(len(histograms)), strict=True):
+        lines.append(histogram_line(safe(sample), bins, h["edges"], h["after"], color))
+        if h["after"] != h["before"]:
+            name = f"{safe(sample)}, before"
+            lines.append(histogram_line(name, bins, h["edges"], h["before"], color, dash="dash"))
+    return lines
+
+
+def sentences(run: Run) -> list[Section]:
+    """How long the sentences are, and how well rank tells expression."""
+    records = [r for r in run.sentences if r["n_cells"]]
+    sections = []
+    if records:
+        bins = common_bins(r["sentence_lengths"]["edges"] for r in records)
+        lines = [
+            histogram_line(safe(r["sample"]), bins, *r["sentence_lengths"].values(), color)
+            for r, color in zip(records, colors(len(records)), strict=True)
+        ]
+        name, axis = "Sentence lengths", "Genes in the cell sentence"
+        text = (
+            "Longer sentences cost more time and memory. A spike at the right end is where "
+            "max_genes cuts them."
+        )
+        sections.append(Section(name, text, plot=line_plot("lengths", name, axis, lines)))
+    rows = {r["sample"]: r["rank_fit"] for r in run.sentences}
+    rows["All samples"] = run.provenance["rank_fit"]
+    headers = {
+        "slope": number("Slope", "Change of expression for a tenfold rank", "", 3, scale=False),
+        "intercept": number("Intercept", "Expression at rank 1", "", 3, scale=False),
+        "r_squared": number("R²", "Share of the variance explained", "", 3, "Greens", top=1),
+        "n": number("Genes fitted", "Genes of all cells", scale=False),
+    }
+    text = (
+        "Log-normalised expression as a line over log10 of a gene's rank in its cell. Predicted "
+        "sentences become expression by the line of all samples. R² is of whole sentences in their "
+        "true order: it does not judge which genes a model names, and an answer that ends after "
+        "fewer genes gives those beyond its end no value."
+    )
+    plot = table_plot("rank_fit", "From rank to expression", "Sample", rows, headers)
+    return [*sections, Section("From rank to expression", text, plot=plot)]
+
+
+def bulk(run: Run) -> list[Section]:
+    """Library size, genes and dominance of each bulk sample, if there are any."""
+    rows = {
+        f"{record['sample']} · {row['name']}": {k: v for k, v in row.items() if k != "name"}
+        for record in run.qc
+        for row in record.get("bulk_samples", ())
+    }
+    if not rows:
+        return []
+    headers = {
+        "n_cells": number("Cells", "Cells that were summed", scale=False),
+        "total_counts": number("Library size", "Counts of the sample"),
+        "n_genes_by_counts": number("Genes", "Genes detected", scale="Greens"),
+        TOP: number(f"Top {TOP_GENES}", "Share of the highest genes", "%", 1, "Reds", top=100),
+        "pct_counts_mt": number("Mitochondrial", "Share of these genes", "%", 1, "Reds", top=100),
+    }
+    headers = {key: own for key, own in headers.items() if any(key in row for row in rows.values())}
+    summed = {safe(", ".join(r["pseudobulk"]["by"])) for r in run.qc if "pseudobulk" in r}
+    text = (
+        "Nothing was dropped: no threshold of cells holds for bulk samples. Look for libraries far "
+        "smaller than the others, or that few genes make up: they rank their genes less surely."
+    )
+    if summed:
+        text += f" Pseudobulk: cells summed by {' and '.join(sorted(summed))}."
+    if len(rows) >= MOST_SAMPLES:
+        text += f" At most {MOST_SAMPLES} of each file are shown."
+    name = "Bulk samples"
+    return [Section(name, text, plot=table_plot("bulk", name, "Sample", rows, headers))]
+
+
+# Cells that a chosen genome leaves out: parts of the bars of cells.
+GENOME_REASONS = {
+    "other_genome": ("Of another genome (genome)", PALETTE[4]),
+    "mixed_genomes": ("Of mixed genomes: doublets (genome)", PALETTE[7]),
+}
+
+
+def features(run: Run) -> list[Section]:
+    """Features left out by kind, genes by genome and the matrix that was read, if not plain X."""
+    rows, titles = {}, {}
+    for record in run.qc:
+        left_out, genes = record.get("features_left_out", {}), record.get("genome_genes", {})
+        others = {name: n for name, n in genes.items() if name != record.get("genome")}
+        row = {f"kind_{kind}": n for kind, n in left_out.items()}
+        titles |= {f"kind_{kind}": safe(kind.replace("_", " ").capitalize()) for kind in left_out}
+        row |= {f"genome_{name}": n for name, n in others.items()}
+        titles |= {f"genome_{name}": f"Genes of {safe(name)}" for name in others}
+        matrix, genome = record.get("matrix", "X"), record.get("genome")
+        if row or matrix != "X":
+            row |= {"genes": record["n_genes_in"], "matrix": safe(matrix)}
+            rows[record["sample"]] = row | ({"genome": safe(genome)} if genome else {})
+    if not rows:
+        return []
+    headers = {
+        "genes": number("Genes", "Features that are genes, before min_cells", scale=False),
+        **{key: number(title, "Left out", scale=False) for key, title in titles.items()},
+        "genome": {"title": "Genome", "description": "Whose genes are kept", "scale": False},
+        "matrix": {"title": "Matrix", "description": "Where the values are from", "scale": False},
+    }
+    text = (
+        "Features that are no genes are in no sentence and no total. Kinds of a few thousand lie "
+        "in <code>obsm</code> of <code>c2s.h5ad</code>, with their names in "
+        "<code>uns['c2s_features']</code>. <code>--features</code>, <code>--genome</code> and "
+        "<code>--matrix</code> decide otherwise."
+    )
+    name = "Features read"
+    return [Section(name, text, plot=table_plot("features", name, "Sample", rows, headers))]
+
+
+def values_read(run: Run) -> list[Section]:
+    """State of each sample's values and the evidence for it."""
+    rows = {}
+    for record in run.qc:
+        state, base = record["input_state"], record.get("log_base")
+        held = in_words(state) + (f" ({LOG_NAMES[base]})" if base in LOG_NAMES else "")
+        rows[record["sample"]] = {
+            "held": held,
+            "why": safe(record.get("state_evidence", "not recorded")),
+        }
+    headers = {
+        "held": {"title": "Values", "description": "What the matrix holds", "scale": False},
+        "why": {"title": "Evidence", "description": "In all cells of the input", "scale": False},
+    }
+    text = (
+        "What the values were taken for, and why. If that is wrong, every sentence is: declare the "
+        "state with <code>--input_state</code>, or name another matrix with <code>--matrix</code>."
+    )
+    name = "Values read"
+    return [Section(name, text, plot=table_plot("values", name, "Sample", rows, headers))]

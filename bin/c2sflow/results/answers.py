@@ -1,0 +1,120 @@
+"""Answers of many files to one AnnData file, block by block: sentences are never all in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from pandas.api.types import union_categoricals
+
+from c2sflow.common.errors import UserError
+from c2sflow.common.files import remedy, unreadable, write_beside
+from c2sflow.data.columns import is_text
+from c2sflow.data.h5ad import RowWriter, append_dense, append_text, create_h5ad, write_element
+from c2sflow.sentences.rank_fit import expression_from_ranks
+
+BLOCK = 2048  # answers read at a time
+SENTENCE = "c2s_sentence"
+
+
+def answer_blocks(
+    path: str | Path, n_expected: int, what: str, columns: Callable[[Sequence[str]], Sequence[str]]
+) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
+    """Columns and X_c2s, float32 (n_answers, hidden_size), of a table of answers, by blocks.
+
+    Parameters
+    ----------
+    n_expected
+        Number of answers that there must be.
+    what
+        What the message calls them.
+    columns
+        From the names of all columns those that are wanted.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or broken, or holds more or fewer answers.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            n_found = file.metadata.num_rows
+            wanted = columns(file.schema_arrow.names)
+            if n_found == n_expected:
+                for batch in file.iter_batches(BLOCK):
+                    vectors = batch["X_c2s"]
+                    rows = vectors.flatten().to_numpy().reshape(-1, vectors.type.list_size)
+                    yield batch.select(wanted).to_pandas(), rows.astype(np.float32)
+    except (OSError, KeyError, ValueError) as error:
+        raise unreadable(path, error) from None
+    if n_found != n_expected:
+        raise UserError(
+            f"{Path(path).name} holds {n_found} {what} instead of {n_expected} planned; "
+            f"{remedy(path)}"
+        )
+
+
+class MergedAnswers:
+    """An h5ad of answers while it is written: X from the ranks, X_c2s, and the sentences in obs.
+
+    Parameters
+    ----------
+    file
+        From `c2sflow.data.h5ad.create_h5ad`.
+    n_vars
+        Number of genes.
+    rank_fit
+        slope and intercept of `c2sflow.sentences.rank_fit.RankFit.solve`.
+    """
+
+    def __init__(self, file: h5py.File, n_vars: int, rank_fit: Mapping[str, float]):
+        self._file = file
+        self._matrix = RowWriter(file, "X", n_vars)
+        self._fit = {"slope": rank_fit["slope"], "intercept": rank_fit["intercept"]}
+        self._frames: list[pd.DataFrame] = []
+        self._order: list[str] = []
+
+    def append(
+        self, obs: pd.DataFrame, genes: Sequence[Sequence[int]], vectors: np.ndarray
+    ) -> None:
+        """Append answers: obs with their sentences, the columns of their genes, their X_c2s."""
+        self._matrix.append(expression_from_ranks(genes, self._matrix.n_columns, **self._fit))
+        append_dense(self._file, "obsm/X_c2s", vectors)
+        append_text(self._file, SENTENCE, obs[SENTENCE])
+        self._order = list(obs.columns)
+        text = [name for name in obs.columns.drop(SENTENCE) if is_text(obs[name])]
+        self._frames.append(obs.drop(columns=SENTENCE).astype(dict.fromkeys(text, "category")))
+
+    def obs(self) -> pd.DataFrame:
+        """obs of all answers, but their sentences; text as categories, in sorted order."""
+        return pd.DataFrame(
+            {name: _joined([frame.pop(name) for frame in self._frames]) for name in self._frames[0]}
+        )
+
+    def finish(self, obs: pd.DataFrame, uns: Mapping) -> None:
+        """Write obs, in which the sentences get their place, and uns."""
+        write_element(self._file, "obs", obs)
+        self._file.move(SENTENCE, f"obs/{SENTENCE}")
+        order = [name for name in self._order if name in obs or name == SENTENCE]
+        self._file["obs"].attrs["column-order"] = order
+        write_element(self._file, "uns", {"log1p": {"base": 10.0}, "c2s": dict(uns)})
+
+
+def _joined(parts: Sequence[pd.Series]) -> pd.Series:
+    if isinstance(parts[0].dtype, pd.CategoricalDtype):
+        return pd.Series(union_categoricals(parts, sort_categories=True))
+    return pd.concat(parts, ignore_index=True)
+
+
+@contextmanager
+def merged_answers(
+    target: str | Path, var: pd.DataFrame, rank_fit: Mapping[str, float]
+) -> Iterator[MergedAnswers]:
+    """Make an h5ad of answers, written whole or not at all."""
+    with write_beside(target) as partial, create_h5ad(partial, pd.DataFrame(), var) as file:
+        yield MergedAnswers(file, len(var), rank_fit)

@@ -1,0 +1,264 @@
+"""A run's files to its results: what MERGE does with what the steps before it wrote."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import h5py
+import pandas as pd
+from anndata.io import read_elem
+
+from c2sflow import __version__
+from c2sflow.common.files import read_json, software_versions, write_beside, write_json
+from c2sflow.data.genes.alignment import GeneAlignment, word_columns
+from c2sflow.data.result_tables import read_evaluation
+from c2sflow.generation.plan import GenerationPlan, organism_columns
+from c2sflow.results.generated import merge_generated, summarise_generated
+from c2sflow.results.merge import Merged, merge_samples
+from c2sflow.results.predictions import Predicted, merge_predictions, summarise
+from c2sflow.results.shards import Sample
+from c2sflow.sentences.no_ops import predicted_only
+from c2sflow.sentences.prompts import (
+    ANNOTATION_PROMPT,
+    EMBEDDING_PROMPT,
+    PERTURBATION_PROMPT,
+    generation_template,
+    load_template,
+)
+from c2sflow.sentences.rank_fit import RankFit
+from c2sflow.sentences.summaries import SentenceFiles
+
+LOGGER = logging.getLogger(__name__)
+
+# Where a run puts its files says nothing of its result: two runs of one input are identical.
+NOT_OF_THE_RESULT = ("input_output", "resources", "cluster", "report", "generic", "split", "asked")
+# Nor do these change the cells: what is fetched, allowed, or made of the predictions.
+NOT_OF_THE_CELLS = ("model_cache", "max_predictions", "gene_sets", "context", "tasks")
+NOT_OF_THE_CELLS += ("checkpoint_dir",)
+# What uns["c2s"]["samples"] has of qc.json.
+OF_A_SAMPLE = ("organism", "input_state", "log_base", "state_evidence")
+OF_A_SAMPLE += ("n_cells_in", "n_cells_kept")
+
+
+def provenance(
+    options: Mapping[str, Mapping],
+    model: Mapping,
+    samples: list[Mapping],
+    reports: Mapping[str, Mapping],
+    rank_fit: Mapping[str, float],
+    pipeline: Mapping[str, str],
+    model_software: Mapping[str, str],
+) -> dict:
+    """``uns["c2s"]``: everything that made the result, and nothing that differs between runs."""
+    parameters = {
+        name: "" if value is None else value
+        for group, values in options.items()
+        if group not in NOT_OF_THE_RESULT
+        if group != "finetuning" or values["finetune"]
+        for name, value in values.items()
+        if name not in NOT_OF_THE_CELLS
+    }
+    return {
+        "version": __version__,
+        "pipeline": dict(pipeline),
+        "model": dict(model),
+        "parameters": parameters,
+        "prompts": _prompts(parameters),
+        "software": software_versions() | dict(model_software),
+        "rank_fit": dict(rank_fit),
+        "samples": {
+            s["id"]: {k: "" if v is None else v for k, v in reports[s["id"]].items()}
+            for s in samples
+        },
+        "seed": parameters.get("seed", 42),
+    }
+
+
+def _prompts(parameters: Mapping) -> dict[str, str]:
+    """The prompts of what was done; those of annotation and generation only with one."""
+    defaults = {"embedding": EMBEDDING_PROMPT, "perturbation": PERTURBATION_PROMPT}
+    if parameters.get("annotate"):
+        defaults["annotation"] = ANNOTATION_PROMPT
+    prompts = {
+        name: load_template(parameters.get(f"{name}_prompt") or None, default, ())
+        for name, default in defaults.items()
+    }
+    if parameters.get("generate"):
+        given = parameters["generation_prompt"] or None
+        prompts["generation"] = generation_template(given, bool(parameters["cell_types"]))
+    return prompts
+
+
+def merge_run(
+    samples: Path,
+    options: Path,
+    model: Path,
+    qc_dir: Path,
+    sentences_dir: Path,
+    embeddings_dir: Path,
+    outdir: Path,
+    perturbed_dir: Path | None = None,
+    plan: Path | None = None,
+    pipeline: Mapping[str, str] | None = None,
+    annotations_dir: Path | None = None,
+    evaluation_dir: Path | None = None,
+    generated_dir: Path | None = None,
+) -> None:
+    """Write c2s.h5ad and, if there are such cells, c2s_perturbed.h5ad, c2s_generated.h5ad.
+
+    With each of the latter comes a summary of the answers.
+
+    Parameters
+    ----------
+    samples, options, model
+        samples.json and options.json of VALIDATE, model.json of MODEL.
+    qc_dir, sentences_dir, embeddings_dir, perturbed_dir, annotations_dir
+        Where the steps' files lie, named by sample and shard.
+    plan
+        plan.json of PLAN: how many cells of each shard are perturbed.
+    evaluation_dir
+        Tables of EVALUATE, which ``uns["c2s"]["evaluation"]`` gets.
+    generated_dir
+        <task>.generated.parquet of GENERATE.
+    outdir
+        Gets the results.
+    pipeline
+        Name, version and revision of the workflow.
+
+    Raises
+    ------
+    UserError
+        If a file is missing, broken or not of this run.
+    """
+    sheet = read_json(samples)
+    ids = [sample["id"] for sample in sheet]
+    sentences = SentenceFiles(sentences_dir, ids)
+    shards, fit = {}, RankFit()
+    for name, summary in sentences.items():
+        shards[name] = [shard["name"] for shard in summary["shards"]]
+        fit += RankFit(*summary["rank_fit_sums"])
+    rank_fit = fit.solve()
+    reports = {i: _of_qc(qc_dir / f"{i}.qc.json") for i in ids}
+    groups = read_json(options)
+    parts = [
+        Sample(
+            id=sample["id"],
+            name=str(sample["sample"]),
+            path=qc_dir / f"{sample['id']}.h5ad",
+            embeddings=[
+                embeddings_dir / f"{shard}.embedding.h5ad" for shard in shards[sample["id"]]
+            ],
+            annotations=[
+                annotations_dir / f"{shard}.annotation.parquet" for shard in shards[sample["id"]]
+            ]
+            if annotations_dir
+            else [],
+        )
+        for sample in sheet
+    ]
+    uns = provenance(
+        groups, read_json(model), sheet, reports, rank_fit, pipeline or {}, _model_software(parts)
+    )
+    if evaluation_dir is not None:
+        uns["evaluation"] = read_evaluation(evaluation_dir)
+    target = outdir / "c2s.h5ad"
+    merged = merge_samples(parts, target, uns, groups["report"]["store_umap"])
+    LOGGER.info("%s: %d cells of %d samples", target.name, len(merged.obs), len(parts))
+    if perturbed_dir is not None:
+        planned = read_json(plan)
+        answered = _predicted(parts, shards, sentences, perturbed_dir, planned, merged)
+        n_each = uns["parameters"].get("num_samples", 1)
+        _merge_perturbed(answered, n_each, outdir, merged.genes.names, uns)
+    if generated_dir is not None:
+        _merge_generated(sheet, sentences, generated_dir, groups, outdir, merged.genes, uns)
+    # The report lists it among what the steps warn of.
+    write_json(outdir / "merge.json", {"sample": "merging", "warnings": merged.notices})
+
+
+def _of_qc(path: Path) -> dict:
+    report = read_json(path)
+    return {name: report.get(name) for name in OF_A_SAMPLE}
+
+
+def _model_software(parts: list[Sample]) -> dict[str, str]:
+    """Versions that the first shard was embedded with: this step has none of those packages."""
+    try:
+        with h5py.File(parts[0].embeddings[0]) as file:
+            return read_elem(file["uns/software"])
+    except (OSError, KeyError):  # merge_samples says which shards are broken
+        return {}
+
+
+def _predicted(
+    parts: list[Sample],
+    shards: Mapping[str, list[str]],
+    sentences: Mapping[str, Mapping],
+    perturbed_dir: Path,
+    planned: Mapping[str, int],
+    merged: Merged,
+) -> Iterator[Predicted]:
+    """Shards with predictions, in the order of the cells: those of one sample are made at once."""
+    start = 0
+    for part in parts:
+        with h5py.File(part.path) as file:
+            cells = read_elem(file["obs"]).index
+        names = merged.obs.index[start : start + len(cells)]
+        start += len(cells)
+        chosen = [shard for shard in shards[part.id] if shard in planned]
+        if not chosen:
+            continue
+        columns = word_columns(sentences[part.id], merged.genes)
+        renamed = {old: new for old, new in zip(cells, names, strict=True) if old != new}
+        for shard in chosen:
+            path = perturbed_dir / f"{shard}.perturbed.parquet"
+            yield Predicted(path, planned[shard], columns, renamed)
+
+
+def _merge_perturbed(
+    answered: Iterable[Predicted], n_each: int, outdir: Path, genes: pd.Index, uns: Mapping
+) -> None:
+    target, var = outdir / "c2s_perturbed.h5ad", pd.DataFrame(index=genes)
+    predicted = merge_predictions(answered, var, uns["rank_fit"], target, uns, n_each)
+    n = len(predicted_only(predicted))
+    LOGGER.info("%s: %d predicted cells, %d answers to no-ops", target.name, n, len(predicted) - n)
+    _write_summary(outdir / "perturbation", summarise(predicted))
+
+
+def _merge_generated(
+    sheet: list[Mapping],
+    sentences: Mapping[str, Mapping],
+    generated_dir: Path,
+    groups: Mapping[str, Mapping],
+    outdir: Path,
+    genes: GeneAlignment,
+    uns: Mapping,
+) -> None:
+    plan = generation_plan(groups)
+    columns = {
+        organism: organism_columns(sheet, sentences, organism, genes) for organism in plan.organisms
+    }
+    tasks = [
+        (generated_dir / f"{plan.task_name(task)}.generated.parquet", len(plan.cells(task)))
+        for task in range(plan.n_tasks)
+    ]
+    target, var = outdir / "c2s_generated.h5ad", pd.DataFrame(index=genes.names)
+    generated = merge_generated(tasks, columns, var, uns["rank_fit"], target, uns)
+    LOGGER.info("%s: %d generated cells", target.name, len(generated))
+    _write_summary(outdir / "generation", summarise_generated(generated))
+
+
+def _write_summary(folder: Path, table: pd.DataFrame) -> None:
+    with write_beside(folder / "summary.tsv") as partial:
+        table.to_csv(partial, sep="\t", index=False, float_format="%.6g")
+
+
+def generation_plan(groups: Mapping[str, Mapping]) -> GenerationPlan:
+    """Which cells a run with these options generates."""
+    return GenerationPlan.of(
+        groups["generation"]["generate"],
+        groups["generation"]["organisms"],
+        groups["annotation"]["cell_types"],
+        groups["sentences"]["shard_size"],
+    )

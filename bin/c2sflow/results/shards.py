@@ -1,0 +1,110 @@
+"""What the shards of a sample hold of its cells: embeddings and cell types, each cell's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+from anndata.io import read_elem
+
+from c2sflow.common.errors import UserError
+from c2sflow.common.files import remedy, unreadable
+
+
+@dataclass
+class Sample:
+    """One sample to merge.
+
+    Attributes
+    ----------
+    id
+        File-safe name.
+    name
+        The sample's name as the user gave it.
+    path
+        h5ad from QC: X log-normalised, obs, var, layers, obsm.
+    embeddings
+        The h5ad files of its shards, in the order of the cells.
+    annotations
+        The Parquet files of the shards' cell types, likewise; empty if there are none.
+    """
+
+    id: str
+    name: str
+    path: Path
+    embeddings: list[Path]
+    annotations: list[Path] = field(default_factory=list)
+
+
+def read_embeddings(
+    sample: Sample, cell_ids: pd.Index
+) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
+    """obs and X_c2s of each shard; together they must be exactly `cell_ids`, in order.
+
+    Raises
+    ------
+    UserError
+        If a shard is missing or unreadable, or its cells are missing, doubled or foreign.
+    """
+    start = 0
+    for path in sample.embeddings:
+        try:
+            with h5py.File(path) as file:
+                obs = read_elem(file["obs"])
+                vectors = read_elem(file["obsm/X_c2s"])
+        except (OSError, KeyError) as error:
+            raise UserError(f"sample {sample.id}: shard {unreadable(path, error)}") from None
+        expected = cell_ids[start : start + len(obs)]
+        if not obs.index.equals(expected):
+            raise UserError(
+                f"sample {sample.id}: shard {path.name} {_difference(obs.index, cell_ids)}; "
+                f"{remedy(path)}"
+            )
+        start += len(obs)
+        yield obs.set_axis(expected), vectors  # the same strings: each name is held once
+    if start != len(cell_ids):
+        raise UserError(
+            f"sample {sample.id}: {len(cell_ids) - start} cells have no embedding, the first "
+            f"is {cell_ids[start]!r}"
+        )
+
+
+def read_annotations(sample: Sample, cell_ids: pd.Index) -> pd.DataFrame:
+    """c2s_cell_type and its probability of each cell; the cells must be `cell_ids`, in order.
+
+    Without annotations, no column.
+
+    Raises
+    ------
+    UserError
+        If a shard is missing or unreadable, or its cells are missing, doubled or foreign.
+    """
+    if not sample.annotations:
+        return pd.DataFrame(index=cell_ids)
+    tables = []
+    for path in sample.annotations:
+        try:
+            tables.append(pd.read_parquet(path))
+        except (OSError, ValueError) as error:
+            raise UserError(f"sample {sample.id}: shard {unreadable(path, error)}") from None
+    table = pd.concat(tables).set_index("cell_id")
+    if not table.index.equals(cell_ids):
+        raise UserError(
+            f"sample {sample.id}: the cell types are not those of its cells: the table "
+            + _difference(table.index, cell_ids)
+        )
+    labels = pd.Categorical(table["c2s_cell_type"])
+    return table.assign(c2s_cell_type=labels).set_axis(cell_ids)
+
+
+def _difference(found: pd.Index, cell_ids: pd.Index) -> str:
+    foreign = found.difference(cell_ids)
+    if len(foreign):
+        return f"holds cells of another sample, such as {foreign[0]!r}"
+    if not found.is_unique:
+        return f"holds cells twice, such as {found[found.duplicated()][0]!r}"
+    return "does not hold the cells that come next: a shard is missing, doubled or out of order"

@@ -1,0 +1,1 @@
+"""Cells as sentences of genes, in shards, and the prompts that hold them."""

@@ -1,0 +1,31 @@
+"""The cell types of one shard's cells, as the model says them."""
+
+import click
+
+from c2sflow.steps.shared.options import ATTEMPT, model_options
+
+
+@click.command(help=__doc__)
+@click.option("--shard", required=True, type=click.Path(exists=True), help="Parquet of SENTENCES.")
+@model_options
+@ATTEMPT
+@click.option("--cell-types", help="Labels to choose from, one a line or with commas between.")
+@click.option("--annotation-prompt", help="Prompt template, or a file that holds it.")
+@click.option(
+    "--outdir", default=".", help="Gets <shard>.annotation.parquet, <shard>.annotate.json."
+)
+def main(shard, outdir, cell_types, annotation_prompt, max_batch_tokens, attempt, **options):
+    """Parse, call the library, write."""
+    from pathlib import Path
+
+    from c2sflow.generation.annotate_shard import annotate_shard
+
+    annotate_shard(
+        Path(shard),
+        Path(outdir),
+        options,
+        cell_types=cell_types,
+        annotation_prompt=annotation_prompt,
+        max_batch_tokens=max_batch_tokens,
+        attempt=attempt,
+    )

@@ -1,0 +1,27 @@
+"""Which cells get an attention map, for the whole data set: a table for each shard."""
+
+import click
+
+
+@click.command(help=__doc__)
+@click.option("--cells-dir", required=True, type=click.Path(exists=True), help="*.obs.parquet.")
+@click.option("--attention-maps", required=True, type=click.IntRange(1), help="Cells to choose.")
+@click.option("--label-column", help="Column of obs whose labels share the cells; or the samples.")
+@click.option("--seed", type=int, default=42)
+@click.option("--outdir", default=".", help="Gets chosen/<shard>.chosen.parquet.")
+def main(cells_dir, attention_maps, label_column, seed, outdir):
+    """Parse, call the library, write."""
+    from pathlib import Path
+
+    import pandas as pd
+
+    from c2sflow.common.files import write_beside
+    from c2sflow.data.sampling import choose_cells
+
+    columns = list(dict.fromkeys(["shard", "cell_id", "sample", label_column or "sample"]))
+    paths = sorted(Path(cells_dir).glob("*.obs.parquet"))
+    cells = pd.concat([pd.read_parquet(path)[columns] for path in paths], ignore_index=True)
+    chosen = choose_cells(cells, attention_maps, label_column=label_column, seed=seed)
+    for shard, rows in chosen.groupby("shard"):
+        with write_beside(Path(outdir) / "chosen" / f"{shard}.chosen.parquet") as partial:
+            rows.to_parquet(partial, index=False)

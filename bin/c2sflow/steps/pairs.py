@@ -1,0 +1,20 @@
+"""The gene pairs with the strongest attention, of each label: one table."""
+
+import click
+
+
+@click.command(help=__doc__)
+@click.option("--maps-dir", required=True, type=click.Path(exists=True), help="*.attention.h5.")
+@click.option("--outdir", default=".", help="Gets attention_pairs.tsv.")
+def main(maps_dir, outdir):
+    """Parse, call the library, write."""
+    from pathlib import Path
+
+    from c2sflow.common.files import write_beside
+    from c2sflow.model.attention_files import read_cells
+    from c2sflow.results.gene_pairs import pair_table
+
+    paths = sorted(Path(maps_dir).glob("*.attention.h5"))
+    table = pair_table(cell for path in paths for cell in read_cells(path))
+    with write_beside(Path(outdir) / "attention_pairs.tsv") as partial:
+        table.to_csv(partial, sep="\t", index=False, float_format="%.6g")

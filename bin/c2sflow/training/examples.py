@@ -1,0 +1,271 @@
+"""Examples of training: prompts and answers of a task, and their augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from transformers import PreTrainedTokenizerBase
+
+from c2sflow.common.errors import UserError
+from c2sflow.data.obs.labels import is_labelled
+from c2sflow.generation.logits import answer_tokens
+from c2sflow.inputs.perturbations import AMOUNTS, prompt_text
+from c2sflow.model.tokenization import tokenize_prompts
+from c2sflow.sentences.prompts import (
+    ANNOTATION_PROMPT,
+    GENERATION_PROMPT,
+    OF_CELL_TYPE,
+    PERTURBATION_PROMPT,
+    load_template,
+    template_fields,
+)
+from c2sflow.training.cells import TrainingCells
+from c2sflow.training.tasks import Draw
+
+# At full strength.
+MIXED = 0.5  # share of the cells that are mixed with another; and the most of it that is foreign
+LOST = 0.2  # most of the genes that are lost beside
+CUT = 0.5  # share of the prompts that end early
+SHORTEST = 40  # genes
+
+
+def resampled(
+    genes: Sequence[str],
+    strength: float,
+    rng: np.random.Generator,
+    other: Sequence[str] | None = None,
+) -> list[str]:
+    """The sentence of a cell as another draw of molecules could have given it.
+
+    Parameters
+    ----------
+    genes
+        The sentence.
+    strength
+        0 to 1: 1 draws as many molecules as the sentence stands for, less draws more, so that
+        noise falls in proportion; with it falls the share of other cells, and of lost genes.
+    other
+        Sentence of a cell of the same kind, to mix in.
+    """
+    expected = {gene: len(genes) / rank for rank, gene in enumerate(genes, 1)}
+    if other is not None and rng.random() < MIXED:
+        share = rng.uniform(0, MIXED * strength)
+        expected = {gene: (1 - share) * count for gene, count in expected.items()}
+        for rank, gene in enumerate(other, 1):
+            expected[gene] = expected.get(gene, 0.0) + share * len(genes) / rank
+    words = list(expected)
+    counts = rng.poisson(np.fromiter(expected.values(), float) / strength**2)
+    lost = rng.random(len(words)) < rng.uniform(0, LOST * strength)
+    order = np.lexsort((rng.random(len(words)), -counts))  # equal counts in random order
+    kept = [words[place] for place in order if counts[place] and not lost[place]]
+    return kept[: len(genes)] or list(genes[:1])
+
+
+def cut_short(genes: list[str], strength: float, rng: np.random.Generator) -> list[str]:
+    """Some of the sentences without their end: a prompt may hold few genes."""
+    if len(genes) <= SHORTEST or rng.random() >= CUT * strength:
+        return genes
+    return genes[: rng.integers(SHORTEST, len(genes) + 1)]
+
+
+UNCONDITIONAL = 0.1  # share of the generation examples whose prompt names no cell type
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt and its answer.
+
+    Attributes
+    ----------
+    input_ids
+        int32 (n_tokens,): the prompt's tokens exactly as the pipeline makes them, the answer's,
+        and the end.
+    n_prompt
+        Tokens of the prompt.
+    genes
+        First token of the prompt's cell sentence, and the first after it.
+    """
+
+    task: str
+    input_ids: np.ndarray
+    n_prompt: int
+    genes: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Templates:
+    """The prompt of each task."""
+
+    annotation: str = ANNOTATION_PROMPT
+    perturbation: str = PERTURBATION_PROMPT
+    generation: str = GENERATION_PROMPT
+
+    @classmethod
+    def load(
+        cls,
+        annotation: str | None = None,
+        perturbation: str | None = None,
+        generation: str | None = None,
+    ) -> Templates:
+        """Those given (see `c2sflow.sentences.prompts.load_template`), and the built-in ones for None."""
+        return cls(
+            load_template(annotation, ANNOTATION_PROMPT, ["cell_sentence"]),
+            load_template(perturbation, PERTURBATION_PROMPT, ["cell_sentence", "perturbation"]),
+            load_template(generation, GENERATION_PROMPT, []),
+        )
+
+    def of(self, task: str) -> str:
+        """The prompt of a task."""
+        if task == "cell_type":
+            return self.annotation
+        return self.generation if task == "generation" else self.perturbation
+
+    @property
+    def unconditional(self) -> str:
+        """The prompt of generation that names no cell type, if its wording is the built-in one."""
+        return self.generation.replace(OF_CELL_TYPE, "")
+
+
+def labels_of(obs: pd.DataFrame, column: str | None) -> np.ndarray | None:
+    """Labels of a column as text, None where a cell has none; None without a column."""
+    if column is None:
+        return None
+    return obs[column].astype(str).where(is_labelled(obs[column]), None).to_numpy(dtype=object)
+
+
+class ExampleMaker:
+    """Writes out what `c2sflow.training.tasks.Epochs` draws.
+
+    Parameters
+    ----------
+    context
+        Most tokens of an example; what is too long loses the lowest genes of its prompt.
+    max_answer_genes
+        Genes of an answer that is a sentence.
+    augmentation
+        Strength of the noise on sentences, 0 for none: see `c2sflow.training.examples`. Cells are
+        mixed with cells of their organism that have the same label, if there is a label, and the
+        same treatment.
+    """
+
+    def __init__(
+        self,
+        cells: TrainingCells,
+        tokenizer: PreTrainedTokenizerBase,
+        templates: Templates,
+        *,
+        context: int,
+        label_column: str | None = None,
+        perturbation_column: str | None = None,
+        max_answer_genes: int = 200,
+        augmentation: float = 0.0,
+        seed: int = 42,
+    ):
+        self.cells, self.tokenizer, self.templates = cells, tokenizer, templates
+        self.context, self.most, self.augmentation = context, max_answer_genes, augmentation
+        self.seed = seed
+        self.labels = labels_of(cells.obs, label_column)
+        self.treatments = labels_of(cells.obs, perturbation_column)
+        self._alike = self._kinds() if augmentation and label_column is not None else {}
+
+    def __call__(self, draws: Sequence[Draw]) -> list[Example]:
+        """The examples of some draws, in order; each is the same whatever it is made with.
+
+        Raises
+        ------
+        UserError
+            If an answer leaves a prompt less than half of the context.
+        """
+        written = [self._write(draw) for draw in draws]
+        answers = self._answers([answer for _, _, answer in written])
+        examples: list[Example | None] = [None] * len(draws)
+        templates: dict[str, list[int]] = {}
+        for place, (template, _, _) in enumerate(written):
+            templates.setdefault(template, []).append(place)
+        for template, places in templates.items():
+            records = [written[place][1] for place in places]
+            prompts = tokenize_prompts(self.tokenizer, template, records, self.context)
+            for place, record, ids, genes in zip(
+                places, records, prompts.input_ids, prompts.sentences.tolist(), strict=True
+            ):
+                room = self.context - answers[place].size
+                if ids.size > room:
+                    shorter = tokenize_prompts(self.tokenizer, template, [record], room)
+                    ids, genes = shorter.input_ids[0], shorter.sentences[0].tolist()
+                whole = np.concatenate([ids, answers[place]])
+                examples[place] = Example(draws[place].task, whole, ids.size, tuple(genes))
+        return examples
+
+    def _write(self, draw: Draw) -> tuple[str, Mapping[str, object], str]:
+        """Template, what fills it, and the answer."""
+        rng = np.random.default_rng((self.seed, draw.number, 1))
+        template = self.templates.of(draw.task)
+        if draw.task == "generation":
+            return self._generation(draw, rng)
+        shown = cut_short(self._noisy(draw.source, rng), self.augmentation, rng)
+        record = self.cells.record(draw.source, cell_sentence=" ".join(shown), n_genes=len(shown))
+        if draw.task == "cell_type":
+            return template, record, self.labels[draw.cell]
+        answer = " ".join(self._noisy(draw.cell, rng)[: self.most])
+        if draw.task == "conversion":
+            return (
+                template,
+                {**record, "perturbation": f"conversion to {self._label(draw)}"},
+                answer,
+            )
+        return template, {**record, **self._treatment(draw.cell, template)}, answer
+
+    def _generation(
+        self, draw: Draw, rng: np.random.Generator
+    ) -> tuple[str, Mapping[str, object], str]:
+        genes = self._noisy(draw.cell, rng)[: self.most]
+        label = self._label(draw)
+        named = label is not None and rng.random() >= UNCONDITIONAL
+        template = self.templates.generation if named else self.templates.unconditional
+        record = self.cells.record(draw.cell, cell_sentence="", n_genes=len(genes), cell_type=label)
+        return template, record, " ".join(genes)
+
+    def _label(self, draw: Draw) -> str | None:
+        return None if self.labels is None else self.labels[draw.cell]
+
+    def _treatment(self, cell: int, template: str) -> dict[str, object]:
+        """What the prompt says was done: of the perturbed cell, not of its control."""
+        own = self.cells.record(cell)
+        fields = template_fields(template)
+        amounts = {name: own.get(name) for name in AMOUNTS if name in fields}
+        name = prompt_text({"perturbation": self.treatments[cell], **amounts}, fields)
+        return {**amounts, "perturbation": name}
+
+    def _kinds(self) -> dict[int, np.ndarray]:
+        """For each labelled cell, the rows of its kind: it may be mixed with them."""
+        keys = pd.DataFrame({"organism": self.cells.obs["organism"], "label": self.labels})
+        keys["treatment"] = "" if self.treatments is None else self.treatments
+        groups = keys[keys["label"].notna()].groupby(list(keys), dropna=False, observed=True)
+        kinds = (kind.index.to_numpy() for _, kind in groups)
+        return {row: rows for rows in kinds for row in rows.tolist()}
+
+    def _noisy(self, cell: int, rng: np.random.Generator) -> list[str]:
+        """The genes of a cell, with noise where it is asked for."""
+        genes = self.cells.genes(cell)
+        if not self.augmentation:
+            return genes
+        alike = self._alike.get(cell)
+        other = None if alike is None else self.cells.genes(rng.choice(alike))
+        return resampled(genes, self.augmentation, rng, other)
+
+    def _answers(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Tokens of the answers as decoding makes them, and the end."""
+        tokens = answer_tokens(self.tokenizer, texts)
+        for text in texts:
+            if text not in tokens:
+                raise UserError(f"the model's tokenizer cannot say {text[:60]!r}")
+            if 2 * len(tokens[text]) >= self.context:
+                raise UserError(
+                    f"an answer has {len(tokens[text])} tokens, half or more of the {self.context} "
+                    "that the model's context has; lower --max_answer_genes"
+                )
+        end = self.tokenizer.eos_token_id
+        return [np.array([*tokens[text], end], dtype=np.int32) for text in texts]

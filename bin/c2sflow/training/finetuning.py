@@ -1,0 +1,325 @@
+"""Fine-tuning, from shards of sentences to a model directory: what FINETUNE does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from transformers import PreTrainedTokenizerBase
+
+from c2sflow import __version__
+from c2sflow.common.errors import UserError
+from c2sflow.common.files import read_json, write_json
+from c2sflow.data.splits.twins import cell_keys, twin_warnings, with_one_split
+from c2sflow.model.adapters import has_adapter
+from c2sflow.model.batching import free_bytes
+from c2sflow.model.embedding import embed_cells
+from c2sflow.model.files import describe_model
+from c2sflow.model.loading import load_model, load_tokenizer
+from c2sflow.sentences.prompts import EMBEDDING_PROMPT, load_template
+from c2sflow.training.cells import TrainingCells, read_splits, read_training_cells
+from c2sflow.training.checkpoints import Checkpoints
+from c2sflow.training.distributed import Team
+from c2sflow.training.examples import ExampleMaker, Templates, labels_of
+from c2sflow.training.material import Place, check_columns, make_epochs, validation_shares
+from c2sflow.training.model_card import model_card
+from c2sflow.training.optimizers import RATES
+from c2sflow.training.options import TrainingOptions
+from c2sflow.training.pairing import rank_vectors
+from c2sflow.training.record import training_record, with_loss_as_read, write_tables
+from c2sflow.training.saving import write_trained
+from c2sflow.training.small_gemma import make_tokenizer
+from c2sflow.training.tasks import Epochs
+from c2sflow.training.trainee import Trainee, load_trainee, micro_tokens
+from c2sflow.training.trainer import Recipe, Trainer, Validation
+from c2sflow.training.written_loss import loss_as_read
+
+LOGGER = logging.getLogger(__name__)
+
+# To be counted up when the same options make another model than before: checkpoints of an older
+# recipe are then not taken up.
+RECIPE = 3
+EVALUATIONS = 20  # of a training, unless told otherwise
+MOST_VALIDATION = 512  # validation examples
+MEASURED = 512  # examples whose lengths say how many make a step
+
+
+def finetune(
+    shards: Sequence[Path],
+    summaries: Sequence[Path],
+    outdir: Path,
+    options: TrainingOptions,
+    base: Path | None = None,
+) -> None:
+    """Train on the shards' training cells; write ``model/`` and the record of the run.
+
+    Beside ``model/``, which --model accepts, these are ``finetune.json``, ``loss.tsv`` and
+    ``splits.tsv``, and ``adapter/`` where ``model/`` is a base that has taken in one. Called by
+    several processes at once (accelerate launch), it trains one model.
+
+    Parameters
+    ----------
+    shards
+        Parquet files of SENTENCES, of all samples, with the column c2s_split.
+    summaries
+        The samples' ``<id>.sentences.json``.
+    base
+        Directory of the model to begin with; None for the method "scratch".
+
+    Raises
+    ------
+    UserError
+        If cells, columns or model do not go together with the tasks.
+    """
+    if (base is None) != (options.method == "scratch"):
+        raise UserError("every method but scratch needs a --model to begin with, and scratch none")
+    if base is not None and has_adapter(base):
+        raise UserError(
+            f"model {base}: an adapter, and fine-tuning begins with a whole model; "
+            "--merge_adapter writes one"
+        )
+    if not shards:
+        raise UserError("no shard of sentences to train on")
+    if (outdir / "model").exists():
+        raise UserError(f"{outdir / 'model'} is there already; give another --outdir")
+    team = Team(options.device)
+    if not team.leads:
+        logging.getLogger("c2sflow").setLevel(logging.WARNING)
+    templates = Templates.load(
+        options.annotation_prompt, options.perturbation_prompt, options.generation_prompt
+    )
+    described = _describe(base, options)
+    splits, n_twins = with_one_split(read_splits(shards), cell_keys(shards))
+    cells = _read(shards, splits, options, templates)
+    tokenizer = load_tokenizer(base) if base else _new_tokenizer(summaries, cells[0], options)
+    digest = _digest(options, templates, cells, described, summaries)
+    trainer, warnings = _trainer(cells, tokenizer, base, templates, options, team, digest)
+    trainer.run()
+    if not team.leads:
+        return
+    warnings = [*twin_warnings(n_twins, splits), *warnings]
+    record = training_record(options, trainer, described, splits, warnings)
+    record["n_twins"] = n_twins
+    rows = trainer.progress.rows
+    outdir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".trained-", dir=outdir) as name:
+        made = Path(name)
+        write_trained(made, trainer.trainee, base, described, options.merge_adapter)
+        trainer.free()
+        if trainer.validation is not None:
+            record = _read_back(record, made / "model", base, trainer.validation, options)
+        for warning in record["warnings"]:
+            LOGGER.warning(warning)
+        card = model_card(record, rows, templates, __version__)
+        (made / "model" / "README.md").write_text(card, encoding="utf-8")
+        write_tables(outdir, rows, splits)
+        write_json(outdir / "finetune.json", record)
+        for folder in sorted(made.iterdir()):  # adapter/ first: model/ says that all is there
+            folder.replace(outdir / folder.name)
+
+
+def _read_back(
+    record: dict, model: Path, base: Path | None, validation: Validation, options: TrainingOptions
+) -> dict:
+    """The record with the loss of what was written, read as the steps of the run read it."""
+    four_bits = options.method == "qlora" and not options.merge_adapter
+    losses, read_as = loss_as_read(
+        model,
+        base,
+        validation,
+        device=options.device,
+        dtype=options.dtype,
+        quantization="nf4" if four_bits else "none",
+    )
+    return with_loss_as_read(record, losses, read_as, validation.mean(losses))
+
+
+def _read(
+    shards: Sequence[Path], splits: pd.DataFrame, options: TrainingOptions, templates: Templates
+) -> tuple[TrainingCells, TrainingCells | None]:
+    """Training cells and validation cells, if there are any."""
+    columns = options.columns([templates.of(task) for task in options.shares()])
+    columns.append(options.replicates)
+    train = read_training_cells(shards, columns, "train", splits)
+    check_columns(train, options, templates)
+    if not (splits["split"] == "validation").any():
+        return train, None
+    return train, read_training_cells(shards, columns, "validation", splits)
+
+
+def _trainer(
+    cells: tuple[TrainingCells, TrainingCells | None],
+    tokenizer: PreTrainedTokenizerBase,
+    base: Path | None,
+    templates: Templates,
+    options: TrainingOptions,
+    team: Team,
+    digest: str,
+) -> tuple[Trainer, list[str]]:
+    """All that is needed to train, and what there is to say of the cells."""
+    place = _place(base, tokenizer, options, team) if options.pairing == "assignment" else None
+    epochs, warnings = make_epochs(cells[0], options, place=place)
+    if epochs is None:
+        raise UserError(f"--tasks {options.tasks}: no training cell for any task")
+    trainee = load_trainee(
+        options.method,
+        base,
+        tokenizer=tokenizer,
+        device=team.device,
+        dtype=options.dtype,
+        lora_rank=options.lora_rank,
+        lora_alpha=options.lora_alpha,
+        seed=options.seed,
+    )
+    maker = _maker(cells[0], trainee, templates, options, options.augmentation)
+    validation, more = _validation(cells[1], trainee, templates, options)
+    most = micro_tokens(options.max_batch_tokens, trainee, free_bytes(trainee.model.device))
+    trainer = Trainer(
+        trainee,
+        epochs,
+        maker,
+        validation,
+        _recipe(options, epochs, maker, team),
+        max_tokens=max(1, most >> (options.attempt - 1)),
+        team=team,
+        checkpoints=Checkpoints(options.checkpoints, digest) if options.checkpoints else None,
+    )
+    return trainer, warnings + more
+
+
+def _describe(base: Path | None, options: TrainingOptions) -> dict | None:
+    """id, revision, commit and digest of the base model."""
+    if base is None:
+        return None
+    found = describe_model(base, options.base_id or str(base.resolve()))
+    if options.base_id:
+        found |= {"id": options.base_id, "revision": options.base_revision or found["revision"]}
+    return {name: found[name] for name in ("id", "revision", "commit", "digest")}
+
+
+def _new_tokenizer(
+    summaries: Sequence[Path], cells: TrainingCells, options: TrainingOptions
+) -> PreTrainedTokenizerBase:
+    """For the genes of all samples, and whatever the prompts say of the training cells."""
+    genes = dict.fromkeys(word for path in summaries for word in read_json(path)["genes"])
+    columns = dict.fromkeys([*options.columns([]), "organism"])
+    fillings = {label for column in columns for label in set(labels_of(cells.obs, column)) - {None}}
+    if "conversion" in options.shares():
+        fillings.add("conversion to")
+    prompts = Templates.load(
+        options.annotation_prompt, options.perturbation_prompt, options.generation_prompt
+    )
+    texts = [prompts.annotation, prompts.perturbation, prompts.generation]
+    return make_tokenizer(genes, texts, sorted(fillings))
+
+
+def _place(
+    base: Path | None, tokenizer: PreTrainedTokenizerBase, options: TrainingOptions, team: Team
+) -> Place:
+    """Where cells lie to be assigned: as the base model embeds them, or by their ranks."""
+
+    def by_ranks(cells: TrainingCells, rows: np.ndarray) -> np.ndarray:
+        return rank_vectors([cells.genes(row, 100) for row in rows])
+
+    def by_model(cells: TrainingCells, rows: np.ndarray) -> np.ndarray:
+        template = load_template(options.embedding_prompt, EMBEDDING_PROMPT, ["cell_sentence"])
+        model = load_model(base, head=False, device=team.device, dtype=options.dtype)
+        records = [cells.record(row) for row in rows]
+        return embed_cells(model, tokenizer, template, records).vectors
+
+    return by_model if base else by_ranks
+
+
+def _maker(
+    cells: TrainingCells,
+    trainee: Trainee,
+    templates: Templates,
+    options: TrainingOptions,
+    augmentation: float,
+) -> ExampleMaker:
+    return ExampleMaker(
+        cells,
+        trainee.tokenizer,
+        templates,
+        context=trainee.context,
+        label_column=options.label_column,
+        perturbation_column=options.perturbation_column,
+        max_answer_genes=options.max_answer_genes,
+        augmentation=augmentation,
+        seed=options.seed,
+    )
+
+
+def _validation(
+    cells: TrainingCells | None,
+    trainee: Trainee,
+    templates: Templates,
+    options: TrainingOptions,
+) -> tuple[Validation | None, list[str]]:
+    """The validation examples, the same in every validation."""
+    epochs, warnings = None, ["no cell"]
+    if cells is not None:
+        each_once = replace(options, balance_labels=False)
+        epochs, warnings = make_epochs(cells, each_once, most=MOST_VALIDATION)
+    warnings = [f"validation: {warning}" for warning in warnings]
+    if epochs is None:
+        said = "validation: nothing to validate on: the weights of the last step are taken"
+        return None, [*warnings, said]
+    maker = _maker(cells, trainee, templates, options, 0.0)
+    draws = [epochs[number] for number in range(epochs.n_examples)]
+    return Validation(maker(draws), validation_shares(epochs, options.shares())), warnings
+
+
+def _recipe(options: TrainingOptions, epochs: Epochs, maker: ExampleMaker, team: Team) -> Recipe:
+    """The options in steps."""
+    some = [epochs[number] for number in range(min(MEASURED, epochs.n_examples))]
+    n_tokens = np.mean([example.input_ids.size for example in maker(some)])
+    per_step = max(team.size, round(options.batch_tokens / n_tokens))
+    steps = max(1, math.ceil(options.epochs * epochs.n_examples / per_step))
+    steps = min(steps, options.max_steps or steps)
+    auto = max(1, math.ceil(steps / EVALUATIONS))
+    evaluate = auto if options.evaluate_every == "auto" else options.evaluate_every
+    keep = evaluate if options.checkpoint_every == "auto" else options.checkpoint_every
+    rate = options.learning_rate
+    LOGGER.info(
+        "%d examples an epoch of %.0f tokens; %d steps of %d examples",
+        epochs.n_examples, n_tokens, steps, per_step,
+    )  # fmt: skip
+    return Recipe(
+        steps=steps,
+        examples_per_step=per_step,
+        rate=RATES[options.method] if rate == "auto" else rate,
+        warm_up=math.ceil(options.warmup * steps),
+        evaluate_every=evaluate,
+        checkpoint_every=keep,
+        patience=options.patience,
+        prompt_gene_weight=options.prompt_gene_weight,
+        seed=options.seed,
+    )
+
+
+def _digest(
+    options: TrainingOptions,
+    templates: Templates,
+    cells: Sequence[TrainingCells | None],
+    described: dict | None,
+    summaries: Sequence[Path],
+) -> str:
+    """Of all that decides the weights."""
+    parts = {
+        "recipe": RECIPE,
+        "options": options.deciding(),
+        "templates": asdict(templates),
+        "cells": [part.digest() for part in cells if part is not None],
+        "base": described["digest"] if described else None,
+        "genes": [] if described else [read_json(path)["genes"] for path in summaries],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

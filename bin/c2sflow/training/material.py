@@ -1,0 +1,157 @@
+"""Cells to examples: what the tasks may ask of them, and which control stands for which cell."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from c2sflow.common.errors import UserError
+from c2sflow.data.obs.labels import is_control, is_labelled, is_perturbed
+from c2sflow.data.obs.queries import select_cells
+from c2sflow.sentences.prompts import check_fields
+from c2sflow.training.cells import TrainingCells
+from c2sflow.training.examples import Templates
+from c2sflow.training.options import TrainingOptions
+from c2sflow.training.pairing import Assignment, Pairing
+from c2sflow.training.tasks import NEEDS, Epochs, label_weights, other_label, usable_cells
+
+LOGGER = logging.getLogger(__name__)
+
+# Given cells and the rows of some, where these lie: float32 (n_rows, n_dims).
+Place = Callable[[TrainingCells, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Treated:
+    """Which cells were perturbed, and which are their controls; bool (n_cells,)."""
+
+    control: np.ndarray
+    perturbed: np.ndarray
+
+
+def check_columns(cells: TrainingCells, options: TrainingOptions, templates: Templates) -> None:
+    """See that the tasks have the columns that they need.
+
+    Raises
+    ------
+    UserError
+        If an option is missing, or obs has no such column.
+    """
+    for task in options.shares():
+        for need in NEEDS[task]:
+            if getattr(options, need) is None:
+                raise UserError(f"task {task} needs --{need}")
+        columns = [*cells.obs.columns, *(["cell_type"] if task == "generation" else [])]
+        check_fields(templates.of(task), columns, f"task {task}")
+    for option in ("label_column", "perturbation_column", "replicate_column"):
+        column = getattr(options, option)
+        if column is not None and column not in cells.obs:
+            raise UserError(f"--{option} {column}: obs of the cells to train on has no such column")
+
+
+def find_treated(obs: pd.DataFrame, options: TrainingOptions) -> Treated:
+    """Control and perturbed cells, as the evaluation finds them."""
+    labels = obs[options.perturbation_column]
+    control = is_control(labels).to_numpy(copy=True)
+    if options.control is not None:
+        control |= select_cells(obs, options.control, "--control")
+    return Treated(control, is_perturbed(labels).to_numpy(copy=True) & ~control)
+
+
+def make_epochs(
+    cells: TrainingCells,
+    options: TrainingOptions,
+    *,
+    place: Place | None = None,
+    most: int | None = None,
+) -> tuple[Epochs | None, list[str]]:
+    """The endless row of examples of some cells, and what there is to say of them.
+
+    Parameters
+    ----------
+    place
+        For pairing by assignment.
+    most
+        Examples of an epoch; None for no other limit than the cells.
+
+    Returns
+    -------
+    None where no task has a cell; and warnings.
+    """
+    shares, obs, warnings = options.shares(), cells.obs, []
+    sources: dict[str, Callable] = {}
+    perturbed = None
+    if "perturbation" in shares:
+        pairing, perturbed, warnings = _pairing(cells, options, place)
+        sources["perturbation"] = pairing
+    if "conversion" in shares:
+        sources["conversion"] = other_label(
+            obs[options.label_column], obs["organism"], obs[options.replicates]
+        )
+    rows = usable_cells(shares, obs, options.label_column, perturbed)
+    warnings += [f"no cell for the task {task}" for task in shares if task not in rows]
+    if not rows:
+        return None, warnings
+    weights = None
+    if options.balance_labels and options.label_column:
+        weights = label_weights(obs[options.label_column])
+    n_cells = np.unique(np.concatenate(list(rows.values()))).size
+    n_examples = min(most or n_cells, n_cells)
+    return Epochs(rows, shares, sources, options.seed, weights, n_examples), warnings
+
+
+def _pairing(
+    cells: TrainingCells, options: TrainingOptions, place: Place | None
+) -> tuple[Pairing, np.ndarray, list[str]]:
+    """Controls, the perturbed cells that have one, and what there is to say of the others."""
+    obs = cells.obs
+    treated = find_treated(obs, options)
+    strata, replicates = strata_of(obs, options), obs[options.replicates]
+    pairing = Pairing(treated.control, strata, replicates)
+    paired = treated.perturbed & pairing.has_control
+    warnings = _pairing_warnings(treated.perturbed, pairing, options)
+    if place is not None and paired.any():
+        known = np.flatnonzero(paired | treated.control)
+        vectors = place(cells, known)
+        spread = np.zeros((len(cells), vectors.shape[1]), dtype=np.float32)
+        spread[known] = vectors
+        conditions = obs[options.perturbation_column]
+        pairing = Assignment(treated.control, strata, conditions, spread, replicates)
+    return pairing, paired, warnings
+
+
+def strata_of(obs: pd.DataFrame, options: TrainingOptions) -> pd.Series:
+    """What a control shares with a perturbed cell: organism and label; None without a label."""
+    strata = obs["organism"].astype(str)
+    # A label that is the perturbation itself is none that a control could share.
+    if options.label_column in (None, options.perturbation_column):
+        return strata
+    labels = obs[options.label_column]
+    return (strata + "\n" + labels.astype(str).str.strip()).where(is_labelled(labels), None)
+
+
+def _pairing_warnings(
+    perturbed: np.ndarray, pairing: Pairing, options: TrainingOptions
+) -> list[str]:
+    warnings = []
+    if lost := int((perturbed & ~pairing.has_control).sum()):
+        alike = "organism" if options.label_column is None else "label"
+        warnings.append(f"{lost} perturbed cells have no control cell of their {alike}")
+    if across := int((perturbed & pairing.across).sum()):
+        column = options.replicates
+        warnings.append(
+            f"{across} of {int(perturbed.sum())} perturbed cells have no control cell of their "
+            f"{column}: theirs are of others, and what differs between the groups of {column} is "
+            "learnt as if the perturbation did it"
+        )
+    return warnings
+
+
+def validation_shares(epochs: Epochs, tasks: Mapping[str, float]) -> dict[str, float]:
+    """Weight of each task that has a validation example."""
+    present = {task: tasks[task] for task, count in epochs.counts.items() if count}
+    return {task: share / sum(present.values()) for task, share in present.items()}

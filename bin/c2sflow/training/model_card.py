@@ -1,0 +1,200 @@
+"""The model card of a trained model, written from the record of its run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from c2sflow.training.examples import UNCONDITIONAL, Templates
+
+METHODS = {
+    "lora": "LoRA: low-rank matrices beside every linear layer; the base's own weights are as "
+    "they were",
+    "qlora": "QLoRA: low-rank matrices beside every linear layer, trained on the base in 4 bits "
+    "(nf4)",
+    "full": "all weights of the base",
+    "scratch": "all weights, from random ones",
+}
+TASKS = {
+    "cell_type": "cell sentence to cell type",
+    "generation": "cell type (in {unconditional:.0%} of the examples none) to cell sentence",
+    "perturbation": "sentence of a control cell and a perturbation to the sentence of a cell that "
+    "had it",
+    "conversion": "sentence of a cell and “conversion to” a cell type to the sentence of a cell of "
+    "that type",
+}
+PROMPT_OF = {"cell_type": "annotation", "generation": "generation"}
+
+CARD = """---
+library_name: {library}
+pipeline_tag: text-generation
+{base_line}tags: [biology, single-cell, cell2sentence]
+---
+# {title}
+
+Trained by c2sflow {version} on cell sentences. {kind} Use it as `--model` of c2sflow with the
+prompts below.
+
+- **Base**: {base}
+- **Method**: {method}; {n_trained:,} of {n_parameters:,} parameters trained
+- **Loss**: the mean over the answers of the mean over an answer's tokens{gene_loss}
+
+## Data
+
+| split | cells | used for |
+|---|---|---|
+| train | {train:,} | training |
+| validation | {validation:,} | {validation_use} |
+| test | {test:,} | nothing: never read by the training |
+
+Samples: {samples}. Which cell is in which split: `splits.tsv` of the run. Only test cells can say
+how good the model is.
+
+| task | share of the examples | what is asked |
+|---|---|---|
+{task_rows}
+
+{pairing}
+
+## Training
+
+{steps:,} of at most {most_steps:,} steps ({tokens:,} tokens) in {minutes:.1f} minutes on
+{processes}{device}, {dtype}, attention {attention}; {ended}.
+
+| option | value |
+|---|---|
+{option_rows}
+
+| step | tokens | training loss | validation loss |
+|---|---|---|---|
+{curve_rows}
+
+The loss of an answer is the mean cross-entropy of its tokens, the end included (natural logarithm);
+that of a task the mean over its answers, so that a short one counts as much as a long one. Training
+loss: the mean over the answers of the steps. Validation loss: the mean over the tasks, weighted by
+their shares ({weights}). {kept} The whole curve is in `loss.tsv`, the record of the run in
+`finetune.json`. Software: {software}.
+
+## Prompts
+
+{prompts}
+## Limits
+
+The model knows what these cells show. What it says of other tissues, organisms, genes or
+perturbations is a guess, and its predictions are hypotheses to be tested.
+"""
+
+
+def model_card(
+    record: Mapping[str, object],
+    rows: Sequence[Mapping[str, float]],
+    templates: Templates,
+    version: str,
+) -> str:
+    """The card.
+
+    Parameters
+    ----------
+    record
+        Content of ``finetune.json``.
+    rows
+        Of the loss curve.
+    templates
+        Prompts of the examples.
+    """
+    base, options, n_cells = record["base"], record["options"], record["n_cells"]
+    adapter = record["method"] in ("lora", "qlora") and not options["merge_adapter"]
+    weight = options["prompt_gene_weight"]
+    return CARD.format(
+        library="peft" if adapter else "transformers",
+        base_line=f"base_model: {base['id']}\n" if base else "",
+        title=f"{base['id'].rstrip('/').split('/')[-1]}, fine-tuned" if base else "A c2sflow model",
+        version=version,
+        kind="It is an adapter and needs its base beside it." if adapter else "",
+        base=_base(base),
+        method=METHODS[record["method"]],
+        n_trained=record["n_trainable"],
+        n_parameters=record["n_parameters"],
+        gene_loss=f", and {weight:g} times that of the genes of the prompt" if weight else "",
+        **n_cells,
+        validation_use="early stopping and the choice of the step" if n_cells["validation"] else
+        "nothing",
+        samples=", ".join(record["samples"]),
+        task_rows="\n".join(
+            f"| {task} | {share:.0%} | {TASKS[task].format(unconditional=UNCONDITIONAL)} |"
+            for task, share in record["tasks"].items()
+        ),
+        pairing=_pairing(record),
+        steps=record["steps"],
+        most_steps=record["most_steps"],
+        tokens=record["tokens"],
+        minutes=record["seconds"] / 60,
+        processes=f"{record['n_processes']} × " if record["n_processes"] > 1 else "",
+        device=record["device"],
+        dtype=record["dtype"],
+        attention=record["attention"],
+        ended="ended early, when validation got no better" if record["stopped"] == "patience"
+        else "to the last step",
+        option_rows="\n".join(f"| {name} | {value} |" for name, value in options.items()),
+        curve_rows="\n".join(map(_curve_row, _some(rows))),
+        kept=_kept(record),
+        weights=", ".join(f"{task} {share:.0%}" for task, share in record["tasks"].items()),
+        software=", ".join(f"{name} {found}" for name, found in record["software"].items()),
+        prompts="".join(_prompt(task, templates) for task in record["tasks"]),
+    )  # fmt: skip
+
+
+def _base(base: Mapping[str, str] | None) -> str:
+    if base is None:
+        return "none; a small Gemma-2 with random weights and a tokenizer made for the data"
+    commit = f", revision {base['revision']} ({base['commit']})" if base["commit"] else ""
+    return f"`{base['id']}`{commit}, digest {base['digest'][:16]}"
+
+
+def _pairing(record: Mapping[str, object]) -> str:
+    if "perturbation" not in record["tasks"]:
+        return ""
+    options = record["options"]
+    stratum = options["label_column"]
+    alone = stratum in (None, options["perturbation_column"])
+    alike = "organism" if alone else f"organism and {stratum}"
+    of = f"of the same {alike}, and of the same {options['replicate_column'] or 'sample'} where it "
+    of += "has any"
+    if options["pairing"] == "assignment":
+        return (
+            "In every epoch as many control cells as perturbed cells were drawn anew at random, "
+            f"{of}; they were paired by optimal assignment."
+        )
+    return f"The control of a perturbed cell was drawn anew in every epoch, at random {of}."
+
+
+def _kept(record: Mapping[str, object]) -> str:
+    """Whose weights these are, and what the files are worth."""
+    text = f"The weights are those of step {record['best_step']:,}"
+    if record["validation_loss"] is None:
+        return f"{text}."
+    found = f"{record['validation_loss']:.4f}"
+    read = f"Read from its files as {record['read_as']}, the model has a loss of {found}."
+    if not record["best_step"]:
+        return f"**✗ Nothing was learnt**: {text}, before the training. {read}"
+    return f"{text}, of the least validation loss. {read}"
+
+
+def _some(rows: Sequence[Mapping[str, float]], most: int = 12) -> list[Mapping[str, float]]:
+    """Rows with a validation, or all where there are none: at most so many, first and last too."""
+    chosen = [row for row in rows if "validation_loss" in row] or list(rows)
+    step = max(1, -(-(len(chosen) - 1) // (most - 1)))
+    return [*chosen[:-1:step], chosen[-1]]
+
+
+def _curve_row(row: Mapping[str, float]) -> str:
+    def shown(name: str) -> str:
+        value = row.get(name)
+        return "" if value is None or value != value else f"{value:.4f}"
+
+    losses = " | ".join(shown(name) for name in ("train_loss", "validation_loss"))
+    return f"| {row['step']:,} | {row['tokens']:,} | {losses} |"
+
+
+def _prompt(task: str, templates: Templates) -> str:
+    template = getattr(templates, PROMPT_OF.get(task, "perturbation"))
+    return f"{task}:\n\n```text\n{template}\n```\n\n"

@@ -1,0 +1,1 @@
+"""All checks before any GPU time."""

@@ -1,0 +1,254 @@
+"""Checks of options that go together, and the plan that VALIDATE reports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from c2sflow.common.errors import Faults, UserError
+from c2sflow.common.files import read_object
+from c2sflow.common.statistics import MIN_UNITS
+from c2sflow.data.obs.shard_columns import RESERVED
+from c2sflow.generation.plan import GenerationPlan, generation_faults
+from c2sflow.inputs.lists import read_cell_types
+from c2sflow.model.adapters import has_adapter, read_adapter
+from c2sflow.model.files import HUB_ID, file_faults
+from c2sflow.model.weights import base_weights
+from c2sflow.sentences.prompts import ANSWER_TOKENS
+from c2sflow.validation.inputs_staged import Staged
+from c2sflow.validation.obs_columns import Targets
+
+
+def check_generation(flat: Mapping, targets: Targets, faults: Faults) -> None:
+    """Check that generated cells can differ, and that their embeddings' prompt can be filled."""
+    if not isinstance(flat["generate"], int):
+        return
+    prompt = targets.prompts.get("embedding_prompt", "")
+    with faults.collect():
+        faults += generation_faults(flat["generate"], flat["temperature"], prompt)
+
+
+def generation_plan(flat: Mapping, targets: Targets, labels: list[str]) -> GenerationPlan | None:
+    """What --generate makes, as far as the parameters are sound."""
+    if not isinstance(flat["generate"], int) or not targets.organisms:
+        return None
+    organisms = "\n".join(sorted(targets.organisms))
+    size = flat["shard_size"]
+    size = size if isinstance(size, int) and size > 0 else "auto"
+    return GenerationPlan.of(flat["generate"], organisms, "\n".join(labels), size)
+
+
+def check_attention(flat: Mapping, faults: Faults) -> None:
+    """Check that there is a layer to look into, and a column to choose cells by."""
+    if flat["attention_maps"] and flat["embedding_layer"] == 0:
+        faults.append(
+            "--attention_maps: --embedding_layer 0 is the token embeddings, which no attention "
+            "made; choose another layer"
+        )
+    if flat["attention_maps"] and flat["label_column"] in RESERVED:
+        faults.append(
+            f"--attention_maps: --label_column {flat['label_column']} is a name of c2sflow's own; "
+            "copy the column to another name"
+        )
+
+
+def given_cell_types(flat: Mapping, staged: Staged, faults: Faults) -> list[str]:
+    """The labels that an annotation chooses from, or that cells are generated of, if any."""
+    given = flat["cell_types"]
+    if not (flat["annotate"] or flat["generate"]) or not isinstance(given, str):
+        return []
+    with faults.collect():
+        if not staged.cell_types_file and re.fullmatch(r"[^,]+\.(csv|tsv|txt)", given.strip()):
+            raise UserError(f"--cell_types {given}: no such file")
+        return read_cell_types(given, staged.cell_types_file, 2 if flat["annotate"] else 1)
+    return []
+
+
+def check_model(flat: Mapping, directory: Path | None, faults: Faults) -> list[str]:
+    """Check a local model; a Hugging Face id is only looked at. Lines for the log."""
+    model, base, said = str(flat["model"]), flat["base_model"], []
+    if flat["finetune"] and flat["finetune_method"] == "scratch":
+        return []
+    adapted = directory is not None and has_adapter(directory)
+    if base is not None and not adapted:
+        said.append(f"--base_model {base}: no effect, for --model {model} is no adapter")
+    if directory is None:
+        if model == "demo" or not HUB_ID.fullmatch(model):
+            faults.append(
+                f"--model {model}: no such directory, and no Hugging Face id (such as "
+                "vandijklab/C2S-Scale-Gemma-2-2B)"
+            )
+        return said
+    if flat["finetune"] and adapted:
+        faults.append(
+            f"--model {model}: an adapter, and --finetune begins with a whole model; "
+            "--merge_adapter writes one"
+        )
+    if adapted and not base_weights(directory):
+        try:
+            adapter = read_adapter(directory)
+            _check_base(base or adapter.get("base_model_name_or_path"))
+        except UserError as error:
+            faults.append(_named(str(error), directory, f"--model {model}"))
+        return said
+    wrong = file_faults(directory)
+    faults += [_named(fault, directory, f"--model {model}") for fault in wrong]
+    if wrong:
+        return said
+    config = read_object(directory, "config.json")
+    if config.get("model_type") != "gemma2":
+        said.append(
+            f"model {model}: a {config.get('model_type')} model; c2sflow is made for Gemma-2"
+        )
+    return said
+
+
+def _check_base(base: object) -> None:
+    """Look at the base of an adapter, which is in no directory here."""
+    if not isinstance(base, str) or not HUB_ID.fullmatch(base):
+        raise UserError(
+            f"--base_model {base}: the base of the adapter is no directory here that holds a whole "
+            "model, and no Hugging Face id; name it"
+        )
+
+
+def asked_of_model(flat: Mapping, targets: Targets, labels: list[str]) -> dict[str, dict]:
+    """What the model is asked, as MODEL takes it: by option, see `c2sflow.model.prompt_room.Asked`."""
+    asked = {name: {"template": text} for name, text in targets.prompts.items()}
+    if targets.wanted:
+        asked["perturbation_prompt"]["n_tokens"] = flat["max_new_tokens"]
+    if flat["generate"]:
+        asked["generation_prompt"]["n_tokens"] = flat["max_new_tokens"]
+    if flat["annotate"]:
+        answer = {"labels": labels} if labels else {"n_tokens": ANSWER_TOKENS}
+        asked["annotation_prompt"] |= answer
+    return asked
+
+
+def check_encoder(encoder: str | None, directory: Path | None, faults: Faults) -> None:
+    """Check a local text encoder; a Hugging Face id is only looked at."""
+    if not isinstance(encoder, str):
+        return
+    if directory is None and not HUB_ID.fullmatch(encoder):
+        faults.append(f"--text_encoder {encoder}: no such directory, and no Hugging Face id")
+    if directory is not None:
+        wrong = file_faults(directory, encoder=True)
+        faults += [_named(fault, directory, f"--text_encoder {encoder}") for fault in wrong]
+
+
+def _named(fault: str, directory: Path, option: str) -> str:
+    """A fault of a model by the name that the user gave it, not by the folder of the task."""
+    return fault.replace(f"model {directory}:", f"{option}:")
+
+
+def check_size(
+    flat: Mapping, targets: Targets, plan: GenerationPlan | None, faults: Faults
+) -> None:
+    """The limit holds for what is planned before QC: a run of days is refused in seconds."""
+    n = targets.n_predictions(flat["max_cells_per_perturbation"]) * flat["num_samples"]
+    parts = ["cells before QC x perturbations x answers"] if n else []
+    fewer = ["--max_cells_per_perturbation"] if n else []
+    if n_no_ops := targets.n_no_ops(flat["max_cells_per_perturbation"]) * flat["num_samples"]:
+        n += n_no_ops
+        parts.append(f"{n_no_ops} of --no_op")
+        fewer.append("--no_op none")
+    if plan:
+        n += plan.n_cells
+        parts.append(f"{plan.n_cells} of --generate")
+        fewer.append("--generate")
+    if n > flat["max_predictions"]:
+        faults.append(
+            f"--max_predictions {flat['max_predictions']}: the run would predict {n} cells "
+            f"({' + '.join(parts)}); take fewer with {' or '.join(fewer)}, "
+            f"or allow it with --max_predictions {n}"
+        )
+
+
+def plan_lines(
+    samples: list[dict], targets: Targets, flat: Mapping, generation: GenerationPlan | None
+) -> list[str]:
+    """What the run is going to do, for the log."""
+    n_cells = sum(sample["n_obs"] for sample in samples)
+    size = flat["shard_size"]
+    row = "cell" if all(s["input_kind"] == "cells" for s in samples) else "row"
+    row = "row" if flat["pseudobulk"] else row
+    counts = {"sample": len(samples), row: n_cells}
+    if size != "auto":  # by the genes that QC keeps, which nobody knows yet
+        counts["shard"] = sum(-(-sample["n_obs"] // size) for sample in samples)
+    many = ", ".join(f"{count} {word}{'s' * (count != 1)}" for word, count in counts.items())
+    of_cells = "" if size == "auto" else f" of at most {size} {row}s"
+    lines = [f"plan: {many}{of_cells}"]
+    if flat["attention_maps"]:
+        n_maps = min(n_cells, flat["attention_maps"])
+        lines.append(f"plan: attention maps of at most {n_maps} cells")
+    unused = []
+    if not flat["finetune"]:
+        unused.append((["split_column", "max_steps", "checkpoint_dir"], "without --finetune"))
+    if all(s["input_kind"] == "bulk" for s in samples):
+        unused.append((["pseudobulk"], "with bulk samples only"))
+    if generation:
+        types = (
+            f"{len(generation.cell_types)} cell types" if generation.cell_types[0] else "no type"
+        )
+        lines.append(f"plan: {generation.n_cells} cells to generate, of {types}")
+    elif not flat["finetune"]:
+        unused.append((["generation_prompt"], "without --generate or --finetune"))
+    if not flat["annotate"]:
+        if not flat["finetune"]:
+            unused.append((["annotation_prompt"], "without --annotate"))
+        if not generation:
+            unused.append((["cell_types"], "without --annotate or --generate"))
+    if not flat["evaluate"]:
+        names = ["measured_column", "evaluation_key"]
+        names = names[1:] if flat["finetune"] else names
+        if not (targets.wanted or flat["label_column"]):  # which the report judges
+            names.append("training_cells")
+        unused.append((names, "without --evaluate"))
+    said = flat["annotate"] and flat["label_column"]
+    predicted = targets.wanted and (flat["measured_column"] or flat["perturbation_column"])
+    if not flat["evaluate"]:
+        unused.append((["text_encoder"], "without --evaluate"))
+    elif not (said or predicted):
+        why = "without --annotate and --label_column, or predictions and --measured_column"
+        unused.append((["text_encoder"], why))
+    if targets.wanted:
+        n_predictions = targets.n_predictions(flat["max_cells_per_perturbation"])
+        n_predictions *= flat["num_samples"]
+        lines.append(f"plan: at most {n_predictions} perturbed cells to predict")
+        if n_no_ops := targets.n_no_ops(flat["max_cells_per_perturbation"]) * flat["num_samples"]:
+            lines.append(
+                f"plan: at most {n_no_ops} answers to no-ops, to compare with (--no_op none: none)"
+            )
+        if names := targets.without_no_op():
+            lines.append(
+                f"{names[0]}: no no-op to compare with, and no p-values, since nothing tells the "
+                "cells' own types: name their column with --label_column"
+            )
+        n_replicates = len(targets.replicates)
+        if targets.replicate_column and n_replicates < MIN_UNITS:
+            lines.append(
+                f"--replicate_column {targets.replicate_column}: {n_replicates} in the cells to "
+                f"perturb: with fewer than {MIN_UNITS} there are no intervals, ranks or p-values "
+                "over them"
+            )
+        lines += targets.alike()
+        if flat["perturbations"]:
+            unused.append((["perturbation_column"], "beside --perturbations"))
+        if not flat["gene_sets"]:
+            unused.append((["context"], "without --gene_sets"))
+        elif flat["context"] and len(targets.contexts) < 2:
+            lines.append(f"--context {flat['context']}: one value only, nothing to compare")
+    else:
+        names = ["max_cells_per_perturbation"] + ["gene_vocabulary"] * (not generation)
+        if not flat["finetune"]:
+            names = ["control", *names, "perturbation_prompt", "measured_column"]
+            names.append("replicate_column")
+        unused.append(
+            ([*names, "gene_sets", "context"], "without --perturbations or --perturbation_column")
+        )
+    for names, why in unused:
+        given = ", ".join(f"--{name}" for name in names if flat[name] is not None)
+        if given:
+            lines.append(f"{given}: {why} no effect")
+    return lines

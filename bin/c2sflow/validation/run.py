@@ -1,0 +1,232 @@
+"""Every fault a user can make, found and told together before anything else runs."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from c2sflow.common.errors import Faults, UserError
+from c2sflow.data.genes.symbol_tables import is_table, read_symbols
+from c2sflow.data.obs.queries import CheckedQueries
+from c2sflow.data.obs.shard_columns import RESERVED
+from c2sflow.inputs.gene_sets import read_gene_sets
+from c2sflow.inputs.lists import read_vocabulary
+from c2sflow.inputs.parameters import check_parameters
+from c2sflow.inputs.perturbations import read_perturbations
+from c2sflow.inputs.samplesheet import Row, read_samplesheet, sample_ids, single_row
+from c2sflow.sentences.prompts import (
+    ANNOTATION_PROMPT,
+    EMBEDDING_PROMPT,
+    PERTURBATION_PROMPT,
+    generation_template,
+    load_template,
+    template_fields,
+    with_context,
+)
+from c2sflow.validation.inputs_staged import Staged
+from c2sflow.validation.obs_columns import Targets
+from c2sflow.validation.options import (
+    asked_of_model,
+    check_attention,
+    check_encoder,
+    check_generation,
+    check_model,
+    check_size,
+    generation_plan,
+    given_cell_types,
+    plan_lines,
+)
+from c2sflow.validation.samples import inspect_sample, name_kinds
+from c2sflow.validation.training import Training, training_of
+
+LOGGER = logging.getLogger(__name__)
+
+
+def validate_run(
+    params: Mapping, staged: Staged, schema: Mapping, input_schema: Mapping
+) -> tuple[dict, list[dict]]:
+    """Check everything a run is given.
+
+    Parameters
+    ----------
+    params
+        As Nextflow has them.
+    staged
+        The files.
+    schema, input_schema
+        ``nextflow_schema.json`` and ``assets/schema_input.json``.
+
+    Returns
+    -------
+    Options (group to name to value) and samples, for ``options.json`` and ``samples.json``.
+
+    Raises
+    ------
+    UserError
+        With all faults, numbered, one line each.
+    """
+    faults = Faults()
+    options, wrong = check_parameters(params, schema)
+    faults += wrong
+    flat = {name: value for group in options.values() for name, value in group.items()}
+    if flat["num_samples"] != 1 and not flat["temperature"]:
+        faults.append("--num_samples: greedy answers are all the same; give --temperature above 0")
+    if flat["top_p"] != 1 and not flat["temperature"]:
+        faults.append("--top_p: only sampled answers have it; give --temperature above 0")
+    predicts = bool(flat["perturbations"] or flat["perturbation_column"])
+    training = training_of(flat, predicts, faults)
+    targets = _targets(flat, staged, training, faults)
+    check_attention(flat, faults)
+    check_generation(flat, targets, faults)
+    labels = given_cell_types(flat, staged, faults)
+    check_encoder(flat["text_encoder"], staged.text_encoder_dir, faults)
+    log = check_model(flat, staged.model_dir, faults)
+    samples = []
+    for number, row, path, name in _rows(flat, staged, input_schema, faults):
+        with faults.collect():
+            sample, said = inspect_sample(row, path, flat, targets, training, faults)
+            samples.append({"id": name, "input": number, **sample})
+            log += said
+    name_kinds(samples, bool(flat["pseudobulk"]))
+    plan = generation_plan(flat, targets, labels)
+    if len(samples) == len(staged.rows):
+        targets.check(faults)
+        log += targets.check_gene_sets(faults)
+        targets.check_vocabulary(faults)
+        if training:
+            log += training.check(faults)
+            targets.hold_out(training.held_out)
+        if not wrong:
+            check_size(flat, targets, plan, faults)
+    faults.stop_if_any()
+    # A prompt's file becomes its text, with the context in it: later steps need no file.
+    said = {k: v for k, v in targets.prompts.items() if flat[k] or flat["dataset_context"]}
+    for group in options.values():
+        group |= {name: text for name, text in said.items() if name in group}
+    options["annotation"]["cell_types"] = "\n".join(labels) or None
+    if plan:
+        options["generation"] |= {"organisms": "\n".join(plan.organisms), "tasks": plan.n_tasks}
+    options["asked"] = asked_of_model(flat, targets, labels)
+    if training:
+        options["split"] = training.rule.asdict()
+    # Where a file lay is nothing of the result.
+    for name in ("perturbations", "gene_sets", "gene_vocabulary"):
+        if file := getattr(staged, f"{name}_file"):
+            options["perturbation"][name] = file.name
+    if is_table(flat["gene_symbols"]):
+        options["qc"]["gene_symbols"] = staged.gene_symbols_file.name
+    for line in [*log, *targets.gaps, *plan_lines(samples, targets, flat, plan)]:
+        LOGGER.info(line)
+    return options, samples
+
+
+def _targets(flat: Mapping, staged: Staged, training: Training | None, faults: Faults) -> Targets:
+    targets = Targets(
+        wanted=bool(flat["perturbations"] or flat["perturbation_column"]),
+        label_column=flat["label_column"],
+        perturbation_column=flat["perturbation_column"],
+        control=flat["control"],
+        context=flat["context"],
+        replicate_column=flat["replicate_column"],
+        queries=CheckedQueries(trains=training is not None),
+        **_scored(flat),
+    )
+    _read_tables(targets, flat, staged, faults)
+    needed = {"cell_sentence"}
+    prompts = {"embedding_prompt": (EMBEDDING_PROMPT, needed, staged.embedding_prompt_file)}
+    tasks = training.tasks if training else {}
+    if flat["annotate"] or "cell_type" in tasks:
+        file = staged.annotation_prompt_file
+        prompts["annotation_prompt"] = (ANNOTATION_PROMPT, needed, file)
+    if targets.wanted or {"perturbation", "conversion"} & set(tasks):
+        needed = {"cell_sentence", "perturbation"}
+        file = staged.perturbation_prompt_file
+        prompts["perturbation_prompt"] = (PERTURBATION_PROMPT, needed, file)
+    context = flat["dataset_context"] if isinstance(flat["dataset_context"], str) else None
+    for name, (default, fields, file) in prompts.items():
+        with faults.collect(f"--{name}: "):
+            prompt = str(file) if file else flat[name]
+            targets.prompts[name] = load_template(prompt, default, fields)
+            targets.prompts[name] = with_context(targets.prompts[name], context)
+    if flat["generate"] or "generation" in tasks:
+        with faults.collect("--generation_prompt: "):
+            file = staged.generation_prompt_file
+            prompt = str(file) if file else flat["generation_prompt"]
+            types = flat["cell_types"] if flat["generate"] else flat["label_column"]
+            template = generation_template(prompt, bool(types), context)
+            targets.prompts["generation_prompt"] = template
+    targets.check_prompt(faults)
+    with faults.collect("--no_op: "):
+        template_fields(str(flat["no_op"]))
+        targets.no_op = flat["no_op"]
+    return targets
+
+
+def _scored(flat: Mapping) -> dict[str, str | None]:
+    """What the evaluation needs of the samples; without one only what predictions start from."""
+    names = ("measured_column", "evaluation_key")
+    scored = {name: flat[name] if flat["evaluate"] else None for name in names}
+    return scored | {"training_cells": flat["training_cells"]}
+
+
+def _read_tables(targets: Targets, flat: Mapping, staged: Staged, faults: Faults) -> None:
+    """The perturbations, the gene sets and the genes that may be said."""
+    given = flat["perturbations"]
+    if isinstance(given, str):
+        if not staged.perturbations_file and re.fullmatch(r"[^,]+\.(csv|tsv|txt)", given.strip()):
+            faults.append(f"--perturbations {given}: no such file")
+        else:
+            treatments, wrong = read_perturbations(given, staged.perturbations_file)
+            targets.treatments = treatments
+            faults += wrong
+    if isinstance(flat["gene_sets"], str):
+        with faults.collect():
+            if not staged.gene_sets_file:
+                raise UserError(f"--gene_sets {flat['gene_sets']}: no such file")
+            targets.gene_sets = read_gene_sets(staged.gene_sets_file)
+    if isinstance(flat["gene_vocabulary"], str):
+        with faults.collect():
+            if not staged.gene_vocabulary_file:
+                raise UserError(f"--gene_vocabulary {flat['gene_vocabulary']}: no such file")
+            targets.vocabulary = read_vocabulary(staged.gene_vocabulary_file)
+    if is_table(flat["gene_symbols"]):
+        with faults.collect():
+            if not staged.gene_symbols_file:
+                raise UserError(f"--gene_symbols {flat['gene_symbols']}: no such file")
+            targets.symbols = read_symbols(staged.gene_symbols_file)
+    for option in ("perturbation_column", "context", "replicate_column", "measured_column"):
+        if flat[option] in RESERVED:
+            faults.append(
+                f"--{option} {flat[option]} is a name of c2sflow's own; copy the column to "
+                "another name"
+            )
+            setattr(targets, option, None)  # one fault is enough
+
+
+def _rows(
+    flat: Mapping, staged: Staged, input_schema: Mapping, faults: Faults
+) -> Iterator[tuple[int, Row, Path, str]]:
+    """Each sample whose file is there: its place, row, staged file and file-safe name."""
+    if not flat["input"]:
+        return
+    if staged.sheet is None:
+        rows, wrong = [single_row(str(flat["input"]))], []
+    else:
+        rows, wrong = read_samplesheet(staged.sheet, input_schema)
+    faults += wrong
+    if not wrong and len(rows) != len(staged.rows):
+        faults.append(
+            f"{flat['input']}: {len(rows)} samples here and {len(staged.rows)} for Nextflow; "
+            "a field must not span lines"
+        )
+        return
+    names = sample_ids([row.sample for row in rows])
+    paths = [*staged.rows, *[None] * len(rows)]
+    for number, (row, name) in enumerate(zip(rows, names, strict=True)):
+        if paths[number] is not None:
+            yield number, row, Path(paths[number]), name
+        elif row.path:
+            hint = "; relative paths start from the samplesheet" if staged.sheet else ""
+            faults.append(f"{row.where}: no such file{hint}")

@@ -1,0 +1,101 @@
+"""Which cells get an attention map: equal shares, by cell and not by position."""
+
+import c2s_choose
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from c2sflow.common.errors import UserError
+from c2sflow.data.sampling import choose_cells, equal_shares
+
+LABELS = ["T", "B", None, "T", "T", "NK"]  # of 90: 45 T, 15 B, 15 NK, 15 without
+
+
+@pytest.fixture(scope="module")
+def cells():
+    return pd.DataFrame(
+        {
+            "shard": [f"s{n // 60}.{n % 60 // 25:05d}" for n in range(90)],
+            "cell_id": [f"cell{n}" for n in range(90)],
+            "sample": [f"s{n // 60}" for n in range(90)],
+            "type": pd.Categorical(LABELS * 15),
+        }
+    )
+
+
+def counts(chosen):
+    return chosen["label"].value_counts().to_dict()
+
+
+@given(total=st.integers(0, 60), sizes=st.lists(st.integers(1, 20), min_size=1, max_size=8))
+def test_shares_are_those_of_dealing_one_by_one(total, sizes):
+    groups = {f"g{n}": size for n, size in enumerate(sizes)}
+    dealt = dict.fromkeys(groups, 0)
+    for _ in range(min(total, sum(sizes))):  # to whom has fewest, the largest group first
+        room = [name for name in groups if dealt[name] < groups[name]]
+        dealt[max(room, key=lambda name: (-dealt[name], groups[name], name))] += 1
+    assert equal_shares(total, groups) == dealt
+
+
+def test_labels_share_equally(cells):
+    assert counts(choose_cells(cells, 12, label_column="type")) == {"T": 4, "B": 4, "NK": 4}
+    assert counts(choose_cells(cells, 60, label_column="type")) == {"T": 30, "B": 15, "NK": 15}
+    everything = choose_cells(cells, 1000, label_column="type")
+    assert everything["cell_id"].tolist() == cells["cell_id"][cells["type"].notna()].tolist()
+
+
+def test_without_labels_the_samples_share(cells):
+    chosen = choose_cells(cells, 11)
+    assert counts(chosen) == {"s0": 6, "s1": 5}
+    assert all(shard.startswith(label) for shard, label in chosen[["shard", "label"]].to_numpy())
+
+
+def test_fewer_cells_than_labels_go_to_the_largest_and_it_is_said(cells, caplog):
+    assert counts(choose_cells(cells, 1, label_column="type")) == {"T": 1}
+    assert "2 labels get no map: --attention_maps 3 would give each one" in caplog.text
+
+
+@given(seed=st.integers(0, 99), order=st.integers(0, 99), n=st.integers(1, 90), size=st.integers(1))
+def test_choice_is_by_cell_not_by_position_or_shard(cells, seed, order, n, size):
+    chosen = choose_cells(cells, n, label_column="type", seed=seed)
+    mixed = cells.sample(frac=1, random_state=order).reset_index(drop=True)
+    mixed["shard"] = [f"x.{row // size}" for row in range(len(mixed))]
+    other = choose_cells(mixed, n, label_column="type", seed=seed)
+    assert set(other["cell_id"]) == set(chosen["cell_id"])
+    more = choose_cells(cells, n + 1, label_column="type", seed=seed)
+    assert set(more["cell_id"]) >= set(chosen["cell_id"])
+
+
+def test_seeds_choose_other_cells(cells):
+    one, two = (set(choose_cells(cells, 9, seed=seed)["cell_id"]) for seed in (1, 2))
+    assert one != two
+
+
+def test_labels_of_any_type_are_text(cells):
+    chosen = choose_cells(cells.assign(type=[1, 2] * 45), 4, label_column="type")
+    assert set(chosen["label"]) == {"1", "2"}
+
+
+def test_no_label_at_all_is_an_error(cells):
+    with pytest.raises(UserError, match="no cell that passed QC has a label in --label_column typ"):
+        choose_cells(cells.assign(type=None), 4, label_column="type")
+
+
+@pytest.mark.parametrize(("column", "n_labels"), [("type", 3), ("sample", 2)])
+def test_script_writes_a_table_for_each_shard(cells, tmp_path, column, n_labels):
+    for sample, rows in cells.groupby("sample"):
+        rows.to_parquet(tmp_path / f"{sample}.obs.parquet")
+    arguments = [f"--cells-dir={tmp_path}", f"--outdir={tmp_path}", f"--label-column={column}"]
+    CliRunner().invoke(c2s_choose.main, [*arguments, "--attention-maps=30"], catch_exceptions=False)
+    tables = {
+        path.name.removesuffix(".chosen.parquet"): pd.read_parquet(path)
+        for path in (tmp_path / "chosen").iterdir()
+    }
+    assert all((rows["shard"] == shard).all() for shard, rows in tables.items())
+    chosen = pd.concat(tables.values())
+    assert len(chosen) == 30
+    assert chosen["label"].nunique() == n_labels
+    shard_of = cells.set_index("cell_id")["shard"]
+    assert chosen["shard"].tolist() == shard_of[chosen["cell_id"]].tolist()

@@ -1,0 +1,32 @@
+"""The documents: links lead somewhere, and the picture shows the pipeline as it is."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            path, _, anchor = target.partition("#")
+            other = page.parent / path if path else page
+            assert other.exists(), target
+            assert not anchor or anchor in anchors(other), target
+
+
+def test_the_picture_shows_every_step():
+    picture = (ROOT / "docs/images/c2sflow.svg").read_text(encoding="utf-8")
+    drawn = re.findall(r'<text x="\d+" y="\d+">(\w+)</text>', picture)
+    steps = [path.parent.name.upper() for path in ROOT.glob("modules/*/main.nf")]
+    assert sorted(drawn) == sorted(steps)
