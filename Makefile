@@ -36,14 +36,14 @@ test: lint engines test-pandas3 ## all tests but those of test-faults; nf-test's
 	@$(ACTIVATE); pytest --numprocesses 3 --no-loadscope-reorder
 
 # Test files that import no torch and hold what pandas and anndata decide.
-DATA_SIDE := annotation_columns anndata_io bad_input merging obs_queries predictions qc shards splits \
-	training_cells training_checks
+DATA_SIDE := data/columns data/readers data/obs/queries data/qc/qc data/splits/splits sentences/shards \
+	results/merge results/predictions training/cells validation/bad_input validation/training
 # What knows nothing of either is left to the other tests: damaged bytes, and most of the fuzz.
 test-pandas3: setup ## the data side with pandas 3 and the newest anndata: a minute, needs Python 3.12
 	@setup/pandas3.sh
 	@if [ -x .venv-pandas3/bin/python ]; then FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-15} \
 		.venv-pandas3/bin/python -m pytest --numprocesses 2 -k 'not damaged_bytes' \
-		$(DATA_SIDE:%=tests/unit/test_%.py) tests/fuzz; fi
+		$(foreach test,$(DATA_SIDE),tests/unit/$(dir $(test))test_$(notdir $(test)).py) tests/fuzz; fi
 
 test-fuzz: setup ## 3,000 random files through the data side, other ones each time: 20 minutes
 	@$(ACTIVATE); FUZZ_EXAMPLES=3000 FUZZ_SEED=random pytest tests/fuzz

@@ -29,7 +29,7 @@ SHARD = f"{SAMPLE}.00000"
 def run_step(step: str, *arguments: object) -> dict:
     """Exit status, seconds and, of a failure, the last line of a step's log."""
     started = time.perf_counter()
-    command = [sys.executable, ROOT / "bin" / f"c2s_{step}.py", *arguments]
+    command = [sys.executable, ROOT / "bin" / "c2s", step, *arguments]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True)
     made = {"status": done.returncode, "seconds": time.perf_counter() - started}
     if done.returncode:

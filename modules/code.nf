@@ -19,22 +19,18 @@ def cli(Map options) {
         .join(' ')
 }
 
-// The Python files of ours that a file imports (the package's own __init__.py is followed no
-// further: it imports lazily).
+// The Python files of ours that a file imports: `from c2sflow.model.loading import load_model`, or
+// `from c2sflow.model import loading`. What packages say of themselves, in __init__.py, is no code
+// of a step, but for the version.
 def importsOf(Path source) {
-    def bin = source.parent.name == 'c2sflow' ? source.parent.parent : source.parent
-    def text = source.name == '__init__.py' ? '' : source.text
-    def scripts = text.findAll(/(?m)^\s*(?:from|import) +(c2s_\w+)/) { _all, name -> "${name}.py" }
-    def modules = text.findAll(/(?m)^\s*(?:from|import) +c2sflow\.(\w+)/) { _all, name -> name }
-    def members = text
-        .findAll(/(?m)^\s*from +c2sflow +import +(?:\(([^)]*)\)|(.+))/) { _all, many, one -> many ?: one }
-        .collectMany { names -> names.replaceAll(/#.*/, '').tokenize(',') }
-        .findResults { name -> name.tokenize() ? name.tokenize().first() : null }
-    def found = scripts + (modules + members).collect { name -> "c2sflow/${name}.py" }
-    found
-        .collect { name -> bin.resolve(name) }
-        .collect { path -> path.exists() ? path : bin.resolve('c2sflow/__init__.py') }
-        .findAll { path -> path.exists() }
+    def bin = file("${projectDir}/bin")
+    def statement = /(?m)^\s*(?:from|import) +(c2sflow(?:\.\w+)*)(?: +import +(?:\(([^)]*)\)|(.+)))?/
+    def names = source.text.findAll(statement) { _all, module, many, one ->
+        def members = (many ?: one ?: '').replaceAll(/#.*/, '').tokenize(',').findResults { name -> name.tokenize() ? name.tokenize().first() : null }
+        [module] + members.collect { name -> "${module}.${name}".toString() }
+    }
+    def version = names.flatten().contains('c2sflow.__version__') ? [bin.resolve('c2sflow/__init__.py')] : []
+    version + names.flatten().collect { name -> bin.resolve("${name.replace('.', '/')}.py") }.findAll { path -> path.exists() }
 }
 
 // These files and all they import, directly or not.
@@ -43,12 +39,12 @@ def closureOf(List<Path> sources) {
     all.size() == sources.size() ? all : closureOf(all)
 }
 
-// Digest of the code of a step: its script and every module of ours that it imports. Nextflow's
-// own hash of a task sees the script's name only, so a process takes this as an input, and
+// Digest of the code of a step: its module and every one of ours that it imports. Nextflow's
+// own hash of a task sees the command's name only, so a process takes this as an input, and
 // -resume runs again what an edit touches, and nothing else.
 def code(String step) {
-    closureOf([file("${projectDir}/bin/c2s_${step}.py")])
-        .collect { source -> "${source.name}\n${source.text}" }
+    closureOf([file("${projectDir}/bin/c2sflow/steps/${step}.py")])
+        .collect { source -> "${file("${projectDir}/bin").relativize(source)}\n${source.text}" }
         .join('\n')
         .md5()
 }

@@ -1,13 +1,19 @@
-"""What every c2s_<step>.py shares: one clear message for what is not a bug, a log on stderr."""
+"""The command ``c2s``: a step of the pipeline each, imported when it is called.
+
+What is not a bug ends with one clear message; the log goes to stderr.
+"""
 
 import errno
+import importlib
 import logging
 import os
+import pkgutil
 import sys
 from collections.abc import Callable
 
 import click
 
+from c2sflow import __version__, steps
 from c2sflow.common.errors import UserError
 
 # The status that the kernel's own killing gives: Nextflow tries again with more.
@@ -18,8 +24,40 @@ WRITING = {
 }
 
 
+class Steps(click.Group):
+    """A command for each module of `c2sflow.steps`; a module is imported when it is called."""
+
+    def list_commands(self, ctx: click.Context | None) -> list[str]:
+        """Names of the steps: the modules' own, with hyphens."""
+        modules = pkgutil.iter_modules(steps.__path__)
+        return sorted(module.name.replace("_", "-") for module in modules if not module.ispkg)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The click command of a step, or None if there is no such step."""
+        if name not in self.list_commands(ctx):
+            return None
+        return importlib.import_module(f"c2sflow.steps.{name.replace('-', '_')}").main
+
+
+@click.command(cls=Steps)
+@click.version_option(__version__, prog_name="c2s")
+def c2s() -> None:
+    """Steps of c2sflow, as the pipeline calls them: Cell2Sentence-Scale on any AnnData file."""
+    expected = os.environ.get("C2SFLOW_VERSION", __version__)
+    if expected != __version__:
+        raise UserError(
+            f"c2sflow {__version__} is installed where c2sflow {expected} runs: uninstall it "
+            "(pip uninstall c2sflow) or install the same version"
+        )
+
+
+def main() -> None:
+    """Run ``c2s`` with the arguments of the process."""
+    run(c2s)
+
+
 def run(command: click.Command) -> None:
-    """Run a click command as a script.
+    """Run a click command, and exit with its status.
 
     A UserError or a fault of the disk ends it with status 1, memory that ran out with 137, each
     with one message and no traceback.

@@ -14,12 +14,12 @@ process ANNOTATE {
     output:
     path "${meta.id}.annotation.parquet", emit: annotations
     path "${meta.id}.annotate.json", emit: stats
-    tuple val(task.process), eval('c2s_versions.py torch transformers tokenizers'), emit: versions
+    tuple val(task.process), eval('c2s versions torch transformers tokenizers'), emit: versions
 
     script:
     """
     ${engine(task.cpus)}
-    c2s_annotate.py --shard=${shard} --model=model --attempt=${task.attempt} ${cli(options)}
+    c2s annotate --shard=${shard} --model=model --attempt=${task.attempt} ${cli(options)}
     """
 
     stub:

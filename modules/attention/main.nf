@@ -13,12 +13,12 @@ process ATTENTION {
 
     output:
     path "${meta.id}.attention.h5", emit: maps
-    tuple val(task.process), eval('c2s_versions.py torch transformers tokenizers h5py'), emit: versions
+    tuple val(task.process), eval('c2s versions torch transformers tokenizers h5py'), emit: versions
 
     script:
     """
     ${engine(task.cpus)}
-    c2s_attention.py --shard=${shard} --chosen=${chosen} --model=model ${cli(options)}
+    c2s attention --shard=${shard} --chosen=${chosen} --model=model ${cli(options)}
     """
 
     stub:

@@ -9,12 +9,12 @@ process CARD {
 
     output:
     path 'model/README.md', emit: card
-    tuple val(task.process), eval('c2s_versions.py pandas'), emit: versions
+    tuple val(task.process), eval('c2s versions pandas'), emit: versions
 
     script:
     def scores = evaluation ? '--evaluation-dir=evaluation' : ''
     """
-    c2s_card.py --card=written/README.md ${scores} --outdir=model
+    c2s card --card=written/README.md ${scores} --outdir=model
     """
 
     stub:

@@ -11,11 +11,11 @@ process CHOOSE {
 
     output:
     path 'chosen/*.chosen.parquet', arity: '1..*', emit: chosen
-    tuple val(task.process), eval('c2s_versions.py pandas'), emit: versions
+    tuple val(task.process), eval('c2s versions pandas'), emit: versions
 
     script:
     """
-    c2s_choose.py --cells-dir=cells ${cli(options)}
+    c2s choose --cells-dir=cells ${cli(options)}
     """
 
     stub:

@@ -11,7 +11,7 @@ process DEMO {
 
     script:
     """
-    c2s_demo.py --outdir .
+    c2s demo --outdir .
     """
 
     stub:

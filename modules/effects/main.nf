@@ -14,13 +14,13 @@ process EFFECTS {
 
     output:
     tuple path('perturbation/*.tsv'), path('effects.json'), emit: results
-    tuple val(task.process), eval('c2s_versions.py numpy pandas scipy'), emit: versions
+    tuple val(task.process), eval('c2s versions numpy pandas scipy'), emit: versions
 
     script:
     def named = [gene_sets: null, gene_sets_file: gene_sets ? gene_sets.name : null]
     """
     export OMP_NUM_THREADS=${task.cpus} NUMBA_NUM_THREADS=${task.cpus}
-    c2s_effects.py --sentences-dir=sentences --shards-dir=shards --perturbed-dir=perturbed \\
+    c2s effects --sentences-dir=sentences --shards-dir=shards --perturbed-dir=perturbed \\
         ${cli(options + named)}
     """
 

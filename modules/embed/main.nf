@@ -14,12 +14,12 @@ process EMBED {
     output:
     path "${meta.id}.embedding.h5ad", emit: embeddings
     path "${meta.id}.embed.json", emit: stats
-    tuple val(task.process), eval('c2s_versions.py torch transformers tokenizers'), emit: versions
+    tuple val(task.process), eval('c2s versions torch transformers tokenizers'), emit: versions
 
     script:
     """
     ${engine(task.cpus)}
-    c2s_embed.py --shard=${shard} --model=model --attempt=${task.attempt} ${cli(options)}
+    c2s embed --shard=${shard} --model=model --attempt=${task.attempt} ${cli(options)}
     """
 
     stub:

@@ -19,12 +19,12 @@ process EVALUATE {
 
     output:
     path 'evaluation/*.{tsv,json}', emit: tables
-    tuple val(task.process), eval('c2s_versions.py numpy pandas scanpy scikit-learn scipy'), emit: versions
+    tuple val(task.process), eval('c2s versions numpy pandas scanpy scikit-learn scipy'), emit: versions
 
     script:
     """
     export OMP_NUM_THREADS=${task.cpus} NUMBA_NUM_THREADS=${task.cpus}
-    c2s_evaluate.py --samples=${samples} --qc-dir=qc --sentences-dir=sentences --shards-dir=shards \\
+    c2s evaluate --samples=${samples} --qc-dir=qc --sentences-dir=sentences --shards-dir=shards \\
         --embeddings-dir=embeddings ${annotations ? '--annotations-dir=annotations' : ''} \\
         ${predictions ? '--perturbed-dir=perturbed' : ''} ${generated ? '--generated-dir=generated' : ''} ${cli(options)}
     """

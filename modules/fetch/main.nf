@@ -15,7 +15,7 @@ process FETCH {
     folder = "${origin.model}@${origin.model_revision}".replaceAll(/[^\w.@-]/, '--')
     """
     export HF_HUB_OFFLINE=0
-    c2s_fetch.py ${cli(origin)} --outdir=${folder}
+    c2s fetch ${cli(origin)} --outdir=${folder}
     """
 
     stub:

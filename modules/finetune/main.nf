@@ -21,13 +21,13 @@ process FINETUNE {
     path 'adapter/*', emit: adapter, optional: true // beside the model that has taken it in
     path '{finetune.json,loss.tsv}', emit: record
     path 'splits.tsv', emit: splits
-    tuple val(task.process), eval('c2s_versions.py accelerate bitsandbytes peft tokenizers torch transformers'), emit: versions
+    tuple val(task.process), eval('c2s versions accelerate bitsandbytes peft tokenizers torch transformers'), emit: versions
 
     script:
-    def launch = "accelerate launch --num_processes=${n_processes} --num_machines=1 --mixed_precision=no --dynamo_backend=no --main_process_port=0 \$(command -v c2s_finetune.py)"
+    def launch = "accelerate launch --num_processes=${n_processes} --num_machines=1 --mixed_precision=no --dynamo_backend=no --main_process_port=0 \$(command -v c2s) finetune"
     """
     ${engine(task.cpus)}
-    ${n_processes > 1 ? launch : 'c2s_finetune.py'} --shards-dir=shards --sentences-dir=sentences \\
+    ${n_processes > 1 ? launch : 'c2s finetune'} --shards-dir=shards --sentences-dir=sentences \\
         ${base ? '--model=base' : ''} --checkpoints=${quote(checkpoints ?: 'checkpoints')} \\
         --attempt=${task.attempt} ${cli(options)}
     """

@@ -17,13 +17,13 @@ process GENERATE {
     output:
     path "${meta.id}.generated.parquet", emit: cells
     path "${meta.id}.generate.json", emit: stats
-    tuple val(task.process), eval('c2s_versions.py torch transformers tokenizers'), emit: versions
+    tuple val(task.process), eval('c2s versions torch transformers tokenizers'), emit: versions
 
     script:
     def named = [gene_vocabulary: null, gene_vocabulary_file: vocabulary ? vocabulary.name : null]
     """
     ${engine(task.cpus)}
-    c2s_generate.py --task=${meta.task} --samples=${samples} --sentences-dir=sentences --model=model \\
+    c2s generate --task=${meta.task} --samples=${samples} --sentences-dir=sentences --model=model \\
         --attempt=${task.attempt} ${cli(options + named)}
     """
 

@@ -24,12 +24,12 @@ process MERGE {
     path 'c2s_generated.h5ad', optional: true, emit: generated
     path 'generation/summary.tsv', arity: '0..*', emit: generated_summary // or []
     path 'merge.json', emit: notices
-    tuple val(task.process), eval('c2s_versions.py anndata h5py pandas pyarrow scanpy umap-learn'), emit: versions
+    tuple val(task.process), eval('c2s versions anndata h5py pandas pyarrow scanpy umap-learn'), emit: versions
 
     script:
     """
     export OMP_NUM_THREADS=${task.cpus} NUMBA_NUM_THREADS=${task.cpus}
-    c2s_merge.py --samples=${samples} --options=${options} --model=${model} \\
+    c2s merge --samples=${samples} --options=${options} --model=${model} \\
         --qc-dir=qc --sentences-dir=sentences --embeddings-dir=embeddings \\
         ${annotations ? '--annotations-dir=annotations' : ''} ${evaluation ? '--evaluation-dir=evaluation' : ''} \\
         ${generated ? '--generated-dir=generated' : ''} \\

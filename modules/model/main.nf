@@ -15,13 +15,13 @@ process MODEL {
     output:
     path '{model.log,faults.txt}', emit: report
     path 'model.json', optional: true, emit: description
-    tuple val(task.process), eval('c2s_versions.py torch transformers peft safetensors'), emit: versions
+    tuple val(task.process), eval('c2s versions torch transformers peft safetensors'), emit: versions
 
     script:
     def folders = (model ? [model_dir: 'model'] : [:]) + (encoder ? [text_encoder_dir: 'text_encoder'] : [:])
     """
     export OMP_NUM_THREADS=${task.cpus} NUMBA_NUM_THREADS=${task.cpus}
-    c2s_model.py ${cli(options + folders)}
+    c2s model ${cli(options + folders)}
     """
 
     stub:

@@ -8,11 +8,11 @@ process PAIRS {
 
     output:
     path 'attention_pairs.tsv', emit: table
-    tuple val(task.process), eval('c2s_versions.py h5py numpy pandas'), emit: versions
+    tuple val(task.process), eval('c2s versions h5py numpy pandas'), emit: versions
 
     script:
     """
-    c2s_pairs.py --maps-dir=maps
+    c2s pairs --maps-dir=maps
     """
 
     stub:

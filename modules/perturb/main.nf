@@ -15,13 +15,13 @@ process PERTURB {
     output:
     path "${meta.id}.perturbed.parquet", emit: predictions
     path "${meta.id}.perturb.json", emit: stats
-    tuple val(task.process), eval('c2s_versions.py torch transformers tokenizers'), emit: versions
+    tuple val(task.process), eval('c2s versions torch transformers tokenizers'), emit: versions
 
     script:
     def named = [gene_vocabulary: null, gene_vocabulary_file: vocabulary ? vocabulary.name : null]
     """
     ${engine(task.cpus)}
-    c2s_perturb.py --shard=${shard} --genes=${genes} --plan=${plan} --model=model --attempt=${task.attempt} ${cli(options + named)}
+    c2s perturb --shard=${shard} --genes=${genes} --plan=${plan} --model=model --attempt=${task.attempt} ${cli(options + named)}
     """
 
     stub:

@@ -17,12 +17,12 @@ process PLAN {
     path 'plans/*.plan.parquet', arity: '1..*', emit: plans
     path 'plan.json', emit: counts
     path 'plan.log', emit: log
-    tuple val(task.process), eval('c2s_versions.py pandas tokenizers'), emit: versions
+    tuple val(task.process), eval('c2s versions pandas tokenizers'), emit: versions
 
     script:
     def named = perturbations ? [perturbations: null, perturbations_file: perturbations.name] : [:]
     """
-    c2s_plan.py --cells-dir=cells --sentences-dir=sentences --model=model ${cli(options + named)} 2>&1 | tee plan.log
+    c2s plan --cells-dir=cells --sentences-dir=sentences --model=model ${cli(options + named)} 2>&1 | tee plan.log
     """
 
     stub:

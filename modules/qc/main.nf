@@ -14,7 +14,7 @@ process QC {
     output:
     tuple val(meta), path("${meta.id}.h5ad"), emit: cells
     path "${meta.id}.qc.json", emit: summary
-    tuple val(task.process), eval('c2s_versions.py anndata scanpy scipy'), emit: versions
+    tuple val(task.process), eval('c2s versions anndata scanpy scipy'), emit: versions
 
     script:
     def sample = meta.subMap('id', 'sample', 'organism', 'input_state', 'log_base', 'state_declared', 'gene_symbols', 'input_kind', 'matrix', 'features', 'genome')
@@ -22,7 +22,7 @@ process QC {
     def obs = meta.obs.collect { column, value -> "--obs=${quote("${column}=${value}")}" }.join(' ')
     """
     export OMP_NUM_THREADS=${task.cpus} NUMBA_NUM_THREADS=${task.cpus}
-    c2s_qc.py --h5ad=${quote(data.name)} ${cli(options + sample + table)} ${obs}
+    c2s qc --h5ad=${quote(data.name)} ${cli(options + sample + table)} ${obs}
     """
 
     stub:

@@ -20,7 +20,7 @@ process REPORT {
 
     output:
     path 'report.html', emit: report
-    tuple val(task.process), eval('c2s_versions.py multiqc umap-learn scikit-learn'), emit: versions
+    tuple val(task.process), eval('c2s versions multiqc umap-learn scikit-learn'), emit: versions
 
     script:
     def predicted = perturbed
@@ -33,7 +33,7 @@ process REPORT {
     def attention = attention_pairs ? "--attention-pairs=${attention_pairs}" : ''
     """
     export OMP_NUM_THREADS=${task.cpus} NUMBA_NUM_THREADS=${task.cpus}
-    c2s_report.py --h5ad=c2s.h5ad ${predicted} ${changes} ${scores} ${trained} ${attention} ${made} --qc-dir=qc --sentences-dir=sentences \\
+    c2s report --h5ad=c2s.h5ad ${predicted} ${changes} ${scores} ${trained} ${attention} ${made} --qc-dir=qc --sentences-dir=sentences \\
         --stats-dir=stats --multiqc-config=${multiqc_config} ${cli(options)}
     """
 

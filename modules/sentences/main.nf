@@ -14,12 +14,12 @@ process SENTENCES {
     tuple val(meta), path('shards/*.parquet', arity: '1..*'), path("${meta.id}.sentences.json"), emit: shards
     path "${meta.id}.sentences.json", emit: summary
     path "${meta.id}.obs.parquet", emit: obs
-    tuple val(task.process), eval('c2s_versions.py numpy pandas pyarrow'), emit: versions
+    tuple val(task.process), eval('c2s versions numpy pandas pyarrow'), emit: versions
 
     script:
     """
     export OMP_NUM_THREADS=${task.cpus} NUMBA_NUM_THREADS=${task.cpus}
-    c2s_sentences.py --h5ad=${cells} --id=${meta.id} ${cli(options)}
+    c2s sentences --h5ad=${cells} --id=${meta.id} ${cli(options)}
     """
 
     stub:

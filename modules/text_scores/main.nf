@@ -14,12 +14,12 @@ process TEXT_SCORES {
 
     output:
     path 'text_scores.tsv', emit: table
-    tuple val(task.process), eval('c2s_versions.py torch torchmetrics transformers'), emit: versions
+    tuple val(task.process), eval('c2s versions torch torchmetrics transformers'), emit: versions
 
     script:
     """
     ${engine(task.cpus)}
-    c2s_text_scores.py --shards-dir=shards --encoder-dir=encoder \\
+    c2s text-scores --shards-dir=shards --encoder-dir=encoder \\
         ${annotations ? '--annotations-dir=annotations' : ''} \\
         ${predictions ? '--perturbed-dir=perturbed' : ''} ${cli(options)}
     """

@@ -17,7 +17,7 @@ process VALIDATE {
     path '{validation.log,faults.txt}', emit: report
     path 'samples.json', optional: true, emit: samples
     path 'options.json', optional: true, emit: options
-    tuple val(task.process), eval('c2s_versions.py anndata pandas jsonschema'), emit: versions
+    tuple val(task.process), eval('c2s versions anndata pandas jsonschema'), emit: versions
 
     script:
     def staged = rows.collect { row -> row == null ? null : data[row].name }
@@ -31,7 +31,7 @@ process VALIDATE {
     def given = files.findAll { _name, file -> file }.collectEntries { name, file -> [name, file.name] }
     """
     status=0
-    c2s_validate.py \\
+    c2s validate \\
         --params=${quote(params_json)} \\
         --staged=${quote(groovy.json.JsonOutput.toJson(staged))} \\
         --schema=nextflow_schema.json \\

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from random_files import Truth, random_files
 from random_names import TABLE
-from test_bad_input import INPUT_SCHEMA, SCHEMA, _base
+from steps_in_process import INPUT_SCHEMA, SCHEMA, log_base
 
 from c2sflow.common.errors import UserError
 from c2sflow.data.qc.qc import Filters, run_qc
@@ -59,7 +59,7 @@ def steps(path: Path, folder: Path, truth: Truth, tie_break: str) -> tuple[dict,
     sample = samples[0]
     run_qc(
         path, folder / "s.h5ad", sample=sample["sample"], organism=sample["organism"],
-        state=State(sample["input_state"], _base(sample["log_base"])),
+        state=State(sample["input_state"], log_base(sample["log_base"])),
         symbols_column=sample["gene_symbols"], symbols_table=table, extra=sample["obs"],
         filters=Filters(1, 1, 100), view=View.of(sample), state_declared=sample["state_declared"],
     )  # fmt: skip

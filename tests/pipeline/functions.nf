@@ -20,9 +20,9 @@ process ECHO {
 
 workflow {
     def root = file("${projectDir}/../..").toRealPath()
-    def scripts = files("${root}/bin/c2s_*.py").findAll { script -> script.canExecute() }
-    def closures = scripts.collectEntries { script ->
-        [script.name, closureOf([script]).collect { source -> "${root.resolve('bin').relativize(source)}" }]
+    def steps = files("${root}/bin/c2sflow/steps/*.py").findAll { step -> step.name != '__init__.py' }
+    def closures = steps.collectEntries { step ->
+        [step.baseName, closureOf([step]).collect { source -> "${root.resolve('bin').relativize(source)}" }]
     }
     def cases = new groovy.json.JsonSlurperClassic().parseText(file(params.cases).text)
     def inputs = cases.inputs.collectEntries { name ->

@@ -175,7 +175,7 @@ def test_resume_runs_what_a_change_touches_and_nothing_else(nextflow, project):
     assert run(*asked_for).submitted == {"EFFECTS": 1} | checked
 
     edit("c2sflow/perturbation/screen.py")
-    edit("c2s_report.py")
+    edit("c2sflow/steps/report.py")
     assert run(*asked_for).submitted == {"EFFECTS": 1, "REPORT": 1}
 
     # Cells wait for the model to be checked, and do not depend on it.

@@ -195,8 +195,8 @@ def test_another_base_is_fetched_for_an_adapter(answers):
 
 
 def test_code_of_a_step_is_all_it_imports(answers):
-    steps = {path.stem.removeprefix("c2s_") for path in (ROOT / "modules").glob("*/")}
-    assert {f"c2s_{step}.py" for step in (*steps, "versions")} == set(answers["closures"])
-    for script, files in answers["closures"].items():
-        expected = {str(path.relative_to(ROOT / "bin")) for path in closure(ROOT / "bin" / script)}
-        assert set(files) == expected, script
+    steps = {path.name for path in (ROOT / "modules").glob("*/")}
+    assert {*steps, "versions"} == set(answers["closures"])
+    for step, files in answers["closures"].items():
+        own = ROOT / f"bin/c2sflow/steps/{step}.py"
+        assert set(files) == {str(path.relative_to(ROOT / "bin")) for path in closure(own)}, step

@@ -10,9 +10,9 @@ import pytest
 from c2sflow.data.demo import write_demo
 
 BIN = Path(__file__).resolve().parents[2] / "bin"
-QC = "c2s_qc.py --h5ad=lane_1.h5ad --id=s --sample=s --organism=human --min-genes=10"
+QC = "qc --h5ad=lane_1.h5ad --id=s --sample=s --organism=human --min-genes=10"
 QC += " --input-state=lognormalized --log-base=e"
-SENTENCES = "c2s_sentences.py --h5ad=qc/s.h5ad --id=s"
+SENTENCES = "sentences --h5ad=qc/s.h5ad --id=s"
 
 
 def run(folder, command, **limits):
@@ -22,9 +22,8 @@ def run(folder, command, **limits):
         for name, value in limits.items():
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
 
-    script, *arguments = command.split()
     return subprocess.run(
-        [sys.executable, BIN / script, *arguments],
+        [sys.executable, BIN / "c2s", *command.split()],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -61,7 +60,7 @@ def test_memory_that_runs_out_ends_as_the_kernel_ends_it(tmp_path, allocation):
     module = allocation.split(".")[0] if "." in allocation else "sys"
     (tmp_path / "script.py").write_text(
         f"import sys, click, {module}\nsys.path.insert(0, {str(BIN)!r})\n"
-        "from c2s_script import run\n@click.command()\n"
+        "from c2sflow.cli import run\n@click.command()\n"
         f"def main():\n    {allocation}\nrun(main)\n"
     )
     done = subprocess.run(
@@ -75,7 +74,7 @@ def test_memory_that_runs_out_ends_as_the_kernel_ends_it(tmp_path, allocation):
 def test_a_bug_keeps_its_traceback(tmp_path):
     (tmp_path / "script.py").write_text(
         f"import sys, click\nsys.path.insert(0, {str(BIN)!r})\n"
-        "from c2s_script import run\n@click.command()\ndef main():\n    [][1]\nrun(main)\n"
+        "from c2sflow.cli import run\n@click.command()\ndef main():\n    [][1]\nrun(main)\n"
     )
     done = subprocess.run(
         [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False

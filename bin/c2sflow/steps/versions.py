@@ -1,9 +1,15 @@
 """Print the versions of Python and of the packages named, as lines of YAML."""
 
 import platform
-import sys
 from importlib.metadata import version
 
-print(f"python: {platform.python_version()}")
-for name in sys.argv[1:]:
-    print(f"{name}: {version(name)}")
+import click
+
+
+@click.command(help=__doc__)
+@click.argument("packages", nargs=-1)
+def main(packages):
+    """Parse and print."""
+    click.echo(f"python: {platform.python_version()}")
+    for name in packages:
+        click.echo(f"{name}: {version(name)}")

@@ -110,7 +110,7 @@ class Templates:
         perturbation: str | None = None,
         generation: str | None = None,
     ) -> Templates:
-        """Those given (see `c2sflow.sentences.prompts.load_template`), and the built-in ones for None."""
+        """Those given (see `load_template` of prompts), and the built-in ones for None."""
         return cls(
             load_template(annotation, ANNOTATION_PROMPT, ["cell_sentence"]),
             load_template(perturbation, PERTURBATION_PROMPT, ["cell_sentence", "perturbation"]),

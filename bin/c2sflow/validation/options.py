@@ -114,7 +114,7 @@ def _check_base(base: object) -> None:
 
 
 def asked_of_model(flat: Mapping, targets: Targets, labels: list[str]) -> dict[str, dict]:
-    """What the model is asked, as MODEL takes it: by option, see `c2sflow.model.prompt_room.Asked`."""
+    """What the model is asked, by option, as `c2sflow.model.prompt_room.Asked` takes it."""
     asked = {name: {"template": text} for name, text in targets.prompts.items()}
     if targets.wanted:
         asked["perturbation_prompt"]["n_tokens"] = flat["max_new_tokens"]

@@ -111,7 +111,8 @@ def test_unknown_column(adata, settings):
 def test_the_package_imports_no_torch():
     import subprocess
 
-    code = "import sys, c2sflow, c2sflow.data.qc.qc, c2sflow.results.run, c2sflow.sentences.shards, c2sflow.validation.run; "
+    code = "import sys, c2sflow, c2sflow.data.qc.qc, c2sflow.results.run\n"
+    code += "import c2sflow.sentences.shards, c2sflow.validation.run\n"
     code += "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     environment = {"PYTHONPATH": ":".join(path for path in sys.path if path)}
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0

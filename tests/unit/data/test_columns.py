@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from anndata.io import read_elem, write_elem
 from making import cells
-from test_bad_input import data_side
+from steps_in_process import data_side
 
 from c2sflow.common.errors import UserError
 from c2sflow.data.columns import clean_columns, clean_names, clean_text

@@ -1,6 +1,5 @@
 """Which cells get an attention map: equal shares, by cell and not by position."""
 
-import c2s_choose
 import pandas as pd
 import pytest
 from click.testing import CliRunner
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 
 from c2sflow.common.errors import UserError
 from c2sflow.data.sampling import choose_cells, equal_shares
+from c2sflow.steps.choose import main
 
 LABELS = ["T", "B", None, "T", "T", "NK"]  # of 90: 45 T, 15 B, 15 NK, 15 without
 
@@ -88,7 +88,7 @@ def test_script_writes_a_table_for_each_shard(cells, tmp_path, column, n_labels)
     for sample, rows in cells.groupby("sample"):
         rows.to_parquet(tmp_path / f"{sample}.obs.parquet")
     arguments = [f"--cells-dir={tmp_path}", f"--outdir={tmp_path}", f"--label-column={column}"]
-    CliRunner().invoke(c2s_choose.main, [*arguments, "--attention-maps=30"], catch_exceptions=False)
+    CliRunner().invoke(main, [*arguments, "--attention-maps=30"], catch_exceptions=False)
     tables = {
         path.name.removesuffix(".chosen.parquet"): pd.read_parquet(path)
         for path in (tmp_path / "chosen").iterdir()

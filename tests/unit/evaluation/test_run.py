@@ -5,7 +5,6 @@ import shutil
 from dataclasses import replace
 
 import anndata as ad
-import c2s_evaluate
 import h5py
 import numpy as np
 import pandas as pd
@@ -28,6 +27,7 @@ from c2sflow.evaluation.run import Settings, write_evaluation
 from c2sflow.evaluation.run_reader import RunCells, RunFiles
 from c2sflow.generation.tasks import write_answers
 from c2sflow.sentences.shards import write_shards
+from c2sflow.steps.evaluate import main
 
 CONTROL, TARGET, OTHER = "CD4+/CD25 T Reg", "CD19+ B", "CD14+ Monocyte"
 SHARD = 90  # cells
@@ -306,7 +306,7 @@ def test_without_predictions_and_labels_there_is_the_reconstruction(files, tmp_p
         for name in ("samples", "qc_dir", "sentences_dir", "shards_dir", "embeddings_dir")
     }
     words = [f"--{name.replace('_', '-')}={path}" for name, path in places.items()]
-    done = CliRunner().invoke(c2s_evaluate.main, [*words, f"--outdir={tmp_path}"])
+    done = CliRunner().invoke(main, [*words, f"--outdir={tmp_path}"])
     assert done.exit_code == 0, done.output
     assert {path.name for path in (tmp_path / "evaluation").iterdir()} == {
         "notes.json", "reconstruction.tsv",

@@ -226,7 +226,7 @@ def test_script(run_files, directory):
         f"--perturbed-dir={folder / 'perturbed'}", f"--encoder-dir={directory}",
         "--label-column=label", "--measured-column=perturbation", "--device=cpu",
     ]  # fmt: skip
-    command = [sys.executable, ROOT / "bin" / "c2s_text_scores.py", *arguments]
+    command = [sys.executable, ROOT / "bin" / "c2s", "text-scores", *arguments]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     table = pd.read_csv(folder / "text_scores.tsv", sep="\t").set_index(
         ["task", "group", "generated"]

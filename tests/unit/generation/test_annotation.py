@@ -238,7 +238,7 @@ def test_script(tmp_path, random_model, records):
         f"--shard={shard}", f"--model={random_model}", "--cell-types=B, \"T, naive\"",
         "--device=cpu", "--annotation-prompt=Genes {cell_sentence} are of a",
     ]  # fmt: skip
-    command = [sys.executable, ROOT / "bin" / "c2s_annotate.py", *arguments]
+    command = [sys.executable, ROOT / "bin" / "c2s", "annotate", *arguments]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     table = pd.read_parquet(tmp_path / "s.00000.annotation.parquet")
     assert set(table["c2s_cell_type"]) <= {"B", "T, naive"}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from making import cells
 from safetensors.torch import load_file, save_file
-from test_validation import INPUT_SCHEMA, SCHEMA
+from steps_in_process import INPUT_SCHEMA, SCHEMA
 from transformers import AutoModelForCausalLM
 
 from c2sflow.common.errors import UserError

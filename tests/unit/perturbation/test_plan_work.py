@@ -3,7 +3,6 @@
 import json
 import shutil
 
-import c2s_plan
 import pandas as pd
 import pytest
 from click.testing import CliRunner
@@ -12,6 +11,7 @@ from transformers import AutoTokenizer
 from c2sflow.inputs.perturbations import Treatment
 from c2sflow.perturbation.planning import describe_plan, estimate_work, plan_predictions
 from c2sflow.sentences.prompts import EMBEDDING_PROMPT, PERTURBATION_PROMPT, fill
+from c2sflow.steps.plan import main
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_script(cells, demo_model, tmp_path):
         f"--model={demo_model}", f"--perturbations-file={tmp_path / 'p.csv'}",
         f"--outdir={tmp_path}",
     ]  # fmt: skip
-    assert CliRunner().invoke(c2s_plan.main, arguments, catch_exceptions=False).exit_code == 0
+    assert CliRunner().invoke(main, arguments, catch_exceptions=False).exit_code == 0
     written = [pd.read_parquet(path) for path in sorted((tmp_path / "plans").iterdir())]
     assert [table["shard"].unique().tolist() for table in written] == [
         ["s.00000"], ["s.00001"], ["s.00002"],

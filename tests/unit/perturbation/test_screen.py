@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from effect_runs import GENES, LACKING, NO_OP, expected_shifts, make_cells, write_run
 from scipy import sparse, stats
-from test_effects import GENES, LACKING, NO_OP, expected_shifts, make_cells, write_run
 
 from c2sflow.perturbation.effect_files import write_effects
 from c2sflow.perturbation.screen import rank_screen, screen_rows, set_means

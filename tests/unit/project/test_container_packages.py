@@ -51,7 +51,7 @@ def test_packages_are_those_of_the_lock(kind):
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_finds_what_it_imports(step):
     held = pins(CONTAINERS / step / "requirements.lock")
-    foreign = packages(ROOT / f"bin/c2s_{step}.py") - sys.stdlib_module_names
+    foreign = packages(ROOT / f"bin/c2sflow/steps/{step}.py") - sys.stdlib_module_names
     foreign = {name for name in foreign if not name.startswith("c2s")}
     assert foreign
     for name in foreign:

@@ -8,7 +8,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import anndata as ad
-import c2s_report
 import h5py
 import numpy as np
 import pandas as pd
@@ -30,6 +29,7 @@ from c2sflow.results.merge import merge_samples
 from c2sflow.results.predictions import summarise
 from c2sflow.results.shards import Sample
 from c2sflow.sentences.shards import write_shards
+from c2sflow.steps.report import main
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIG = ROOT / "assets" / "multiqc_config.yml"
@@ -776,7 +776,7 @@ def test_script(full, tmp_path, monkeypatch, caplog):
     arguments = [
         f"--{name.replace('_', '-')}={value}" for name, value in options.items() if name != "outdir"
     ]
-    done = CliRunner().invoke(c2s_report.main, [*arguments, "--label-column=label"])
+    done = CliRunner().invoke(main, [*arguments, "--label-column=label"])
     assert done.exit_code == 0, done.output
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     kept = sum(json.loads(p.read_text())["n_cells_kept"] for p in options["qc_dir"].glob("*.json"))

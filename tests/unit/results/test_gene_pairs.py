@@ -4,7 +4,6 @@ import re
 import time
 import tracemalloc
 
-import c2s_pairs
 import h5py
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ from click.testing import CliRunner
 from c2sflow.common.errors import UserError
 from c2sflow.model.attention_files import read_cells, write_attention
 from c2sflow.results.gene_pairs import COLUMNS, least_cells, pair_table
+from c2sflow.steps.pairs import main
 
 N_HEADS = 3
 GENES = [f"G{n}" for n in range(25)]
@@ -139,7 +139,7 @@ def test_ties_go_by_the_genes_names(tmp_path):
 
 def test_script(folder, made, tmp_path):
     arguments = [f"--maps-dir={folder}", f"--outdir={tmp_path}"]
-    CliRunner().invoke(c2s_pairs.main, arguments, catch_exceptions=False)
+    CliRunner().invoke(main, arguments, catch_exceptions=False)
     text = {"label": str, "query_gene": str, "key_gene": str}
     table = pd.read_csv(
         tmp_path / "attention_pairs.tsv", sep="\t", dtype=text, keep_default_na=False

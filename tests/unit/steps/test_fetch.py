@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hub import COMMIT, serving
 
-SCRIPT = Path(__file__).resolve().parents[3] / "bin" / "c2s_fetch.py"
+SCRIPT = Path(__file__).resolve().parents[3] / "bin" / "c2s"
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def hub(demo_model, tmp_path):
 def fetch(url, outdir, *arguments):
     environment = {**os.environ, "HF_ENDPOINT": url, "HF_HOME": str(outdir.parent / "hf")}
     environment |= {"HF_TOKEN": "hf_secret", "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
-    command = [sys.executable, SCRIPT, *arguments, "--outdir", outdir]
+    command = [sys.executable, SCRIPT, "fetch", *arguments, "--outdir", outdir]
     return subprocess.run(
         list(map(str, command)), env=environment, capture_output=True, text=True, timeout=120
     )

@@ -28,7 +28,7 @@ from c2sflow.training.options import TrainingOptions
 from c2sflow.training.trainee import load_trainee
 from c2sflow.training.trainer import Trainer
 
-SCRIPT = Path(__file__).resolve().parents[3] / "bin" / "c2s_finetune.py"
+SCRIPT = Path(__file__).resolve().parents[3] / "bin" / "c2s"
 OPTIONS = TrainingOptions(
     "cell_type,generation,perturbation", label_column="label", perturbation_column="treatment",
     max_steps=4, batch_tokens=600, max_answer_genes=10, evaluate_every=2, checkpoint_every=2,
@@ -143,7 +143,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     whole = train(tmp_path / "whole", **options)
     kept = tmp_path / "kept"
     command = [
-        sys.executable, SCRIPT, f"--shards-dir={training_data / 'shards'}",
+        sys.executable, SCRIPT, "finetune", f"--shards-dir={training_data / 'shards'}",
         f"--sentences-dir={training_data / 'sentences'}", f"--model={random_model}",
         f"--checkpoints={kept}", f"--outdir={tmp_path / 'killed'}",
     ]  # fmt: skip
@@ -227,7 +227,8 @@ def test_several_processes_make_the_same_model(tmp_path, lora, training_data, ra
     subprocess.run(
         [
             sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
-            SCRIPT, f"--shards-dir={training_data / 'shards'}", f"--model={random_model}",
+            SCRIPT, "finetune", f"--shards-dir={training_data / 'shards'}",
+            f"--model={random_model}",
             f"--sentences-dir={training_data / 'sentences'}", f"--tasks={OPTIONS.tasks}",
             "--label-column=label", "--perturbation-column=treatment", "--max-steps=4",
             "--batch-tokens=600", "--max-answer-genes=10", "--evaluate-every=2",

@@ -1,6 +1,6 @@
 """Figures of held-out cells in a model's card."""
 
-import c2s_card
+from c2sflow.steps.card import main
 import pandas as pd
 from click.testing import CliRunner
 
@@ -52,7 +52,7 @@ def test_without_figures_the_card_is_as_it_was(tmp_path):
     assert with_held_out_figures(CARD, {"trust": pd.DataFrame()}) == CARD
     (tmp_path / "README.md").write_text(CARD)
     arguments = ["--card", str(tmp_path / "README.md"), "--outdir", str(tmp_path / "model")]
-    assert CliRunner().invoke(c2s_card.main, arguments).exit_code == 0
+    assert CliRunner().invoke(main, arguments).exit_code == 0
     assert (tmp_path / "model/README.md").read_text() == CARD
 
 
@@ -62,7 +62,7 @@ def test_script_reads_the_tables_of_a_run(tmp_path):
     write_table(figures_table(ACCURACY), tmp_path / "evaluation" / "accuracy.tsv")
     arguments = ["--card", str(tmp_path / "README.md"), "--outdir", str(tmp_path / "model")]
     arguments += ["--evaluation-dir", str(tmp_path / "evaluation")]
-    assert CliRunner().invoke(c2s_card.main, arguments).exit_code == 0
+    assert CliRunner().invoke(main, arguments).exit_code == 0
     assert (
         "| majority | 40 | 0.31 [0.2, 0.4] | 0.125 |"
         in (tmp_path / "model/README.md").read_text().splitlines()

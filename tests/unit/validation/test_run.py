@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import anndata as ad
-import c2s_validate
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +16,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import SYMBOLS, cells
+from steps_in_process import INPUT_SCHEMA, SCHEMA
 
 from c2sflow.common.errors import Faults, UserError
 from c2sflow.data.demo import write_demo
@@ -25,12 +25,11 @@ from c2sflow.inputs.perturbations import read_perturbations
 from c2sflow.perturbation.planning import plan_predictions
 from c2sflow.sentences.no_ops import NoOps
 from c2sflow.sentences.prompts import EMBEDDING_PROMPT, UNCONDITIONAL_PROMPT
+from c2sflow.steps.validate import main
 from c2sflow.validation.obs_columns import Targets
 from c2sflow.validation.run import Staged, validate_run
 
 ROOT = Path(__file__).resolve().parents[3]
-SCHEMA = json.loads((ROOT / "nextflow_schema.json").read_text())
-INPUT_SCHEMA = json.loads((ROOT / "assets" / "schema_input.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -727,13 +726,13 @@ def arguments(inputs, tmp_path):
 
 
 def test_script_writes_options_and_samples(arguments, tmp_path):
-    assert CliRunner().invoke(c2s_validate.main, arguments(1)).exit_code == 0
+    assert CliRunner().invoke(main, arguments(1)).exit_code == 0
     assert json.loads((tmp_path / "out" / "options.json").read_text())["sentences"]["seed"] == 1
     assert json.loads((tmp_path / "out" / "samples.json").read_text())[0]["n_obs"] == 40
 
 
 def test_script_tells_faults_without_traceback_and_writes_nothing(arguments, tmp_path):
-    command = [sys.executable, str(ROOT / "bin" / "c2s_validate.py"), *arguments(-1)]
+    command = [sys.executable, str(ROOT / "bin" / "c2s"), "validate", *arguments(-1)]
     failed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert failed.returncode == 1
     assert failed.stderr == (

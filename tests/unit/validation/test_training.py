@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from making import cells
-from test_validation import INPUT_SCHEMA, SCHEMA
+from steps_in_process import INPUT_SCHEMA, SCHEMA
 
 from c2sflow.common.errors import Faults, UserError
 from c2sflow.data.splits.splits import Rule

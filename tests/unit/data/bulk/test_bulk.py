@@ -4,7 +4,6 @@ import json
 import re
 
 import anndata as ad
-import c2s_qc
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,6 +21,7 @@ from c2sflow.data.qc.qc import Filters, run_qc
 from c2sflow.data.readers import open_anndata
 from c2sflow.data.state.decision import detect_state
 from c2sflow.data.state.normalization import State
+from c2sflow.steps.qc import main
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +212,7 @@ def test_command(tmp_path):
     cells().write_h5ad(tmp_path / "x.h5ad")
     words = [f"--h5ad={tmp_path}/x.h5ad", "--id=x", "--sample=x", "--organism=human"]
     words += ["--input-state=counts", "--min-genes=2", "--pseudobulk=type , cell type"]
-    done = CliRunner().invoke(c2s_qc.main, [*words, f"--outdir={tmp_path}/out"])
+    done = CliRunner().invoke(main, [*words, f"--outdir={tmp_path}/out"])
     assert done.exit_code == 0, done.output
     made = ad.read_h5ad(tmp_path / "out/x.h5ad")
     assert made.n_obs == 6
@@ -220,6 +220,6 @@ def test_command(tmp_path):
     assert summary["n_cells_kept"] == made.obs["n_cells"].sum()
     assert summary["pseudobulk"]["by"] == ["type", "cell type"]
     # Bulk samples are never summed.
-    done = CliRunner().invoke(c2s_qc.main, [*words, "--input-kind=bulk", f"--outdir={tmp_path}/b"])
+    done = CliRunner().invoke(main, [*words, "--input-kind=bulk", f"--outdir={tmp_path}/b"])
     assert done.exit_code == 0, done.output
     assert ad.read_h5ad(tmp_path / "b/x.h5ad").n_obs == 40
