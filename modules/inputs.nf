@@ -1,6 +1,8 @@
 // Finds the files a run names, without judging them: what is missing or malformed is reported by
 // VALIDATE, all faults together.
 
+include { parameterGroups } from './parameters'
+
 // The file or folder, or null: relative paths are tried in `folder` first, then where the run was
 // launched. A name is never a glob.
 def findFile(name, Path folder = null) {
@@ -45,53 +47,39 @@ def optionalFile(name) {
     found && !found.isDirectory() ? [stageable(found)] : []
 }
 
-// The fields of a line of CSV or TSV: separators between quotes separate nothing.
-def fields(String line, String separator) {
-    line.replace('\uFEFF', '')
-        .split(separator + /(?=(?:[^"]*"[^"]*")*[^"]*$)/, -1)
-        .collect { field -> field.trim().replaceAll(/^"(.*)"$/, '$1').replace('""', '"') }
+// [parameter: [the file that it names], or []] of those that may name one: `names_file` in the schema.
+def namedFiles(Map given) {
+    parameterGroups()
+        .collectEntries { group -> group.properties }
+        .findAll { _name, entry -> entry.names_file }
+        .collectEntries { name, _entry -> [name, optionalFile(given[name])] }
 }
 
-// The rows of a samplesheet, each a map; null if the file is no samplesheet but data.
-def sheetRows(Path input) {
-    def suffix = input.isDirectory() ? '' : input.name.toLowerCase().tokenize('.').last()
-    if (suffix in ['yaml', 'yml', 'json']) {
-        def rows = new org.yaml.snakeyaml.Yaml().load(input.text)
-        return rows instanceof List ? rows.collect { row -> (row instanceof Map) ? row : [:] } : []
-    }
-    if (suffix in ['csv', 'tsv']) {
-        // Excel writes semicolons where the comma is the decimal mark; separators.py does the same.
-        def first = input.withReader('UTF-8') { reader -> reader.readLine() } ?: ''
-        def separators = suffix == 'csv' ? [',', ';', '\t'] : ['\t', ',', ';']
-        def separator = separators.find { mark -> fields(first, mark).containsAll(['sample', 'path']) }
-        if (!separator) {
-            return null
-        }
-        def header = fields(first, separator)
-        return input
-            .readLines('UTF-8')
-            .tail()
-            .collect { line -> fields(line, separator) }
-            .findAll { row -> row.any() }
-            .collect { row -> [header, row].transpose().collectEntries() }
-    }
-    return null
+// What a run's parameters name as models: files that are here, and what is to be fetched.
+def findModels(Map given) {
+    def from_scratch = given.finetune && given.finetune_method == 'scratch'
+    def base = from_scratch ? [] : findModel(given.model, given.base_model)
+    [
+        base: base,
+        missing: from_scratch ? null : toFetch(base, given.base_model),
+        base_id: baseId(given.model, base),
+        encoder: findModel(given.text_encoder),
+        checkpoints: given.finetune ? folderForTasks(given.checkpoint_dir, 'finetune_checkpoints') : '',
+    ]
+}
+
+// Whether a file may be a samplesheet, by its name: SHEET reads it.
+def maybeSheet(Path input) {
+    input && !input.isDirectory() && input.name.toLowerCase().tokenize('.').last() in ['csv', 'tsv', 'yaml', 'yml', 'json']
 }
 
 // What --input names, as [samplesheet or [], data files, for each row the index of its file or
-// null]. A data file makes one row.
-def findInput(input) {
+// null]. A data file makes one row. (paths: those that a samplesheet names, or null if it is data)
+def findInput(input, List paths) {
     def source = findFile(input)
-    def rows = null
-    try {
-        rows = source ? sheetRows(source) : null
-    }
-    catch (Exception _error) {
-        rows = []
-    }
-    def found = rows == null ? [source] : rows.collect { row -> findFile(row.path, source.parent) }
+    def found = paths == null ? [source] : paths.collect { path -> findFile(path, source.parent) }
     def files = found.findAll { path -> path != null }.unique()
-    [rows == null ? [] : stageable(source), files.collect { path -> stageable(path) }, found.collect { path -> path ? files.indexOf(path) : null }]
+    [paths == null ? [] : stageable(source), files.collect { path -> stageable(path) }, found.collect { path -> path ? files.indexOf(path) : null }]
 }
 
 // The files of a model folder that are staged: weights, configuration, tokenizer.

@@ -2,7 +2,7 @@ include { cli; engine; mounted; quote } from '../code'
 
 // A model trained on the cells of all samples. Killed, it goes on from its last checkpoint.
 process FINETUNE {
-    tag "${options.method}"
+    tag "${options.finetune_method}"
     label 'process_gpu'
     label 'process_long'
     containerOptions { mounted(checkpoints) }

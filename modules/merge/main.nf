@@ -6,7 +6,7 @@ process MERGE {
 
     input:
     path samples
-    path options
+    path parameters
     path model
     path qc, stageAs: 'qc/*'
     path sentences, stageAs: 'sentences/*'
@@ -29,7 +29,7 @@ process MERGE {
     script:
     """
     export OMP_NUM_THREADS=${task.cpus} NUMBA_NUM_THREADS=${task.cpus}
-    c2s merge --samples=${samples} --options=${options} --model=${model} \\
+    c2s merge --samples=${samples} --parameters=${parameters} --model=${model} \\
         --qc-dir=qc --sentences-dir=sentences --embeddings-dir=embeddings \\
         ${annotations ? '--annotations-dir=annotations' : ''} ${evaluation ? '--evaluation-dir=evaluation' : ''} \\
         ${generated ? '--generated-dir=generated' : ''} \\

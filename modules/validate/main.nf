@@ -7,8 +7,10 @@ process VALIDATE {
 
     input:
     tuple path(sheet, stageAs: 'sheet/*'), path(data, stageAs: 'inputs/?/*', arity: '0..*'), val(rows)
-    tuple path(perturbations, stageAs: 'perturbations/*'), path(embedding_prompt, stageAs: 'embedding_prompt/*'), path(perturbation_prompt, stageAs: 'perturbation_prompt/*'), path(gene_sets, stageAs: 'gene_sets/*'), path(gene_vocabulary, stageAs: 'gene_vocabulary/*'), path(cell_types, stageAs: 'cell_types/*'), path(annotation_prompt, stageAs: 'annotation_prompt/*'), path(generation_prompt, stageAs: 'generation_prompt/*'), path(gene_symbols, stageAs: 'gene_symbols/*'), path(encoder, stageAs: 'text_encoder/*')
-    path model, stageAs: 'model/*'
+    val named // parameters that name a file
+    path files, stageAs: 'named/?/*', arity: '0..*' // their files
+    path model, stageAs: 'model/*', arity: '0..*'
+    path encoder, stageAs: 'text_encoder/*', arity: '0..*'
     val params_json
     path schemas
     val code
@@ -16,19 +18,18 @@ process VALIDATE {
     output:
     path '{validation.log,faults.txt}', emit: report
     path 'samples.json', optional: true, emit: samples
+    path 'parameters.json', optional: true, emit: parameters
     path 'options.json', optional: true, emit: options
     tuple val(task.process), eval('c2s versions anndata pandas jsonschema'), emit: versions
 
     script:
     def staged = rows.collect { row -> row == null ? null : data[row].name }
-    def files = [
-        sheet: sheet, perturbations_file: perturbations, embedding_prompt_file: embedding_prompt,
-        perturbation_prompt_file: perturbation_prompt, gene_sets_file: gene_sets,
-        gene_vocabulary_file: gene_vocabulary, cell_types_file: cell_types,
-        annotation_prompt_file: annotation_prompt, generation_prompt_file: generation_prompt,
-        gene_symbols_file: gene_symbols,
+    def given = [
+        sheet: sheet ? sheet.name : null,
+        named: groovy.json.JsonOutput.toJson([named, files*.name].transpose().collectEntries()),
+        model_dir: model ? 'model' : null,
+        text_encoder_dir: encoder ? 'text_encoder' : null,
     ]
-    def given = files.findAll { _name, file -> file }.collectEntries { name, file -> [name, file.name] }
     """
     status=0
     c2s validate \\
@@ -36,7 +37,7 @@ process VALIDATE {
         --staged=${quote(groovy.json.JsonOutput.toJson(staged))} \\
         --schema=nextflow_schema.json \\
         --input-schema=schema_input.json \\
-        ${cli(given + (model ? [model_dir: 'model'] : [:]) + (encoder ? [text_encoder_dir: 'text_encoder'] : [:]))} \\
+        ${cli(given)} \\
         2> messages || status=\$?
     cat messages >&2
     case \$status in
@@ -47,18 +48,12 @@ process VALIDATE {
     """
 
     stub:
-    def samples = rows.indices.collect { row -> [id: "sample_${row}", sample: "sample ${row}", input: row, obs: [:]] }
-    // Of the command line's values 26.04's strict parser makes texts.
-    def typed = { value -> value in ['true', 'false'] ? value == 'true' : "${value}".isInteger() ? "${value}".toInteger() : value }
-    def given = new groovy.json.JsonSlurperClassic().parseText(params_json).collectEntries { name, value -> [name, typed.call(value)] }
-    def schema = new groovy.json.JsonSlurperClassic().parseText(file("${projectDir}/nextflow_schema.json").text)
-    def options = schema['$defs'].collectEntries { name, group -> [name, given.subMap(group.properties.keySet())] }
-    if (options.generation?.generate) {
-        options.generation.tasks = 2
-    }
     """
-    echo ${quote(groovy.json.JsonOutput.toJson(samples))} > samples.json
-    echo ${quote(groovy.json.JsonOutput.toJson(options))} > options.json
+    c2s validate --no-check \\
+        --params=${quote(params_json)} \\
+        --staged=${quote(groovy.json.JsonOutput.toJson(rows))} \\
+        --schema=nextflow_schema.json \\
+        --input-schema=schema_input.json
     echo 'stub: nothing was checked' > validation.log
     """
 }

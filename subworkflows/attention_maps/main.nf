@@ -16,7 +16,7 @@ workflow ATTENTION_MAPS {
     options // [step: [option: value]]
 
     main:
-    mapping = options.map { steps -> steps.choose }.filter { choose -> choose.attention_maps > 0 }
+    mapping = options.filter { steps -> steps.asked_for.choose }.map { steps -> steps.choose }
     CHOOSE(byName(cells), mapping, code('choose'))
 
     // [name of the shard, the cells of it that get a map]

@@ -7,26 +7,22 @@ include { byName      } from '../../modules/run'
 // BioBERT. Without --evaluate, or --text_encoder, no options come, and nothing runs.
 workflow EVALUATION {
     take:
-    samples     // samples.json
-    cells       // <sample>.h5ad of QC
-    sentences   // <sample>.sentences.json
-    shards      // <shard>.parquet
-    embeddings  // <shard>.embedding.h5ad
-    annotations // <shard>.annotation.parquet
-    predictions // <shard>.perturbed.parquet
-    generated   // <task>.generated.parquet
-    encoder     // [file of the text encoder]
-    options     // [step: [option: value]]
+    made    // [input, cells, embedding, annotation, …: outputs of these steps]
+    encoder // [file of the text encoder], or []
+    options // [step: [option: value]]
 
     main:
-    evaluating = options.filter { steps -> steps.evaluating }.map { steps -> steps.evaluate }
+    evaluating = options.filter { steps -> steps.asked_for.evaluate }.map { steps -> steps.evaluate }
+    shards = byName(made.cells.shards.map { _meta, shard, _genes -> shard })
+    annotations = byName(made.annotation.annotations)
+    predictions = byName(made.perturbation.predictions)
     EVALUATE(
-        samples, byName(cells), byName(sentences), byName(shards), byName(embeddings), byName(annotations),
-        byName(predictions), byName(generated), evaluating, code('evaluate'),
+        made.input.sheet, byName(made.cells.cells), byName(made.cells.sentences), shards, byName(made.embedding.embeddings), annotations,
+        predictions, byName(made.generation.cells), evaluating, code('evaluate'),
     )
 
-    scoring = options.filter { steps -> steps.text_encoder.model }.map { steps -> steps.text_scores }
-    TEXT_SCORES(byName(shards), byName(annotations), byName(predictions), encoder, scoring, code('text_scores'))
+    scoring = options.filter { steps -> steps.asked_for.text_scores }.map { steps -> steps.text_scores }
+    TEXT_SCORES(shards, annotations, predictions, encoder, scoring, code('text_scores'))
 
     tables = byName(EVALUATE.out.tables.mix(TEXT_SCORES.out.table).flatten())
     versions = EVALUATE.out.versions.mix(TEXT_SCORES.out.versions)

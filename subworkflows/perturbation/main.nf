@@ -12,17 +12,15 @@ workflow PERTURBATION {
     cells         // <sample>.obs.parquet
     sentences     // <sample>.sentences.json
     model         // [file of the model]
-    perturbations // [file of them] or []
-    vocabulary    // [file of the genes that may be said] or []
-    gene_sets     // [file of them] or []
+    named         // [parameter: [file that it names] or []]
     options       // [step: [option: value]]
 
     main:
-    predicting = options.filter { steps -> steps.plan.perturbations || steps.plan.perturbation_column }
+    predicting = options.filter { steps -> steps.asked_for.plan }
     // [tokenizer.json, config.json]
     tokenizer = model.map { files -> files.findAll { item -> item.name in ['tokenizer.json', 'config.json'] } }
     PLAN(
-        byName(cells), byName(sentences), perturbations, tokenizer,
+        byName(cells), byName(sentences), named.perturbations, tokenizer,
         predicting.map { steps -> steps.plan }, code('plan'),
     )
 
@@ -31,10 +29,10 @@ workflow PERTURBATION {
 
     // [meta of the shard, shard, sentences.json, plan]
     planned = shards.map { meta, shard, genes -> [meta.id, meta, shard, genes] }.join(plans).map { row -> row.tail() }
-    PERTURB(planned, model, vocabulary, options.map { steps -> steps.perturb }, code('perturb'))
+    PERTURB(planned, model, named.gene_vocabulary, options.map { steps -> steps.perturb }, code('perturb'))
     EFFECTS(
         byName(sentences), byName(planned.map { _meta, shard, _genes, _plan -> shard }),
-        byName(PERTURB.out.predictions), gene_sets, predicting.map { steps -> steps.effects }, code('effects'),
+        byName(PERTURB.out.predictions), named.gene_sets, predicting.map { steps -> steps.effects }, code('effects'),
     )
 
     plan = PLAN.out.log
@@ -45,7 +43,7 @@ workflow PERTURBATION {
     versions = PLAN.out.versions.mix(PERTURB.out.versions, EFFECTS.out.versions)
 
     emit:
-    plan        // what will be done, in words
+    plan        // what is predicted, in words
     counts      // plan.json, or []
     predictions // a file for each shard that holds cells to perturb
     stats       // and another

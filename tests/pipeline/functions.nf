@@ -25,8 +25,8 @@ workflow {
         [step.baseName, closureOf([step]).collect { source -> "${root.resolve('bin').relativize(source)}" }]
     }
     def cases = new groovy.json.JsonSlurperClassic().parseText(file(params.cases).text)
-    def inputs = cases.inputs.collectEntries { name ->
-        def (sheet, data, rows) = findInput(name)
+    def inputs = cases.inputs.collectEntries { name, paths ->
+        def (sheet, data, rows) = findInput(name, paths)
         [name, [sheet ? "${sheet.name}" : null, data.collect { path -> "${path.name}" }, rows]]
     }
     def models = cases.models.collectEntries { name -> [name, findModel(name).collect { path -> "${path.name}" }] }

@@ -9,6 +9,8 @@ import pytest
 from driving import ROOT, Nextflow
 from importing import closure
 
+from c2sflow.inputs.samplesheet import sheet_paths
+
 pytestmark = pytest.mark.pipeline
 
 NASTY = 'it\'s "a" $HOME `id` \\ \\n ; & | > é 日本 \t* # {x}'
@@ -130,7 +132,11 @@ def write_inputs(folder: Path) -> None:
 def answers(request, tmp_path_factory, nextflow_home) -> dict:
     folder = tmp_path_factory.mktemp("functions")
     write_inputs(folder)
-    cases = {"options": OPTIONS, "inputs": list(INPUTS), "models": list(MODELS)}
+    cases = {
+        "options": OPTIONS,
+        "inputs": {name: sheet_paths(folder / name) for name in INPUTS},
+        "models": list(MODELS),
+    }
     cases |= {"profiles": list(PROFILES), "outdirs": list(OUTDIRS)}
     (folder / "cases.json").write_text(json.dumps(cases), encoding="utf-8")
     nextflow = Nextflow(folder, nextflow_home, request.param)

@@ -39,8 +39,7 @@ def find_separator(lines: Sequence[str], candidates: Sequence[str] = SEPARATORS)
 def header_separator(header: str, needed: Collection[str], default: str) -> str:
     """The separator by which a header has these columns; `default`, tried first, if none has them.
 
-    Excel saves CSV with semicolons where the comma is the decimal mark. modules/inputs.nf does
-    the same for samplesheets.
+    Excel saves CSV with semicolons where the comma is the decimal mark.
     """
     for separator in (default, *(mark for mark in SEPARATORS if mark != default)):
         names = next(csv.reader([header], delimiter=separator, skipinitialspace=True), [])

@@ -69,21 +69,63 @@ def _read_table(path: Path) -> list[tuple[str, dict]]:
     ]
 
 
-def _read_records(path: Path) -> list[tuple[str, dict]]:
-    text = read_text(path, path.name, "a samplesheet")
-    if path.suffix.lower() == ".json":
-        # Numbers and words are text, as written: 001, 1.10 and no are names of samples.
-        content = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
-    else:
-        import yaml
+def sheet_paths(path: str | Path) -> list[str | None] | None:
+    """The paths that a samplesheet names, a row each: what is to be staged before it is checked.
 
-        try:
-            content = yaml.load(text, _text_loader())
-        except yaml.YAMLError as error:
-            raise ValueError(str(error).replace('in "<unicode string>", ', "")) from None
+    Parameters
+    ----------
+    path
+        A file of any kind.
+
+    Returns
+    -------
+    The path of each row, None where a row has none; an empty list for a samplesheet that cannot be
+    read (`read_samplesheet` has the fault); None for a file that is no samplesheet but data.
+    """
+    path = Path(path)
+    if path.is_dir() or path.suffix.lower() not in FORMATS:
+        return None
+    try:
+        if path.suffix.lower() in (".csv", ".tsv"):
+            records = [record for _, record in _read_table(path)]
+            if not _names_files(path):
+                return None
+        else:
+            content = _read_content(path)
+            records = content if isinstance(content, list) else []
+    except (UserError, RecursionError, OSError, ValueError, csv.Error):
+        return []
+    rows = [record if isinstance(record, dict) else {} for record in records]
+    return [_text(row.get("path")) or None for row in rows]
+
+
+def _names_files(path: Path) -> bool:
+    """Whether a table has the columns of a samplesheet."""
+    header = next(iter(read_text(path, path.name, "a samplesheet").splitlines()), "")
+    needed = ("sample", "path")
+    names = next(csv.reader([header], delimiter=header_separator(header, needed, ",")), [])
+    return set(needed) <= {name.strip() for name in names}
+
+
+def _read_records(path: Path) -> list[tuple[str, dict]]:
+    content = _read_content(path)
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
         raise UserError(f"{path.name}: must be a list of samples, each with sample and path")
     return [(f"{path.name}, sample {number}", row) for number, row in enumerate(content, 1)]
+
+
+def _read_content(path: Path) -> object:
+    """What a JSON or YAML file holds, numbers and words as texts."""
+    text = read_text(path, path.name, "a samplesheet")
+    if path.suffix.lower() == ".json":
+        # Numbers and words are text, as written: 001, 1.10 and no are names of samples.
+        return json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+    import yaml
+
+    try:
+        return yaml.load(text, _text_loader())
+    except yaml.YAMLError as error:
+        raise ValueError(str(error).replace('in "<unicode string>", ', "")) from None
 
 
 def _text_loader() -> type:

@@ -93,7 +93,7 @@ def _prompts(parameters: Mapping) -> dict[str, str]:
 
 def merge_run(
     samples: Path,
-    options: Path,
+    parameters: Path,
     model: Path,
     qc_dir: Path,
     sentences_dir: Path,
@@ -112,8 +112,8 @@ def merge_run(
 
     Parameters
     ----------
-    samples, options, model
-        samples.json and options.json of VALIDATE, model.json of MODEL.
+    samples, parameters, model
+        samples.json and parameters.json of VALIDATE, model.json of MODEL.
     qc_dir, sentences_dir, embeddings_dir, perturbed_dir, annotations_dir
         Where the steps' files lie, named by sample and shard.
     plan
@@ -141,7 +141,7 @@ def merge_run(
         fit += RankFit(*summary["rank_fit_sums"])
     rank_fit = fit.solve()
     reports = {i: _of_qc(qc_dir / f"{i}.qc.json") for i in ids}
-    groups = read_json(options)
+    groups = read_json(parameters)
     parts = [
         Sample(
             id=sample["id"],

@@ -9,8 +9,15 @@ from c2sflow.steps.shared.options import ATTEMPT
 @click.option("--shards-dir", required=True, type=click.Path(exists=True), help="Of SENTENCES.")
 @click.option("--sentences-dir", required=True, type=click.Path(exists=True), help="Summaries.")
 @click.option("--model", type=click.Path(exists=True), help="Base model; none for scratch.")
-@click.option("--tasks", required=True, help="Such as cell_type,perturbation:2 (with weights).")
-@click.option("--method", type=click.Choice(["lora", "qlora", "full", "scratch"]), default="lora")
+@click.option(
+    "--finetune", "tasks", required=True, help="Such as cell_type,perturbation:2 (with weights)."
+)
+@click.option(
+    "--finetune-method",
+    "method",
+    type=click.Choice(["lora", "qlora", "full", "scratch"]),
+    default="lora",
+)
 @click.option("--label-column", help="Column of obs with the cell types.")
 @click.option("--perturbation-column", help="Column of obs: what was done to the cell.")
 @click.option("--control", help="Query that picks control cells.")
@@ -21,7 +28,13 @@ from c2sflow.steps.shared.options import ATTEMPT
 @click.option("--learning-rate", default="auto", help="A number, or auto: by the method.")
 @click.option("--epochs", type=click.FloatRange(0, min_open=True), default=3)
 @click.option("--max-steps", type=click.IntRange(1), help="Steps of the optimizer, at most.")
-@click.option("--batch-tokens", type=click.IntRange(1), default=8192, help="Tokens a step.")
+@click.option(
+    "--finetune-batch-tokens",
+    "batch_tokens",
+    type=click.IntRange(1),
+    default=8192,
+    help="Tokens a step.",
+)
 @click.option("--max-batch-tokens", default="auto", help="Tokens at once, or auto.")
 @click.option("--max-answer-genes", type=click.IntRange(1), default=200)
 @click.option("--warmup", type=click.FloatRange(0, 1), default=0.03, help="Share of the steps.")

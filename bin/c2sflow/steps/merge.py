@@ -8,7 +8,7 @@ FILE = click.Path(exists=True, dir_okay=False)
 
 @click.command(help=__doc__)
 @click.option("--samples", required=True, type=FILE, help="samples.json of VALIDATE.")
-@click.option("--options", required=True, type=FILE, help="options.json of VALIDATE.")
+@click.option("--parameters", required=True, type=FILE, help="parameters.json of VALIDATE.")
 @click.option("--model", required=True, type=FILE, help="model.json of MODEL.")
 @click.option("--qc-dir", required=True, type=FOLDER, help="<id>.h5ad, <id>.qc.json.")
 @click.option("--sentences-dir", required=True, type=FOLDER, help="<id>.sentences.json.")

@@ -12,18 +12,11 @@ EXISTING = click.Path(exists=True)
 @click.option("--input-schema", required=True, type=EXISTING, help="Schema of the samplesheet.")
 @click.option("--sheet", type=EXISTING, help="The samplesheet, if the input is one.")
 @click.option("--model-dir", type=EXISTING, help="The model, if it is local.")
-@click.option("--perturbations-file", type=EXISTING, help="If --perturbations names a file.")
-@click.option("--embedding-prompt-file", type=EXISTING, help="If --embedding_prompt names a file.")
-@click.option("--perturbation-prompt-file", type=EXISTING, help="Likewise.")
-@click.option("--gene-sets-file", type=EXISTING, help="If --gene_sets names a file.")
-@click.option("--gene-vocabulary-file", type=EXISTING, help="If --gene_vocabulary names a file.")
-@click.option("--cell-types-file", type=EXISTING, help="If --cell_types names a file.")
-@click.option("--annotation-prompt-file", type=EXISTING, help="Likewise, --annotation_prompt.")
-@click.option("--generation-prompt-file", type=EXISTING, help="Likewise, --generation_prompt.")
-@click.option("--gene-symbols-file", type=EXISTING, help="If --gene_symbols names a table.")
+@click.option("--named", default="{}", help="JSON: files that parameters name, by parameter.")
 @click.option("--text-encoder-dir", type=EXISTING, help="The text encoder, if it is local.")
-@click.option("--outdir", default=".", help="Gets options.json and samples.json.")
-def main(params, staged, schema, input_schema, outdir, **files):
+@click.option("--check/--no-check", default=True, help="Check nothing: for a stub run.")
+@click.option("--outdir", default=".", help="Gets parameters.json, options.json, samples.json.")
+def main(params, staged, schema, input_schema, named, check, outdir, **files):
     """Parse, call the library, write."""
     import json
     import warnings
@@ -31,13 +24,32 @@ def main(params, staged, schema, input_schema, outdir, **files):
 
     warnings.filterwarnings("ignore", category=FutureWarning)
     from c2sflow.common.files import write_json
-    from c2sflow.validation.run import Staged, validate_run
+    from c2sflow.validation.step_options import step_options
 
-    options, samples = validate_run(
-        json.loads(params),
-        Staged(json.loads(staged), **{key: path and Path(path) for key, path in files.items()}),
-        json.loads(Path(schema).read_text(encoding="utf-8")),
-        json.loads(Path(input_schema).read_text(encoding="utf-8")),
-    )
-    write_json(Path(outdir) / "options.json", options)
+    schemas = [
+        json.loads(Path(name).read_text(encoding="utf-8")) for name in (schema, input_schema)
+    ]
+    rows = json.loads(staged)
+    if check:
+        from c2sflow.validation.run import Staged, validate_run
+
+        files |= {f"{name}_file": path for name, path in json.loads(named).items()}
+        paths = {name: path and Path(path) for name, path in files.items()}
+        parameters, samples = validate_run(json.loads(params), Staged(rows, **paths), *schemas)
+    else:
+        parameters, samples = _unchecked(json.loads(params), len(rows), schemas[0])
+    write_json(Path(outdir) / "parameters.json", parameters)
+    write_json(Path(outdir) / "options.json", step_options(parameters, schemas[0]))
     write_json(Path(outdir) / "samples.json", samples)
+
+
+def _unchecked(params, n_rows, schema):
+    """What a stub run goes on with: nothing is read."""
+    from c2sflow.inputs.parameters import check_parameters
+
+    parameters, _faults = check_parameters(params, schema)
+    if parameters["generation"]["generate"]:
+        parameters["generation"] |= {"organisms": "human", "tasks": 2}
+    rows = range(n_rows)
+    samples = [{"id": f"sample_{n}", "sample": f"sample {n}", "input": n, "obs": {}} for n in rows]
+    return parameters, samples

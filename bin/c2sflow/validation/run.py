@@ -60,7 +60,7 @@ def validate_run(
 
     Returns
     -------
-    Options (group to name to value) and samples, for ``options.json`` and ``samples.json``.
+    Parameters (group to name to value) and samples, for ``parameters.json``, ``samples.json``.
 
     Raises
     ------

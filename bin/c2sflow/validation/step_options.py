@@ -1,0 +1,83 @@
+"""From the checked parameters to the options of each step.
+
+Which steps take a parameter is said where the parameter is: ``steps`` of its entry in
+``nextflow_schema.json``. A step's task depends on its own options only, so that -resume runs again
+what a parameter touches. What depends on several parameters is here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from c2sflow.inputs.parameters import parameter_groups
+
+
+def step_options(groups: Mapping[str, Mapping], schema: Mapping) -> dict[str, dict]:
+    """Options of each step, and which of the steps that not every run has are asked for.
+
+    Parameters
+    ----------
+    groups
+        Checked parameters by group, as `c2sflow.validation.run.validate_run` returns them.
+    schema
+        ``nextflow_schema.json``.
+
+    Returns
+    -------
+    step to (option to value), for ``options.json``; ``asked_for`` holds whether a step is part of
+    the run, ``n_tasks`` how many tasks GENERATE has, and how many processes FINETUNE.
+    """
+    flat = {name: value for group in groups.values() for name, value in group.items()}
+    flat = _effective(flat)
+    steps: dict[str, dict] = {}
+    for group in parameter_groups(schema).values():
+        for name, entry in group.items():
+            for step in entry.get("steps", ()):
+                steps.setdefault(step, {})[name] = flat.get(name)
+    _add_derived(steps, flat, groups)
+    asked_for = {
+        "finetune": flat["finetune"],
+        "choose": flat["attention_maps"],
+        "annotate": flat["annotate"],
+        "plan": flat["perturbations"] or flat["perturbation_column"],
+        "evaluate": flat["evaluate"],
+        "text_scores": flat["evaluate"] and flat["text_encoder"],
+    }
+    steps["asked_for"] = {step: bool(value) for step, value in asked_for.items()}
+    n_processes = 1 if flat["device"] == "cpu" else flat["gpus_per_task"]
+    steps["n_tasks"] = {"generate": flat.get("tasks") or 0, "finetune": n_processes}
+    return steps
+
+
+def _effective(flat: Mapping) -> dict:
+    """Parameters with what stands for one that is not given."""
+    flat = dict(flat)
+    flat["measured_column"] = flat["measured_column"] or flat["perturbation_column"]
+    if flat["finetune"]:
+        # A model is scored on what it was not trained on.
+        own, test = flat["training_cells"], 'c2s_split != "test"'
+        flat["training_cells"] = f"({own}) or {test}" if own else test
+    return flat
+
+
+def _add_derived(steps: dict[str, dict], flat: Mapping, groups: Mapping) -> None:
+    """Options that are no parameters of that name."""
+    asked = json.dumps(groups.get("asked") or {}, sort_keys=True)
+    steps["model"]["prompts"] = asked
+    steps["tuned_model"] = {"model": tuned_name(flat), "prompts": asked}
+    steps["fetch_encoder"] = {
+        "model": flat["text_encoder"], "model_revision": "main", "encoder": True,
+    }  # fmt: skip
+    if split := groups.get("split"):
+        steps["qc"]["split"] = json.dumps(split, sort_keys=True)
+    steps["finetune"]["perturbation_column"] = flat["measured_column"]
+    steps["generate"]["organisms"] = flat.get("organisms")
+    if not flat["evaluate"]:
+        steps["plan"]["measured_column"] = None
+
+
+def tuned_name(flat: Mapping) -> str:
+    """What the results call a fine-tuned model."""
+    method = flat["finetune_method"]
+    return "scratch" if method == "scratch" else f"{flat['model']} + {method}"

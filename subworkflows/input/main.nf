@@ -1,0 +1,48 @@
+include { DEMO         } from '../../modules/demo'
+include { SHEET        } from '../../modules/sheet'
+include { VALIDATE     } from '../../modules/validate'
+include { code         } from '../../modules/code'
+include { findFile; findInput; maybeSheet; stageable } from '../../modules/inputs'
+include { faultsIn; readJson; toJson } from '../../modules/run'
+
+// What a run reads, checked: every fault a user can make stops the run here.
+workflow INPUT {
+    take:
+    params_map // the parameters, as Nextflow has them
+    named      // [parameter: [file that it names] or []]
+    model      // [file of a local model], or []
+    encoder    // [file of a local text encoder], or []
+
+    main:
+    input = params_map.input == 'demo' ? DEMO(code('demo')).sheet : channel.value("${params_map.input ?: ''}")
+    SHEET(input.filter { name -> maybeSheet(findFile(name)) }.map { name -> stageable(findFile(name)) }, code('sheet'))
+    // [samplesheet or [], [data file], [for each row the index of its file, or null]]
+    source = input
+        .combine(SHEET.out.rows.map { json -> readJson(json) }.ifEmpty([paths: null]))
+        .map { name, rows -> findInput(name, rows.paths) }
+        .first()
+    schemas = files("${projectDir}/{nextflow_schema.json,assets/schema_input.json}")
+    VALIDATE(source, named.keySet().findAll { name -> named[name] }, named.values().collectMany { files -> files }, model, encoder, toJson(params_map), schemas, code('validate'))
+    VALIDATE.out.report.subscribe { report ->
+        def faults = faultsIn(report)
+        if (faults) {
+            error(faults)
+        }
+    }
+    data = VALIDATE.out.samples
+        .combine(source)
+        .flatMap { list, _sheet, files, rows ->
+            readJson(list).collect { meta -> [meta.findAll { key, _value -> key != 'input' }, files[rows[meta.input]]] }
+        }
+    sheet = VALIDATE.out.samples
+    parameters = VALIDATE.out.parameters
+    options = VALIDATE.out.options.map { file -> readJson(file) }
+    versions = VALIDATE.out.versions
+
+    emit:
+    data       // [meta of the sample, data file]
+    sheet      // samples.json
+    parameters // parameters.json
+    options    // [step: [option: checked value], asked_for: [step: whether it is part of the run], n_tasks: [step: number]]
+    versions
+}
