@@ -23,7 +23,7 @@ def data_side(path: Path, outdir: Path, **params) -> list[str]:
     params = {"input": path.name, "min_genes": 1, "min_cells": 1, "max_pct_mt": 100, **params}
     options, samples = validate_run(params, staged, SCHEMA, INPUT_SCHEMA)
     sample = samples[0]
-    state = State(sample["input_state"], log_base(sample["loglog_base"]))
+    state = State(sample["input_state"], log_base(sample["log_base"]))
     keys = ("min_genes", "min_cells", "max_pct_mt", "skip_qc")
     run_qc(
         path, outdir / "s.h5ad", sample=sample["sample"], organism=sample["organism"], state=state,

@@ -9,8 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
-from threadpoolctl import threadpool_limits
-
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
@@ -54,6 +52,8 @@ def one_blas_thread() -> AbstractContextManager:
     For many small products, as classifiers make: its other threads would wait for work by
     spinning, and take four times the CPU time for the same results.
     """
+    from threadpoolctl import threadpool_limits  # not in every image
+
     return threadpool_limits(limits=1, user_api="blas")
 
 

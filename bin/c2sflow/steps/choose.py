@@ -5,7 +5,7 @@ import click
 
 @click.command(help=__doc__)
 @click.option("--cells-dir", required=True, type=click.Path(exists=True), help="*.obs.parquet.")
-@click.option("--attention-maps", required=True, type=click.IntRange(1), help="Cells to choose.")
+@click.option("--attention-maps", required=True, type=click.IntRange(0), help="Cells to choose.")
 @click.option("--label-column", help="Column of obs whose labels share the cells; or the samples.")
 @click.option("--seed", type=int, default=42)
 @click.option("--outdir", default=".", help="Gets chosen/<shard>.chosen.parquet.")

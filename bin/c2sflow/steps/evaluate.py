@@ -21,7 +21,7 @@ FILES += ("annotations_dir", "perturbed_dir", "generated_dir")
 @click.option("--measured-column", help="Column of obs: under which perturbation cells were seen.")
 @click.option("--control", help="pandas query on obs; default: cells labelled as control.")
 @click.option("--training-cells", help="pandas query on obs: cells the model was trained on.")
-@click.option("--evaluation-cells", type=click.IntRange(1), default=10_000, help="Cells at most.")
+@click.option("--evaluation-cells", type=click.IntRange(50), default=10_000, help="Cells at most.")
 @click.option("--seed", type=int, default=42)
 @click.option("--outdir", default=".", help="Gets evaluation/.")
 def main(outdir, **options):

@@ -42,7 +42,7 @@ from c2sflow.steps.shared.options import ATTEMPT
 @click.option("--evaluate-every", default="auto", help="Steps, or auto.")
 @click.option("--checkpoint-every", default="auto", help="Steps, or auto.")
 @click.option("--checkpoints", type=click.Path(file_okay=False), help="Outlives the task.")
-@click.option("--prompt-gene-weight", type=click.FloatRange(0), default=0.0)
+@click.option("--prompt-gene-weight", type=click.FloatRange(0, 1), default=0.0)
 @click.option("--augmentation", type=click.FloatRange(0, 1), default=0.0)
 @click.option("--balance-labels/--no-balance-labels", default=False)
 @click.option("--merge-adapter/--no-merge-adapter", default=False)

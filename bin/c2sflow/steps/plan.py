@@ -15,9 +15,7 @@ FOLDER = click.Path(exists=True, file_okay=False)
 @click.option("--control", help="pandas query on obs that picks the control cells.")
 @click.option("--training-cells", help="pandas query on obs: cells the model was trained on.")
 @click.option("--max-cells-per-perturbation", type=click.IntRange(1))
-@click.option(
-    "--no-op", help="auto, none, or the perturbation of a prompt that is to change nothing."
-)
+@click.option("--no-op", default="auto", help="auto, none, or what changes nothing in a prompt.")
 @click.option("--measured-column", help="Column of obs with what was done to a cell.")
 @click.option("--label-column", help="Column of obs with the cells' types.")
 @click.option("--perturbation-prompt", help="Prompt template, or a file that holds it.")

@@ -477,6 +477,6 @@ def test_the_files_are_checked_without_torch():
     """VALIDATE's image has none."""
     import subprocess
 
-    code = "import sys; from c2sflow import model_files; sys.exit('torch' in sys.modules)"
+    code = "import sys; from c2sflow.model import files; sys.exit('torch' in sys.modules)"
     path = str(next(p for p in sys.path if p.endswith("/bin")))
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": path}).returncode == 0

@@ -1,0 +1,120 @@
+"""A parameter has one home, nextflow_schema.json: what the steps take and refuse is as it says."""
+
+import importlib.util
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from steps_in_process import SCHEMA
+
+from c2sflow.api.config import Cell2SenConfig
+from c2sflow.inputs.parameters import check_parameters, parameter_groups
+from c2sflow.validation.step_options import step_options
+
+ROOT = Path(__file__).resolve().parents[3]
+ENTRIES = {name: e for group in parameter_groups(SCHEMA).values() for name, e in group.items()}
+PASSED = [(step, name) for name, entry in ENTRIES.items() for step in entry.get("steps", ())]
+# A module replaces these by the file that it stages, under a name of its own.
+STAGED = {"gene_sets", "gene_vocabulary", "perturbations", "model"}
+EVERYTHING = {
+    "input": "cells.h5ad", "finetune": "cell_type", "annotate": True, "cell_types": "B,T",
+    "perturbations": "drug", "generate": 3, "evaluate": True, "text_encoder": "some/encoder",
+    "attention_maps": 4, "base_model": "some/base", "training_cells": "split == 'train'",
+    "label_column": "type", "measured_column": "treatment", "replicate_column": "donor",
+}  # fmt: skip
+
+
+def command(step: str) -> click.Command:
+    return importlib.import_module(f"c2sflow.steps.{step}").main
+
+
+def option(step: str, name: str) -> click.Option | None:
+    flag = f"--{name.replace('_', '-')}"
+    return next((found for found in command(step).params if flag in found.opts), None)
+
+
+def test_every_step_is_one_that_there_is():
+    modules = {path.parent.name for path in (ROOT / "modules").glob("*/main.nf")}
+    assert {step for step, _ in PASSED} <= modules
+
+
+@pytest.mark.parametrize(("step", "name"), PASSED)
+def test_an_option_is_as_its_parameter(step, name):
+    entry, found = ENTRIES[name], option(step, name)
+    if name in STAGED:
+        assert found or option(step, f"{name}_file"), f"c2s {step} has no --{name}"
+        return
+    assert found, f"c2s {step} has no --{name}"
+    if "enum" in entry and isinstance(found.type, click.Choice):
+        assert set(found.type.choices) <= set(map(str, entry["enum"]))
+    if isinstance(found.type, click.IntRange | click.FloatRange):
+        assert found.type.min == entry.get("minimum", entry.get("exclusiveMinimum"))
+        assert found.type.max == entry.get("maximum")
+        assert found.type.min_open == ("exclusiveMinimum" in entry)
+    if not found.required and entry.get("default") is not None:
+        assert found.default == entry["default"], f"c2s {step} --{name}"
+
+
+def test_what_validate_writes_is_taken_by_the_steps():
+    """With everything asked for, no option of a step is one that its command has not."""
+    groups, faults = check_parameters(EVERYTHING, SCHEMA)
+    assert not faults
+    groups["generation"] |= {"organisms": "human", "tasks": 1}
+    groups["split"], groups["asked"] = {"by": "cell"}, {"embedding_prompt": {"template": "x"}}
+    written = step_options(groups, SCHEMA)
+    assert all(written["asked_for"].values())
+    aliases = {"tuned_model": "model", "fetch_encoder": "fetch"}
+    for step, options in written.items():
+        if step in ("asked_for", "n_tasks"):
+            continue
+        for name in set(options) - STAGED:
+            assert option(aliases.get(step, step), name), f"c2s {step} --{name}"
+    assert "base_model" not in written["embed"]
+
+
+def test_a_model_is_scored_on_what_it_was_not_trained_on():
+    groups, _ = check_parameters(EVERYTHING, SCHEMA)
+    scored = step_options(groups, SCHEMA)["evaluate"]
+    assert scored["training_cells"] == "(split == 'train') or c2s_split != \"test\""
+    groups, _ = check_parameters(EVERYTHING | {"finetune": None, "training_cells": None}, SCHEMA)
+    assert step_options(groups, SCHEMA)["evaluate"]["training_cells"] is None
+    groups, _ = check_parameters({"input": "x", "perturbation_column": "drug"}, SCHEMA)
+    options = step_options(groups, SCHEMA)
+    assert options["evaluate"]["measured_column"] == "drug"
+    assert options["asked_for"] == {
+        "finetune": False, "choose": False, "annotate": False, "plan": True, "evaluate": True,
+        "text_scores": False,
+    }  # fmt: skip
+
+
+def test_the_notebook_class_has_the_same_defaults():
+    """But for `organism`, whose None, Helical's default, means what --organism auto does."""
+    for field in fields(Cell2SenConfig):
+        entry = ENTRIES.get(field.name, {})
+        if entry.get("default") is not None and field.name != "organism":
+            assert field.default == entry["default"], field.name
+
+
+def test_the_table_in_the_docs_is_made_from_the_schema():
+    spec = importlib.util.spec_from_file_location("made", ROOT / "docs/parameters.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    assert (ROOT / "docs/parameters.md").read_text(encoding="utf-8") == made.page(SCHEMA)
+
+
+def test_a_stub_run_gets_options_without_a_check(tmp_path):
+    arguments = [
+        "--no-check", f"--outdir={tmp_path}", "--staged=[0, null]",
+        f"--schema={ROOT / 'nextflow_schema.json'}",
+        f"--input-schema={ROOT / 'assets/schema_input.json'}",
+        '--params={"input": "x", "generate": "3", "skip_qc": "true"}',
+    ]  # fmt: skip
+    done = CliRunner().invoke(command("validate"), arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    options = json.loads((tmp_path / "options.json").read_text())
+    assert options["qc"]["skip_qc"] is True
+    assert options["n_tasks"]["generate"] == 2
+    assert len(json.loads((tmp_path / "samples.json").read_text())) == 2
