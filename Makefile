@@ -71,7 +71,7 @@ bench-scale: setup ## data side of 50,000, 200,000 and 1,000,000 cells: 25 GB of
 
 lock: setup ## requirements.lock anew from pyproject.toml, and setup/pandas3.lock
 	@$(ACTIVATE); uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
-		--generate-hashes --extra test --custom-compile-command 'make lock' \
+		--generate-hashes --all-extras --custom-compile-command 'make lock' \
 		pyproject.toml --output-file requirements.lock
 	@$(ACTIVATE); uv pip compile --quiet --universal --python-version 3.12 --fork-strategy fewest \
 		--generate-hashes --no-annotate --custom-compile-command 'make lock' \
