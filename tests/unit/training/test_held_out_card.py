@@ -1,11 +1,11 @@
 """Figures of held-out cells in a model's card."""
 
-from c2sflow.steps.card import main
 import pandas as pd
 from click.testing import CliRunner
 
 from c2sflow.data.result_tables import write_table
 from c2sflow.evaluation.figures import Figure, figures_table
+from c2sflow.steps.card import main
 from c2sflow.training.held_out_card import with_held_out_figures
 
 CARD = "# A model\n\n## Prompts\n\ntext with | and {braces}\n\n## Limits\n"
