@@ -22,7 +22,7 @@ workflow INPUT {
         .map { name, rows -> findInput(name, rows.paths) }
         .first()
     schemas = files("${projectDir}/{nextflow_schema.json,assets/schema_input.json}")
-    VALIDATE(source, named.keySet().findAll { name -> named[name] }, named.values().collectMany { files -> files }, model, encoder, toJson(params_map), schemas, code('validate'))
+    VALIDATE(source, named.keySet().toList().findAll { name -> named[name] }, named.values().collectMany { files -> files }, model, encoder, toJson(params_map), schemas, code('validate'))
     VALIDATE.out.report.subscribe { report ->
         def faults = faultsIn(report)
         if (faults) {
