@@ -12,6 +12,9 @@ from collections.abc import Mapping
 
 from c2sflow.inputs.parameters import parameter_groups
 
+# Groups that hold no values of parameters: what MODEL checks the prompts for, and the rule of splits.
+NO_PARAMETERS = ("asked", "split")
+
 
 def step_options(groups: Mapping[str, Mapping], schema: Mapping) -> dict[str, dict]:
     """Options of each step, and which of the steps that not every run has are asked for.
@@ -28,8 +31,14 @@ def step_options(groups: Mapping[str, Mapping], schema: Mapping) -> dict[str, di
     step to (option to value), for ``options.json``; ``asked_for`` holds whether a step is part of
     the run, ``n_tasks`` how many tasks GENERATE has, and how many processes FINETUNE.
     """
-    flat = {name: value for group in groups.values() for name, value in group.items()}
-    flat = _effective(flat)
+    flat = _effective(
+        {
+            name: value
+            for title, group in groups.items()
+            if title not in NO_PARAMETERS
+            for name, value in group.items()
+        }
+    )
     steps: dict[str, dict] = {}
     for group in parameter_groups(schema).values():
         for name, entry in group.items():

@@ -70,6 +70,8 @@ def test_what_validate_writes_is_taken_by_the_steps():
     for step, options in written.items():
         if step in ("asked_for", "n_tasks"):
             continue
+        for name, value in options.items():
+            assert isinstance(value, str | int | float | None), f"c2s {step} --{name}: one word"
         for name in set(options) - STAGED:
             assert option(aliases.get(step, step), name), f"c2s {step} --{name}"
     assert "base_model" not in written["embed"]
