@@ -9,8 +9,8 @@ import numpy as np
 from measured import sentence
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from c2sflow.model.architectures.registry import SMALL
 from c2sflow.sentences.prompts import EMBEDDING_PROMPT
-from c2sflow.training.small_gemma import make_model
 from demo_model.cells import Cells, demo_cells
 from demo_model.evaluation import (
     Predictor,
@@ -81,7 +81,7 @@ def _type_rows(model, tokenizer, cells: Cells) -> str:
         prompts = filled(EMBEDDING_PROMPT, sentences)
         said.append(type_scores(model, tokenizer, sentences[heldout], labels[heldout]))
         near.append(neighbour_scores(embed(model, tokenizer, prompts), labels, heldout))
-        untrained = make_model(tokenizer, seed).eval()
+        untrained = SMALL.small_model(tokenizer, seed).eval()
         random.append(neighbour_scores(embed(untrained, tokenizer, prompts), labels, heldout))
         LOG.info("ties %d: said %.3f, 5-NN %.3f", seed, said[-1][0], near[-1][0])
     trivial = baselines(cells)

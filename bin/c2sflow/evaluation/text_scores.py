@@ -19,6 +19,7 @@ from torchmetrics.functional.text.bert import bert_score
 from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from c2sflow.common.errors import UserError
+from c2sflow.model.architectures.registry import family_of
 from c2sflow.model.batching import progress_bar
 from c2sflow.model.config import read_tokenizer
 from c2sflow.model.files import read_encoder
@@ -40,9 +41,7 @@ class Encoder:
     def max_length(self) -> int:
         """Tokens that it reads at most; the rest of a text is left out."""
         config = self.model.config
-        longest = config.max_position_embeddings
-        if config.model_type in ("roberta", "xlm-roberta", "camembert"):
-            longest -= config.pad_token_id + 1  # their positions begin behind the padding's
+        longest = family_of(config.model_type).n_positions(config)
         return min(longest, self.tokenizer.model_max_length)
 
 

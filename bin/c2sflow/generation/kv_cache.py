@@ -8,6 +8,7 @@ import torch
 from transformers import Cache, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin
 
+from c2sflow.model.architectures.registry import family_of
 from c2sflow.model.attention import BLOCKWISE
 
 LOGGER = logging.getLogger(__name__)
@@ -187,7 +188,7 @@ def worth_compiling(model: PreTrainedModel, n_steps: int) -> bool:
         model.device.type in COMPILE
         and n_steps >= FEWEST_STEPS
         and len(devices) == 1
-        and model.config.model_type == "gemma2"
+        and family_of(model.config.model_type).compiles
         and model.config._attn_implementation == BLOCKWISE
     )
 

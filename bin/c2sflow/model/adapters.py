@@ -12,15 +12,12 @@ from pathlib import Path
 
 from c2sflow.common.errors import UserError, some
 from c2sflow.common.files import read_object
+from c2sflow.model.architectures.family import Family
 from c2sflow.model.weights import FLOATING, read_tensors
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 MATRIX = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
-# What an adapter leaves to its base: in no file where it is tied to the token embeddings.
-HEADS = ("lm_head", "embed_out")
-# Before the names of a backbone in the model with its head.
-PREFIXES = ("model", "transformer", "gpt_neox")
 
 
 def has_adapter(directory: str | Path) -> bool:
@@ -80,7 +77,7 @@ def _check_matrices(directory: Path, config: Mapping) -> None:
             )
 
 
-def check_fit(directory: str | Path, base: dict[str, list[int]]) -> None:
+def check_fit(directory: str | Path, base: dict[str, list[int]], family: Family) -> None:
     """Whether an adapter belongs to a base of this shape.
 
     Parameters
@@ -89,6 +86,8 @@ def check_fit(directory: str | Path, base: dict[str, list[int]]) -> None:
         Holds the adapter, checked here by `read_adapter`.
     base
         Name of each tensor of the base to its shape.
+    family
+        Of the base.
 
     Raises
     ------
@@ -97,7 +96,8 @@ def check_fit(directory: str | Path, base: dict[str, list[int]]) -> None:
     """
     turned = bool(read_adapter(directory).get("fan_in_fan_out"))  # weights of GPT-2
     # A checkpoint of the backbone alone has names without it.
-    base = base | {f"{prefix}.{name}": shape for name, shape in base.items() for prefix in PREFIXES}
+    prefixes = family.backbones
+    base = base | {f"{prefix}.{name}": shape for name, shape in base.items() for prefix in prefixes}
     for name, tensor in read_tensors(Path(directory) / WEIGHTS).items():
         match = MATRIX.fullmatch(name)
         if match is None:
@@ -105,7 +105,7 @@ def check_fit(directory: str | Path, base: dict[str, list[int]]) -> None:
         module, side = match.groups()
         whole = base.get(f"{module}.weight")
         if whole is None:
-            if module in HEADS:
+            if module in family.heads:  # an adapter leaves it to its base
                 continue
             raise UserError(
                 f"model {directory}: the adapter changes {module}, which its base does not have; "

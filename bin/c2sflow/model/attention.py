@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,6 @@ import torch
 from transformers import (
     AttentionInterface,
     AttentionMaskInterface,
-    AutoModel,
     PreTrainedConfig,
     PreTrainedModel,
 )
@@ -20,6 +18,8 @@ from transformers.masking_utils import flash_attention_mask
 from transformers.utils import is_flash_attn_2_available
 
 from c2sflow.common.errors import UserError
+from c2sflow.model.architectures.family import Family
+from c2sflow.model.architectures.registry import family_of
 from c2sflow.model.batching import PromptPool
 
 LOGGER = logging.getLogger(__name__)
@@ -156,40 +156,41 @@ def using(model: PreTrainedModel, implementation: str) -> Iterator[None]:
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25, torch.float16: 0.25}
 
 
-def candidates(device: torch.device, dtype: torch.dtype, head: bool) -> list[str]:
-    """Implementations that honour Gemma-2's soft-cap and window, the fastest first.
+def candidates(family: Family, device: torch.device, dtype: torch.dtype, head: bool) -> list[str]:
+    """Those of a family's implementations that suit a device and a task, the fastest first.
 
     A model that generates gets ours: its step can be compiled, where flex_attention compiles for
     every length of a cache and flash_attention_2 waits for the GPU to find the padding. Nor is
     flex_attention for a CPU, where it takes minutes to compile.
     """
-    if device.type == "cpu":
-        return [BLOCKWISE]
-    if head:
-        return [BLOCKWISE, "eager"]
-    half = dtype in (torch.bfloat16, torch.float16)
-    flash = ["flash_attention_2"] if half and is_flash_attn_2_available() else []
-    return [*flash, "flex_attention", BLOCKWISE, "eager"]
+    suited = {BLOCKWISE}
+    if device.type != "cpu":
+        suited |= {"eager"} if head else {"eager", "flex_attention"}
+        half = dtype in (torch.bfloat16, torch.float16)
+        if half and not head and is_flash_attn_2_available():
+            suited |= {"flash_attention_2"}
+    return [name for name in family.attentions if name in suited]
 
 
 def choose_attention(
     requested: str, config: PreTrainedConfig, device: torch.device, dtype: torch.dtype, head: bool
 ) -> str | None:
-    """The implementation to load a model with; None leaves it to transformers (not Gemma-2).
+    """The implementation to load a model with; None leaves it to transformers.
 
-    On a GPU each is first compared with eager, on a small model of the same shape of heads: what
-    does not run there, or drops the soft-cap or the window, is not taken.
+    On a GPU each that the family may use is first compared with eager, on a small model of the same
+    shape of heads: what does not run there, or drops a soft-cap or a window, is not taken.
 
     Raises
     ------
     UserError
         If the implementation asked for does not run, or disagrees with eager.
     """
-    if config.model_type != "gemma2":
+    family = family_of(config.model_type)
+    if not family.attentions:
         return None if requested == "auto" else requested
+    names = candidates(family, device, dtype, head) if requested == "auto" else [requested]
     if requested == "auto" and device.type == "cpu":
-        return BLOCKWISE  # compared with eager by the tests
-    names = candidates(device, dtype, head) if requested == "auto" else [requested]
+        return names[0]  # compared with eager by the tests
     for name in names:
         fault = _fault(name, config, device, dtype)
         if fault is None:
@@ -222,7 +223,7 @@ def disagreement(
     Three prompts, longer and shorter than the window, go through two layers with the heads, cap
     and scaling of `config` and logits as large as the cap, in the layout that `name` is used with.
     """
-    model = small_model(config)
+    model = family_of(config.model_type).probe(config)
     random = np.random.default_rng(0)
     prompts = [random.integers(3, 64, n).astype(np.int32) for n in (150, 70, 33)]
     expected = [
@@ -243,28 +244,3 @@ def disagreement(
         difference += float((made - expected[row]).square().sum())
         scale += float(expected[row].square().sum())
     return (difference / scale) ** 0.5 if np.isfinite(difference) else np.inf
-
-
-@torch.no_grad()
-def small_model(config: PreTrainedConfig) -> PreTrainedModel:
-    """Random weights, eager, float32: a sliding and a full layer with the heads of `config`."""
-    small = copy.deepcopy(config)
-    small.update(
-        {
-            "vocab_size": 64, "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2,
-            "layer_types": ["sliding_attention", "full_attention"], "sliding_window": 48,
-            "max_position_embeddings": 512, "quantization_config": None, "pad_token_id": 0,
-        }
-    )  # fmt: skip
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = AutoModel.from_config(small, dtype=torch.float32, attn_implementation="eager")
-        cap = config.attn_logit_softcapping or 50.0
-        # Queries and keys of norm sqrt(head_dim) s²: logits with a deviation near the cap.
-        size = (cap * small.query_pre_attn_scalar**0.5 / small.head_dim**0.5) ** 0.5
-        for layer in model.layers:
-            for matrix in (layer.self_attn.q_proj, layer.self_attn.k_proj):
-                matrix.weight.normal_(std=size / small.hidden_size**0.5)
-            layer.self_attn.v_proj.weight.normal_(std=small.hidden_size**-0.5)
-            layer.self_attn.o_proj.weight.normal_(std=small.head_dim**-0.5)
-    return model.eval()

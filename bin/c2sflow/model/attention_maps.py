@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from c2sflow.model.architectures.registry import family_of
 from c2sflow.model.attention import BLOCKWISE, using
 from c2sflow.model.embedding import LayerReached
 from c2sflow.sentences.prompts import fill
@@ -99,11 +100,12 @@ def attention_maps(
     float32 (n_heads, n_genes, n_genes) of each cell, query × key.
     """
     layer %= model.config.num_hidden_layers
+    layers = family_of(model.config.model_type).layers(model)
     device = next(model.parameters()).device
     for record in records:
         input_ids, genes = gene_of_token(tokenizer, template, record)
         n_genes = len(str(record["cell_sentence"]).split())
-        where = model.layers[layer].input_layernorm.weight.device
+        where = next(layers[layer].parameters()).device
         aggregate = _Aggregate(genes, n_genes, layer, where)
         ids = torch.from_numpy(input_ids[None].astype(np.int64)).to(device)
         with using(model, BLOCKWISE):

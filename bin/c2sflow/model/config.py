@@ -8,6 +8,7 @@ import transformers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from c2sflow.common.errors import UserError
+from c2sflow.model.architectures.registry import family_at
 
 
 def load_config(directory: str | Path) -> PreTrainedConfig:
@@ -38,6 +39,8 @@ def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerBase:
         If there is none, or it has no padding token.
     """
     tokenizer = read_tokenizer(directory, padding_side="left")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = family_at(directory).pad_token
     if tokenizer.pad_token_id is None:
         raise UserError(f"model {directory}: the tokenizer has no padding token")
     return tokenizer

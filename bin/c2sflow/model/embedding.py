@@ -15,6 +15,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from c2sflow.common.errors import UserError
+from c2sflow.model.architectures.registry import family_of
 from c2sflow.model.attention import PACKED
 from c2sflow.model.batching import (
     Batch,
@@ -310,7 +311,8 @@ def _forward(model: PreTrainedModel, inputs: dict, layer: int) -> torch.Tensor:
     def stop(_module: torch.nn.Module, args: tuple, kwargs: dict) -> None:
         raise LayerReached(args[0] if args else kwargs["hidden_states"])
 
-    handle = model.layers[layer].register_forward_pre_hook(stop, with_kwargs=True)
+    layers = family_of(model.config.model_type).layers(model)
+    handle = layers[layer].register_forward_pre_hook(stop, with_kwargs=True)
     try:
         model(**inputs, use_cache=False)
     except LayerReached as reached:

@@ -12,19 +12,12 @@ from c2sflow.common.errors import Faults, UserError
 from c2sflow.common.files import file_digest, read_object
 from c2sflow.model import adapters
 from c2sflow.model.adapters import check_fit, has_adapter, read_adapter
+from c2sflow.model.architectures.registry import family_of
 from c2sflow.model.weights import weight_files, weight_shapes
 
 # What a model needs to run, and nothing that can execute code: no pickle, no Python.
 PATTERNS = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "README.md")
 SOURCE = "c2s_source.json"
-# What config.json has to say of every model, and the names that families have for it.
-SHAPE = {
-    "hidden_size": {"hidden_size", "n_embd", "d_model"},
-    "num_hidden_layers": {"num_hidden_layers", "n_layer", "num_layers"},
-    "num_attention_heads": {"num_attention_heads", "n_head", "num_heads"},
-    "max_position_embeddings": {"max_position_embeddings", "n_positions"},
-    "vocab_size": {"vocab_size"},
-}
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
@@ -68,8 +61,9 @@ def file_faults(directory: str | Path, encoder: bool = False) -> Faults:
     directory, faults = Path(directory), Faults()
     if not directory.is_dir():
         return Faults([f"model {directory}: no such directory"])
+    config: dict = {}
     with faults.collect():
-        _check_config(directory, encoder)
+        config = _check_config(directory, encoder)
     with faults.collect():
         if not (directory / "tokenizer.json").is_file():
             raise UserError(f"model {directory}: no tokenizer.json (a fast tokenizer is needed)")
@@ -77,11 +71,11 @@ def file_faults(directory: str | Path, encoder: bool = False) -> Faults:
     with faults.collect():
         shapes = weight_shapes(directory)
         if has_adapter(directory):
-            check_fit(directory, shapes)
+            check_fit(directory, shapes, family_of(config.get("model_type")))
     return faults
 
 
-def _check_config(directory: Path, encoder: bool) -> None:
+def _check_config(directory: Path, encoder: bool) -> dict:
     if not (directory / "config.json").is_file():
         raise UserError(f"model {directory}: no config.json; give a Hugging Face model directory")
     config = read_object(directory, "config.json")
@@ -98,17 +92,19 @@ def _check_config(directory: Path, encoder: bool) -> None:
         )
     named = config.get("architectures")
     if encoder:
-        return
+        return config
     if not isinstance(named, list) or not any("ForCausalLM" in str(name) for name in named):
         raise UserError(
             f"model {directory}: {named} is no causal language model; "
             "c2sflow runs Gemma-2 models such as vandijklab/C2S-Scale-Gemma-2-2B"
         )
-    if missing := [name for name in SHAPE if SHAPE[name] & set(config) == set()]:
+    names = family_of(config["model_type"]).config_names
+    if missing := [name for name, known in names.items() if not known & set(config)]:
         raise UserError(
             f"model {directory}: config.json lacks {', '.join(missing)}; take the one that was "
             "saved with the weights"
         )
+    return config
 
 
 def describe_model(directory: str | Path, source: str) -> dict:
@@ -155,7 +151,8 @@ def describe_model(directory: str | Path, source: str) -> dict:
 
 def config_number(config: dict, name: str) -> int:
     """A number of config.json under whichever name its family has for it."""
-    return next(config[known] for known in sorted(SHAPE[name]) if known in config)
+    names = family_of(config.get("model_type")).config_names[name]
+    return next(config[known] for known in sorted(names) if known in config)
 
 
 def fetch_model(model: str, revision: str, directory: str | Path, encoder: bool = False) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from c2sflow.common.errors import UserError
 from c2sflow.model.adapters import CONFIG, WEIGHTS, check_fit, has_adapter, read_adapter
+from c2sflow.model.architectures.registry import family_at
 from c2sflow.model.files import HUB_ID, SOURCE, fetch_model
 from c2sflow.model.weights import weight_shapes
 
@@ -67,7 +68,7 @@ def link_adapter(adapter: Path, base: Path, folder: Path) -> None:
     """
     if has_adapter(base):
         raise UserError(f"model {adapter}: its base {base} is an adapter itself; merge that first")
-    check_fit(adapter, weight_shapes(base))
+    check_fit(adapter, weight_shapes(base), family_at(base))
     files = {path.name: path for path in base.iterdir()}
     for name, path in (files | {name: adapter / name for name in (CONFIG, WEIGHTS)}).items():
         (folder / name).symlink_to(path.resolve())

@@ -31,12 +31,12 @@ from c2sflow.training.distributed import Team
 from c2sflow.training.examples import ExampleMaker, Templates, labels_of
 from c2sflow.training.material import Place, check_columns, make_epochs, validation_shares
 from c2sflow.training.model_card import model_card
+from c2sflow.training.new_tokenizer import make_tokenizer
 from c2sflow.training.optimizers import RATES
 from c2sflow.training.options import TrainingOptions
 from c2sflow.training.pairing import rank_vectors
 from c2sflow.training.record import training_record, with_loss_as_read, write_tables
 from c2sflow.training.saving import write_trained
-from c2sflow.training.small_gemma import make_tokenizer
 from c2sflow.training.tasks import Epochs
 from c2sflow.training.trainee import Trainee, load_trainee, micro_tokens
 from c2sflow.training.trainer import Recipe, Trainer, Validation

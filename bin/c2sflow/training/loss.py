@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from c2sflow.model.architectures.registry import family_of
 from c2sflow.model.attention import PACKED
 from c2sflow.model.batching import Batch, PromptPool
 from c2sflow.training.examples import Example
@@ -141,7 +142,7 @@ def token_losses(model: PreTrainedModel, batch: Batch, targets: Targets) -> torc
     hidden = model.get_decoder()(**inputs, use_cache=False).last_hidden_state.flatten(0, 1)
     wanted, tokens = hidden[targets.positions.to(device)], targets.tokens.to(device)
     head = model.get_output_embeddings()
-    cap = getattr(model.config, "final_logit_softcapping", None)
+    cap = family_of(model.config.model_type).logit_cap(model.config)
 
     def losses(states: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
         logits = head(states).float()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from c2sflow.model.architectures.registry import SMALL
 from c2sflow.training.examples import UNCONDITIONAL, Templates
 
 METHODS = {
@@ -145,7 +146,7 @@ def model_card(
 
 def _base(base: Mapping[str, str] | None) -> str:
     if base is None:
-        return "none; a small Gemma-2 with random weights and a tokenizer made for the data"
+        return f"none; a small {SMALL.name} with random weights and a tokenizer made for the data"
     commit = f", revision {base['revision']} ({base['commit']})" if base["commit"] else ""
     return f"`{base['id']}`{commit}, digest {base['digest'][:16]}"
 

@@ -15,14 +15,14 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from c2sflow.common.errors import UserError
-from c2sflow.model.attention import PACKED, small_model
+from c2sflow.model.architectures.registry import SMALL, family_of
+from c2sflow.model.attention import PACKED
 from c2sflow.model.batching import PromptPool
 from c2sflow.model.config import load_config
 from c2sflow.model.files import read_config
 from c2sflow.model.loading import load_model, load_tokenizer
 from c2sflow.model.placement import resolve_device, resolve_dtype
 from c2sflow.training.optimizers import adamw, muon_and_adamw
-from c2sflow.training.small_gemma import make_model
 
 LOGGER = logging.getLogger(__name__)
 # Parameters from which layers are computed again on the way back instead of being kept.
@@ -66,7 +66,8 @@ class Trainee:
     def optimizers(self, rate: float) -> list[torch.optim.Optimizer]:
         """What takes its steps: AdamW, and for a new model Muon too."""
         if self.method == "scratch":
-            return muon_and_adamw(self.model, self.model.get_decoder().layers, rate)
+            layers = SMALL.layers(self.model.get_decoder())
+            return muon_and_adamw(self.model, layers, rate)
         decay = 0.01 if self.method == "full" else 0.0
         return [adamw((p for _, p in self.trained()), rate, decay)]
 
@@ -110,7 +111,7 @@ def load_trainee(
     """
     where = resolve_device(device)
     if method == "scratch":
-        model = make_model(tokenizer, seed).to(where)
+        model = SMALL.small_model(tokenizer, seed).to(where)
         precision = resolve_dtype(dtype, where, model.config)
     else:
         read_config(directory)
@@ -194,7 +195,7 @@ TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.2}
 def training_attention(
     config: PreTrainedConfig, device: torch.device, kept: torch.dtype, precision: torch.dtype
 ) -> str:
-    """Attention to load a model with for training: never one that drops Gemma-2's soft-cap.
+    """Attention to load a model with for training: never one that drops a soft-cap or a window.
 
     On a GPU flex_attention, which takes packed rows, if its gradients are those of eager there;
     otherwise eager. (The blockwise attention of the other steps works in place and has none.)
@@ -204,9 +205,10 @@ def training_attention(
     kept, precision
         dtype of the weights, and of the products.
     """
-    if config.model_type != "gemma2":
+    family = family_of(config.model_type)
+    if not family.attentions:
         return "auto"
-    if device.type != "cuda":
+    if device.type != "cuda" or "flex_attention" not in family.attentions:
         return "eager"
     # Its kernels are those of float16, whose rounding is told from a fault: bfloat16's is 0.25 to
     # 0.44.
@@ -237,11 +239,12 @@ def gradient_disagreement(
     """
     random = np.random.default_rng(0)
     prompts = [random.integers(3, 64, n).astype(np.int32) for n in (150, 70, 33)]
-    model = small_model(config)
+    family = family_of(config.model_type)
+    model = family.probe(config)
     for ids in prompts:
         _backward(model, {"input_ids": torch.from_numpy(ids[None].astype(np.int64))}, [ids], [0])
-    expected = _gradient(model)
-    model = small_model(config).to(device, kept).train()
+    expected = _gradient(family.layers(model))
+    model = family.probe(config).to(device, kept).train()
     model.set_attn_implementation(name)
     pool = PromptPool(max_tokens=600, packed=name in PACKED, multiple=128)
     for row, ids in enumerate(prompts):
@@ -249,7 +252,7 @@ def gradient_disagreement(
     batch = pool.take()
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
         _backward(model, batch.inputs_on(device), batch.prompts, batch.starts)
-    made = _gradient(model)
+    made = _gradient(family.layers(model))
     difference = float((made - expected).norm() / expected.norm())
     return difference if np.isfinite(difference) else np.inf
 
@@ -262,6 +265,6 @@ def _backward(model: PreTrainedModel, inputs: dict, prompts: list, starts: list)
     (torch.cat(rows).float() @ direction).sum().backward()
 
 
-def _gradient(model: PreTrainedModel) -> torch.Tensor:
+def _gradient(layers: torch.nn.ModuleList) -> torch.Tensor:
     """Of the layers' weights, which is where attention shows."""
-    return torch.cat([p.grad.float().cpu().flatten() for p in model.layers.parameters()])
+    return torch.cat([p.grad.float().cpu().flatten() for p in layers.parameters()])

@@ -13,6 +13,7 @@ from c2sflow.data.obs.shard_columns import RESERVED
 from c2sflow.generation.plan import GenerationPlan, generation_faults
 from c2sflow.inputs.lists import read_cell_types
 from c2sflow.model.adapters import has_adapter, read_adapter
+from c2sflow.model.architectures.registry import family_of, tested_names
 from c2sflow.model.files import HUB_ID, file_faults
 from c2sflow.model.weights import base_weights
 from c2sflow.sentences.prompts import ANSWER_TOKENS
@@ -97,9 +98,10 @@ def check_model(flat: Mapping, directory: Path | None, faults: Faults) -> list[s
     if wrong:
         return said
     config = read_object(directory, "config.json")
-    if config.get("model_type") != "gemma2":
+    if not family_of(config.get("model_type")).tested:
         said.append(
-            f"model {model}: a {config.get('model_type')} model; c2sflow is made for Gemma-2"
+            f"model {model}: a {config.get('model_type')} model; c2sflow is made for "
+            f"{tested_names()}"
         )
     return said
 

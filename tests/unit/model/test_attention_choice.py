@@ -5,6 +5,7 @@ import torch
 from transformers import AttentionInterface, AutoConfig, Gemma2Config
 
 from c2sflow.common.errors import UserError
+from c2sflow.model.architectures.gemma2 import FAMILY
 from c2sflow.model.attention import (
     BLOCKWISE,
     TOLERANCE,
@@ -65,8 +66,8 @@ def test_what_does_not_run_is_refused(config, name):
 
 def test_order_of_the_candidates():
     cuda = torch.device("cuda")
-    assert candidates(CPU, torch.float32, head=False) == [BLOCKWISE]
-    embedding = candidates(cuda, torch.bfloat16, head=False)
+    assert candidates(FAMILY, CPU, torch.float32, head=False) == [BLOCKWISE]
+    embedding = candidates(FAMILY, cuda, torch.bfloat16, head=False)
     assert embedding[-3:] == ["flex_attention", BLOCKWISE, "eager"]
-    assert "flex_attention" not in candidates(cuda, torch.bfloat16, head=True)
-    assert "flash_attention_2" not in candidates(cuda, torch.float32, head=False)
+    assert "flex_attention" not in candidates(FAMILY, cuda, torch.bfloat16, head=True)
+    assert "flash_attention_2" not in candidates(FAMILY, cuda, torch.float32, head=False)

@@ -4,8 +4,7 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from c2sflow.model.attention import small_model
-from c2sflow.training import trainee as choice
+from c2sflow.model.architectures.gemma2 import Gemma2
 from c2sflow.training.trainee import TOLERANCE, gradient_disagreement, training_attention
 
 CPU = torch.device("cpu")
@@ -32,10 +31,10 @@ def test_gradients_of_eager_agree_within_the_tolerance(demo_model, kept, precisi
 
 @pytest.mark.parametrize("lost", ["attn_logit_softcapping", "sliding_window"])
 def test_a_lost_cap_or_window_is_seen(demo_model, monkeypatch, lost):
-    made = []
+    made, probe = [], Gemma2.probe
 
-    def second_lacks_it(config):
-        model = small_model(config)
+    def second_lacks_it(self, config):
+        model = probe(self, config)
         made.append(model)
         if len(made) == 2:
             setattr(model.config, lost, 4096 if lost == "sliding_window" else None)
@@ -43,7 +42,7 @@ def test_a_lost_cap_or_window_is_seen(demo_model, monkeypatch, lost):
                 setattr(layer.self_attn, lost, None)
         return model
 
-    monkeypatch.setattr(choice, "small_model", second_lacks_it)
+    monkeypatch.setattr(Gemma2, "probe", second_lacks_it)
     config = AutoConfig.from_pretrained(demo_model)
     found = gradient_disagreement("eager", config, CPU, torch.float32, torch.float32)
     assert found > 2 * max(TOLERANCE.values())

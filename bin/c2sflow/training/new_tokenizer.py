@@ -1,4 +1,4 @@
-"""A small Gemma-2 with random weights and a tokenizer made for the data: training from scratch."""
+"""The tokenizer of a model that is trained from scratch: made for the data, in Gemma's manner."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import re
 import string
 from collections.abc import Iterable
 
-import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>"]  # ids 0 to 3, as Gemma has them
 N_PIECES = 160  # merges for gene symbols that the data do not have
@@ -17,31 +16,6 @@ N_PIECES = 160  # merges for gene symbols that the data do not have
 # A word with the space before it, without the punctuation after it. "<" stands alone, so that a
 # text like "<0x41>" is never taken for the byte token of that name.
 WORD = r" ?[^\s<]+?(?=[.,:]*(?:[\s<]|$))|[.,:<]|\s"
-
-
-def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Gemma2ForCausalLM:
-    """Gemma-2 with all its traits and 1.1 million parameters beside the vocabulary's."""
-    torch.manual_seed(seed)
-    config = Gemma2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=160,
-        intermediate_size=448,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
-        query_pre_attn_scalar=32,
-        sliding_window=128,
-        attn_logit_softcapping=50.0,
-        final_logit_softcapping=30.0,
-        max_position_embeddings=8192,
-        tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    config._attn_implementation = "eager"  # sdpa would drop the soft-cap
-    return Gemma2ForCausalLM(config)
 
 
 def _pre_tokenizer() -> pre_tokenizers.PreTokenizer:
