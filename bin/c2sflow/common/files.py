@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import h5py
 
@@ -63,15 +64,35 @@ def write_json(target: str | Path, content: object) -> None:
         )
 
 
-def read_json(path: str | Path) -> dict | list:
-    """Content of a JSON file that an earlier step wrote.
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The object in a JSON file that an earlier step wrote.
 
     Raises
     ------
     UserError
-        If it is missing or broken.
+        If it is missing or broken, or holds no object.
     """
-    path = Path(path)
+    content = _json(Path(path))
+    if not isinstance(content, dict):
+        raise UserError(f"{Path(path).name} is broken (it holds no object); {remedy(path)}")
+    return content
+
+
+def read_json_list(path: str | Path) -> list[dict[str, Any]]:
+    """The objects in a JSON file that an earlier step wrote as a list, such as samples.json.
+
+    Raises
+    ------
+    UserError
+        If it is missing or broken, or holds no list of objects.
+    """
+    content = _json(Path(path))
+    if not isinstance(content, list) or not all(isinstance(item, dict) for item in content):
+        raise UserError(f"{Path(path).name} is broken (it holds no list); {remedy(path)}")
+    return content
+
+
+def _json(path: Path) -> object:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -91,7 +112,8 @@ def unreadable(path: str | Path, error: Exception) -> UserError:
     A file is not blamed, nor to be deleted, where the system refuses to open it.
     """
     path = Path(path)
-    if mend := REFUSALS.get(getattr(error, "errno", None)):
+    number = error.errno if isinstance(error, OSError) else None
+    if number is not None and (mend := REFUSALS.get(number)):
         return UserError(f"{path.name} cannot be opened ({error}); {mend}")
     return UserError(f"{path.name} is missing or broken ({error}); {remedy(path)}")
 
@@ -186,7 +208,7 @@ def reason_of(error: Exception) -> str:
     return text or "its content is damaged"
 
 
-def read_object(directory: str | Path, name: str) -> dict:
+def read_object(directory: str | Path, name: str) -> dict[str, Any]:
     """The object that a JSON file of a model directory holds.
 
     Raises

@@ -33,7 +33,7 @@ def find_separator(lines: Sequence[str], candidates: Sequence[str] = SEPARATORS)
         if len(set(counts[1:])) <= 1 and counts[-1] - counts[0] in (0, 1):
             fitting[separator] = counts[-1]
     found = fitting or {name: n for name, n in any_of.items() if n > 1}
-    return max(found, key=found.get) if found else None
+    return max(found, key=found.__getitem__) if found else None
 
 
 def header_separator(header: str, needed: Collection[str], default: str) -> str:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -69,10 +69,10 @@ def compiled_once() -> Iterator[None]:
 
     plain = numba.njit
 
-    def njit(*arguments: object, **options: object) -> Callable:
+    def njit(*arguments: Any, **options: Any) -> Any:
         return plain(*arguments, **{"cache": True, **options})
 
-    numba.njit = njit
+    numba.njit = njit  # type: ignore[assignment]  # of fewer overloads, all that are called
     try:
         yield
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeAlias
 
 import h5py
 import numpy as np
@@ -19,10 +20,13 @@ from c2sflow.common.threads import in_threads
 from c2sflow.data.columns import clean_columns, native
 from c2sflow.data.csc_to_csr import RowBands, csc_rows
 from c2sflow.data.named_arrays import layers_of, obsm_of
+from c2sflow.data.stored import StoredGroup
 
 # Elements of a dense block of the default chunk: 128 MiB of float32.
 CHUNK_ELEMENTS = 2**25
 X, RAW = "X", "raw/X"  # paths of matrices
+# What holds X, layers and the rest by path: an open store, or what a reader has put together.
+Elements: TypeAlias = AnnData | StoredGroup | Mapping[str, Any]
 
 
 class CellData(AbstractContextManager):
@@ -45,9 +49,9 @@ class CellData(AbstractContextManager):
         layers and (once read) obsm is renamed, kept as text or left out, among others.
     """
 
-    def __init__(self, elements: object, obs: pd.DataFrame, var: pd.DataFrame, label: str):
+    def __init__(self, elements: Elements, obs: pd.DataFrame, var: pd.DataFrame, label: str):
         self._elements = elements
-        self._matrices: dict[str, object] = {}
+        self._matrices: dict[str, Any] = {}
         self._x = X
         self._columns: np.ndarray | None = None  # those of the matrix that are genes
         self._width = len(var)
@@ -61,7 +65,7 @@ class CellData(AbstractContextManager):
         if self.duplicate_names:
             self.obs.index = make_index_unique(self.obs.index)
         self._layers, of_layers = layers_of(self._group("layers"))
-        self._obsm: dict[str, object] | None = None
+        self._obsm: dict[str, Any] | None = None
         self.notes = of_obs + of_var + of_layers
 
     def __exit__(self, *_: object) -> None:
@@ -99,7 +103,7 @@ class CellData(AbstractContextManager):
         if isinstance(self._elements, AnnData):
             raw = self._elements.raw
             return None if raw is None else clean_columns(raw.var, "raw.var")[0]
-        raw = self._elements.get("raw", {})
+        raw = self._group("raw")
         if "X" not in raw or "var" not in raw:
             return None
         return clean_columns(read_elem(raw["var"]), "raw.var")[0]
@@ -142,19 +146,19 @@ class CellData(AbstractContextManager):
         with self._reading(f"uns[{name!r}]"):
             return read_elem(uns[name])
 
-    def obsm(self) -> dict[str, object]:
+    def obsm(self) -> dict[str, Any]:
         """What has a row per cell, such as a PCA; dense arrays stay on disk, to be sliced."""
         if self._obsm is None:
             self._obsm, notes = obsm_of(self._group("obsm"), self.obs.index)
             self.notes += notes
         return self._obsm
 
-    def _group(self, name: str) -> Mapping:
+    def _group(self, name: str) -> Mapping | StoredGroup:
         if isinstance(self._elements, AnnData):
             return getattr(self._elements, name)
         return self._elements.get(name, {})
 
-    def _matrix(self, layer: str | None) -> object:
+    def _matrix(self, layer: str | None) -> Any:
         """X or a layer, on disk or in memory, to be sliced by rows."""
         key = self._x if layer is None else f"layers/{layer}"
         if key not in self._matrices:
@@ -187,14 +191,18 @@ class CellData(AbstractContextManager):
     def _other(self, matrix: str) -> Iterator[None]:
         """Read X from another matrix for the block."""
         before = self._x, self._columns, self._width
-        width = len(self.raw_var) if matrix == RAW else self._width
+        width = self._width
+        if matrix == RAW:
+            raw = self.raw_var
+            assert raw is not None
+            width = len(raw)
         self._x, self._columns, self._width = matrix, None, width
         try:
             yield
         finally:
             self._x, self._columns, self._width = before
 
-    def _stored(self, key: str) -> object:
+    def _stored(self, key: str) -> Any:
         if key.startswith("layers/"):
             return self._layers[key.removeprefix("layers/")]
         if not isinstance(self._elements, AnnData):
@@ -291,15 +299,15 @@ class CellData(AbstractContextManager):
         if self.n_obs <= n_rows:
             return self.rows(0, self.n_obs)
         starts = np.linspace(0, self.n_obs - size, n_blocks).astype(int)
-        matrix = self._matrix(None)
-        if isinstance(matrix, RowBands):
+        own = self._matrix(None)
+        if isinstance(own, RowBands):
             with self._reading("a sample of the cells"):
-                chosen = matrix.select(np.unique(starts[:, None] + np.arange(size)))
+                chosen = own.select(np.unique(starts[:, None] + np.arange(size)))
             return _canonical(self._narrow(chosen))
         return sparse.vstack([self.rows(start, start + size) for start in starts], "csr")
 
 
-def _check_block(block: object, shape: tuple[int, int]) -> None:
+def _check_block(block: Any, shape: tuple[int, int]) -> None:
     """Raise ValueError unless these are numbers of this shape, every index within it.
 
     Compiled code trusts the indices of a sparse matrix: those of a damaged file crash it.

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from scipy import sparse
+
+from c2sflow.data.stored import StoredGroup
 
 # row, column, value of each entry, in blocks of at most `BLOCK`
 Entries = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -94,11 +96,11 @@ class RowBands:
             self._sort_into_files(Path(self._folder.name))
         if self._held is None or self._held[0] != number:
             self._held = None  # one band in memory, not two
-            self._held = number, self._read(number)
+            self._held = number, self._read(Path(self._folder.name), number)
         return self._held[1]
 
-    def _read(self, number: int) -> sparse.csr_matrix:
-        path = Path(self._folder.name, str(number))
+    def _read(self, folder: Path, number: int) -> sparse.csr_matrix:
+        path = folder / str(number)
         records = np.fromfile(path, self._record) if path.exists() else np.empty(0, self._record)
         height = min(self._height, self.shape[0] - number * self._height)
         places = records["row"], records["column"]
@@ -123,7 +125,7 @@ class RowBands:
             self._folder.cleanup()
 
 
-def csc_rows(group: Mapping) -> RowBands:
+def csc_rows(group: StoredGroup) -> RowBands:
     """Rows of a CSC matrix of an h5ad or zarr store.
 
     Parameters
@@ -131,7 +133,7 @@ def csc_rows(group: Mapping) -> RowBands:
     group
         With data, indices and indptr, and shape among its attributes.
     """
-    shape = tuple(int(n) for n in group.attrs["shape"])
+    n_rows, n_columns = (int(n) for n in group.attrs["shape"])
     pointers = group["indptr"][:].astype(np.int64)
     data, indices = group["data"], group["indices"]
     n_entries = int(pointers[-1])
@@ -143,4 +145,4 @@ def csc_rows(group: Mapping) -> RowBands:
             columns = np.searchsorted(pointers, places, side="right") - 1
             yield indices[start:stop], columns, data[start:stop]
 
-    return RowBands(entries, shape, n_entries, np.dtype(data.dtype))
+    return RowBands(entries, (n_rows, n_columns), n_entries, np.dtype(data.dtype))

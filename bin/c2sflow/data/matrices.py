@@ -132,8 +132,9 @@ def _has_raw(data: CellData) -> bool:
 
 
 def _raw_annotation(data: CellData) -> pd.DataFrame:
-    """var of raw.X, and the columns of var that it lacks, if var has the same genes."""
+    """var of raw.X, which is there, and the columns of var that it lacks, if var has its genes."""
     raw = data.raw_var
+    assert raw is not None
     raw = raw.set_axis(raw.index.astype(str).rename(None), axis=0)
     if raw.index.is_unique and data.var.index.is_unique and raw.index.isin(data.var.index).all():
         raw = raw.join(data.var[[name for name in data.var if name not in raw]])
@@ -151,9 +152,10 @@ def _state(data: CellData, path: str, is_gene: Callable[[pd.DataFrame], np.ndarr
 
 def in_words(state: str | None) -> str:
     """What a matrix in this state holds."""
+    if state is None:
+        return "values of no use (scaled?)"
     words = {"counts": "raw counts", "normalized": "normalised values"}
-    words |= {"lognormalized": "log-normalised values", None: "values of no use (scaled?)"}
-    return words[state]
+    return (words | {"lognormalized": "log-normalised values"})[state]
 
 
 def _more_genes(data: CellData) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,13 @@ from anndata.io import read_elem
 from scipy import sparse
 
 from c2sflow.data.columns import clean_columns, clean_names, renamed_notice
+from c2sflow.data.stored import StoredGroup
 
 NUMBERS = "biuf"  # kinds of numpy dtypes
 SPARSE = ("csr_matrix", "csc_matrix")
 
 
-def layers_of(group: Mapping) -> tuple[dict[str, object], list[str]]:
+def layers_of(group: Mapping | StoredGroup) -> tuple[dict[str, Any], list[str]]:
     """Layers that hold numbers, by names that can be written; and notices of the others.
 
     Parameters
@@ -34,7 +36,7 @@ def layers_of(group: Mapping) -> tuple[dict[str, object], list[str]]:
     return kept, notices
 
 
-def obsm_of(group: Mapping, obs_names: pd.Index) -> tuple[dict[str, object], list[str]]:
+def obsm_of(group: Mapping | StoredGroup, obs_names: pd.Index) -> tuple[dict[str, Any], list[str]]:
     """What has a row per cell, by names that can be written; and notices of what is left out.
 
     Dense numeric arrays of a file stay on disk, to be sliced; the rest is read: sparse matrices,
@@ -55,7 +57,7 @@ def obsm_of(group: Mapping, obs_names: pd.Index) -> tuple[dict[str, object], lis
     return kept, notices
 
 
-def _named(group: Mapping, where: str) -> tuple[dict[str, object], list[str]]:
+def _named(group: Mapping | StoredGroup, where: str) -> tuple[dict[str, Any], list[str]]:
     items = [(key, item) for key, item in items_of(group) if key is not None]
     keys = [key for key, _ in items]
     names = clean_names(keys)
@@ -63,7 +65,7 @@ def _named(group: Mapping, where: str) -> tuple[dict[str, object], list[str]]:
     return named, renamed_notice(where, keys, names)
 
 
-def items_of(group: Mapping, prefix: str = "") -> Iterator[tuple[str | None, object]]:
+def items_of(group: Mapping | StoredGroup, prefix: str = "") -> Iterator[tuple[str | None, Any]]:
     """Keys and elements; "a/b", which files keep as a folder "a", under its whole key."""
     for key in group:
         item = group[key]
@@ -73,7 +75,7 @@ def items_of(group: Mapping, prefix: str = "") -> Iterator[tuple[str | None, obj
             yield key if key is None else f"{prefix}{key}", item
 
 
-def _is_group(item: object) -> bool:
+def _is_group(item: object) -> TypeGuard[StoredGroup]:
     return hasattr(item, "keys") and hasattr(item, "attrs") and not isinstance(item, pd.DataFrame)
 
 
@@ -88,7 +90,7 @@ def _dtype(item: object) -> np.dtype | None:
     return getattr(item, "dtype", None)
 
 
-def _obsm_value(item: object, n_obs: int) -> tuple[object | None, str]:
+def _obsm_value(item: Any, n_obs: int) -> tuple[Any, str]:
     """What can be kept of an element of obsm, or None and why not."""
     on_disk = hasattr(item, "attrs") and "encoding-type" in item.attrs
     if on_disk and not (item.attrs["encoding-type"] == "array" and item.dtype.kind in NUMBERS):

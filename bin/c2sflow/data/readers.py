@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -17,6 +18,7 @@ from c2sflow.common.errors import UserError
 from c2sflow.common.files import foreign, hdf5_fault, reason_of
 from c2sflow.data.backed import CellData
 from c2sflow.data.named_arrays import items_of
+from c2sflow.data.stored import StoredGroup
 from c2sflow.data.tenx import read_directory, read_h5
 from c2sflow.data.text_tables import SUFFIXES, read_table
 
@@ -124,7 +126,7 @@ def _opener(path: Path, label: str) -> tuple[Opener, str]:
     raise UserError(f"{label}: format not known; give {FORMATS}{hint}")
 
 
-def _open_group(group: object, label: str) -> CellData:
+def _open_group(group: StoredGroup, label: str) -> CellData:
     others = "raw" in group or len(group.get("layers", ()))
     for name, mark in (("loom", "col_attrs"), ("h5", "matrix")):
         if mark in group and "X" not in group:
@@ -201,7 +203,7 @@ def _loom_annotation(attributes: h5py.Group, index: tuple[str, ...]) -> pd.DataF
 class _OnlyX(dict):
     """The elements of a format that holds a matrix and nothing else by cell, and its open file."""
 
-    def __init__(self, matrix: object, file: h5py.File | None = None):
+    def __init__(self, matrix: Any, file: h5py.File | None = None):
         super().__init__(X=matrix)
         self.file = file
 
@@ -221,7 +223,7 @@ def _in_memory(data: AnnData, label: str) -> CellData:
 SPARSE = {"csr_matrix": 0, "csc_matrix": 1}  # encoding to the axis of its row pointers
 
 
-def matrix_fault(group: Mapping, n_obs: int, n_vars: int) -> str | None:
+def matrix_fault(group: StoredGroup, n_obs: int, n_vars: int) -> str | None:
     """What is wrong with X, the layers or raw, by their metadata; no value is read.
 
     Parameters
@@ -247,7 +249,7 @@ def matrix_fault(group: Mapping, n_obs: int, n_vars: int) -> str | None:
     return None
 
 
-def _matrices(group: Mapping, n_vars: int) -> Iterator[tuple[str, object, int | None]]:
+def _matrices(group: StoredGroup, n_vars: int) -> Iterator[tuple[str, Any, int | None]]:
     """Name, matrix and how many columns it must have."""
     if "X" in group:
         yield "X", group["X"], n_vars
@@ -258,7 +260,7 @@ def _matrices(group: Mapping, n_vars: int) -> Iterator[tuple[str, object, int | 
         yield "raw.X", group["raw"]["X"], None
 
 
-def _sparse_fault(matrix: Mapping, axis: int) -> str | None:
+def _sparse_fault(matrix: StoredGroup, axis: int) -> str | None:
     missing = [name for name in ("data", "indices", "indptr") if name not in matrix]
     if missing or "shape" not in matrix.attrs:
         return f"lacks its {(missing or ['shape'])[0]}"

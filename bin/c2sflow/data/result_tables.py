@@ -10,11 +10,13 @@ from c2sflow.common.errors import UserError
 from c2sflow.common.files import remedy, write_beside
 
 # In the order in which they are read.
-TABLES = ("accuracy", "confusion", "perturbation", "generation", "reconstruction")
-TABLES += ("text_scores", "trust")
+TABLES = (
+    "accuracy", "confusion", "perturbation", "generation", "reconstruction", "text_scores", "trust",
+)  # fmt: skip
 # A subject may be called NA or 01.
-TEXT = ("metric", "subject", "space", "predictor", "label", "found")
-TEXT += ("task", "group", "generated")
+TEXT = (
+    "metric", "subject", "space", "predictor", "label", "found", "task", "group", "generated",
+)  # fmt: skip
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:

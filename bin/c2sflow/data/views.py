@@ -83,7 +83,10 @@ class Viewed:
     @property
     def figures(self) -> dict:
         """For qc.json: what was read and what was left out, by number of features."""
-        figures = {"matrix": self.view.matrix, "features_left_out": self.left_out}
+        figures: dict[str, object] = {
+            "matrix": self.view.matrix,
+            "features_left_out": self.left_out,
+        }
         if self.genome_genes:
             figures |= {"genome": self.view.genome, "genome_genes": self.genome_genes}
         return figures
@@ -184,7 +187,7 @@ def genome_shares(data: CellData, viewed: Viewed, state: State) -> np.ndarray | 
     float64 (n_obs,), NaN for a cell without counts; None if there is no other
     organism's genome.
     """
-    if viewed.in_others is None:
+    if viewed.in_genome is None or viewed.in_others is None:
         return None
     shares = np.full(data.n_obs, np.nan)
     both = np.concatenate([viewed.in_genome, viewed.in_others])

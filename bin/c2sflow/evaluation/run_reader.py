@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from anndata.io import read_elem, sparse_dataset
 from scipy import sparse
 
-from c2sflow.common.files import read_json, unreadable
+from c2sflow.common.files import read_json_list, unreadable
 from c2sflow.data.concat import concat_obs
 from c2sflow.data.genes.alignment import GeneAlignment, GeneTable, word_columns
 from c2sflow.data.qc.filtered_genes import PLACE, FilteredColumns, filtered_table, with_filtered
@@ -84,7 +84,7 @@ class RunCells:
 
     def __init__(self, files: RunFiles):
         self._files = files
-        self._sheet = read_json(files.samples)
+        self._sheet = read_json_list(files.samples)
         ids = [sample["id"] for sample in self._sheet]
         self._summaries = SentenceFiles(files.sentences_dir, ids)
         self._alignment, fit = GeneAlignment(), RankFit()

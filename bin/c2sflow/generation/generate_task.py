@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from c2sflow.common.files import read_json, write_json
+from c2sflow.common.files import read_json_list, write_json
 from c2sflow.generation.cells import generate_cells, generated_records
 from c2sflow.generation.plan import GenerationPlan, organism_genes
 from c2sflow.generation.tasks import (
@@ -55,7 +55,7 @@ def generate_task(
     template = generation_template(options.get("generation_prompt"), plan.cell_types != [""])
     model, tokenizer = load(options, head=True)
     cells, name = plan.cells(task), plan.task_name(task)
-    sheet = read_json(samples)
+    sheet = read_json_list(samples)
     summaries = SentenceFiles(sentences_dir, [sample["id"] for sample in sheet])
     genes = {
         organism: genes_to_say(organism_genes(sheet, summaries, organism), options)

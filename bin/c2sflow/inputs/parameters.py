@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
+from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError
 
@@ -36,10 +37,11 @@ def coerce(value: object, entry: Mapping) -> object:
         if "number" in kinds and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text):
             return float(text)
         return value
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and "integer" in kinds and value == int(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    if "integer" in kinds and value == int(value):
         return int(value)
-    return str(value) if is_number and kinds == ["string"] else value
+    return str(value) if kinds == ["string"] else value
 
 
 def check_parameters(params: Mapping, schema: Mapping) -> tuple[dict[str, dict], list[str]]:
@@ -68,7 +70,7 @@ def check_parameters(params: Mapping, schema: Mapping) -> tuple[dict[str, dict],
         error.json_path if error.absolute_path else error.message: error for error in errors[::-1]
     }
     for error in reversed(firsts.values()):
-        faults.append(_say(error, entries))
+        faults.append(_fault(error, entries))
         if error.validator in ("type", "minLength"):
             # Of no kind that it can be, it is as good as none to the checks that follow.
             values.pop(str(error.absolute_path[0]))
@@ -94,12 +96,12 @@ def _unknown(names: list[str], known: list[str]) -> list[str]:
     return faults
 
 
-def _say(error: ValidationError, entries: Mapping[str, Mapping]) -> str:
+def _fault(error: ValidationError, entries: Mapping[str, Mapping]) -> str:
     if error.validator == "required":
         name = error.message.split("'")[1]
         return f"--{name} is missing: {entries[name]['description']}"
     name = str(error.absolute_path[0])
-    limit = error.validator_value
+    limit: Any = error.validator_value
     kinds = " or ".join(KINDS.get(kind, "text") for kind in _kinds(entries[name]))
     if error.instance is True:
         return f"--{name} needs a value: {entries[name]['description']}"

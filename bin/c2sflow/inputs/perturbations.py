@@ -104,7 +104,8 @@ def _read_table(text: str, path: Path, where: str) -> tuple[list[Treatment], lis
     reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
     reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
     _check_header(reader.fieldnames, where)
-    rows, faults = {}, []
+    rows: dict[tuple[str, ...], tuple[str, dict[str, str]]] = {}
+    faults: list[str] = []
     for record in reader:
         clean = {name: (value or "").strip() for name, value in record.items() if name is not None}
         if not any(clean.values()):
@@ -161,7 +162,10 @@ def _treatments(rows: list[tuple[str, dict[str, str]]]) -> tuple[list[Treatment]
     same = defaultdict(list)  # short name: the rows that are called so
     for kind in kinds:
         same[_joined(kind, AMOUNTS)].append(kind)
-    made, faults, first = [], [], {}
+    made, faults = [], []
+    first: dict[
+        str, tuple[str, dict[str, str]]
+    ] = {}  # condition: where it comes first, and as what
     for (where, row), kind in zip(rows, kinds, strict=True):
         alike = same[_joined(kind, AMOUNTS)]
         apart = [name for name in kind if len({other[name] for other in alike}) > 1]
@@ -182,10 +186,11 @@ def _treatments(rows: list[tuple[str, dict[str, str]]]) -> tuple[list[Treatment]
     return made, faults
 
 
-def _joined(row: Mapping[str, str], names: Iterable[str]) -> str:
+def _joined(row: Mapping[str, str | None], names: Iterable[str]) -> str:
     """The perturbation and what these columns say of it, with commas between."""
     words = [row.get(name) for name in ("perturbation", *names) if name != "perturbation"]
-    return ", ".join([row["perturbation"], *(w for w in words if isinstance(w, str) and w)])
+    name = row["perturbation"] or ""
+    return ", ".join([name, *(w for w in words if isinstance(w, str) and w)])
 
 
 def prompt_text(row: Mapping[str, str | None], fields: Collection[str]) -> str:

@@ -11,7 +11,13 @@ import pandas as pd
 from anndata.io import read_elem
 
 from c2sflow import __version__
-from c2sflow.common.files import read_json, software_versions, write_beside, write_json
+from c2sflow.common.files import (
+    read_json,
+    read_json_list,
+    software_versions,
+    write_beside,
+    write_json,
+)
 from c2sflow.data.genes.alignment import GeneAlignment, word_columns
 from c2sflow.data.result_tables import read_evaluation
 from c2sflow.generation.plan import GenerationPlan, organism_columns
@@ -132,7 +138,7 @@ def merge_run(
     UserError
         If a file is missing, broken or not of this run.
     """
-    sheet = read_json(samples)
+    sheet = read_json_list(samples)
     ids = [sample["id"] for sample in sheet]
     sentences = SentenceFiles(sentences_dir, ids)
     shards, fit = {}, RankFit()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from c2sflow.data.obs.labels import is_control, is_labelled
+from c2sflow.data.obs.labels import is_control, is_labelled, where_known
 from c2sflow.data.obs.queries import select_cells
 from c2sflow.inputs.perturbations import Treatment
 from c2sflow.sentences.prompts import template_fields
@@ -152,7 +152,7 @@ def filled(text: str, cells: pd.DataFrame) -> np.ndarray:
     known = np.ones(len(cells), dtype=bool)
     for name in fields:
         known &= is_labelled(cells[name]).to_numpy()
-    return np.where(known, np.array(texts, dtype=object), None)
+    return where_known(known, np.array(texts, dtype=object))
 
 
 def predicted_only(answers: pd.DataFrame) -> pd.DataFrame:

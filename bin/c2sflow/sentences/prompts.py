@@ -60,7 +60,11 @@ def template_fields(template: str) -> list[str]:
         If the braces do not match, or a field is not a plain name.
     """
     try:
-        parts = [part[1:] for part in string.Formatter().parse(template) if part[1] is not None]
+        parts = [
+            (field, form, conversion)
+            for _, field, form, conversion in string.Formatter().parse(template)
+            if field is not None
+        ]
     except ValueError as error:
         raise UserError(
             f"prompt template {_short(template)}: {error}; write {{{{ for a brace"

@@ -32,7 +32,7 @@ class RankFit:
     xy: float = 0.0
     yy: float = 0.0
 
-    def add_cells(self, values: np.ndarray, lengths: Sequence[int]) -> None:
+    def add_cells(self, values: np.ndarray, lengths: Sequence[int] | np.ndarray) -> None:
         """Add cells.
 
         Parameters
@@ -54,7 +54,8 @@ class RankFit:
         self.yy += np.einsum("i,i", y, y)
 
     def __add__(self, other: RankFit) -> RankFit:
-        return RankFit(*(a + b for a, b in zip(self.astuple(), other.astuple(), strict=True)))
+        sums = {name: own + getattr(other, name) for name, own in asdict(self).items()}
+        return RankFit(**sums)
 
     def astuple(self) -> tuple[float, ...]:
         """The sums, in the order of the fields."""

@@ -9,7 +9,7 @@ symbol: the same cell gives the same sentence in any shard, order, run and order
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -23,10 +23,11 @@ from scipy import sparse
 from c2sflow.common.errors import UserError
 
 TieBreak = Literal["random", "gene_order"]
+Words = Sequence[str] | np.ndarray  # of the genes, as `gene_words` makes them
 GROUP = 64  # cells ranked at once: what is made of them stays in the processor's cache
 
 
-def gene_words(var_names: Sequence[str]) -> np.ndarray:
+def gene_words(var_names: Iterable[str]) -> np.ndarray:
     """The word of each gene in a sentence: its symbol in upper case.
 
     Symbols that differ in case only are told apart as scanpy does it ("-1", "-2", …), and white
@@ -47,7 +48,7 @@ def _hash64(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def gene_hashes(words: Sequence[str]) -> np.ndarray:
+def gene_hashes(words: Words) -> np.ndarray:
     """uint64 hash of each gene's word."""
     return np.array([_hash64(word) for word in words], dtype=np.uint64)
 
@@ -200,7 +201,7 @@ class SentenceMaker:
 
     def __init__(
         self,
-        words: Sequence[str],
+        words: Words,
         *,
         max_genes: int | None = None,
         tie_break: TieBreak = "random",
@@ -276,7 +277,13 @@ class SentenceMaker:
 
 
 def cell_sentences(
-    matrix: sparse.csr_matrix, cell_ids: Sequence[str], words: np.ndarray, **options: object
+    matrix: sparse.csr_matrix,
+    cell_ids: Sequence[str],
+    words: Words,
+    *,
+    max_genes: int | None = None,
+    tie_break: TieBreak = "random",
+    seed: int = 42,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """The sentence of each cell, and the float32 values of its genes in the same order.
 
@@ -284,7 +291,8 @@ def cell_sentences(
     ----------
     matrix, cell_ids
         See `SentenceMaker.__call__`.
-    words, options
+    words, max_genes, tie_break, seed
         See `SentenceMaker`.
     """
-    return SentenceMaker(words, **options)(matrix, cell_ids).cells()
+    maker = SentenceMaker(words, max_genes=max_genes, tie_break=tie_break, seed=seed)
+    return maker(matrix, cell_ids).cells()

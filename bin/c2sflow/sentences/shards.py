@@ -53,8 +53,7 @@ def shard_bounds(
     """
     n_obs = len(n_genes)
     if shard_size != "auto":
-        starts = range(0, n_obs, int(shard_size))
-        return list(pairwise([*starts, n_obs]))
+        return list(pairwise([*range(0, n_obs, int(shard_size)), n_obs]))
     work = np.minimum(n_genes, max_genes or np.inf).astype(np.int64) + PROMPT_GENES
     ends = np.cumsum(work)
     n_shards = max(-(-ends[-1] // SHARD_GENES), -(-n_genes.sum(dtype=np.int64) // SHARD_ENTRIES))
@@ -150,7 +149,9 @@ def write_shards(
     # Reading, sorting, taking words and compressing let other threads run.
     pieces = [_pieces(start, stop) for start, stop in bounds]
     made = in_threads(make, chain.from_iterable(pieces))
-    fit, shards, examples, lengths = RankFit(), [], [], []
+    fit, shards = RankFit(), []
+    examples: list[str] = []
+    lengths: list[np.ndarray] = []
     with ExitStack() as stack:
         partial = stack.enter_context(write_beside(Path(outdir) / f"{name}.obs.parquet"))
         own = stack.enter_context(_Writer(partial))
@@ -208,11 +209,12 @@ def _write_shard(
     obs = obs.drop_columns([column for column in RESERVED if column in obs.column_names[1:]])
     if ORGANISM in obs.column_names:  # what prompts call the cells, whatever the input calls them
         obs = _with(obs, {"organism": obs[ORGANISM]})
-    examples, start = [], 0
+    examples: list[str] = []
+    start = 0
     with write_beside(path) as partial, _Writer(partial) as writer:
         for piece in made:
             cells = obs.slice(start, len(piece.lengths))
-            made_here = {"cell_sentence": piece.texts, "n_genes": piece.lengths}
+            made_here: dict[str, object] = {"cell_sentence": piece.texts, "n_genes": piece.lengths}
             if piece.contents is not None:
                 made_here[CONTENT] = pa.array(piece.contents)
             writer.write(_with(cells, made_here))

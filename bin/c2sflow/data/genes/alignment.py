@@ -21,8 +21,10 @@ from anndata.utils import make_index_unique
 REPEATED = "repeated_symbol"  # column of var, from QC
 UNKNOWN = ""
 # Columns of var with ids of the genes (not of their orthologues), in lower case; the first is QC's.
-ID_COLUMNS = ("input_id", "gene_ids", "gene_id", "ensembl_ids", "ensembl_id", "ensembl_gene_id")
-ID_COLUMNS += ("ensembl", "feature_ids", "feature_id", "accession", "id")
+ID_COLUMNS = (
+    "input_id", "gene_ids", "gene_id", "ensembl_ids", "ensembl_id", "ensembl_gene_id", "ensembl",
+    "feature_ids", "feature_id", "accession", "id",
+)  # fmt: skip
 # Of Ensembl, FlyBase or WormBase, and its version.
 ID = re.compile(r"(ENS[A-Z]{0,6}G\d{6,}|FBgn\d{7}|WBGene\d{8})(?:\.\d+)?$")
 
@@ -176,7 +178,8 @@ class GeneAlignment:
             return
         ids_of, symbols_of = self._ids_and_symbols()
         columns: dict[tuple[str, str], int] = {}
-        names, self._ids = [], []
+        names: list[str] = []
+        self._ids = []
         for symbol, own in self._pairs:
             is_plain = symbol not in self._repeated and all(
                 len(symbols_of[known]) == 1 for known in ids_of.get(symbol, ())

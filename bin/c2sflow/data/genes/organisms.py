@@ -244,7 +244,7 @@ def _of_genome(var: pd.DataFrame, where: str) -> str | None:
     """By the assembly that 10x files name."""
     if "genome" not in var:
         return None
-    found = Counter()
+    found: Counter[str] = Counter()
     for genome, n in var["genome"].astype(str).value_counts().items():
         known = (name for name, form in GENOME_NAMES.items() if form.match(genome.strip()))
         if organism := next(known, None):

@@ -49,7 +49,7 @@ def write_features(
         Rows read at once; None bounds memory.
     """
     names = {kind: own.to_numpy(object) for kind, (_, own) in others.items()}
-    writers = {}
+    writers: dict[str, RowWriter] = {}
     for kind, own in names.items():
         key = f"obsm/{obsm_key(kind)}"
         if key in file:
@@ -92,22 +92,22 @@ def merge_features(paths: Iterable[Path], out: h5py.File) -> dict[str, dict[str,
     -------
     For uns: the names of each kind, in `NAMES`; empty if there are none.
     """
-    paths, found = list(paths), {}
+    paths = list(paths)
+    found: dict[str, dict[str, None]] = {}  # kind to the names of its features, each once
     for path in paths:
         with h5py.File(path) as file:
             for kind, names in feature_names(file).items():
-                found[kind] = found.get(kind, {}) | dict.fromkeys(names)
-    every = {kind: pd.Index(list(names), dtype=object) for kind, names in found.items()}
-    writers = {}
-    for kind, names in every.items():
-        writers[kind] = RowWriter(out, f"obsm/{obsm_key(kind)}", len(names))
+                found.setdefault(kind, {}).update(dict.fromkeys(names))
+    every = {kind: pd.Index(list(own), dtype=object) for kind, own in found.items()}
+    writers = {
+        kind: RowWriter(out, f"obsm/{obsm_key(kind)}", len(own)) for kind, own in every.items()
+    }
     for path in paths if every else ():
         with h5py.File(path) as file:
-            own = feature_names(file)
+            here = feature_names(file)
             for kind, writer in writers.items():
-                _append(file, kind, every[kind].get_indexer(own.get(kind, [])), writer)
-    names = {kind: own.to_numpy() for kind, own in every.items()}
-    return {NAMES: names} if names else {}
+                _append(file, kind, every[kind].get_indexer(here.get(kind, [])), writer)
+    return {NAMES: {kind: own.to_numpy() for kind, own in every.items()}} if every else {}
 
 
 def _append(file: h5py.File, kind: str, columns: np.ndarray, writer: RowWriter) -> None:

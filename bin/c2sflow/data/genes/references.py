@@ -122,7 +122,7 @@ def _is_text(values: pd.Index | pd.Series) -> bool:
 def _prefixes(texts: pd.Series, is_gene: np.ndarray, named: list[str]) -> dict[str, str]:
     """Prefix to genome, if most of the genes have one."""
     genes = texts[is_gene]
-    found = {}
+    found: dict[str, str] = {}
     for genome in sorted(named, key=len, reverse=True):
         if genes.str.match(f"^{re.escape(genome)}[_-]+.").any():
             found |= _longest(genome, genes[genes.str.startswith(genome)])

@@ -81,9 +81,9 @@ _IDENTIFIER = re.compile(rf"{ENSEMBL}|^\d+$|^$|^nan$|^None$|^<NA>$")
 def is_identifier(names: Iterable[object]) -> np.ndarray:
     """Which names are no symbols: Ensembl ids (with or without version), ids of transcripts,
     numbers, or missing."""
-    names = [str(name).strip() for name in names]
-    identifiers = np.array([bool(_IDENTIFIER.match(name)) for name in names], dtype=bool)
-    return identifiers | is_transcript(names)
+    texts = [str(name).strip() for name in names]
+    identifiers = np.array([bool(_IDENTIFIER.match(text)) for text in texts], dtype=bool)
+    return identifiers | is_transcript(texts)
 
 
 def find_symbols(

@@ -5,13 +5,14 @@ A cell that the model was trained on is no test of it, and a cell whose label is
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-from c2sflow.data.obs.labels import is_labelled
+from c2sflow.data.obs.labels import is_labelled, where_known
 from c2sflow.data.obs.queries import select_cells
 from c2sflow.data.obs.query_text import parse_query
 
@@ -64,7 +65,7 @@ class FigureCells:
     @cached_property
     def judged_labels(self) -> np.ndarray:
         """Labels of the cells that are `judged`, None for all others; object (n_cells,)."""
-        return np.where(self.judged, self.labels, None)
+        return where_known(self.judged, self.labels)
 
 
 def figure_cells(
@@ -103,7 +104,7 @@ def known_labels(labels: pd.Series) -> np.ndarray:
 
 def needed_columns(training_cells: str | None, label_column: str | None = None) -> list[str]:
     """Columns of obs that `figure_cells` reads."""
-    names = []
+    names: Iterable[str] = ()
     if training_cells is not None:
         names = parse_query(training_cells, f"{OPTION} {training_cells!r}").names.values()
     return list(dict.fromkeys([*names, *filter(None, [label_column])]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 # Labels of cells that nothing was done to: never a perturbation to predict.
@@ -21,6 +22,11 @@ def is_control(labels: pd.Series) -> pd.Series:
 def is_labelled(labels: pd.Series) -> pd.Series:
     """Which cells have a label, and not what files write for none."""
     return labels.notna() & ~labels.astype(str).str.strip().isin(NO_LABELS)
+
+
+def where_known(known: np.ndarray | pd.Series, values: np.ndarray | str) -> np.ndarray:
+    """These values where they are known, None elsewhere; object (n_cells,)."""
+    return np.where(known, values, np.array(None, dtype=object))
 
 
 def is_perturbed(labels: pd.Series) -> pd.Series:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
@@ -79,9 +79,9 @@ def _check_names(names: Mapping[str, str], columns: pd.Index, where: str) -> Non
             raise UserError(f"{where}: obs has several columns {name!r}; rename all but one")
 
 
-def _listed(names: object, most: int = 12) -> str:
-    names = [str(name) for name in names]
-    return (", ".join(names[:most]) + (", …" if len(names) > most else "")) or "no column"
+def _listed(names: Iterable[object], most: int = 12) -> str:
+    texts = [str(name) for name in names]
+    return (", ".join(texts[:most]) + (", …" if len(texts) > most else "")) or "no column"
 
 
 def obsm_keys(text: str | None) -> list[str]:

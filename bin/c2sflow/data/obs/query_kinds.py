@@ -145,7 +145,7 @@ class _Check:
         kinds = {value.kind for value in values}
         if len(kinds) > 1:
             raise UserError(f"a list holds {' and '.join(sorted(kinds))}; only one of them")
-        return Operand(*(kinds or {MISSING}), LIST, "a list")
+        return Operand(kinds.pop() if kinds else MISSING, LIST, "a list")
 
 
 def _constant(value: object) -> Operand:

@@ -11,6 +11,7 @@ import itertools
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -121,12 +122,10 @@ def _write(
                 beside.append(f"layers/{name}", filtered)
 
 
-def _write_obsm(file: h5py.File, key: str, array: object, cells: np.ndarray) -> None:
+def _write_obsm(file: h5py.File, key: str, array: Any, cells: np.ndarray) -> None:
     """The kept rows; of a dense array block by block."""
-    if isinstance(array, pd.DataFrame):
-        write_element(file, key, array[cells])
-        return
-    if sparse.issparse(array) or array.dtype.kind not in NUMBERS:
+    is_table = isinstance(array, pd.DataFrame) or sparse.issparse(array)
+    if is_table or array.dtype.kind not in NUMBERS:
         write_element(file, key, array[cells])
         return
     for start in range(0, len(cells), DENSE_ROWS):

@@ -80,7 +80,8 @@ def dose_series(names: Iterable[str]) -> tuple[dict[str, str], dict[str, list[st
         base, number = without_number(name)
         if base:
             series.setdefault(base, {})[name] = number
-    doses, open_ = {}, {}
+    doses: dict[str, str] = {}
+    open_: dict[str, list[str]] = {}
     for base, own in series.items():
         if base in names or (len(own) > 1 and not _counts(own.values())):
             doses |= dict.fromkeys(own, base)
@@ -171,7 +172,7 @@ def _nearest(
     """
 
     def with_all(name: str) -> set[str]:
-        return own[name] & set(free)
+        return set(free).intersection(own[name])
 
     def size_of(names: Iterable[str]) -> int:
         return sum(sizes[name] for name in names)
@@ -212,14 +213,11 @@ def same_groups(sizes: Mapping[str, int], perturbations: bool) -> dict[str, str]
     if perturbations:
         alone = [next(iter(parts)) for parts in map(parts_of, sizes) if len(parts) == 1]
         doses = dose_series(alone)[0]
-    groups = defaultdict(list)
+    groups: dict[frozenset[str], list[str]] = defaultdict(list)
     for label in sorted(sizes, key=lambda name: (-sizes[name], name)):
-        if perturbations:
-            key = frozenset(doses.get(part, part) for part in parts_of(label))
-        else:
-            key = label.casefold()
-        groups[key].append(label)
-    names = {}
+        parts = parts_of(label) if perturbations else {label.casefold()}
+        groups[frozenset(doses.get(part, part) for part in parts)].append(label)
+    names: dict[str, str] = {}
     for key, labels in groups.items():
         name = labels[0]
         if perturbations:

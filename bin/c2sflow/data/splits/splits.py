@@ -140,7 +140,7 @@ class Rule:
         A group that was not known when the others were assigned is for training like most are.
         """
         if not self._of_perturbations:
-            return self._known.get(label.casefold(), TRAIN)
+            return self._known.get(self._parts(label), TRAIN)
         if not self.combinations:
             parts = parts_of(label)
             bare = frozenset(without_number(part)[0] or part for part in parts)
@@ -163,11 +163,13 @@ class Rule:
         ]
 
     @cached_property
-    def _known(self) -> dict[object, str]:
-        """Split of each group that is not for training, by its parts or its name."""
-        if self._of_perturbations:
-            return {parts_of(name): split for name, split in self.groups.items()}
-        return {name.casefold(): split for name, split in self.groups.items()}
+    def _known(self) -> dict[frozenset[str], str]:
+        """Split of each group that is not for training, by its parts."""
+        return {self._parts(name): split for name, split in self.groups.items()}
+
+    def _parts(self, label: str) -> frozenset[str]:
+        """What a label is made of; of what is no perturbation, the name in any case."""
+        return parts_of(label) if self._of_perturbations else frozenset({label.casefold()})
 
     @cached_property
     def _together(self) -> list[tuple[frozenset[str], str]]:

@@ -80,7 +80,9 @@ def _equal_totals(cells: Evidence) -> str | None:
         if genes > 0.15 and _spread(np.log(totals)) < 0.5 * genes:
             return "the sums of the cells vary less than their numbers of genes"
     total = _many_of_one_total(cells)
-    return total and f"many cells sum to {total:,.0f}, and few to about that"
+    if total is None:
+        return None
+    return f"many cells sum to {total:,.0f}, and few to about that"
 
 
 def _spread(values: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -191,7 +192,7 @@ def _best(fits: Fits, evidence: Evidence, where: str) -> int:
 
 def _pooled_counts(fits: Fits, evidence: Evidence) -> bool:
     """Cells of one or two genes each: together they show counts."""
-    return (
+    return bool(
         (evidence.whole[evidence.n_values > 0] == 1).all()
         and not (evidence.coarse.any() and evidence.n_values.sum() < FEW_POOLED)
         and (fits.table[:, COUNTS] >= 0).all()
@@ -345,7 +346,9 @@ def check_declared(
     return Decision(State(name, "e"), said, (warning,))
 
 
-def _impossible(fits: Fits, evidence: Evidence, name: InputState):
+def _impossible(
+    fits: Fits, evidence: Evidence, name: InputState
+) -> Iterator[tuple[np.ndarray, str]]:
     """Cells that cannot be in the declared state, and what they hold."""
     many = evidence.n_values >= 10
     whole = (evidence.whole == 1) & (evidence.n_values >= 3) & (evidence.largest >= 2)

@@ -70,7 +70,7 @@ def fit_cells(evidence: Evidence) -> Fits:
     _whole_cells(evidence, by_sum, table)
     _rare_fractions(evidence, table)
     table[evidence.n_values == 0] = 0
-    return Fits(table, by_sum, totals, logged.any(axis=1))
+    return Fits(table, by_sum, totals, np.any(logged, axis=1))
 
 
 def _counts(evidence: Evidence) -> np.ndarray:
@@ -127,7 +127,8 @@ def _is_one(evidence: Evidence) -> np.ndarray:
 def _equal_sums(evidence: Evidence, scale: int) -> tuple[np.ndarray, list[float]]:
     """Cells whose sums are those of many others, and these sums."""
     member = np.zeros(len(evidence), bool)
-    sums, found = evidence.sums[:, scale], []
+    sums = evidence.sums[:, scale]
+    found: list[float] = []
     alone = evidence.fits[:, scale] < 0
     sharp = (
         evidence.sum_errors[:, scale] <= np.where(alone, LARGEST_ERROR_ALONE, LARGEST_ERROR) * sums
