@@ -6,11 +6,14 @@ Where the truth is not known, it is the figure of many cells.
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from scipy.stats import beta, binom, binomtest
+from simulated_run import N_GENES, Run
 from statsmodels.stats.proportion import proportion_confint
 
 from c2sflow.evaluation.accuracy import LEARNING, gain_figures, label_figures
 from c2sflow.evaluation.figures import bootstrap_interval, mean_interval, weights
+from c2sflow.evaluation.generation import Kind, Rival, overlap_figures
 from c2sflow.evaluation.sentences import novelty_figures
 from c2sflow.evaluation.share_intervals import exact_limits, gain_limits
 from c2sflow.evaluation.text_tables import score_interval
@@ -155,3 +158,26 @@ def test_novelty_is_covered_or_has_no_interval(n):
             assert set(held) == {None}
         else:
             assert covers(held)
+
+
+def test_overlaps_of_generated_cells_are_covered():
+    """The fault: one real cell is in several places, and was drawn for each on its own."""
+    run, n_made, n, n_runs = Run(0), 60, 16, 60
+
+    def kind(size):
+        counts = run.cells(size)
+        sentences = [np.argsort(-cell, kind="stable")[:40] for cell in counts]
+        return Kind(sentences, {}, sparse.csr_matrix((size, N_GENES)))
+
+    found = [
+        figure
+        for seed in range(n_runs)
+        for figure in overlap_figures("", kind(n_made), kind(n), Rival(kind(n), 0.5), seed)
+        if figure.metric == "gene_overlap_top_20"
+    ]
+    # All cells are of one type: every predictor's mean is the overlap of two cells.
+    truth = np.mean([figure.value for figure in found])
+    for predictor in ("model", "another_cell", "all_types"):
+        own = [figure for figure in found if figure.predictor == predictor]
+        assert len(own) == n_runs
+        assert covers([holds((one.ci_low, one.ci_high), truth) for one in own]), predictor

@@ -13,7 +13,7 @@ from c2sflow.data.obs.figure_cells import FigureCells
 from c2sflow.evaluation.accuracy import fit_components
 from c2sflow.evaluation.changes import DEPTHS
 from c2sflow.evaluation.distances import MAX_CELLS, EnergyDistance, scfid_bias, scfid_of_rows
-from c2sflow.evaluation.figures import Figure, Key, bootstrap_interval, summarise, weights
+from c2sflow.evaluation.figures import Figure, Key, bootstrap_interval, cell_weights, summarise
 from c2sflow.evaluation.halves import N_EACH, N_RESAMPLES, N_SPLITS, TOGETHER, shares, some, thinned
 from c2sflow.evaluation.measured import draw
 from c2sflow.evaluation.perturbation import MIN_CELLS, mean_figures
@@ -91,7 +91,7 @@ def type_figures(
         for size, value in scfid_bias(places, splits, seed).items():
             yield Figure(f"scfid_bias_{size}", subject, "measured_half", value, size, space,
                          n_reference=size)  # fmt: skip
-    yield from _overlaps(subject, made, real, rival, seed)
+    yield from overlap_figures(subject, made, real, rival, seed)
 
 
 @dataclass
@@ -229,42 +229,42 @@ class _Groups:
         return found
 
 
-def _overlaps(
+def overlap_figures(
     subject: str, made: Kind, real: Kind, rival: Rival | None, seed: int
 ) -> Iterator[Figure]:
     """Mean overlap of a cell with a real one; in the place of each generated cell two real ones.
 
-    The four sentences of a place are cut to the shortest of them.
+    The four sentences of a place are cut to the shortest of them. Where a real cell is in several
+    places, its own or another's, the interval draws it with all of them (`cell_weights`).
     """
     rng = np.random.default_rng([seed, 2])
     n, n_real = len(made), len(real)
     wanted = np.arange(n) % n_real
     another = (wanted + 1 + rng.integers(n_real - 1, size=n)) % n_real
-    placed = {
-        "model": made.sentences,
-        "another_cell": [real.sentences[k] for k in another],
-    }
+    pool = real.sentences
+    standing: dict[str, np.ndarray] = {"another_cell": another}  # places in the pool
     if rival is not None:
-        other = rival.others.sentences
-        drawn = rng.integers(len(other), size=n)
+        pool = [*pool, *rival.others.sentences]
+        drawn = rng.integers(len(rival.others), size=n)
         own = rng.random(n) < rival.share
-        placed["all_types"] = [
-            real.sentences[another[k]] if own[k] else other[drawn[k]] for k in range(n)
-        ]
-    truth = [real.sentences[k] for k in wanted]
+        standing["all_types"] = np.where(own, another, n_real + drawn)
+    placed = {"model": made.sentences}
+    placed |= {name: [pool[k] for k in cells] for name, cells in standing.items()}
+    truth = [pool[k] for k in wanted]
     shortest = [min(map(len, genes)) for genes in zip(truth, *placed.values(), strict=True)]
     n_genes = np.unique(np.concatenate([*truth, *(g for s in placed.values() for g in s)])).size
+    shares = {name: cell_weights(wanted, seed, standing.get(name)) for name in placed}
     for name, k in DEPTHS.items():
         depths = [min(length, k or length) for length in shortest]
+        depth = float(np.mean(depths))
         for predictor, sentences in placed.items():
-            values = [
-                gene_overlap(a, b, d) for a, b, d in zip(sentences, truth, depths, strict=True)
-            ]
-            ends = bootstrap_interval(weights(n, seed) @ np.array(values), n, (0, 1))
+            values = np.array(
+                [gene_overlap(a, b, d) for a, b, d in zip(sentences, truth, depths, strict=True)]
+            )
+            ends = bootstrap_interval(shares[predictor] @ values, min(n, n_real), (0, 1))
             yield Figure(
                 f"gene_overlap_{name}", subject, predictor, float(np.mean(values)), n, "cells",
-                *ends, n_real, depth=float(np.mean(depths)),
-                chance=chance_overlap(float(np.mean(depths)), n_genes),
+                *ends, n_real, depth=depth, chance=chance_overlap(depth, n_genes),
             )  # fmt: skip
 
 
