@@ -1,6 +1,7 @@
 """What our scripts import, by Python's own grammar."""
 
 import ast
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -8,8 +9,19 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def _names(source: Path) -> set[str]:
     """Modules that a file imports, and all that may be a module among what it takes from them."""
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    return _names_in(ast.walk(tree))
+
+
+def _names_at_import(source: Path) -> set[str]:
+    """Those that are imported as soon as the file is, and not for type checkers only."""
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    return _names_in(tree.body)
+
+
+def _names_in(nodes: Iterable[ast.AST]) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -37,7 +49,15 @@ def closure(source: Path) -> set[Path]:
     return seen
 
 
-def packages(script: Path) -> set[str]:
-    """Top-level modules that a script and our files behind it import, ours among them."""
-    files = {path for path in closure(script) if path.name != "__init__.py"}
-    return {name.split(".")[0] for path in files for name in _names(path)}
+# What these import within functions is of the steps that call them, and in their images only.
+ON_DEMAND = ("common/threads.py", "model/architectures")
+
+
+def packages(step: Path) -> set[str]:
+    """Top-level modules that a step and our files behind it import, ours among them."""
+    found = set()
+    for path in closure(step):
+        if path.name != "__init__.py":
+            on_demand = any(part in str(path) for part in ON_DEMAND)
+            found |= _names_at_import(path) if on_demand else _names(path)
+    return {name.split(".")[0] for name in found}

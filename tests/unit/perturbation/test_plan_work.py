@@ -77,7 +77,7 @@ def test_script(cells, demo_model, tmp_path):
     (tmp_path / "p.csv").write_text("perturbation,dose,cell_query\nA,1,n_genes > 50\nB,2,\n")
     arguments = [
         f"--cells-dir={tmp_path / 'cells'}", f"--sentences-dir={tmp_path / 'sentences'}",
-        f"--model={demo_model}", f"--perturbations-file={tmp_path / 'p.csv'}",
+        f"--model={demo_model}", f"--perturbations-file={tmp_path / 'p.csv'}", "--no-op=none",
         f"--outdir={tmp_path}",
     ]  # fmt: skip
     assert CliRunner().invoke(main, arguments, catch_exceptions=False).exit_code == 0
