@@ -67,7 +67,7 @@ def model_steps(folder: Path, max_steps: int) -> dict[str, tuple[str, list, Call
     """Name to script, arguments and what compares two folders of results."""
     shard = ["--shard", folder / "shards" / f"{SHARD}.parquet", "--model", DEMO]
     train = ["--shards-dir", folder / "shards", "--sentences-dir", folder, "--model", DEMO,
-             "--tasks=cell_type", "--label-column=bulk_labels",
+             "--finetune=cell_type", "--label-column=bulk_labels",
              f"--max-steps={max_steps}"]  # fmt: skip
     return {
         "embed": ("embed", shard, compare_embeddings),

@@ -28,6 +28,10 @@ from c2sflow.training.options import TrainingOptions
 from c2sflow.training.trainee import load_trainee
 from c2sflow.training.trainer import Trainer
 
+# What parameters are called that TrainingOptions calls otherwise.
+PARAMETERS = {
+    "tasks": "finetune", "method": "finetune_method", "batch_tokens": "finetune_batch_tokens",
+}  # fmt: skip
 SCRIPT = Path(__file__).resolve().parents[3] / "bin" / "c2s"
 OPTIONS = TrainingOptions(
     "cell_type,generation,perturbation", label_column="label", perturbation_column="treatment",
@@ -149,7 +153,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     ]  # fmt: skip
     given = replace(OPTIONS, **options).deciding()
     command += [
-        f"--{name.replace('_', '-')}={value}"
+        f"--{PARAMETERS.get(name, name).replace('_', '-')}={value}"
         for name, value in given.items()
         if value is not None and not isinstance(value, bool)
     ]
