@@ -84,15 +84,17 @@ def test_a_family_that_no_file_describes_lacks_its_padding_token(pythia):
     assert any("no padding token" in fault for fault in model_faults(pythia))
 
 
-def test_a_declared_family_is_whole(pythia, declared):
+@pytest.mark.usefixtures("declared")
+def test_a_declared_family_is_whole(pythia):
     assert model_faults(pythia) == []
     assert load_tokenizer(pythia).pad_token == "<pad>"
     config = AutoConfig.from_pretrained(pythia)
     assert disagreement(BLOCKWISE, config, CPU, torch.float32) < 1e-3
 
 
+@pytest.mark.usefixtures("declared")
 @pytest.mark.parametrize("layer", [-1, 1])
-def test_a_declared_family_embeds(pythia, declared, plain, records, layer):
+def test_a_declared_family_embeds(pythia, plain, records, layer):
     model, tokenizer = load_model(pythia, head=False, device="cpu"), load_tokenizer(pythia)
     assert model.config._attn_implementation == BLOCKWISE
     made = embed_cells(
@@ -109,7 +111,8 @@ def test_a_declared_family_embeds(pythia, declared, plain, records, layer):
         np.testing.assert_allclose(vector, wanted, rtol=1e-4, atol=1e-4)
 
 
-def test_a_declared_family_generates(pythia, declared, plain, records):
+@pytest.mark.usefixtures("declared")
+def test_a_declared_family_generates(pythia, plain, records):
     model, tokenizer = load_model(pythia, head=True, device="cpu"), load_tokenizer(pythia)
     prompts = tokenize_prompts(tokenizer, EMBEDDING_PROMPT, records[:4], 480).input_ids
     decoding = Decoding(tokenizer.pad_token_id, [tokenizer.eos_token_id], max_new_tokens=12)
