@@ -23,7 +23,7 @@ from c2sflow.model.architectures.registry import family_of
 from c2sflow.model.batching import progress_bar
 from c2sflow.model.config import read_tokenizer
 from c2sflow.model.files import read_encoder
-from c2sflow.model.loading import loading_faults
+from c2sflow.model.loading import loaded, loading_faults
 from c2sflow.model.placement import resolve_device
 from c2sflow.model.weights import weight_shapes
 
@@ -56,14 +56,7 @@ def load_encoder(directory: str | Path, device: str = "auto") -> Encoder:
     read_encoder(directory)
     tokenizer = read_tokenizer(directory)
     try:
-        model, report = AutoModel.from_pretrained(
-            directory,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            output_loading_info=True,
-        )
+        model, report = loaded(AutoModel, Path(directory), dtype=torch.float32)
     except (ValueError, OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"--text_encoder {directory}: cannot be loaded: {reason}") from None

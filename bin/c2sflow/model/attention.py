@@ -66,20 +66,20 @@ def blockwise_attention(
     n_rows, n_heads, n_queries, width = query.shape
     groups, n_keys = key.shape[1], key.shape[2]
     past = n_keys - n_queries
-    whole = attention_mask is not None and attention_mask.ndim == 4
-    factor = (module.head_dim**-0.5 if scaling is None else scaling) / (softcap or 1.0)
+    whole = attention_mask if attention_mask is not None and attention_mask.ndim == 4 else None
+    factor = (width**-0.5 if scaling is None else scaling) / (softcap or 1.0)
     # The heads that share a key head are further queries of it: keys are not repeated.
     query = query.reshape(n_rows, groups, n_heads // groups, n_queries, width)
     output = query.new_empty(n_rows, n_queries, n_heads, value.shape[3])
     size = QUERIES.get(query.device.type, 512)
     for start in range(0, n_queries, size):
         stop = min(start + size, n_queries)
-        first = max(0, past + start - sliding_window + 1) if sliding_window and not whole else 0
+        first = max(0, past + start - sliding_window + 1) if sliding_window and whole is None else 0
         seen = slice(first, past + stop)
         block = (query[:, :, :, start:stop] * factor).flatten(2, 3)
         scores = (block @ key[:, :, seen].transpose(2, 3)).float().unflatten(2, (-1, stop - start))
-        if whole:
-            regions = [(scores, attention_mask[:, None].float())]
+        if whole is not None:
+            regions = [(scores, whole[:, None].float())]
         else:
             ends = past + start, past + stop, first
             regions = _regions(*ends, sliding_window, attention_mask, scores)
@@ -235,7 +235,7 @@ def disagreement(
     for row, ids in enumerate(prompts):
         pool.add(row, ids)
     batch = pool.take()
-    model = model.to(device, dtype)
+    model.to(device, dtype)  # type: ignore[arg-type]  # transformers wraps it without its self
     model.set_attn_implementation(name)
     hidden = model(**batch.inputs_on(device), use_cache=False).last_hidden_state.flatten(0, 1)
     difference = scale = 0.0

@@ -133,7 +133,7 @@ def shuffled_maps(
     for record in records:
         orders = [shuffled(record, number) for number in range(SHUFFLES)]
         maps = attention_maps(model, tokenizer, template, orders, layer)
-        yield np.mean(list(maps), axis=0, dtype=np.float32)
+        yield np.stack(list(maps)).mean(axis=0, dtype=np.float32)
 
 
 def shuffled(record: Mapping[str, object], number: int) -> dict[str, object]:

@@ -6,6 +6,7 @@ import resource
 import sys
 from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, field
+from typing import Required, TypedDict
 
 import numpy as np
 import psutil
@@ -32,7 +33,7 @@ def free_bytes(device: torch.device) -> int:
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
-def resolve_max_batch_tokens(value: int | str | None, model: torch.nn.Module) -> int:
+def resolve_max_batch_tokens(value: int | str | None, model: PreTrainedModel) -> int:
     """Token budget of a batch; "auto" (or None) is found from the devices' free memory."""
     if value not in (None, "auto"):
         return int(value)
@@ -81,6 +82,17 @@ def peak_memory(device: torch.device) -> int:
 QUADRATIC = 512
 
 
+class Inputs(TypedDict, total=False):
+    """Keywords of a model's forward: those after the first only of packed rows."""
+
+    input_ids: Required[torch.Tensor]
+    position_ids: torch.Tensor
+    cu_seq_lens_q: torch.Tensor
+    cu_seq_lens_k: torch.Tensor
+    max_length_q: int
+    max_length_k: int
+
+
 @dataclass
 class Batch:
     """What one forward pass takes.
@@ -98,7 +110,7 @@ class Batch:
     rows: list[int]
     prompts: list[np.ndarray]
     starts: np.ndarray
-    inputs: dict[str, torch.Tensor | int]
+    inputs: Inputs
 
     @property
     def n_tokens(self) -> int:
@@ -194,7 +206,8 @@ class PromptPool:
         return [-row for _, row in taken]
 
     def _take_packed(self) -> list[int]:
-        rows, room = [], self.max_tokens
+        rows: list[int] = []
+        room = self.max_tokens
         place = len(self._waiting)
         while place and len(rows) < (self.max_rows or len(self._input_ids)):
             n_tokens, row = self._waiting.pop(place - 1)
@@ -221,7 +234,7 @@ class PromptPool:
         bounds = np.cumsum([0, *lengths])
         positions = np.concatenate([np.arange(n) for n in lengths])
         ends = torch.from_numpy(bounds.astype(np.int32))
-        inputs = {
+        inputs: Inputs = {
             "input_ids": torch.from_numpy(np.concatenate(row)[None].astype(np.int64)),
             "position_ids": torch.from_numpy(positions[None]),
             "cu_seq_lens_q": ends,

@@ -18,6 +18,7 @@ from transformers import (
     MODEL_MAPPING,
     PreTrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
 )
 from transformers.utils import logging
 
@@ -137,7 +138,7 @@ def _check_adapter(directory: Path, model: PreTrainedModel) -> None:
 
     try:
         with torch.device("meta"):
-            adapted = get_peft_model(model, PeftConfig.from_pretrained(directory))
+            adapted = get_peft_model(model, PeftConfig.from_pretrained(str(directory)))
         state = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     except Exception as error:  # whatever peft raises
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
@@ -175,7 +176,9 @@ def _check_tokenizer(
         faults.append(f"model {directory}: {fault}")
 
 
-def _check_ids(directory: Path, config: PreTrainedConfig, tokenizer) -> None:
+def _check_ids(
+    directory: Path, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase
+) -> None:
     """Every token has its row in the embedding."""
     largest = max(tokenizer.get_vocab().values(), default=-1)
     if largest >= config.vocab_size:

@@ -17,7 +17,7 @@ from c2sflow.common.files import (
 )
 from c2sflow.data.h5ad import create_h5ad, write_element
 from c2sflow.model.batching import resolve_max_batch_tokens
-from c2sflow.model.embedding import embed_cells
+from c2sflow.model.embedding import Pooling, embed_cells
 from c2sflow.model.tasks import (
     batch_share,
     context_warning,
@@ -55,7 +55,7 @@ def embed_shard(
     outdir: Path,
     options: Mapping[str, str],
     *,
-    pooling: str = "mean",
+    pooling: Pooling = "mean",
     embedding_prompt: str | None = None,
     layer: int = -1,
     max_batch_tokens: int | str | None = "auto",

@@ -242,7 +242,7 @@ class _Engine:
 
     @torch.inference_mode()
     def _embed(self, batch: Batch) -> _Copy:
-        copy = _Copy(batch, self.device)
+        copy = _CudaCopy(batch) if self.device.type == "cuda" else _Copy(batch)
         hidden = _forward(self.model, batch.inputs_on(self.device), self.layer).flatten(0, 1)
         vectors = [
             hidden[start + self.spans[row][0] : start + self.spans[row][1]].mean(
@@ -272,32 +272,36 @@ class _Engine:
 class _Copy:
     """Vectors of a batch on their way from the device, and the time the device took."""
 
-    def __init__(self, batch: Batch, device: torch.device):
+    def __init__(self, batch: Batch):
         self.batch = batch
-        self.cuda = device.type == "cuda"
-        self.started = self._now()
-
-    def _now(self) -> float | torch.cuda.Event:
-        if not self.cuda:
-            return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
+        self.started = time.perf_counter()
 
     def begin(self, vectors: torch.Tensor) -> None:
-        """Start to copy; on a GPU this returns at once."""
+        """Start to copy."""
         self.vectors = vectors
-        if self.cuda:
-            self.vectors = torch.empty(vectors.shape, dtype=vectors.dtype, pin_memory=True)
-            self.vectors.copy_(vectors, non_blocking=True)
-        self.ended = self._now()
+        self.seconds = time.perf_counter() - self.started
 
     def wait(self) -> tuple[np.ndarray, float]:
         """float32 (n_rows, hidden_size), and seconds."""
-        if not self.cuda:
-            return self.vectors.numpy(), self.ended - self.started
-        self.ended.synchronize()
-        return self.vectors.numpy(), self.started.elapsed_time(self.ended) / 1000
+        return self.vectors.numpy(), self.seconds
+
+
+class _CudaCopy(_Copy):
+    """From a GPU, which computes while the copy is under way."""
+
+    def __init__(self, batch: Batch):
+        super().__init__(batch)
+        self.before, self.after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        self.before.record()
+
+    def begin(self, vectors: torch.Tensor) -> None:
+        self.vectors = torch.empty(vectors.shape, dtype=vectors.dtype, pin_memory=True)
+        self.vectors.copy_(vectors, non_blocking=True)
+        self.after.record()
+
+    def wait(self) -> tuple[np.ndarray, float]:
+        self.after.synchronize()
+        return self.vectors.numpy(), self.before.elapsed_time(self.after) / 1000
 
 
 def _forward(model: PreTrainedModel, inputs: dict, layer: int) -> torch.Tensor:

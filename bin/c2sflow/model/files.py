@@ -179,7 +179,9 @@ def fetch_model(model: str, revision: str, directory: str | Path, encoder: bool 
     where = f"--text_encoder {model}" if encoder else f"--model {model} --model_revision {revision}"
     try:
         commit = HfApi().model_info(model, revision=revision).sha
-        snapshot_download(model, revision=commit, local_dir=directory, allow_patterns=PATTERNS)
+        snapshot_download(
+            model, revision=commit, local_dir=directory, allow_patterns=list(PATTERNS)
+        )
     except HFValidationError as error:
         raise UserError(f"{where}: neither a local directory nor a hub id ({error})") from None
     except GatedRepoError:

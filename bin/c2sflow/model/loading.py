@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file
@@ -103,6 +104,27 @@ def _quantization_config(quantization: str, dtype: torch.dtype) -> BitsAndBytesC
     return None
 
 
+def loaded(
+    kind: type[AutoModel] | type[AutoModelForCausalLM], directory: Path, **options: Any
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """A model from safetensors alone, running no code of the directory, and how loading went.
+
+    Parameters
+    ----------
+    options
+        Of ``from_pretrained``.
+    """
+    made: Any = kind.from_pretrained(
+        directory,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+        output_loading_info=True,
+        **options,
+    )
+    return made
+
+
 def load_model(
     directory: str | Path,
     *,
@@ -148,19 +170,14 @@ def load_model(
     try:
         # An adapter names matrices as they are called in the model with its head.
         with base_alone(directory) if adapted else nullcontext(directory) as files:
-            model, report = (
-                AutoModelForCausalLM if head or adapted else AutoModel
-            ).from_pretrained(
+            model, report = loaded(
+                AutoModelForCausalLM if head or adapted else AutoModel,
                 files,
                 config=config,
                 dtype=precision,
                 attn_implementation=chosen,
                 quantization_config=_quantization_config(quantization, precision),
                 device_map=device_map,
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                output_loading_info=True,
             )
     except torch.OutOfMemoryError:
         raise
@@ -179,7 +196,7 @@ def load_model(
         )
     if adapted:
         model = apply_adapter(model, directory, merge=quantization == "none")
-        model = model if head else model.base_model
+        model = model if head else cast("PreTrainedModel", model.base_model)
     if quantization == "nf4" and where.type == "cpu":
         _leave_odd_widths_unpacked(model)
     LOGGER.info(
@@ -205,7 +222,8 @@ def _leave_odd_widths_unpacked(model: PreTrainedModel) -> None:
 
     Its AVX-512 path (0.50) fails on them; the plain path computes the same.
     """
-    for module in model.modules():
+    modules: Iterable[Any] = model.modules()  # bitsandbytes' own have no types
+    for module in modules:
         if hasattr(module, "support_avx512bf16_for_cpu") and module.in_features % 64:
             module.support_avx512bf16_for_cpu = False
 
@@ -243,19 +261,19 @@ def apply_adapter(model: PreTrainedModel, directory: Path, merge: bool) -> PreTr
     """
     from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
 
-    config = PeftConfig.from_pretrained(directory)
+    config = PeftConfig.from_pretrained(str(directory))
     config.inference_mode = True
     config.base_model_name_or_path = model.name_or_path  # wherever it lies now
     try:
         adapted = get_peft_model(model, config)
-        loaded = set_peft_model_state_dict(adapted, load_file(directory / WEIGHTS))
+        found: Any = set_peft_model_state_dict(adapted, load_file(directory / WEIGHTS))
     except (ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"model {directory}: the adapter cannot be applied: {reason}") from error
     # The base's own weights are all "missing" from an adapter.
-    missing = [name for name in loaded.missing_keys if ".lora_" in name]
-    if missing or loaded.unexpected_keys:
-        some = ", ".join([*missing, *loaded.unexpected_keys][:3])
+    missing = [name for name in found.missing_keys if ".lora_" in name]
+    if missing or found.unexpected_keys:
+        some = ", ".join([*missing, *found.unexpected_keys][:3])
         raise UserError(f"model {directory}: {WEIGHTS} and {CONFIG} do not go together: {some}")
     # Not PeftModel's own loading: that moves a model on the CPU to a GPU where there is one.
     return adapted.merge_and_unload() if merge else adapted.get_base_model()

@@ -38,7 +38,7 @@ def check_context(
     """What does not fit into a context, a line each, by the option that gives the prompt."""
     context = min(context, tokenizer.model_max_length)
     for option, prompt in asked.items():
-        record = dict.fromkeys(template_fields(prompt.template), UNKNOWN)
+        record: dict[str, object] = dict.fromkeys(template_fields(prompt.template), UNKNOWN)
         record |= {"cell_sentence": GENES, "n_genes": len(GENES.split()), "organism": "human"}
         n_prompt = len(tokenizer(fill(prompt.template, record))["input_ids"])
         labels = [f" {label}." for label in prompt.labels]

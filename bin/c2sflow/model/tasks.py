@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,9 +33,7 @@ def read_shard(path: Path) -> pd.DataFrame:
         raise UserError(f"shard {path.name} cannot be read: {error}; {remedy(path)}") from None
 
 
-def load(
-    options: Mapping[str, object], head: bool
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load(options: Mapping[str, Any], head: bool) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model and tokenizer of a task: see `c2sflow.model.loading.load_model`.
 
     Parameters

@@ -45,19 +45,14 @@ class TokenizedPrompts:
         return np.array([ids.size for ids in self.input_ids], dtype=np.int64)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Prompt:
-    """A cell's prompt: its text, where the sentence begins in it, and its tokens."""
+    """A cell's prompt: its text, where the sentence begins and ends in it, and its tokens."""
 
     text: str
     begin: int
     end: int
-    encoding: Encoding | None = None
-
-    @classmethod
-    def of(cls, template: str, record: Mapping[str, object]) -> _Prompt:
-        begin = len(fill(template.partition("{cell_sentence}")[0], record))
-        return cls(fill(template, record), begin, begin + len(str(record["cell_sentence"])))
+    encoding: Encoding
 
     @property
     def ids(self) -> np.ndarray:
@@ -75,10 +70,16 @@ class _Prompt:
         return next((token for token in tokens if token is not None), 0)
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[_Prompt]) -> None:
-    texts = [prompt.text for prompt in prompts]
-    for prompt, encoding in zip(prompts, tokenizer(texts).encodings, strict=True):
-        prompt.encoding = encoding
+def _prompts(
+    tokenizer: PreTrainedTokenizerBase, template: str, records: Sequence[Mapping[str, object]]
+) -> list[_Prompt]:
+    before = template.partition("{cell_sentence}")[0]
+    texts = [fill(template, record) for record in records]
+    prompts = []
+    for record, text, encoding in zip(records, texts, tokenizer(texts).encodings, strict=True):
+        begin = len(fill(before, record))
+        prompts.append(_Prompt(text, begin, begin + len(str(record["cell_sentence"])), encoding))
+    return prompts
 
 
 def _fit_to_context(
@@ -91,9 +92,7 @@ def _fit_to_context(
     """Longest prompt of whole genes, from the first on, that has at most `context` tokens."""
 
     def with_genes(n_genes: int) -> _Prompt:
-        prompt = _Prompt.of(template, first_genes(record, n_genes))
-        _encode(tokenizer, [prompt])
-        return prompt
+        return _prompts(tokenizer, template, [first_genes(record, n_genes)])[0]
 
     # The tokens of the whole prompt tell nearly how many genes fit; the numbers in the prompt's
     # own words can make it one more or less.
@@ -138,8 +137,7 @@ def tokenize_prompts(
     truncated = np.zeros(len(records), dtype=bool)
     sentences = np.zeros((len(records), 2), dtype=np.int32)
     for start in range(0, len(records), CHUNK):
-        prompts = [_Prompt.of(template, record) for record in records[start : start + CHUNK]]
-        _encode(tokenizer, prompts)
+        prompts = _prompts(tokenizer, template, records[start : start + CHUNK])
         for row, prompt in enumerate(prompts, start):
             if n_genes[row] == 0:
                 input_ids.append(np.empty(0, dtype=np.int32))

@@ -7,6 +7,7 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -240,9 +241,9 @@ def not_finite(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, str]:
     return found
 
 
-def _read(handle, chunk: np.ndarray) -> None:
+def _read(handle: FileIO, chunk: np.ndarray) -> None:
     """Fill a chunk; a read may give less than was asked for."""
-    view, filled = memoryview(chunk), 0
+    view, filled = chunk.data, 0
     while filled < chunk.size:
         n = handle.readinto(view[filled:])
         if not n:

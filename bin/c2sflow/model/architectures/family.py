@@ -6,7 +6,7 @@ other module asks for a model's type. No torch at the top of these files: VALIDA
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,7 +66,7 @@ class Family:
 
     def layers(self, backbone: PreTrainedModel) -> nn.ModuleList:
         """Its layers, in order."""
-        return backbone.layers
+        return cast("nn.ModuleList", backbone.get_submodule("layers"))
 
     def probe(self, config: PreTrainedConfig) -> PreTrainedModel:
         """A small backbone of the same attention, in whose output a wrong one shows.
