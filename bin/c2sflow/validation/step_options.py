@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from c2sflow.inputs.parameters import parameter_groups
 
-# Groups that hold no values of parameters: what MODEL checks the prompts for, and the rule of splits.
+# Groups that hold no values of parameters: what MODEL checks the prompts for, the rule of splits.
 NO_PARAMETERS = ("asked", "split")
 
 

@@ -50,8 +50,8 @@ def test_a_step_of_another_version_stops_with_one_line(expected, status):
     assert done.returncode == status, done.stderr
     if status:
         assert done.stderr == (
-            f"error: c2sflow {__version__} is installed where c2sflow {expected} runs: uninstall it "
-            "(pip uninstall c2sflow) or install the same version\n"
+            f"error: c2sflow {__version__} is installed where c2sflow {expected} runs: uninstall "
+            "it (pip uninstall c2sflow) or install the same version\n"
         )
     else:
         assert "numpy" in done.stdout
