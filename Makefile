@@ -78,8 +78,8 @@ lock: setup ## requirements.lock anew from pyproject.toml, and setup/pandas3.loc
 		setup/pandas3.in --output-file setup/pandas3.lock
 	@containers/lock
 
-picture: setup ## docs/images/c2sflow.svg anew from the pipeline's graph
-	@$(ACTIVATE); python docs/images/draw.py
+picture: setup ## draw docs/images/*.svg from the pipeline's graph and the packages' imports
+	@$(ACTIVATE); python docs/images/draw.py; python docs/images/draw_rooms.py
 
 clean: ## what runs and tests leave behind, but neither .venv/ nor results/
 	rm -rf work .nextflow .nextflow.log* .pytest_cache .ruff_cache .nf-test

@@ -1,5 +1,6 @@
-"""The documents: links lead somewhere, and the picture shows the pipeline as it is."""
+"""The documents: links lead somewhere, and the pictures show the code as it is."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -30,3 +31,12 @@ def test_the_picture_shows_every_step():
     drawn = re.findall(r'<text x="\d+" y="\d+">(\w+)</text>', picture)
     steps = [path.parent.name.upper() for path in ROOT.glob("modules/*/main.nf")]
     assert sorted(drawn) == sorted(steps)
+
+
+def test_the_picture_of_the_packages_is_what_the_tool_draws():
+    """If this fails after an import or a docstring changed: make picture."""
+    tool = ROOT / "docs/images/draw_rooms.py"
+    spec = importlib.util.spec_from_file_location("draw_rooms", tool)
+    draw_rooms = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(draw_rooms)
+    assert (ROOT / "docs/images/rooms.svg").read_text(encoding="utf-8") == draw_rooms.draw()
