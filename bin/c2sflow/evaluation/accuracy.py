@@ -10,7 +10,6 @@ classifiers learnt from, by the correction of Nadeau & Bengio (2003).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -25,7 +24,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from c2sflow.evaluation.figures import Figure
+from c2sflow.evaluation.figures import Figure, Labels
 from c2sflow.evaluation.share_intervals import (
     gain_limits,
     macro_f1_interval,
@@ -119,9 +118,7 @@ def majority(labels: np.ndarray) -> np.ndarray:
     return np.full(len(labels), names[sizes.argmax()], dtype=object)
 
 
-def label_figures(
-    truth: Sequence[str], found: Sequence[str], predictor: str, space: str
-) -> list[Figure]:
+def label_figures(truth: Labels, found: Labels, predictor: str, space: str) -> list[Figure]:
     """How well labels were found, over all cells and for each label.
 
     Parameters
@@ -137,22 +134,21 @@ def label_figures(
     accuracy; balanced_accuracy, the mean over the labels of the share of their cells that were
     found; f1_macro; and for each label recall (its share found), precision and f1.
     """
-    learning = LEARNING if np.ndim(found) == 2 else 1.0
-    truth, found = _texts(truth), np.atleast_2d(_texts(found))
-    names, codes = np.unique(truth, return_inverse=True)
-    right = truth == found
+    texts, answers = _texts(truth), _texts(found)
+    learning, repeats = LEARNING if answers.ndim == 2 else 1.0, np.atleast_2d(answers)
+    names, codes = np.unique(texts, return_inverse=True)
+    right = texts == repeats
     by_label = [
-        precision_recall_fscore_support(truth, one, labels=names, zero_division=0) for one in found
+        precision_recall_fscore_support(texts, one, labels=names, zero_division=0)
+        for one in repeats
     ]
     precision, recall, f1, sizes = np.mean(by_label, axis=0)
-    common = {"predictor": predictor, "space": space}
 
     def whole(metric: str, value: float, interval: tuple[float, float]) -> Figure:
-        low, high = interval
-        return Figure(metric, "", value=value, n=len(truth), ci_low=low, ci_high=high, **common)
+        return Figure(metric, "", predictor, value, texts.size, space, *interval)
 
-    counts = np.zeros((len(found), len(names), len(names)), dtype=int)
-    for table, one in zip(counts, found, strict=True):
+    counts = np.zeros((len(repeats), len(names), len(names)), dtype=int)
+    for table, one in zip(counts, repeats, strict=True):
         said = pd.Index(names).get_indexer(one)
         np.add.at(table, (codes[said >= 0], said[said >= 0]), 1)
     macro = macro_f1_interval(counts, sizes, learning)
@@ -163,17 +159,17 @@ def label_figures(
     ]
     for place, name in enumerate(names):
         n = int(sizes[place])
-        low, high = repeated_share_interval(right[:, codes == place], learning)
+        ends = repeated_share_interval(right[:, codes == place], learning)
         figures += [
-            Figure("recall", name, value=recall[place], n=n, ci_low=low, ci_high=high, **common),
-            Figure("precision", name, value=precision[place], n=n, **common),
-            Figure("f1", name, value=f1[place], n=n, **common),
+            Figure("recall", name, predictor, recall[place], n, space, *ends),
+            Figure("precision", name, predictor, precision[place], n, space),
+            Figure("f1", name, predictor, f1[place], n, space),
         ]
     return figures
 
 
 def gain_figures(
-    truth: Sequence[str], found: np.ndarray, other: np.ndarray, predictor: str, space: str
+    truth: Labels, found: np.ndarray, other: np.ndarray, predictor: str, space: str
 ) -> list[Figure]:  # fmt: skip
     """How much more often than a baseline labels were found, in the same cells and folds.
 
@@ -204,13 +200,13 @@ def gain_figures(
     figures = []
     for metric, own in (("accuracy_gain", every), ("balanced_accuracy_gain", by_label)):
         values, limits = zip(*own, strict=True)
-        low, high = np.clip(mean_of_limits(values, limits), -1, 1)
+        low, high = np.clip(np.array(mean_of_limits(values, limits)), -1, 1)
         value = float(np.mean(values))
         figures.append(Figure(metric, "", predictor, value, len(texts), space, low, high))
     return figures
 
 
-def _texts(values: Sequence[str]) -> np.ndarray:
+def _texts(values: Labels) -> np.ndarray:
     return np.asarray(values, dtype=object).astype(str)
 
 
@@ -224,19 +220,17 @@ def _balanced_interval(
     )
 
 
-def confusion_table(
-    truth: Sequence[str], found: Sequence[str], predictor: str, space: str
-) -> pd.DataFrame:
+def confusion_table(truth: Labels, found: Labels, predictor: str, space: str) -> pd.DataFrame:
     """Cells of each label (rows of the confusion matrix) by what was found for them.
 
     Returns
     -------
     predictor, space, label, found, n_cells: the pairs that occur.
     """
-    truth, found = (np.asarray(values, dtype=object).astype(str) for values in (truth, found))
-    found = np.where(found == "", NOT_SAID, found)
-    names = np.unique(np.concatenate([truth, found]))
-    counts = confusion_matrix(truth, found, labels=names)
+    texts, answers = _texts(truth), _texts(found)
+    answers = np.where(answers == "", NOT_SAID, answers)
+    names = np.unique(np.concatenate([texts, answers]))
+    counts = confusion_matrix(texts, answers, labels=names)
     rows, columns = np.nonzero(counts)
     return pd.DataFrame(
         {

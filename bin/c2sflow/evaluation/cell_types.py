@@ -106,7 +106,7 @@ def type_tables(
     most
         Cells that are judged.
     """
-    notes = []
+    notes: list[str] = []
     if usable.known:
         notes.append(f"{usable.trained.sum()} cells that the model was trained on are left out")
     labels = pd.Series(usable.judged_labels, dtype=object)
@@ -114,7 +114,8 @@ def type_tables(
     if rows.size:
         rows = rows[np.isfinite(cells.obsm("X_c2s", rows)).all(axis=1)]
     kept = frequent(labels.iloc[rows])
-    figures, tables = [], []
+    figures: list[Figure] = []
+    tables: list[pd.DataFrame] = []
     if labels.iloc[rows[kept]].nunique() < 2:
         notes.append(f"{label_column}: fewer than two labels have {N_FOLDS} cells or more")
     else:

@@ -100,12 +100,12 @@ def change_figures(subject: str, condition: Condition, halves: Halves) -> Iterat
     for key, summary in summarise(halves, found).items():
         metric, _, predictor = key
         n = condition.n_cells(predictor)
-        more = {}
+        depth = chance = np.nan
         if metric in found.depths:
-            more["depth"] = found.depths[metric]
+            depth = found.depths[metric]
             overlaps = metric.startswith("gene_overlap")
-            more["chance"] = chance_overlap(more["depth"], found.n_genes) if overlaps else 0.0
-        yield summary.figure(key, subject, n, n_reference=n_measured, **more)
+            chance = chance_overlap(depth, found.n_genes) if overlaps else 0.0
+        yield summary.figure(key, subject, n, n_reference=n_measured, depth=depth, chance=chance)
 
 
 class _Changes:

@@ -287,7 +287,7 @@ class ConditionCells:
                 if other >= 0 and own[other].size:
                     whose.append(n)
                     heads.append(own[other][: said[n].size])
-                    pairs.append([[source[n], source[other]]])
+                    pairs.append(np.array([[source[n], source[other]]]))
         return whose, heads, np.concatenate(pairs)
 
     def _answers(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from sklearn.metrics.pairwise import euclidean_distances
@@ -37,12 +37,14 @@ def scfid(one: np.ndarray, other: np.ndarray) -> float:
     """
     if min(len(one), len(other)) < 2:
         return np.nan
-    roots = []
-    for group in (one, other):
-        group = np.asarray(group, dtype=np.float64)
+    roots: list[np.ndarray] = []
+    for cells in (one, other):
+        group = np.asarray(cells, dtype=np.float64)
         root = (group - group.mean(axis=0)) / np.sqrt(len(group) - 1)
-        # The triangle of a QR decomposition has the same AᵀA in fewer rows.
-        roots.append(np.linalg.qr(root, mode="r") if len(root) > root.shape[1] else root)
+        if len(root) > root.shape[1]:
+            # The triangle of a QR decomposition has the same AᵀA in fewer rows.
+            root = np.linalg.qr(root, mode="r")
+        roots.append(root)
     shared = np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()
     traces = sum(np.square(root).sum() for root in roots)
     shift = np.square(np.mean(one, axis=0, dtype=np.float64) - np.mean(other, axis=0)).sum()
@@ -133,7 +135,7 @@ class EnergyDistance:
         distance is left out. None: each is a cell of its own.
     """
 
-    def __init__(self, one: np.ndarray, other: np.ndarray, origins: Sequence | None = None):
+    def __init__(self, one: np.ndarray, other: np.ndarray, origins: np.ndarray | None = None):
         self._origins = None if origins is None else np.unique(origins, return_inverse=True)[1]
         self._one, self._other = euclidean_distances(one), euclidean_distances(other)
         self._across = euclidean_distances(one, other)

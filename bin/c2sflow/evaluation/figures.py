@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,12 @@ from scipy.stats import binomtest, norm
 from scipy.stats import t as student
 
 from c2sflow.common.statistics import LEVEL, mean_of
-from c2sflow.evaluation.halves import N_EACH, N_SPLITS, Halves, Rows
+from c2sflow.evaluation.halves import N_EACH, N_SPLITS
 
 N_RESAMPLES = 200
 MIN_BOOTSTRAP = 6
+
+Labels = Sequence[object] | np.ndarray  # which cell each answer is to, say: numbers or names
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,10 @@ class Figure:
     chance: float = np.nan
 
 
-COLUMNS = ("metric", "subject", "space", "predictor", "value", "ci_low", "ci_high", "n")
-COLUMNS += ("n_reference", "null", "null_low", "null_high", "depth", "chance")
+COLUMNS = (
+    "metric", "subject", "space", "predictor", "value", "ci_low", "ci_high", "n", "n_reference",
+    "null", "null_low", "null_high", "depth", "chance",
+)  # fmt: skip
 
 
 def figures_table(figures: Iterable[Figure]) -> pd.DataFrame:
@@ -159,7 +164,7 @@ def mean_interval(
 
 
 def cell_weights(
-    sources: Sequence, seed: int, others: Sequence | None = None, n_resamples: int = N_RESAMPLES
+    sources: Labels, seed: int, others: Labels | None = None, n_resamples: int = N_RESAMPLES
 ) -> np.ndarray:
     """`weights` of answers where several may be to one cell: a cell is drawn with all of its.
 
@@ -184,7 +189,7 @@ def cell_weights(
     return times / np.where(total > 0, total, np.nan)
 
 
-def another(sources: Sequence, seed: int) -> np.ndarray:
+def another(sources: Labels, seed: int) -> np.ndarray:
     """For each answer one to another cell, at random: int (n,); -1 if there is no other cell.
 
     Several answers may be to one cell, which is not to stand in its own place.
@@ -212,8 +217,22 @@ def share_interval(hits: int, n: int) -> tuple[float, float]:
 
 
 Key = tuple[str, str, str]  # metric, space, predictor
-# Values of each row; of the splits with these numbers, or, where the labels are permuted, of none.
-OfRows = Callable[[Rows, np.ndarray | None], Mapping[Key, np.ndarray]]
+RowsT_co = TypeVar("RowsT_co", covariant=True)  # how often each cell counts, a row for each split
+
+
+class Splits(Protocol[RowsT_co]):
+    """Cells that a figure is of, as they are, resampled and permuted."""
+
+    def observed(self) -> RowsT_co:
+        """`N_SPLITS` splits of the cells as they are."""
+
+    def resampled(self) -> Iterator[tuple[np.ndarray | None, RowsT_co]]:
+        """Bootstrap resamples, each in `N_EACH` splits, and the numbers of these."""
+
+    def permuted(self) -> Iterator[RowsT_co]:
+        """The cells with permuted labels."""
+
+
 BOUNDS = {
     "pearson": (-1, 1), "kendall": (-1, 1), "direction": (0, 1), "gene": (0, 1),
     "mse": (0, np.inf), "scfid": (0, np.inf),
@@ -236,22 +255,39 @@ class Summary:
     resampled: list[np.ndarray] = field(default_factory=list)
     permuted: list[np.ndarray] = field(default_factory=list)
 
-    def figure(self, key: Key, subject: str, n: int, **more: object) -> Figure:
+    def figure(
+        self, key: Key, subject: str, n: int, *,
+        n_reference: int, depth: float = np.nan, chance: float = np.nan,
+    ) -> Figure:  # fmt: skip
         """The figure with its 95 % interval, and the mean and 95 % range of its null."""
         metric, space, predictor = key
         bounds = BOUNDS.get(metric.split("_")[0], (-np.inf, np.inf))
         replicates = np.concatenate([[self.value], *self.resampled])
-        low, high = bootstrap_interval(replicates, min(n, more.get("n_reference", n)), bounds)
+        low, high = bootstrap_interval(replicates, min(n, n_reference), bounds)
         null = np.concatenate([np.empty(0), *self.permuted])
         null = null[np.isfinite(null)]
+        middle = null_low = null_high = np.nan
         if null.size:
-            more["null"] = float(null.mean())
-            more["null_low"], more["null_high"] = map(float, np.quantile(null, [0.025, 0.975]))
-        return Figure(metric, subject, predictor, self.value, n, space, low, high, **more)
+            middle = float(null.mean())
+            null_low, null_high = map(float, np.quantile(null, [0.025, 0.975]))
+        return Figure(
+            metric, subject, predictor, self.value, n, space, low, high, n_reference,
+            middle, null_low, null_high, depth, chance,
+        )  # fmt: skip
 
 
-def summarise(halves: Halves, of_rows: OfRows) -> dict[Key, Summary]:
-    """Every figure over the splits of the cells, over resamples and over permutations."""
+def summarise(
+    halves: Splits[RowsT_co],
+    of_rows: Callable[[RowsT_co, np.ndarray | None], Mapping[Key, np.ndarray]],
+) -> dict[Key, Summary]:
+    """Every figure over the splits of the cells, over resamples and over permutations.
+
+    Parameters
+    ----------
+    of_rows
+        Values of each row; of the splits with these numbers, or, where the labels are permuted, of
+        none.
+    """
     observed = of_rows(halves.observed(), np.arange(N_SPLITS))
     found = {key: Summary(float(_mean(values[None])[0])) for key, values in observed.items()}
     for splits, rows in halves.resampled():

@@ -45,7 +45,7 @@ class Kind:
     def __len__(self) -> int:
         return len(self.sentences)
 
-    def rows(self, chosen: Sequence[int]) -> Kind:
+    def rows(self, chosen: np.ndarray) -> Kind:
         """Some of the cells."""
         spaces = {name: vectors[chosen] for name, vectors in self.spaces.items()}
         return Kind([self.sentences[n] for n in chosen], spaces, self.said[chosen])
@@ -79,13 +79,13 @@ def type_figures(
     for key, summary in summarise(halves, found).items():
         metric, _, predictor = key
         n = {"model": len(made), "measured_half": len(real)}.get(predictor, len(halves.everyone))
-        more = {"n_reference": len(real)}
+        n_reference, depth, chance = len(real), np.nan, np.nan
         if metric in found.depths:
             depth = found.depths[metric]
-            more |= {"depth": depth, "chance": chance_overlap(depth, found.n_genes)}
+            chance = chance_overlap(depth, found.n_genes)
         elif metric == "scfid":
-            n = more["n_reference"] = found.n_compared
-        yield summary.figure(key, subject, n, **more)
+            n = n_reference = found.n_compared
+        yield summary.figure(key, subject, n, n_reference=n_reference, depth=depth, chance=chance)
     splits = halves.observed().real
     for space, places in real.spaces.items():
         for size, value in scfid_bias(places, splits, seed).items():
@@ -292,7 +292,10 @@ def generation_figures(
     untyped = names == [""]
     if not untyped and label_column is None:
         return [], ["without --label_column there are no cell types to compare with"]
-    labels = np.where(usable.held_out, "", None) if untyped else usable.judged_labels
+    labels = usable.judged_labels
+    if untyped:
+        labels = np.full(usable.held_out.size, None, dtype=object)
+        labels[usable.held_out] = ""
     limit = min(MAX_CELLS, max(MIN_CELLS, most // len(names)))
     real, made, notes = {}, {}, []
     for name in names:
@@ -342,7 +345,7 @@ def _kinds(
         known = np.isfinite(vectors).all(axis=1)
         known &= np.array([genes.size > 0 for genes in sentences], dtype=bool)
         kept = np.flatnonzero(known)
-        cut = [sentences[n][:depth] for n in kept]
+        cut = [sentences[n][:depth] for n in kept.tolist()]
         expression = expression_from_ranks(cut, len(cells.genes), *fit)
         return Kind(cut, {"X_c2s": vectors[kept]}, expression), kept
 

@@ -137,13 +137,14 @@ def perturbation_figures(
     """
     answers = answers[~measured.training[answers["source"]]]
     labels = _labels_of(answers, measured.groups)
-    notes = [f"{name}: no cell was measured under it" for name in labels if not labels[name]]
+    known = {name: label for name, label in labels.items() if label}
+    notes = [f"{name}: no cell was measured under it" for name in labels if name not in known]
     own = measured.labels[answers["source"]]  # of the cells that the answers are to
     wanted = answers["condition"].astype(str).map(labels).to_numpy()
-    paired = {n for n in labels if labels[n] and (own == wanted)[answers["condition"] == n].all()}
+    paired = {n for n in known if (own == wanted)[answers["condition"] == n].all()}
     # An answer to a cell that something was done to is no prediction from a control cell.
     kept = answers["condition"].isin(paired).to_numpy() | (own == CONTROL)
-    drawn = _draw_answers(answers[kept], [name for name in labels if labels[name]], most, seed)
+    drawn = _draw_answers(answers[kept], list(known), most, seed)
     figures: list[Figure] = []
     for name in sorted(paired):
         sources = drawn[name]["source"].to_numpy()
@@ -156,7 +157,7 @@ def perturbation_figures(
         else:
             reader = ConditionCells(cells, measured.groups, measured.trained, CONTROL, seed)
         for name in unpaired:
-            condition = reader.condition(drawn[name], labels[name])
+            condition = reader.condition(drawn[name], known[name])
             if min(np.unique(condition.source).size, len(condition.measured)) < MIN_CELLS:
                 few = f"fewer than {MIN_CELLS} measured cells, or control cells with an answer"
                 notes.append(f"{name}: {few}")

@@ -27,7 +27,7 @@ that nothing happened.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -36,6 +36,7 @@ from c2sflow.evaluation.conditions import Condition
 from c2sflow.evaluation.distances import distance_figures
 from c2sflow.evaluation.figures import (
     Figure,
+    Labels,
     another,
     bootstrap_interval,
     cell_weights,
@@ -58,7 +59,7 @@ def condition_figures(name: str, condition: Condition, seed: int) -> Iterator[Fi
 
 def paired_figures(
     subject: str, answers: Sequence[np.ndarray], truth: Sequence[np.ndarray],
-    sources: Sequence[int], seed: int,
+    sources: Labels, seed: int,
 ) -> Iterator[Figure]:  # fmt: skip
     """Overlap and order of each answer with the sentence of the very cell that was measured.
 
@@ -92,10 +93,12 @@ def paired_figures(
     for depth, k in DEPTHS.items():
         depths = [min(n, k or n) for n in shortest]
         for name, (agreement, bounds) in AGREEMENTS.items():
-            chance = chance_overlap(float(np.mean(depths)), n_genes) if bounds[0] == 0 else 0.0
-            more = {"depth": float(np.mean(depths)), "chance": chance}
+            mean_depth = float(np.mean(depths))
+            chance = chance_overlap(mean_depth, n_genes) if bounds[0] == 0 else 0.0
             values = {
-                key: np.array([agreement(*pair) for pair in zip(*both, depths, strict=True)], float)
+                key: np.array(
+                    [agreement(a, b, n) for a, b, n in zip(*both, depths, strict=True)], np.float64
+                )
                 for key, both in pairs.items()
             }
             for predictor in (name for name in pairs if name != "null"):
@@ -111,7 +114,8 @@ def paired_figures(
                 yield Figure(
                     f"{name}_{depth}", subject, predictor, float(found[0]), int(kept.sum()),
                     "cells", *ends, int(kept.sum()),
-                    null=float(null.mean()) if null.size else np.nan, **more,
+                    null=float(null.mean()) if null.size else np.nan, depth=mean_depth,
+                    chance=chance,
                 )  # fmt: skip
 
 
@@ -132,11 +136,15 @@ def mean_figures(figures: Sequence[Figure]) -> Iterator[Figure]:
         if len(found) > 1:
             values = np.array([figure.value for figure in found])
             low, high = mean_interval(values)
-            more = {}
-            for name in ("null", "depth", "chance"):
-                own = np.array([getattr(figure, name) for figure in found])
-                if np.isfinite(own).any():
-                    more[name] = float(own[np.isfinite(own)].mean())
             yield Figure(
-                metric, "", predictor, float(values.mean()), values.size, space, low, high, **more
-            )
+                metric, "", predictor, float(values.mean()), values.size, space, low, high,
+                null=_known_mean(figure.null for figure in found),
+                depth=_known_mean(figure.depth for figure in found),
+                chance=_known_mean(figure.chance for figure in found),
+            )  # fmt: skip
+
+
+def _known_mean(values: Iterable[float]) -> float:
+    """Mean of those that are known; NaN without any."""
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else np.nan

@@ -102,7 +102,7 @@ def _tables(
     cells = RunCells(files)
     usable = figure_cells(cells.obs, settings.training_cells, settings.label_column)
     notes: dict[str, list[str]] = {"cells": [_which(usable)]}
-    tables = {}
+    tables: dict[str, pd.DataFrame] = {}
     if settings.label_column:
         types, notes["accuracy"] = type_tables(
             cells, usable, settings.label_column, settings.evaluation_key,

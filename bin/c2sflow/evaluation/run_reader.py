@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 from anndata.io import read_elem, sparse_dataset
 from scipy import sparse
@@ -23,6 +25,7 @@ from c2sflow.sentences.no_ops import predicted_only, with_no_op
 from c2sflow.sentences.rank_fit import RankFit
 from c2sflow.sentences.summaries import SentenceFiles
 
+Found = TypeVar("Found")
 KEPT_WORDS = 16  # samples whose words are held
 
 
@@ -200,7 +203,9 @@ class RunCells:
         blocks = self._gather(rows, list(self._shards.values()), read)
         return np.concatenate([np.empty(0, dtype=object), *blocks])[_places(rows)]
 
-    def _gather(self, rows: np.ndarray, parts: Sequence[_Part], read: Callable) -> list:
+    def _gather(
+        self, rows: np.ndarray, parts: Sequence[_Part], read: Callable[[_Part, np.ndarray], Found]
+    ) -> list[Found]:
         """What `read` gives of each part that holds some of the rows: ascending, each once."""
         ordered = np.unique(rows)
         blocks = []
@@ -307,7 +312,7 @@ def _places(rows: np.ndarray) -> np.ndarray:
     return np.unique(rows, return_inverse=True)[1]
 
 
-def _read(path: Path, get: Callable) -> object:
+def _read(path: Path, get: Callable[[h5py.File], Found]) -> Found:
     try:
         with h5py.File(path) as file:
             return get(file)
@@ -315,7 +320,7 @@ def _read(path: Path, get: Callable) -> object:
         raise unreadable(path, error) from None
 
 
-def _read_parquet(path: Path, columns: list[str], no_ops: bool = False) -> object:
+def _read_parquet(path: Path, columns: list[str], no_ops: bool = False) -> pa.Table:
     try:
         columns = with_no_op(columns, pq.read_schema(path).names) if no_ops else columns
         table = pq.read_table(path, columns=columns)

@@ -12,13 +12,14 @@ from scipy.stats import rankdata
 
 from c2sflow.evaluation.figures import (
     Figure,
+    Labels,
     another,
     bootstrap_interval,
     cell_weights,
     share_interval,
     weights,
 )
-from c2sflow.sentences.compare import gene_overlap
+from c2sflow.sentences.compare import Genes, gene_overlap
 from c2sflow.sentences.rank_fit import expression_from_ranks
 
 
@@ -180,9 +181,9 @@ def reconstruction_figures(
 
 def groups_of(samples: Sequence[str]) -> dict[str, np.ndarray]:
     """Cells of all samples (subject ""), and of each if there are several: bool (n_cells,)."""
-    samples = np.asarray(samples, dtype=object)
-    names = sorted(set(samples))
-    return {"": samples == samples, **({n: samples == n for n in names} if names[1:] else {})}
+    own = np.asarray(samples, dtype=object)
+    names = sorted(set(own))
+    return {"": own == own, **({n: own == n for n in names} if names[1:] else {})}
 
 
 def _means_of_others(true: np.ndarray, genes: np.ndarray, n_genes: int) -> np.ndarray:
@@ -275,7 +276,7 @@ def answer_figures(answers: pd.DataFrame, subject: str, seed: int) -> list[Figur
 
 
 def novelty_figures(
-    answers: Sequence[Sequence], controls: Sequence[Sequence], sources: Sequence[int],
+    answers: Sequence[Genes], controls: Sequence[Genes], sources: Labels,
     subject: str, seed: int,
 ) -> list[Figure]:  # fmt: skip
     """Share of an answer's genes that its own control cell does not hold as high.

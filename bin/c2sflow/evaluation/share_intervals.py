@@ -11,6 +11,8 @@ classifiers learnt from (`learning`) and the choice of the folds together.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.stats import beta, norm
 
@@ -105,7 +107,7 @@ def gain_limits(better: np.ndarray, worse: np.ndarray, learning: float) -> Inter
 
 
 def mean_of_limits(
-    values: np.ndarray, limits: list[Interval], correlation: np.ndarray | None = None
+    values: Sequence[float], limits: Sequence[Interval], correlation: np.ndarray | None = None
 ) -> Interval:
     """Interval of the mean of estimates, from the limits of each (MOVER).
 
@@ -116,12 +118,12 @@ def mean_of_limits(
     correlation
         float (n_labels, n_labels), of the estimates; None: they share no cell.
     """
-    values, (low, high) = np.asarray(values), np.transpose(limits)
-    correlation = np.eye(len(values)) if correlation is None else correlation
+    found, (low, high) = np.asarray(values), np.transpose(limits)
+    correlation = np.eye(found.size) if correlation is None else correlation
     ends = []
-    for off in (np.maximum(values - low, 0), np.maximum(high - values, 0)):
-        ends.append(np.sqrt(max(off @ correlation @ off, 0.0)) / len(values))
-    return float(values.mean() - ends[0]), float(values.mean() + ends[1])
+    for off in (np.maximum(found - low, 0), np.maximum(high - found, 0)):
+        ends.append(np.sqrt(max(off @ correlation @ off, 0.0)) / found.size)
+    return float(found.mean() - ends[0]), float(found.mean() + ends[1])
 
 
 def macro_f1_interval(counts: np.ndarray, sizes: np.ndarray, learning: float) -> Interval:

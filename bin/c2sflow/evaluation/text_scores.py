@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -104,6 +105,10 @@ def _score(encoder: Encoder, generated: str, reference: str) -> list[float]:
     # What is scored lies between the first and the last token, [CLS] and [SEP].
     if min(tokens["input_ids"].shape[1] for tokens in texts) <= 2:
         return [np.nan] * 3
-    inputs = [{name: tokens[name] for name in ("input_ids", "attention_mask")} for tokens in texts]
-    scores = bert_score(*inputs, model=encoder.model, device=encoder.model.device)
+    made, wanted = (
+        {name: tokens[name] for name in ("input_ids", "attention_mask")} for tokens in texts
+    )
+    scores: dict[str, Any] = bert_score(
+        made, wanted, model=encoder.model, device=encoder.model.device
+    )
     return [float(scores[name]) for name in SCORES]

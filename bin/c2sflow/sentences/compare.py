@@ -55,12 +55,15 @@ def fold_changes(
     return (predicted - control) * LOG2_OF_LOG10
 
 
-def _cut(one: Sequence, other: Sequence, k: int | None) -> tuple[Sequence, Sequence]:
+Genes = Sequence[object] | np.ndarray  # of a sentence, highest first: names or columns
+
+
+def _cut(one: Genes, other: Genes, k: int | None) -> tuple[Genes, Genes]:
     depth = min(len(one), len(other), *([] if k is None else [k]))
     return one[:depth], other[:depth]
 
 
-def gene_overlap(one: Sequence, other: Sequence, k: int | None = None) -> float:
+def gene_overlap(one: Genes, other: Genes, k: int | None = None) -> float:
     """Share of the first k genes of one sentence that are among the first k of the other.
 
     Parameters
@@ -78,7 +81,7 @@ def gene_overlap(one: Sequence, other: Sequence, k: int | None = None) -> float:
     return len(set(one) & set(other)) / len(one) if len(one) else np.nan
 
 
-def rank_agreement(one: Sequence, other: Sequence, k: int | None = None) -> float:
+def rank_agreement(one: Genes, other: Genes, k: int | None = None) -> float:
     """Kendall's τ between the orders of the genes that both of the first k hold (scipy).
 
     1: the same order; -1: reversed; about 0: unrelated. How many they share is

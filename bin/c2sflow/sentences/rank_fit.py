@@ -78,7 +78,7 @@ class RankFit:
 
 
 def expression_from_ranks(
-    sentences: Iterable[Sequence[int]], n_vars: int, slope: float, intercept: float
+    sentences: Iterable[Sequence[int] | np.ndarray], n_vars: int, slope: float, intercept: float
 ) -> sparse.csr_matrix:
     """Log-normalised expression of sentences by a rank fit.
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,7 +50,7 @@ class TrainingCells:
     def _columns(self) -> dict[str, np.ndarray]:
         return {name: self.obs[name].to_numpy(dtype=object) for name in self.obs}
 
-    def record(self, row: int, **more: object) -> dict[str, object]:
+    def record(self, row: int, **more: object) -> dict[str, Any]:
         """What a prompt may use of a cell; `more` takes the place of its own."""
         own = {name: values[row] for name, values in self._columns.items()}
         return {**own, "cell_sentence": self.sentences[row].as_py(), **more}

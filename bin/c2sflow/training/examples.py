@@ -129,10 +129,10 @@ class Templates:
         return self.generation.replace(OF_CELL_TYPE, "")
 
 
-def labels_of(obs: pd.DataFrame, column: str | None) -> np.ndarray | None:
-    """Labels of a column as text, None where a cell has none; None without a column."""
+def labels_of(obs: pd.DataFrame, column: str | None) -> np.ndarray:
+    """Labels of a column as text, None where a cell has none, or without a column: (n_cells,)."""
     if column is None:
-        return None
+        return np.full(len(obs), None, dtype=object)
     return obs[column].astype(str).where(is_labelled(obs[column]), None).to_numpy(dtype=object)
 
 
@@ -181,7 +181,7 @@ class ExampleMaker:
         """
         written = [self._write(draw) for draw in draws]
         answers = self._answers([answer for _, _, answer in written])
-        examples: list[Example | None] = [None] * len(draws)
+        examples: dict[int, Example] = {}
         templates: dict[str, list[int]] = {}
         for place, (template, _, _) in enumerate(written):
             templates.setdefault(template, []).append(place)
@@ -197,7 +197,7 @@ class ExampleMaker:
                     ids, genes = shorter.input_ids[0], shorter.sentences[0].tolist()
                 whole = np.concatenate([ids, answers[place]])
                 examples[place] = Example(draws[place].task, whole, ids.size, tuple(genes))
-        return examples
+        return [examples[place] for place in range(len(draws))]
 
     def _write(self, draw: Draw) -> tuple[str, Mapping[str, object], str]:
         """Template, what fills it, and the answer."""
@@ -229,7 +229,7 @@ class ExampleMaker:
         return template, record, " ".join(genes)
 
     def _label(self, draw: Draw) -> str | None:
-        return None if self.labels is None else self.labels[draw.cell]
+        return self.labels[draw.cell]
 
     def _treatment(self, cell: int, template: str) -> dict[str, object]:
         """What the prompt says was done: of the perturbed cell, not of its control."""
@@ -242,7 +242,7 @@ class ExampleMaker:
     def _kinds(self) -> dict[int, np.ndarray]:
         """For each labelled cell, the rows of its kind: it may be mixed with them."""
         keys = pd.DataFrame({"organism": self.cells.obs["organism"], "label": self.labels})
-        keys["treatment"] = "" if self.treatments is None else self.treatments
+        keys["treatment"] = self.treatments
         groups = keys[keys["label"].notna()].groupby(list(keys), dropna=False, observed=True)
         kinds = (kind.index.to_numpy() for _, kind in groups)
         return {row: rows for rows in kinds for row in rows.tolist()}

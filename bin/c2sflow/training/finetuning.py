@@ -7,9 +7,10 @@ import json
 import logging
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -127,8 +128,12 @@ def finetune(
 
 
 def _read_back(
-    record: dict, model: Path, base: Path | None, validation: Validation, options: TrainingOptions
-) -> dict:
+    record: Mapping[str, Any],
+    model: Path,
+    base: Path | None,
+    validation: Validation,
+    options: TrainingOptions,
+) -> dict[str, Any]:
     """The record with the loss of what was written, read as the steps of the run read it."""
     four_bits = options.method == "qlora" and not options.merge_adapter
     losses, read_as = loss_as_read(
@@ -195,7 +200,7 @@ def _trainer(
     return trainer, warnings + more
 
 
-def _describe(base: Path | None, options: TrainingOptions) -> dict | None:
+def _describe(base: Path | None, options: TrainingOptions) -> dict[str, str] | None:
     """id, revision, commit and digest of the base model."""
     if base is None:
         return None
@@ -226,8 +231,8 @@ def _place(
 ) -> Place:
     """Where cells lie to be assigned: as the base model embeds them, or by their ranks."""
 
-    def by_ranks(cells: TrainingCells, rows: np.ndarray) -> np.ndarray:
-        return rank_vectors([cells.genes(row, 100) for row in rows])
+    if base is None:
+        return lambda cells, rows: rank_vectors([cells.genes(row, 100) for row in rows])
 
     def by_model(cells: TrainingCells, rows: np.ndarray) -> np.ndarray:
         template = load_template(options.embedding_prompt, EMBEDDING_PROMPT, ["cell_sentence"])
@@ -235,7 +240,7 @@ def _place(
         records = [cells.record(row) for row in rows]
         return embed_cells(model, tokenizer, template, records).vectors
 
-    return by_model if base else by_ranks
+    return by_model
 
 
 def _maker(
@@ -265,12 +270,13 @@ def _validation(
     options: TrainingOptions,
 ) -> tuple[Validation | None, list[str]]:
     """The validation examples, the same in every validation."""
-    epochs, warnings = None, ["no cell"]
+    epochs: Epochs | None = None
+    warnings = ["no cell"]
     if cells is not None:
         each_once = replace(options, balance_labels=False)
         epochs, warnings = make_epochs(cells, each_once, most=MOST_VALIDATION)
     warnings = [f"validation: {warning}" for warning in warnings]
-    if epochs is None:
+    if cells is None or epochs is None:
         said = "validation: nothing to validate on: the weights of the last step are taken"
         return None, [*warnings, said]
     maker = _maker(cells, trainee, templates, options, 0.0)
@@ -286,8 +292,9 @@ def _recipe(options: TrainingOptions, epochs: Epochs, maker: ExampleMaker, team:
     steps = max(1, math.ceil(options.epochs * epochs.n_examples / per_step))
     steps = min(steps, options.max_steps or steps)
     auto = max(1, math.ceil(steps / EVALUATIONS))
-    evaluate = auto if options.evaluate_every == "auto" else options.evaluate_every
-    keep = evaluate if options.checkpoint_every == "auto" else options.checkpoint_every
+    # What is text after `TrainingOptions` has read it is "auto".
+    evaluate = auto if isinstance(options.evaluate_every, str) else options.evaluate_every
+    keep = evaluate if isinstance(options.checkpoint_every, str) else options.checkpoint_every
     rate = options.learning_rate
     LOGGER.info(
         "%d examples an epoch of %.0f tokens; %d steps of %d examples",
@@ -296,7 +303,7 @@ def _recipe(options: TrainingOptions, epochs: Epochs, maker: ExampleMaker, team:
     return Recipe(
         steps=steps,
         examples_per_step=per_step,
-        rate=RATES[options.method] if rate == "auto" else rate,
+        rate=RATES[options.method] if isinstance(rate, str) else rate,
         warm_up=math.ceil(options.warmup * steps),
         evaluate_every=evaluate,
         checkpoint_every=keep,
@@ -310,7 +317,7 @@ def _digest(
     options: TrainingOptions,
     templates: Templates,
     cells: Sequence[TrainingCells | None],
-    described: dict | None,
+    described: Mapping[str, str] | None,
     summaries: Sequence[Path],
 ) -> str:
     """Of all that decides the weights."""

@@ -82,8 +82,9 @@ def make_epochs(
     -------
     None where no task has a cell; and warnings.
     """
-    shares, obs, warnings = options.shares(), cells.obs, []
-    sources: dict[str, Callable] = {}
+    shares, obs = options.shares(), cells.obs
+    warnings: list[str] = []
+    sources: dict[str, Callable[[np.random.Generator, np.ndarray], np.ndarray]] = {}
     perturbed = None
     if "perturbation" in shares:
         pairing, perturbed, warnings = _pairing(cells, options, place)

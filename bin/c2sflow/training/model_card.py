@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from c2sflow.model.architectures.registry import SMALL
 from c2sflow.training.examples import UNCONDITIONAL, Templates
@@ -86,7 +87,7 @@ perturbations is a guess, and its predictions are hypotheses to be tested.
 
 
 def model_card(
-    record: Mapping[str, object],
+    record: Mapping[str, Any],
     rows: Sequence[Mapping[str, float]],
     templates: Templates,
     version: str,
@@ -151,7 +152,7 @@ def _base(base: Mapping[str, str] | None) -> str:
     return f"`{base['id']}`{commit}, digest {base['digest'][:16]}"
 
 
-def _pairing(record: Mapping[str, object]) -> str:
+def _pairing(record: Mapping[str, Any]) -> str:
     if "perturbation" not in record["tasks"]:
         return ""
     options = record["options"]
@@ -168,7 +169,7 @@ def _pairing(record: Mapping[str, object]) -> str:
     return f"The control of a perturbed cell was drawn anew in every epoch, at random {of}."
 
 
-def _kept(record: Mapping[str, object]) -> str:
+def _kept(record: Mapping[str, Any]) -> str:
     """Whose weights these are, and what the files are worth."""
     text = f"The weights are those of step {record['best_step']:,}"
     if record["validation_loss"] is None:

@@ -116,7 +116,7 @@ class TrainingOptions:
     seed: int = 42
     attempt: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in FRACTIONS:  # 2 and 2.0 are the same option, and the same checkpoint
             object.__setattr__(self, name, float(getattr(self, name)))
         for name, kind in NUMBERS.items():

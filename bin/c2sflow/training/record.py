@@ -6,6 +6,7 @@ import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -22,10 +23,10 @@ PADDED = 0.1  # share of padding worth a warning
 def training_record(
     options: TrainingOptions,
     trainer: Trainer,
-    described: dict | None,
+    described: Mapping[str, str] | None,
     splits: pd.DataFrame,
     warnings: list[str],
-) -> dict:
+) -> dict[str, Any]:
     """Content of ``finetune.json``.
 
     Parameters
@@ -84,18 +85,20 @@ def training_record(
     }
 
 
-def with_loss_as_read(record: dict, losses: Mapping[str, float], read_as: str, mean: float) -> dict:
+def with_loss_as_read(
+    record: Mapping[str, Any], losses: Mapping[str, float], read_as: str, mean: float
+) -> dict[str, Any]:
     """The record with the loss of the written model: of each task, and their mean."""
-    record = {
+    found = {
         **record,
         "validation_loss": mean,
         "validation_losses": dict(losses),
         "read_as": read_as,
     }
-    return {**record, "warnings": [*record["warnings"], *kept_warnings(record)]}
+    return {**found, "warnings": [*found["warnings"], *kept_warnings(found)]}
 
 
-def write_tables(outdir: Path, rows: Sequence[dict], splits: pd.DataFrame) -> None:
+def write_tables(outdir: Path, rows: Sequence[Mapping[str, float]], splits: pd.DataFrame) -> None:
     """``loss.tsv`` and ``splits.tsv``."""
     names = dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row)
     with write_beside(outdir / "loss.tsv") as partial, partial.open("w", newline="") as file:

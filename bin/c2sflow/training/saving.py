@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from peft import PeftModel, get_peft_model_state_dict
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from safetensors.torch import save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -52,6 +52,8 @@ def write_trained(
     if trainee.adapter is None:
         save_model(trainee.model, trainee.tokenizer, model, base)
         return
+    if base is None or named is None:
+        raise ValueError("an adapter is written with the base that it was trained on")
     adapter = folder / "adapter" if merge else model
     revision = named["commit"] or named["revision"]
     save_adapter(trainee.adapter, adapter, base, named["id"], revision)
@@ -77,7 +79,8 @@ def save_model(
     """
     directory.mkdir(parents=True, exist_ok=True)
     model.config.use_cache = True
-    model.to(torch.float32).save_pretrained(directory)
+    model.to(torch.float32)  # type: ignore[arg-type]  # transformers wraps it without its self
+    model.save_pretrained(directory)
     if base is not None:
         _copy(base, TOKENIZER, directory)
     else:
@@ -106,10 +109,12 @@ def save_adapter(adapter: PeftModel, directory: Path, base: Path, name: str, rev
     weights = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
     save_file(weights, directory / "adapter_model.safetensors", metadata={"format": "pt"})
     config = adapter.peft_config["default"]
+    if not isinstance(config, LoraConfig):
+        raise TypeError(f"an adapter of {type(config).__name__}, where only LoRA is trained")
     config.base_model_name_or_path, config.revision = name, revision or None
-    config.target_modules = sorted(config.target_modules)  # a set has no order of its own
+    config.target_modules = sorted(config.target_modules or ())  # a set has no order of its own
     config.inference_mode = True
-    config.save_pretrained(directory)
+    config.save_pretrained(str(directory))
     _copy(base, OF_BASE, directory)
     _readable(directory)
 

@@ -137,6 +137,7 @@ class Epochs:
         short = self.n_examples - counts.sum()
         counts[np.argsort(counts - exact, kind="stable")[:short]] += 1
         self.counts = dict(zip(rows, counts.tolist(), strict=True))
+        self._draws: list[Draw] = []
         self._begin()
 
     def __getitem__(self, number: int) -> Draw:
@@ -149,7 +150,8 @@ class Epochs:
         return self._draws[place]
 
     def _begin(self) -> None:
-        self._epoch, self._draws = -1, []
+        self._epoch = -1
+        self._draws = []
         self._asked = {task: np.zeros(rows.size, dtype=int) for task, rows in self._rows.items()}
 
     def _draw(self, epoch: int) -> list[Draw]:
@@ -164,8 +166,11 @@ class Epochs:
             sources = self._sources[task](rng, cells) if task in self._sources else cells
             asked += [(task, *pair) for pair in zip(cells.tolist(), sources.tolist(), strict=True)]
         first = epoch * self.n_examples
-        order = rng.permutation(len(asked)).tolist()
-        return [Draw(*asked[place], number) for number, place in enumerate(order, first)]
+        order = (asked[place] for place in rng.permutation(len(asked)).tolist())
+        return [
+            Draw(task, cell, source, number)
+            for number, (task, cell, source) in enumerate(order, first)
+        ]
 
     def _cells(self, rng: np.random.Generator, task: str, taken: np.ndarray) -> np.ndarray:
         """Cells that a task asks for in an epoch: those it has asked for least."""

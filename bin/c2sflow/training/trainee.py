@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from c2sflow.training.optimizers import adamw, muon_and_adamw
 LOGGER = logging.getLogger(__name__)
 # Parameters from which layers are computed again on the way back instead of being kept.
 CHECKPOINTED = 100_000_000
+REPACKED = "support_avx512bf16_for_cpu"  # of a bitsandbytes layer: nf4 in another order
 
 
 @dataclass
@@ -111,9 +113,14 @@ def load_trainee(
     """
     where = resolve_device(device)
     if method == "scratch":
-        model = SMALL.small_model(tokenizer, seed).to(where)
+        if tokenizer is None:
+            raise ValueError("a new model needs a tokenizer")
+        model = SMALL.small_model(tokenizer, seed)
+        model.to(where)  # type: ignore[arg-type]  # transformers wraps it without its self
         precision = resolve_dtype(dtype, where, model.config)
     else:
+        if directory is None:
+            raise ValueError(f"method {method} needs a model to begin with")
         read_config(directory)
         config = load_config(directory)
         precision = resolve_dtype(dtype, where, config)
@@ -137,7 +144,7 @@ def load_trainee(
     if method in ("lora", "qlora"):
         torch.manual_seed(seed)
         adapter = get_peft_model(model, _lora(lora_rank, lora_alpha))
-        model = adapter.get_base_model()
+        model = cast("PreTrainedModel", adapter.get_base_model())
     if model.num_parameters() >= CHECKPOINTED:
         model.activation_checkpointing_enable({"use_reentrant": False})
     model.config.use_cache = False
@@ -150,14 +157,14 @@ def _keep_unpacked(model: PreTrainedModel) -> None:
     The product with repacked weights (0.50) has no gradient: torch goes on with a wrong one.
     """
     for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+        if hasattr(module, REPACKED):
+            setattr(module, REPACKED, False)
 
 
 def _lora(rank: int, alpha: float) -> LoraConfig:
     return LoraConfig(
         r=rank,
-        lora_alpha=alpha,
+        lora_alpha=alpha,  # type: ignore[arg-type]  # peft divides it by r, a fraction or not
         lora_dropout=0.0,
         target_modules="all-linear",
         task_type="CAUSAL_LM",
@@ -244,7 +251,8 @@ def gradient_disagreement(
     for ids in prompts:
         _backward(model, {"input_ids": torch.from_numpy(ids[None].astype(np.int64))}, [ids], [0])
     expected = _gradient(family.layers(model))
-    model = family.probe(config).to(device, kept).train()
+    model = family.probe(config).train()
+    model.to(device, kept)  # type: ignore[arg-type]  # transformers wraps it without its self
     model.set_attn_implementation(name)
     pool = PromptPool(max_tokens=600, packed=name in PACKED, multiple=128)
     for row, ids in enumerate(prompts):
@@ -257,7 +265,12 @@ def gradient_disagreement(
     return difference if np.isfinite(difference) else np.inf
 
 
-def _backward(model: PreTrainedModel, inputs: dict, prompts: list, starts: list) -> None:
+def _backward(
+    model: PreTrainedModel,
+    inputs: Mapping[str, object],
+    prompts: Iterable[np.ndarray],
+    starts: Iterable[int],
+) -> None:
     """Gradients of a fixed linear function of the hidden states of the prompts' tokens."""
     hidden = model(**inputs, use_cache=False).last_hidden_state.flatten(0, 1)
     direction = torch.linspace(-1, 1, hidden.shape[1], device=hidden.device)
@@ -267,4 +280,5 @@ def _backward(model: PreTrainedModel, inputs: dict, prompts: list, starts: list)
 
 def _gradient(layers: torch.nn.ModuleList) -> torch.Tensor:
     """Of the layers' weights, which is where attention shows."""
-    return torch.cat([p.grad.float().cpu().flatten() for p in layers.parameters()])
+    found = (p.grad for p in layers.parameters())
+    return torch.cat([one.float().cpu().flatten() for one in found if one is not None])

@@ -6,12 +6,13 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from c2sflow.common.errors import UserError
 from c2sflow.common.threads import in_threads
+from c2sflow.model.batching import Batch
 from c2sflow.training.checkpoints import (
     Checkpoints,
     Standing,
@@ -109,7 +110,7 @@ class Progress:
     best_loss: float = math.inf
     worse: int = 0
     stopped: str = ""
-    rows: list[dict[str, float]] | None = None
+    rows: list[dict[str, float]] = field(default_factory=list)
 
 
 class Trainer:
@@ -146,7 +147,7 @@ class Trainer:
         self.parameters = dict(trainee.trained())
         self.optimizers = trainee.optimizers(recipe.rate)
         self.rates = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
-        self.progress = Progress(rows=[])
+        self.progress = Progress()
         self.best: dict[str, torch.Tensor] = {}
         self.resumed_from = 0
 
@@ -198,7 +199,8 @@ class Trainer:
         torch.manual_seed(self.recipe.seed + progress.step)  # of dropout, where a model has it
         self.model.train()
         figures = self._gradients(examples)
-        self.team.add_up([figures, *(p.grad for p in self.parameters.values())])
+        gradients = (p.grad for p in self.parameters.values())  # `_gradients` gives each one
+        self.team.add_up([figures, *(one for one in gradients if one is not None)])
         loss, n_tokens, n_slots = figures.tolist()
         if not math.isfinite(loss):
             raise UserError(
@@ -249,18 +251,18 @@ class Trainer:
             figures += torch.tensor([answers, batch.n_tokens, batch.n_slots], dtype=torch.float64)
         return figures.to(self.model.device, torch.float32)
 
-    def _batches(self, examples: Sequence[Example]) -> Iterable:
+    def _batches(self, examples: Sequence[Example]) -> Iterable[Batch]:
         pad = self.trainee.tokenizer.pad_token_id
         return micro_batches(examples, self.max_tokens, self.trainee.attention, pad)
 
-    def _validate(self) -> dict[str, float]:
+    def _validate(self, validation: Validation) -> dict[str, float]:
         """Loss of each task."""
         self.model.eval()
-        tasks = list(self.validation.shares)
+        tasks = list(validation.shares)
         with self.trainee.autocast():
             sums = answer_losses(
                 self.model,
-                self.team.share(self.validation.examples),
+                self.team.share(validation.examples),
                 tasks,
                 max_tokens=self.max_tokens,
                 attention=self.trainee.attention,
@@ -282,7 +284,7 @@ class Trainer:
         }
         progress.since = 0.0, 0
         if evaluated and self.validation is not None:
-            losses = self._validate()
+            losses = self._validate(self.validation)
             loss = self.validation.mean(losses)
             row["validation_loss"] = loss
             row |= {f"validation_{task}": loss for task, loss in losses.items()}
@@ -316,7 +318,8 @@ class Trainer:
         if standing is None:
             return
         self.progress = Progress(**standing.progress)
-        self.progress.since = tuple(self.progress.since)
+        total, count = self.progress.since  # JSON gives a list
+        self.progress.since = total, count
         self.best, self.resumed_from = standing.best, self.progress.step
         self._take(standing.weights)
         if not self.progress.stopped:
@@ -330,7 +333,7 @@ class Trainer:
 
     def free(self) -> None:
         """Let go of the model and all that trains it: its memory is for another."""
-        self.trainee = self.model = None
+        del self.trainee, self.model
         self.parameters, self.optimizers = {}, []
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from c2sflow.model.adapters import has_adapter
 from c2sflow.model.batching import resolve_max_batch_tokens
@@ -41,7 +42,7 @@ def loss_as_read(
         See `c2sflow.model.loading.load_model`.
     """
     with tempfile.TemporaryDirectory() as folder:
-        if has_adapter(directory):
+        if base is not None and has_adapter(directory):
             link_adapter(directory, base, Path(folder))
             directory = Path(folder)
         model = load_model(
@@ -61,7 +62,7 @@ def loss_as_read(
     return dict(zip(tasks, means, strict=True)), str(model.dtype).removeprefix("torch.")
 
 
-def kept_warnings(record: Mapping[str, object]) -> list[str]:
+def kept_warnings(record: Mapping[str, Any]) -> list[str]:
     """What there is to say where the files hold less than was learnt, or nothing was.
 
     Parameters

@@ -95,7 +95,7 @@ def _together(kept: GeneTable, filtered: GeneTable) -> GeneTable:
 
 
 def with_filtered(
-    kept: sparse.csr_matrix, filtered: sparse.csr_matrix, columns: Sequence[int]
+    kept: sparse.csr_matrix, filtered: sparse.csr_matrix, columns: Sequence[int] | np.ndarray
 ) -> sparse.csr_matrix:
     """Rows with the values of the filtered genes that have a column.
 
