@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup engines demo demo-model test test-pandas3 test-fuzz test-nf test-faults containers test-containers lint audit bench \
-	bench-scale lock picture clean
+	bench-scale lock docs picture clean
 
 ACTIVATE := source .venv/bin/activate
 
@@ -78,9 +78,16 @@ lock: setup ## requirements.lock anew from pyproject.toml, and setup/pandas3.loc
 		setup/pandas3.in --output-file setup/pandas3.lock
 	@containers/lock
 
+# All but the command lines of the steps, whose options docs/parameters.md has.
+LIBRARY := $(filter-out c2sflow.steps,$(subst /,.,$(patsubst bin/%/__init__.py,%,$(wildcard bin/c2sflow/*/__init__.py))))
+docs: setup ## docs/parameters.md from the schema, and pages of the library from its docstrings: build/docs/
+	@$(ACTIVATE); python docs/parameters.py
+	@$(ACTIVATE); PYTHONPATH=bin pdoc --docformat numpy --no-show-source --output-directory build/docs $(LIBRARY)
+	@echo build/docs/index.html
+
 picture: setup ## draw docs/images/*.svg from the pipeline's graph and the packages' imports
 	@$(ACTIVATE); python docs/images/draw.py; python docs/images/draw_rooms.py
 
 clean: ## what runs and tests leave behind, but neither .venv/ nor results/
-	rm -rf work .nextflow .nextflow.log* .pytest_cache .ruff_cache .nf-test
+	rm -rf build work .nextflow .nextflow.log* .pytest_cache .ruff_cache .nf-test
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

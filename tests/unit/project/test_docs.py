@@ -1,7 +1,9 @@
 """The documents: links lead somewhere, and the pictures show the code as it is."""
 
 import importlib.util
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,17 @@ def test_the_picture_of_the_packages_is_what_the_tool_draws():
     draw_rooms = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(draw_rooms)
     assert (ROOT / "docs/images/rooms.svg").read_text(encoding="utf-8") == draw_rooms.draw()
+
+
+def test_pages_of_the_library_are_made_from_its_docstrings(tmp_path):
+    """With the options of `make docs`, for what a notebook imports."""
+    made = re.search(r"\bpdoc (.+?) --output-directory", (ROOT / "Makefile").read_text())
+    subprocess.run(
+        ["pdoc", *made[1].split(), "--output-directory", tmp_path, "c2sflow.api"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "bin")},
+        check=True,
+    )
+    page = (tmp_path / "c2sflow/api/cell2sen.html").read_text(encoding="utf-8")
+    for name in ("process_data", "get_embeddings", "get_annotations", "get_perturbations"):
+        assert f'id="Cell2Sen.{name}"' in page
+    assert "Parameters" in page
