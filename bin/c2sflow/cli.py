@@ -10,6 +10,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -94,7 +95,7 @@ def _end(message: str, status: int) -> None:
 def _without_disk_faults(hook: Callable) -> Callable:
     """A hook of Python that leaves out what HDF5 says anew for each object of a broken file."""
 
-    def report(*caught: object) -> None:
+    def report(*caught: Any) -> None:
         error = caught[1] if len(caught) == 3 else caught[0].exc_value
         if _disk_fault(error) is None:
             hook(*caught)

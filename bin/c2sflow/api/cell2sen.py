@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,9 @@ from c2sflow.sentences.prompts import (
 )
 
 __all__ = ["Cell2Sen", "Cell2SenConfig"]
+
+if TYPE_CHECKING:
+    from c2sflow.model.embedding import Embeddings
 
 
 class Cell2Sen(Cell2SenModel):
@@ -127,7 +131,7 @@ class Cell2Sen(Cell2SenModel):
         maps = attention_maps(backbone, self.tokenizer, self.embedding_prompt, used, emb_layer)
         return made.vectors, list(maps)
 
-    def _embed(self, records: Sequence[Mapping[str, object]]):
+    def _embed(self, records: Sequence[Mapping[str, object]]) -> Embeddings:
         from c2sflow.model.embedding import embed_cells
 
         return embed_cells(
@@ -263,8 +267,12 @@ class Cell2Sen(Cell2SenModel):
         typed = cell_types is not None
         template = generation_template(prompt, typed, self.config.dataset_context)
         genes = dataset.attrs["genes"]
-        options = {"max_new_tokens": self.config.max_new_tokens, "seed": self.config.seed}
-        options |= {"temperature": temperature, "top_p": top_p}
+        options: dict[str, Any] = {
+            "max_new_tokens": self.config.max_new_tokens,
+            "seed": self.config.seed,
+            "temperature": temperature,
+            "top_p": top_p,
+        }
         cells, _ = generate_cells(
             self.model,
             self.tokenizer,
@@ -301,7 +309,7 @@ class Cell2Sen(Cell2SenModel):
         hold_out_combinations: bool = True,
         held_out: float = 0.2,
         validation: float = 0.05,
-        **options: object,
+        **options: Any,
     ) -> Path:
         """Train the model on cells, or a new small one; this object keeps its own model.
 

@@ -12,7 +12,11 @@ HUB_MODELS = {
     "2B": "vandijklab/C2S-Scale-Gemma-2-2B",
     "27B": "vandijklab/C2S-Scale-Gemma-2-27B",
 }
-POOLING = {"mean_pool": "mean", "last_token": "last", "gene_pool": "genes"}
+POOLING: dict[str, Literal["mean", "last", "genes"]] = {
+    "mean_pool": "mean",
+    "last_token": "last",
+    "gene_pool": "genes",
+}
 
 
 @dataclass
@@ -88,7 +92,7 @@ class Cell2SenConfig:
     features: str = "genes"
     genome: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.model_size not in HUB_MODELS:
             raise UserError(f"model_size {self.model_size!r}: choose 2B or 27B, or a model_path")
         if self.aggregation_type not in POOLING:

@@ -8,12 +8,16 @@ import tempfile
 import weakref
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from c2sflow.api.config import HUB_MODELS, Cell2SenConfig
 from c2sflow.common.errors import UserError
 from c2sflow.model.adapters import has_adapter
 from c2sflow.model.hub import base_folder, link_adapter, model_folder
 from c2sflow.model.weights import base_weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LOGGER = logging.getLogger(__name__)
 
@@ -66,14 +70,14 @@ class Cell2SenModel:
         return folder
 
     @cached_property
-    def tokenizer(self):
+    def tokenizer(self) -> PreTrainedTokenizerBase:
         """The model's tokenizer."""
         from c2sflow.model.loading import load_tokenizer
 
         return load_tokenizer(self.model_path)
 
     @cached_property
-    def model(self):
+    def model(self) -> PreTrainedModel:
         """The causal language model; its backbone embeds, its head generates."""
         from c2sflow.model.loading import load_model
 

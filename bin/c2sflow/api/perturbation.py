@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ def perturb_table(
     table: pd.DataFrame,
     labels: Sequence[str | None],
     template: str,
-    **options: object,
+    **options: Any,
 ) -> pd.DataFrame:
     """Predict the perturbed sentence of each cell that has a perturbation.
 

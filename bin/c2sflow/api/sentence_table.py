@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -93,9 +93,13 @@ def _blocks(data: CellData, state: State, shares: np.ndarray | None) -> Iterator
         yield normalise(block, state)
 
 
-def _add_sentences(table: pd.DataFrame, blocks, maker: SentenceMaker) -> dict[str, float]:
+def _add_sentences(
+    table: pd.DataFrame, blocks: Iterable[sparse.csr_matrix], maker: SentenceMaker
+) -> dict[str, float]:
     """Add cell_sentence and n_genes; give the fit of expression to rank."""
-    fit, sentences, lengths = RankFit(), [], []
+    fit = RankFit()
+    sentences: list[str] = []
+    lengths: list[int] = []
     for block in blocks:
         ids = table["cell_id"].iloc[len(sentences) : len(sentences) + block.shape[0]]
         made = maker(sparse.csr_matrix(block), ids)

@@ -89,4 +89,5 @@ def _rule(table: pd.DataFrame, options: TrainingOptions, split: dict[str, object
         training.look_at(table, "the cells", faults)
         training.check(faults)
     faults.stop_if_any()
+    assert training is not None  # else there is a fault
     return training.rule

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from c2sflow.common.errors import UserError
-from c2sflow.common.files import remedy, write_beside
+from c2sflow.common.files import unreadable, write_beside
 
 # In the order in which they are read.
 TABLES = (
@@ -46,6 +45,6 @@ def _read(path: Path) -> pd.DataFrame:
             na_values=missing,
         )  # fmt: skip
     except (OSError, ValueError) as error:
-        raise UserError(f"{path.name} is missing or broken ({error}); {remedy(path)}") from None
+        raise unreadable(path, error) from None
     whole = {name: "Int64" for name in ("n", "n_reference", "n_cells") if name in table}
     return table.astype(whole)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from multiqc.plots import bargraph
 
-from c2sflow.report.plots import PALETTE, Section, heat_map, number, safe, table_plot
+from c2sflow.report.plots import PALETTE, Chart, Section, heat_map, number, safe, table_plot
 from c2sflow.report.ranks import at_depth
 from c2sflow.report.run import Run
 
@@ -103,7 +103,7 @@ def _named(row: Mapping) -> str:
 def _bars(
     anchor: str, title: str, axis: str, bars: Mapping[str, Mapping[str, float]],
     parts: Sequence[tuple[str, str]],
-) -> object:  # fmt: skip
+) -> Chart:  # fmt: skip
     """Bars side by side; parts are (key, name)."""
     config = {
         "id": anchor, "title": title, "ylab": axis, "stacking": "group", "cpswitch": False,
@@ -252,7 +252,7 @@ def _predictors(table: pd.DataFrame) -> dict[str, str]:
     return {key: name for key, name in PREDICTORS.items() if key in found}
 
 
-def _metric_table(anchor: str, name: str, table: pd.DataFrame) -> object:
+def _metric_table(anchor: str, name: str, table: pd.DataFrame) -> Chart:
     """A row per metric, and space if that matters; a column per predictor."""
     table = table[table["metric"].isin(METRICS)]
     n_spaces = table.groupby("metric")["space"].nunique()
@@ -296,7 +296,7 @@ def _subject_table(
     table: pd.DataFrame,
     columns: Mapping[tuple[str, str], str],
     counted: str,
-) -> object:
+) -> Chart:
     """A row per subject, a column per (metric, predictor); and how many there were."""
     rows: dict[str, dict] = {}
     for row in table.to_dict("records"):

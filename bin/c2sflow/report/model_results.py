@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
 
 from c2sflow.data.obs.figure_cells import UNKNOWN_TRAINING
 from c2sflow.report.map import CellMap
@@ -158,7 +161,7 @@ def perturbations(run: Run) -> list[Section]:
         return [Section("", content="<p>There are no predicted cells.</p>")]
     sections = []
     if run.summary is not None:
-        sections.append(_predictions(run))
+        sections.append(_predictions(run.summary, run.perturb))
     if run.said is not None:
         bars = {
             f"{condition} · {sample}": counts
@@ -203,7 +206,7 @@ def answer_table(
     records
         What the tasks say of their speed.
     """
-    bad = {"scale": "Reds", "top": 100}
+    bad: dict[str, Any] = {"scale": "Reds", "top": 100}
     headers = {
         **counted,
         "invalid_fraction": number("Invalid", "Words that are no gene of the data", "%", 1, **bad),
@@ -230,8 +233,8 @@ def _generation_speed(records: list[dict]) -> str:
     return f" {tokens:,} tokens were generated, {tokens / seconds:,.0f}/s ({devices})."
 
 
-def _predictions(run: Run) -> Section:
-    rows = {f"{row['condition']} · {row['sample']}": row for row in run.summary.to_dict("records")}
+def _predictions(summary: pd.DataFrame, records: list[dict]) -> Section:
+    rows = {f"{row['condition']} · {row['sample']}": row for row in summary.to_dict("records")}
     counted = {
         "n_predictions": number("Predicted cells", "Control cells with this perturbation"),
         "n_genes_mean": number("Genes / answer", "Mean number of new, valid genes", "", 1),
@@ -242,7 +245,7 @@ def _predictions(run: Run) -> Section:
         "<code>c2s_perturbed.h5ad</code>."
     )
     name = "Predicted cells"
-    return answer_table("predictions", name, text, "Perturbation", rows, counted, run.perturb)
+    return answer_table("predictions", name, text, "Perturbation", rows, counted, records)
 
 
 MOST_TYPES = 200

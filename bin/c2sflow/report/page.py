@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import multiqc
 from multiqc.base_module import BaseMultiqcModule
@@ -69,7 +70,7 @@ a.c2s-tile:hover { background: rgba(128, 128, 128, 0.2); }
 """
 
 
-def write_report(multiqc_config: Path, outdir: Path, **inputs: object) -> None:
+def write_report(multiqc_config: Path, outdir: Path, **inputs: Any) -> None:
     """Write report.html.
 
     Parameters

@@ -6,11 +6,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 from multiqc.plots import bargraph, heatmap, linegraph, table
-from multiqc.types import Anchor
+from multiqc.plots.plot import Plot
+from multiqc.types import Anchor, SampleName
 from natsort import natsorted
 
 PALETTE = (
@@ -27,13 +29,16 @@ MOST_NUMBERS = 25  # columns or rows of a heat map that shows its numbers
 PADDING = "Share of the computed tokens that only fill up batches"
 
 
+Chart: TypeAlias = Plot | str | None  # what MultiQC makes of data: a plot, or HTML
+
+
 @dataclass
 class Section:
     """A part of a chapter: its name, a description (HTML), and a plot or content (HTML)."""
 
     name: str
     description: str = ""
-    plot: object = None
+    plot: Chart = None
     content: str = ""
 
 
@@ -42,7 +47,7 @@ def safe(text: object) -> str:
     return escape(str(text)).replace("&quot;", "&#34;").replace("\n", " ")
 
 
-def plain(value: object) -> object:
+def plain(value: Any) -> Any:
     """A NumPy scalar as Python has it."""
     return value.item() if isinstance(value, np.generic) else value
 
@@ -65,8 +70,8 @@ def common_bins(edges: Iterable[Sequence[float]], whole: bool = True) -> np.ndar
 def histogram_line(
     name: str,
     bins: np.ndarray,
-    edges: Sequence[float],
-    counts: Sequence[int],
+    edges: Sequence[float] | np.ndarray,
+    counts: Sequence[int] | np.ndarray,
     color: str,
     dash: str | None = None,
 ) -> linegraph.Series:
@@ -78,7 +83,7 @@ def histogram_line(
     return linegraph.Series(name=name, pairs=pairs, color=color, dash=dash)
 
 
-def line_plot(anchor: str, title: str, axis: str, lines: list[linegraph.Series]) -> object:
+def line_plot(anchor: str, title: str, axis: str, lines: list[linegraph.Series]) -> Chart:
     """Histograms as lines; cells upward."""
     config = linegraph.LinePlotConfig(
         id=anchor,
@@ -90,7 +95,7 @@ def line_plot(anchor: str, title: str, axis: str, lines: list[linegraph.Series])
         series_label=False,
         showlegend=len(lines) <= MAX_LEGEND,
     )
-    names = [line.name for line in lines]
+    names = [SampleName(line.name) for line in lines]
     return linegraph.LinePlot.create([lines], config, Anchor(anchor), names)
 
 
@@ -99,7 +104,7 @@ def curve_plot(
     title: str,
     axes: tuple[str, str],
     curves: Mapping[str, Sequence[tuple[float, float]]],
-) -> object:
+) -> Chart:
     """A line through the points of each curve."""
     config = linegraph.LinePlotConfig(
         id=anchor, title=title, xlab=axes[0], ylab=axes[1], tt_label="%{x:,.0f}: %{y:.3f}",
@@ -109,13 +114,13 @@ def curve_plot(
         linegraph.Series(name=safe(name), pairs=[(x, round(y, 4)) for x, y in pairs], color=color)
         for (name, pairs), color in zip(curves.items(), colors(len(curves)), strict=True)
     ]
-    names = [line.name for line in lines]
+    names = [SampleName(line.name) for line in lines]
     return linegraph.LinePlot.create([lines], config, Anchor(anchor), names)
 
 
 def point_plot(
     anchor: str, title: str, axes: tuple[str, str], points: np.ndarray, groups: pd.DataFrame
-) -> object:
+) -> Chart:
     """Points (n, 2), coloured by each column of `groups` in turn; numbers by equal parts of them.
 
     A group is a line plot's line without its line: MultiQC's own scatter plot makes each point a
@@ -133,7 +138,7 @@ def point_plot(
         series_label=False,
         showlegend=True,
     )
-    names = [group.name for group in columns[0]]
+    names = [SampleName(group.name) for group in columns[0]]
     plot = linegraph.LinePlot.create(columns, config, Anchor(anchor), names)
     marker = {"size": 6 if len(points) < 3000 else 4, "opacity": 0.8}
     for dataset in plot.datasets:
@@ -194,7 +199,7 @@ def bar_plot(
     bars: Mapping[str, Mapping[str, float]],
     parts: Mapping[str, tuple[str, str]],
     percentages: bool = False,
-) -> object:
+) -> Chart:
     """Bars of `parts` (key to name and colour), as numbers or, to begin with, percentages."""
     config = {
         "id": anchor,
@@ -214,7 +219,7 @@ def heat_map(
     axes: tuple[str, str, str],
     values: pd.DataFrame,
     shares: bool = False,
-) -> object:
+) -> Chart:
     """Signed values, rows as they stand: blue below 0, white at 0, red above; gaps are white.
 
     With `shares`, percentages: from white to blue, with their numbers where there is room.
@@ -243,14 +248,15 @@ def heat_map(
 
 def table_plot(
     anchor: str, title: str, first: str, rows: Mapping[str, Mapping], headers: Mapping[str, Mapping]
-) -> object:
+) -> Chart:
     """A row per name, a column per header; sortable."""
-    data = {
+    data: dict[str, Any] = {
         safe(name): {key: _finite(values.get(key)) for key in headers}
         for name, values in rows.items()
     }
     config = {"id": anchor, "title": title, "col1_header": first, "sort_rows": False}
-    return table.plot(data, {k: dict(v) for k, v in headers.items()}, config)
+    columns: dict[str, Any] = {key: dict(header) for key, header in headers.items()}
+    return table.plot(data, columns, config)
 
 
 def number(
@@ -268,7 +274,7 @@ def number(
     return header | bounds | {"format": form, **({"suffix": f" {suffix}"} if suffix else {})}
 
 
-def _finite(value: object) -> object:
+def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else plain(value)
 
 

@@ -17,8 +17,10 @@ from c2sflow.sentences.no_ops import predicted_only, with_no_op
 from c2sflow.sentences.summaries import SentenceFiles
 
 # Columns of text in tables of perturbations.
-TEXT = ("condition", "perturbation", "dose", "time", "sample", "gene", "gene_set", "context")
-TEXT += ("versus", "c2s_cell_type", "organism")
+TEXT = (
+    "condition", "perturbation", "dose", "time", "sample", "gene", "gene_set", "context", "versus",
+    "c2s_cell_type", "organism",
+)  # fmt: skip
 # What the map is coloured by, besides label and sample, where obs has it.
 COLOURS = ("c2s_cell_type", "n_genes_by_counts", "total_counts", "pct_counts_mt")
 
@@ -81,7 +83,7 @@ class Run:
     pairs: pd.DataFrame | None = None
     effects: pd.DataFrame | None = None
     screen: pd.DataFrame | None = None
-    notes: dict[str, list[str]] | None = None
+    notes: dict[str, list[str]] = field(default_factory=dict)
     evaluation: dict[str, pd.DataFrame] = field(default_factory=dict)
     evaluation_notes: dict[str, list[str]] = field(default_factory=dict)
     generate: list[dict] = field(default_factory=list)

@@ -63,7 +63,7 @@ def warnings(run: Run) -> list[Section]:
     said: Counter[tuple[str, str]] = Counter()
     for record in run.records:
         for text in record["warnings"]:
-            number, rest = re.fullmatch(r"(\d*) ?(.*)", text, re.DOTALL).groups()
+            _, number, rest = re.split(r"^(\d*) ?", text, maxsplit=1)
             said[record["sample"], rest] += int(number or 0)
     if not said:
         return [Section("", content="<p>None: no step has a warning.</p>")]
@@ -209,8 +209,9 @@ def sentences(run: Run) -> list[Section]:
     if records:
         bins = common_bins(r["sentence_lengths"]["edges"] for r in records)
         lines = [
-            histogram_line(safe(r["sample"]), bins, *r["sentence_lengths"].values(), color)
+            histogram_line(safe(r["sample"]), bins, lengths["edges"], lengths["counts"], color)
             for r, color in zip(records, colors(len(records)), strict=True)
+            for lengths in [r["sentence_lengths"]]
         ]
         name, axis = "Sentence lengths", "Genes in the cell sentence"
         text = (
@@ -275,7 +276,8 @@ GENOME_REASONS = {
 
 def features(run: Run) -> list[Section]:
     """Features left out by kind, genes by genome and the matrix that was read, if not plain X."""
-    rows, titles = {}, {}
+    rows = {}
+    titles: dict[str, str] = {}
     for record in run.qc:
         left_out, genes = record.get("features_left_out", {}), record.get("genome_genes", {})
         others = {name: n for name, n in genes.items() if name != record.get("genome")}

@@ -3,8 +3,10 @@
 import click
 
 FOLDER = click.Path(exists=True, file_okay=False)
-FILES = ("samples", "qc_dir", "sentences_dir", "shards_dir", "embeddings_dir")
-FILES += ("annotations_dir", "perturbed_dir", "generated_dir")
+FILES = (
+    "samples", "qc_dir", "sentences_dir", "shards_dir", "embeddings_dir", "annotations_dir",
+    "perturbed_dir", "generated_dir",
+)  # fmt: skip
 
 
 @click.command(help=__doc__)

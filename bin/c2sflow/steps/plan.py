@@ -29,6 +29,6 @@ def main(**options):
 
     from c2sflow.perturbation.plan_files import write_plan
 
-    places = ("cells_dir", "sentences_dir", "model", "perturbations_file", "outdir")
-    folders = {name: options.pop(name) for name in places}
-    write_plan(**{name: path and Path(path) for name, path in folders.items()}, **options)
+    for name in ("cells_dir", "sentences_dir", "model", "perturbations_file", "outdir"):
+        options[name] = options[name] and Path(options[name])
+    write_plan(**options)

@@ -1,8 +1,10 @@
 """Quality control of one sample: filter, normalise, log; by chunks of rows."""
 
+from typing import Literal
+
 import click
 
-BASES = {"e": "e", "2": 2, "10": 10}
+BASES: dict[str, Literal["e", 2, 10]] = {"e": "e", "2": 2, "10": 10}
 
 
 @click.command(help=__doc__)

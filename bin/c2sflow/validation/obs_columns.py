@@ -23,8 +23,9 @@ from c2sflow.sentences.ranking import gene_words
 # Columns that QC adds to obs: a prompt may use them although the input does not have them.
 QC_COLUMNS = ("sample", "organism", "n_genes_by_counts", "total_counts", "pct_counts_mt")
 MAX_CONTEXTS = 100
-COLUMN_OPTIONS = ("label_column", "perturbation_column", "context", "replicate_column")
-COLUMN_OPTIONS += ("measured_column",)
+COLUMN_OPTIONS = (
+    "label_column", "perturbation_column", "context", "replicate_column", "measured_column",
+)  # fmt: skip
 
 
 @dataclass
@@ -120,7 +121,7 @@ class Targets:
     ) -> np.ndarray:
         """Which cells are controls; and how many each cell_query leaves that are not `trained`."""
         controls = np.ones(len(obs), dtype=bool)
-        for query, place in {None: "--control", **self._queries()}.items():
+        for query, place in [(None, "--control"), *self._queries().items()]:
             n_faults = len(faults)
             with faults.collect(f"{where}: "):
                 own = self.control if query is None else query
@@ -158,7 +159,7 @@ class Targets:
 
     def _queries(self) -> dict[str, str]:
         """Each cell_query, and how messages call it: by its first row."""
-        queries = {}
+        queries: dict[str, str] = {}
         for treatment in self.treatments:
             if treatment.cell_query is not None:
                 queries.setdefault(treatment.cell_query, f"{treatment.where}: cell_query")

@@ -117,14 +117,15 @@ def _check_base(base: object) -> None:
 
 def asked_of_model(flat: Mapping, targets: Targets, labels: list[str]) -> dict[str, dict]:
     """What the model is asked, by option, as `c2sflow.model.prompt_room.Asked` takes it."""
-    asked = {name: {"template": text} for name, text in targets.prompts.items()}
+    asked: dict[str, dict[str, object]] = {
+        name: {"template": text} for name, text in targets.prompts.items()
+    }
     if targets.wanted:
         asked["perturbation_prompt"]["n_tokens"] = flat["max_new_tokens"]
     if flat["generate"]:
         asked["generation_prompt"]["n_tokens"] = flat["max_new_tokens"]
     if flat["annotate"]:
-        answer = {"labels": labels} if labels else {"n_tokens": ANSWER_TOKENS}
-        asked["annotation_prompt"] |= answer
+        asked["annotation_prompt"] |= {"labels": labels} if labels else {"n_tokens": ANSWER_TOKENS}
     return asked
 
 

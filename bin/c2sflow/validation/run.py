@@ -86,9 +86,9 @@ def validate_run(
     samples = []
     for number, row, path, name in _rows(flat, staged, input_schema, faults):
         with faults.collect():
-            sample, said = inspect_sample(row, path, flat, targets, training, faults)
+            sample, lines = inspect_sample(row, path, flat, targets, training, faults)
             samples.append({"id": name, "input": number, **sample})
-            log += said
+            log += lines
     name_kinds(samples, bool(flat["pseudobulk"]))
     plan = generation_plan(flat, targets, labels)
     if len(samples) == len(staged.rows):
@@ -102,9 +102,9 @@ def validate_run(
             check_size(flat, targets, plan, faults)
     faults.stop_if_any()
     # A prompt's file becomes its text, with the context in it: later steps need no file.
-    said = {k: v for k, v in targets.prompts.items() if flat[k] or flat["dataset_context"]}
+    texts = {k: v for k, v in targets.prompts.items() if flat[k] or flat["dataset_context"]}
     for group in options.values():
-        group |= {name: text for name, text in said.items() if name in group}
+        group |= {name: text for name, text in texts.items() if name in group}
     options["annotation"]["cell_types"] = "\n".join(labels) or None
     if plan:
         options["generation"] |= {"organisms": "\n".join(plan.organisms), "tasks": plan.n_tasks}
@@ -115,7 +115,7 @@ def validate_run(
     for name in ("perturbations", "gene_sets", "gene_vocabulary"):
         if file := getattr(staged, f"{name}_file"):
             options["perturbation"][name] = file.name
-    if is_table(flat["gene_symbols"]):
+    if is_table(flat["gene_symbols"]) and staged.gene_symbols_file:
         options["qc"]["gene_symbols"] = staged.gene_symbols_file.name
     for line in [*log, *targets.gaps, *plan_lines(samples, targets, flat, plan)]:
         LOGGER.info(line)
@@ -131,7 +131,10 @@ def _targets(flat: Mapping, staged: Staged, training: Training | None, faults: F
         context=flat["context"],
         replicate_column=flat["replicate_column"],
         queries=CheckedQueries(trains=training is not None),
-        **_scored(flat),
+        # What the evaluation needs of the samples; without one only what predictions start from.
+        measured_column=flat["measured_column"] if flat["evaluate"] else None,
+        evaluation_key=flat["evaluation_key"] if flat["evaluate"] else None,
+        training_cells=flat["training_cells"],
     )
     _read_tables(targets, flat, staged, faults)
     needed = {"cell_sentence"}
@@ -162,13 +165,6 @@ def _targets(flat: Mapping, staged: Staged, training: Training | None, faults: F
         template_fields(str(flat["no_op"]))
         targets.no_op = flat["no_op"]
     return targets
-
-
-def _scored(flat: Mapping) -> dict[str, str | None]:
-    """What the evaluation needs of the samples; without one only what predictions start from."""
-    names = ("measured_column", "evaluation_key")
-    scored = {name: flat[name] if flat["evaluate"] else None for name in names}
-    return scored | {"training_cells": flat["training_cells"]}
 
 
 def _read_tables(targets: Targets, flat: Mapping, staged: Staged, faults: Faults) -> None:
@@ -211,9 +207,8 @@ def _rows(
     """Each sample whose file is there: its place, row, staged file and file-safe name."""
     if not flat["input"]:
         return
-    if staged.sheet is None:
-        rows, wrong = [single_row(str(flat["input"]))], []
-    else:
+    rows, wrong = [single_row(str(flat["input"]))], list[str]()
+    if staged.sheet is not None:
         rows, wrong = read_samplesheet(staged.sheet, input_schema)
     faults += wrong
     if not wrong and len(rows) != len(staged.rows):
@@ -225,8 +220,9 @@ def _rows(
     names = sample_ids([row.sample for row in rows])
     paths = [*staged.rows, *[None] * len(rows)]
     for number, (row, name) in enumerate(zip(rows, names, strict=True)):
-        if paths[number] is not None:
-            yield number, row, Path(paths[number]), name
+        path = paths[number]
+        if path is not None:
+            yield number, row, Path(path), name
         elif row.path:
             hint = "; relative paths start from the samplesheet" if staged.sheet else ""
             faults.append(f"{row.where}: no such file{hint}")

@@ -139,10 +139,10 @@ def _no_counts(where: str, matrix: str, state: State, there: list[str]) -> str:
 
 def _filters(flat: Mapping, kind: str) -> Filters | None:
     """QC's thresholds; None if one of them is a fault that is reported already."""
-    names = ("min_genes", "min_cells", "max_pct_mt")
-    if not all(isinstance(flat[name], int | float) for name in names):
+    limits = {name: flat[name] for name in ("min_genes", "min_cells", "max_pct_mt")}
+    if not all(isinstance(limit, int | float) for limit in limits.values()):
         return None
-    filters = Filters(*(flat[name] for name in names), skip=flat["skip_qc"] is True)
+    filters = Filters(**limits, skip=flat["skip_qc"] is True)
     return filters.for_bulk() if kind == "bulk" else filters
 
 

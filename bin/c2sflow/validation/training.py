@@ -12,7 +12,7 @@ import pandas as pd
 
 from c2sflow.common.errors import Faults
 from c2sflow.data.genes.organisms import COLUMN as ORGANISM
-from c2sflow.data.obs.labels import is_control, is_labelled, is_perturbed
+from c2sflow.data.obs.labels import is_control, is_labelled, is_perturbed, where_known
 from c2sflow.data.obs.queries import select_cells
 from c2sflow.data.obs.shard_columns import RESERVED
 from c2sflow.data.splits.splits import SPLITS, TEST, TRAIN, VALIDATION, Rule
@@ -88,7 +88,7 @@ class Training:
         """What each cell counts as, in one respect after the other; None for nothing."""
         yield pd.Series(CELLS, obs.index)
         chosen = select_cells(obs, self.rule.control, "--control")
-        yield pd.Series(np.where(chosen, SOURCE, None), obs.index)
+        yield pd.Series(where_known(chosen, SOURCE), obs.index)
         if self.label_column in obs:
             yield LABEL + self._organism_and(obs, self.label_column)
         if self.rule.perturbation_column in obs:
@@ -96,8 +96,8 @@ class Training:
             controls = is_control(labels).to_numpy(copy=True)
             if self.rule.control is not None:
                 controls |= chosen
-            roles = np.where(is_perturbed(labels), PERTURBED, None)
-            roles = pd.Series(np.where(controls, CONTROL, roles), obs.index)
+            perturbed = where_known(is_perturbed(labels), PERTURBED)
+            roles = pd.Series(np.where(controls, CONTROL, perturbed), obs.index)
             yield roles
             yield self._organism_and(obs, self.strata) + "\n" + roles
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from c2sflow.data.state.evidence import MOST_STEPS, SCALES, Evidence
+from c2sflow.data.state.evidence import Evidence
+from c2sflow.data.state.multiples import MOST_STEPS, SCALES
 from c2sflow.data.state.normalization import State
 
 # States by column of `Fits.table`; all but the first are a scale of the evidence each.

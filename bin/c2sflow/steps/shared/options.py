@@ -1,7 +1,10 @@
 """Command-line options of the steps that run a model."""
 
+from collections.abc import Callable, Sequence
+
 import click
 
+Decorator = Callable[[Callable], Callable]
 MODEL_OPTIONS = (
     click.option("--model", required=True, type=click.Path(exists=True), help="Model directory."),
     click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N."),
@@ -31,8 +34,8 @@ ATTEMPT = click.option(
 POOLING = click.option("--pooling", type=click.Choice(["mean", "last", "genes"]), default="mean")
 
 
-def _apply(options):
-    def decorate(command):
+def _apply(options: Sequence[Decorator]) -> Decorator:
+    def decorate(command: Callable) -> Callable:
         for option in reversed(options):
             command = option(command)
         return command
