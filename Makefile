@@ -27,7 +27,7 @@ engines: setup
 	else echo 'test: no Maven, so only the installed Nextflow is tested'; fi
 
 # Packages whose types are checked.
-TYPED := common data inputs sentences validation report api steps cli.py
+TYPED := common data inputs sentences model validation report api steps cli.py
 lint: setup ## style of the Python code, its layers and its types
 	@$(ACTIVATE); ruff format --check .; ruff check .; PYTHONPATH=bin lint-imports; \
 		mypy --follow-imports=silent $(addprefix bin/c2sflow/,$(TYPED))
