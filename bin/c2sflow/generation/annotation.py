@@ -88,12 +88,14 @@ def annotate(
     """
     records = cells.to_dict("records")
     eos = end_tokens(model, tokenizer.eos_token_id)
-    limits = {"max_batch_tokens": max_batch_tokens, "max_rows": max_rows, "progress": progress}
     context = model.config.max_position_embeddings
     if cell_types is None:
         prompts = tokenize_prompts(tokenizer, template, records, context - ANSWER_TOKENS)
         decoding = Decoding(tokenizer.pad_token_id, eos, max_new_tokens=ANSWER_TOKENS)
-        answers, stats = generate_tokens(model, prompts.input_ids, decoding, **limits)
+        answers, said = generate_tokens(
+            model, prompts.input_ids, decoding,
+            max_batch_tokens=max_batch_tokens, max_rows=max_rows, progress=progress,
+        )  # fmt: skip
         texts = tokenizer.batch_decode([a.token_ids for a in answers], skip_special_tokens=True)
         labels = [_first_line(text) for text in texts]
         chances = np.exp([answer.log_likelihood for answer in answers])
@@ -102,13 +104,14 @@ def annotate(
             for answer, ids in zip(answers, prompts.input_ids, strict=True)
         )
         made = _table(labels, chances)
-        return Annotation(made, np.full(len(cells), np.nan), prompts.truncated, stats, n_cut)
+        return Annotation(made, np.full(len(cells), np.nan), prompts.truncated, said, n_cut)
     paths = label_paths(tokenizer, cell_types)
     longest = max(map(len, paths)) + 1
     prompts = tokenize_prompts(tokenizer, template, records, context - longest)
     scores, stats = score_paths(
-        model, prompts.input_ids, paths, eos, tokenizer.pad_token_id, **limits
-    )
+        model, prompts.input_ids, paths, eos, tokenizer.pad_token_id,
+        max_batch_tokens=max_batch_tokens, max_rows=max_rows, progress=progress,
+    )  # fmt: skip
     by_label = logsumexp(scores.reshape(len(cells), len(cell_types), len(ENDINGS)), axis=2)
     whole = logsumexp(by_label, axis=1)
     best = by_label.argmax(axis=1) if len(cells) else np.empty(0, dtype=int)

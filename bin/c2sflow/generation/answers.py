@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -65,6 +66,19 @@ def parse_answer(text: str, genes: Collection[str], cut: bool = False) -> Parsed
     valid = [word for word in words if word in genes]
     distinct = list(dict.fromkeys(valid))
     return ParsedAnswer(distinct, len(words) - len(valid), len(valid) - len(distinct), left_out)
+
+
+class AnswerOptions(TypedDict, total=False):
+    """Keywords of `answer_sentences` but for max_new_tokens."""
+
+    valid_genes_only: bool
+    no_repeats: bool
+    temperature: float
+    top_p: float
+    seed: int
+    max_batch_tokens: int | str | None
+    max_rows: int | None
+    progress: bool
 
 
 def answer_sentences(
@@ -165,8 +179,9 @@ def _log_likelihood(
         return answer.log_likelihood
     kept = text[: text.rindex(left_out)].rstrip(" ,")
     n = len(answer.token_ids)
-    while n and tokenizer.decode(answer.token_ids[: n - 1], skip_special_tokens=True).startswith(
-        kept
-    ):
+    while n:
+        shorter = str(tokenizer.decode(answer.token_ids[: n - 1], skip_special_tokens=True))
+        if not shorter.startswith(kept):
+            break
         n -= 1
     return float(sum(answer.log_likelihoods[:n]))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from c2sflow.common.errors import UserError
-from c2sflow.generation.answers import answer_sentences
+from c2sflow.generation.answers import AnswerOptions, answer_sentences
 from c2sflow.generation.decoding import GenerationStats
 from c2sflow.sentences.prompts import fill
 
@@ -20,7 +21,10 @@ def generate_cells(
     cells: pd.DataFrame,
     genes: Mapping[str, Collection[str]],
     template: str,
-    **options: object,
+    *,
+    num_genes: int = 100,
+    max_new_tokens: int = 200,
+    **options: Unpack[AnswerOptions],
 ) -> tuple[pd.DataFrame, list[GenerationStats]]:
     """Generate the sentence of each cell.
 
@@ -33,9 +37,10 @@ def generate_cells(
         For each organism the words that its cells may say; what else is said counts as invalid.
     template
         Generation prompt: may hold {num_genes}, {organism} and {cell_type}.
-    options
-        num_genes (100): what {num_genes} asks for; and those of
-        `c2sflow.generation.answers.answer_sentences`, which see for `model` and `tokenizer`, too.
+    num_genes
+        What {num_genes} asks for.
+    model, tokenizer, max_new_tokens, options
+        See `c2sflow.generation.answers.answer_sentences`.
 
     Returns
     -------
@@ -49,7 +54,10 @@ def generate_cells(
     """
     made, stats = [], []
     for organism, own in cells.groupby("organism", sort=False):
-        answers, figures = _answers(model, tokenizer, own, genes[organism], template, **options)
+        answers, figures = _answers(
+            model, tokenizer, own, genes[str(organism)], template, num_genes, max_new_tokens,
+            **options,
+        )  # fmt: skip
         made.append(pd.concat([own.reset_index(drop=True), answers], axis=1))
         stats.append(figures)
     return pd.concat(made, ignore_index=True), stats
@@ -61,9 +69,9 @@ def _answers(
     cells: pd.DataFrame,
     genes: Collection[str],
     template: str,
-    num_genes: int = 100,
-    max_new_tokens: int = 200,
-    **options: object,
+    num_genes: int,
+    max_new_tokens: int,
+    **options: Unpack[AnswerOptions],
 ) -> tuple[pd.DataFrame, GenerationStats]:
     kinds = ["organism", "c2s_cell_type"]
     distinct = cells[kinds].drop_duplicates()

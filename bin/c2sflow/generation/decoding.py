@@ -19,15 +19,16 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from c2sflow.common.errors import UserError
 from c2sflow.generation.kv_cache import CompiledStep, DecodeCache, worth_compiling
 from c2sflow.generation.logits import GeneTrie, next_tokens, row_numbers
+from c2sflow.generation.prefill import prefill
 from c2sflow.model.batching import (
     free_bytes,
     progress_bar,
     resolve_cache_tokens,
     resolve_max_batch_tokens,
 )
+from c2sflow.model.memory import MemoryWatch, halved
 
 LOGGER = logging.getLogger(__name__)
 
@@ -141,28 +142,26 @@ def generate_tokens(
         "%d answers to generate: %.1f GiB free, up to %d tokens decoded together",
         len(waiting), free_bytes(model.device) / 2**30, budget,
     )  # fmt: skip
+    if decoding.temperature and keys is None:
+        raise ValueError("answers that are sampled need keys")
     started = time.perf_counter()
     with progress_bar(len(waiting), "answer", progress) as bar:
         while waiting:
-            slots = int(lengths[waiting[0]]) + decoding.max_new_tokens + SPARE_SLOTS
+            longest = int(lengths[waiting[0]])
+            slots = longest + decoding.max_new_tokens + SPARE_SLOTS
             most = max(1, min(budget // slots, len(waiting), max_rows or len(waiting)))
             # Answers are often of one length: equal rounds, instead of full ones and a rest.
             n_rows = -(-len(waiting) // -(-len(waiting) // most))
-            batch = _Batch(model, input_ids, keys, decoding, n_rows, slots, answers, stats, bar)
-            try:
+            batch = _Batch(
+                model, input_ids, keys or (), decoding, n_rows, slots, answers, stats, bar
+            )
+            with MemoryWatch() as memory:
                 batch.run(waiting)
-            except torch.OutOfMemoryError:
-                if n_rows == 1:
-                    raise UserError(
-                        f"a prompt of {lengths[waiting[0]]} tokens alone does not fit into the "
-                        f"memory of {model.device}; use --quantization nf4, fewer genes "
-                        "(--max_genes) or a larger GPU"
-                    ) from None
+            if memory.ran_out:
                 # Whose answers are begun anew, the longest first again.
                 waiting.extendleft(sorted(batch.under_way(), key=lambda n: (lengths[n], -n)))
-                budget = n_rows // 2 * slots
-                torch.cuda.empty_cache()
-                LOGGER.warning("out of memory: up to %d tokens decoded together now", budget)
+                del batch  # and its cache
+                budget = halved(n_rows * slots, longest, model.device, alone=n_rows == 1)
     stats.seconds = time.perf_counter() - started
     stats.max_batch_tokens = budget
     return answers, stats
@@ -175,7 +174,7 @@ class _Batch:
         self,
         model: PreTrainedModel,
         input_ids: Sequence[np.ndarray],
-        keys: Sequence[str] | None,
+        keys: Sequence[str],
         decoding: Decoding,
         n_rows: int,
         n_slots: int,
@@ -245,19 +244,11 @@ class _Batch:
     def _prefill(self, rows: np.ndarray) -> None:
         """The prompts of new rows, and their first token."""
         prompts = self.prompts[rows]
-        ids, mask = pad_left([self.input_ids[n] for n in prompts], self.decoding.pad_token_id)
-        ids, mask = ids.to(self.device), mask.to(self.device)
-        positions = (mask.cumsum(dim=1) - 1).clamp_min(0)
-        fresh = DecodeCache(self.model.config, len(rows), ids.shape[1], self.device)
-        fresh.mask[:] = mask
-        logits = self.model(
-            input_ids=ids, attention_mask=mask, position_ids=positions,
-            past_key_values=fresh, use_cache=True, logits_to_keep=1,
-        ).logits[:, -1]  # fmt: skip
+        input_ids = [self.input_ids[n] for n in prompts]
         place = torch.from_numpy(rows).to(self.device)
-        self.cache.take_in(place, fresh)
-        self.sizes[rows] = [self.input_ids[n].size for n in prompts]
-        self.position[place] = mask.sum(dim=1)
+        logits = prefill(self.model, self.cache, place, input_ids, self.decoding.pad_token_id)
+        self.sizes[rows] = [ids.size for ids in input_ids]
+        self.position[place] = torch.from_numpy(self.sizes[rows]).to(self.device)
         for tensor in (self.n_said, self.done, self.ended):
             tensor[place] = 0
         if self.numbers is not None:
@@ -265,7 +256,7 @@ class _Batch:
             numbers = [row_numbers(self.decoding.seed, self.keys[n], new) for n in prompts]
             self.numbers[place] = torch.from_numpy(np.stack(numbers)).to(self.device)
         if self.state:
-            self.decoding.trie.restart(self.state, place)
+            self.state.trie.restart(self.state, place)
         self._choose(logits, place)
         self.steps[rows] = 1
 
@@ -292,10 +283,10 @@ class _Batch:
 
     def _choose(self, logits: torch.Tensor, rows: torch.Tensor | slice) -> None:
         """Say the next token of these rows; those that are done say no more."""
-        trie, limit = self.decoding.trie, self.decoding.max_new_tokens
+        limit = self.decoding.max_new_tokens
         log_probs = logits.float().log_softmax(dim=-1)
-        state = self.state.of(rows) if trie else None
-        allowed = trie.constrain(log_probs, state) if trie else log_probs
+        state = self.state.of(rows) if self.state else None
+        allowed = state.trie.constrain(log_probs, state) if state else log_probs
         said, done, tokens = self.n_said[rows], self.done[rows], self.tokens[rows]
         numbers = None
         if self.numbers is not None:
@@ -303,8 +294,8 @@ class _Batch:
         chosen = next_tokens(allowed, numbers, self.decoding.temperature, self.decoding.top_p)
         ended = torch.isin(chosen, self.eos) & ~done
         says = ~done & ~ended
-        if trie:
-            trie.advance(state, chosen, said, says)
+        if self.state and state:
+            state.trie.advance(state, chosen, said, says)
             self.state.put(rows, state)
         # What a row that is done says goes into the column behind the last; an end token has a
         # score, and is no token of the answer.
@@ -330,7 +321,7 @@ class _Batch:
         n_said = self.n_said[rows]
         if self.state:  # the limit cut the last gene of some: what is left of it is no gene
             state = self.state.of(rows)
-            whole = self.ended[rows] | self.decoding.trie.complete(state)
+            whole = self.ended[rows] | state.trie.complete(state)
             n_said = torch.where(whole, n_said, state.begun)
         columns = (self.tokens[rows], n_said, self.ended[rows], self.scores[rows])
         for prompt, tokens, end, ended, scores in zip(
@@ -356,16 +347,3 @@ class _Batch:
             setattr(self, name, getattr(self, name)[rows])
         if self.state:
             self.state = self.state.of(rows)
-
-
-def pad_left(
-    input_ids: Sequence[np.ndarray], pad_token_id: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """input_ids int64 and attention_mask bool, (n_rows, longest), padded on the left."""
-    longest = max(ids.size for ids in input_ids)
-    ids = np.full((len(input_ids), longest), pad_token_id, dtype=np.int64)
-    mask = np.zeros(ids.shape, dtype=bool)
-    for row, tokens in enumerate(input_ids):
-        ids[row, longest - tokens.size :] = tokens
-        mask[row, longest - tokens.size :] = True
-    return torch.from_numpy(ids), torch.from_numpy(mask)

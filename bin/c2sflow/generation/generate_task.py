@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -32,7 +33,7 @@ def generate_task(
     samples: Path,
     sentences_dir: Path,
     outdir: Path,
-    options: Mapping[str, object],
+    options: Mapping[str, Any],
 ) -> None:
     """Write ``<task>.generated.parquet`` and ``<task>.generate.json``.
 

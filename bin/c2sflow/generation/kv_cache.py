@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from transformers import Cache, PreTrainedConfig, PreTrainedModel
@@ -12,10 +14,14 @@ from c2sflow.model.architectures.registry import family_of
 from c2sflow.model.attention import BLOCKWISE
 
 LOGGER = logging.getLogger(__name__)
+Step = Callable[..., torch.Tensor]  # `_logits`, compiled
 
 
 class _Layer(CacheLayerMixin):
     """One layer's keys and values, (n_rows, n_key_value_heads, n_slots, head_dim)."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
 
     def __init__(self, n_rows: int, n_slots: int):
         super().__init__()
@@ -71,15 +77,15 @@ class DecodeCache(Cache):
     """
 
     def __init__(self, config: PreTrainedConfig, n_rows: int, n_slots: int, device: torch.device):
-        layers = [_Layer(n_rows, n_slots) for _ in range(config.num_hidden_layers)]
-        super().__init__(layers=layers)
+        self.own = [_Layer(n_rows, n_slots) for _ in range(config.num_hidden_layers)]
+        super().__init__(layers=[*self.own])
         self.n_slots = n_slots
         self.mask = torch.zeros(n_rows, n_slots, dtype=torch.bool, device=device)
 
     @property
     def length(self) -> int:
         """Slots written so far."""
-        return self.layers[0].length
+        return self.own[0].length
 
     def clear(self) -> None:
         """Forget all rows."""
@@ -88,7 +94,7 @@ class DecodeCache(Cache):
 
     def rewind(self, length: int) -> None:
         """Forget what stands behind the first `length` slots."""
-        for layer in self.layers:
+        for layer in self.own:
             layer.length = length
 
     def take_in(self, rows: torch.Tensor, other: DecodeCache) -> None:
@@ -98,10 +104,10 @@ class DecodeCache(Cache):
         """
         n_slots = other.length
         if not self.length:
-            for layer in self.layers:
+            for layer in self.own:
                 layer.length = n_slots
         place = slice(self.length - n_slots, self.length)
-        for layer, source in zip(self.layers, other.layers, strict=True):
+        for layer, source in zip(self.own, other.own, strict=True):
             if not layer.is_initialized:
                 layer.lazy_initialization(source.keys, source.values)
             layer.keys[rows.to(layer.keys.device), :, place] = source.keys
@@ -118,7 +124,8 @@ class DecodeCache(Cache):
         """Show all slots from now on; to be called once it holds rows, on a single device."""
         slot = torch.zeros(1, dtype=torch.int64, device=self.mask.device)
         torch._dynamo.mark_static_address(slot)
-        for layer in self.layers:
+        self.slot = slot
+        for layer in self.own:
             layer.slot = slot
             # Written in place at every step: without this, CUDA graphs are not used.
             torch._dynamo.mark_static_address(layer.keys)
@@ -133,9 +140,9 @@ class DecodeCache(Cache):
         """
         slot = self.length
         self.mask[:, slot] = True
-        self.layers[0].slot.fill_(slot)
-        for layer in self.layers:
+        for layer in self.own:
             layer.length = slot + 1
+        self.slot.fill_(slot)
         near = self.mask
         if window:
             near = near & (torch.arange(self.n_slots, device=near.device) > slot - window)
@@ -153,7 +160,7 @@ class DecodeCache(Cache):
         if self.length < self.n_slots:
             return
         kept = slice(self.length - used, self.length)
-        for layer in self.layers:
+        for layer in self.own:
             for states in (layer.keys, layer.values):
                 states[:, :, :used] = states[:, :, kept].clone()
             layer.length = used
@@ -163,7 +170,7 @@ class DecodeCache(Cache):
 
     def keep(self, rows: torch.Tensor) -> None:
         """Keep some rows only."""
-        for layer in self.layers:
+        for layer in self.own:
             layer.keys = layer.keys[rows.to(layer.keys.device)]
             layer.values = layer.values[rows.to(layer.values.device)]
             layer.shape = len(rows), self.n_slots
@@ -172,7 +179,7 @@ class DecodeCache(Cache):
 
 # How torch.compile is called, by type of device; the others run uncompiled. (On two cores a step
 # compiled was no faster: docs/performance.md.)
-COMPILE = {"cuda": {"mode": "reduce-overhead"}}
+COMPILE: dict[str, dict[str, Any]] = {"cuda": {"mode": "reduce-overhead"}}
 # Compiling takes about as long as this many steps: fewer are not worth it.
 FEWEST_STEPS = 2000
 # CUDA graphs are recorded at the second or third call: so many are compared.
@@ -204,7 +211,9 @@ class CompiledStep:
         cache.fix()
         self.model, self.cache = model, cache
         options = COMPILE[model.device.type]
-        self.compiled = torch.compile(_logits, fullgraph=True, dynamic=False, **options)
+        self.compiled: Step | None = torch.compile(
+            _logits, fullgraph=True, dynamic=False, **options
+        )
         self.unchecked = CHECKED_STEPS
 
     def __call__(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -214,32 +223,34 @@ class CompiledStep:
         if self.compiled is None:
             return _logits(*inputs)
         if not self.unchecked:
-            return self._run(inputs)
+            return _run(self.compiled, inputs)
         self.unchecked -= 1
         # Both write the same keys and values into the same slot.
         expected = _logits(*inputs)
-        fault = self._fault(inputs, expected)
+        fault = _fault(self.compiled, inputs, expected)
         if fault:
             LOGGER.warning("decoding goes on uncompiled: %s", fault)
             self.compiled = None
         return expected
 
-    def _run(self, inputs: tuple) -> torch.Tensor:
-        torch.compiler.cudagraph_mark_step_begin()
-        return self.compiled(*inputs)
 
-    def _fault(self, inputs: tuple, expected: torch.Tensor) -> str | None:
-        """Why the compiled step cannot be believed, or None."""
-        try:
-            made = self._run(inputs)
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:  # whatever the compiler can raise
-            return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        difference = ((made - expected).float().norm() / expected.float().norm()).item()
-        if difference <= TOLERANCE[expected.dtype]:
-            return None
-        return f"compiled logits differ by {100 * difference:.1f} %"
+def _run(compiled: Step, inputs: tuple) -> torch.Tensor:
+    torch.compiler.cudagraph_mark_step_begin()
+    return compiled(*inputs)
+
+
+def _fault(compiled: Step, inputs: tuple, expected: torch.Tensor) -> str | None:
+    """Why the compiled step cannot be believed, or None."""
+    try:
+        made = _run(compiled, inputs)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever the compiler can raise
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    difference = ((made - expected).float().norm() / expected.float().norm()).item()
+    if difference <= TOLERANCE[expected.dtype]:
+        return None
+    return f"compiled logits differ by {100 * difference:.1f} %"
 
 
 def _logits(

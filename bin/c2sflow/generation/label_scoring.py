@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from c2sflow.common.errors import UserError
-from c2sflow.generation.decoding import pad_left
 from c2sflow.generation.kv_cache import DecodeCache
+from c2sflow.generation.prefill import prefill
 from c2sflow.model.batching import progress_bar, resolve_cache_tokens, resolve_max_batch_tokens
+from c2sflow.model.memory import MemoryWatch, halved
 
 MOST_LOGITS = 2**27  # numbers of a step's logits: rows times tokens times vocabulary
 
@@ -129,18 +129,12 @@ def score_paths(
             size = int(lengths[order[at]])
             n_rows = max(1, min(budget // (size + longest), most, max_rows or most))
             rows = order[at : at + n_rows]
-            try:
+            with MemoryWatch() as memory:
                 batch = _Batch(model, [input_ids[row] for row in rows], pad_token_id, longest)
                 scores[rows] = batch.scores(tree, len(paths), eos_token_ids)
-            except torch.OutOfMemoryError:
-                if len(rows) == 1:
-                    raise UserError(
-                        f"a prompt of {size} tokens alone does not fit into the memory of "
-                        f"{model.device}; use --quantization nf4, fewer genes (--max_genes) or a "
-                        "larger GPU"
-                    ) from None
-                budget = len(rows) // 2 * (size + longest)
-                torch.cuda.empty_cache()
+            if memory.ran_out:
+                tried = len(rows) * (size + longest)
+                budget = halved(tried, size, model.device, alone=len(rows) == 1)
                 continue
             stats.n_path_tokens += batch.n_said
             at += len(rows)
@@ -178,14 +172,9 @@ class _Batch:
         self, rows: slice, prompts: Sequence[np.ndarray], pad_token_id: int
     ) -> torch.Tensor:
         """Take some prompts in; log-probabilities of the first token, float32 (n, vocab_size)."""
-        ids, mask = (tensor.to(self.model.device) for tensor in pad_left(prompts, pad_token_id))
-        fresh = DecodeCache(self.model.config, *ids.shape, self.model.device)
-        fresh.mask[:] = mask
-        positions = (mask.cumsum(dim=1) - 1).clamp_min(0)
-        ahead = self._forward(ids, mask, positions, fresh, logits_to_keep=1)[:, -1]
         place = torch.arange(self.n_rows, device=self.model.device)[rows]
-        self.cache.take_in(place, fresh)
-        return ahead
+        logits = prefill(self.model, self.cache, place, prompts, pad_token_id)
+        return logits.float().log_softmax(dim=-1)
 
     def _forward(
         self,
@@ -193,12 +182,11 @@ class _Batch:
         mask: torch.Tensor,
         positions: torch.Tensor,
         cache: DecodeCache,
-        **options: int,
     ) -> torch.Tensor:
         """Log-probabilities of the next token, float32 (n_rows, n_tokens, vocab_size)."""
         logits = self.model(
             input_ids=ids, attention_mask=mask, position_ids=positions,
-            past_key_values=cache, use_cache=True, **options,
+            past_key_values=cache, use_cache=True,
         ).logits  # fmt: skip
         return logits.float().log_softmax(dim=-1)
 

@@ -116,6 +116,7 @@ class GeneTrie:
     def start(self, n_rows: int) -> TrieState:
         """State of rows that have said nothing."""
         return TrieState(
+            trie=self,
             node=torch.zeros(n_rows, dtype=torch.int64, device=self.below.device),
             left=self.below.repeat(n_rows, 1),
             begun=torch.zeros(n_rows, dtype=torch.int64, device=self.below.device),
@@ -205,6 +206,8 @@ class TrieState:
 
     Attributes
     ----------
+    trie
+        Through which they go.
     node
         int64 (n_rows,).
     left
@@ -213,13 +216,14 @@ class TrieState:
         int64 (n_rows,): step at which the gene under way began.
     """
 
+    trie: GeneTrie
     node: torch.Tensor
     left: torch.Tensor
     begun: torch.Tensor
 
     def of(self, rows: torch.Tensor | slice) -> TrieState:
         """State of some rows: a copy, or for a slice a view."""
-        return TrieState(self.node[rows], self.left[rows], self.begun[rows])
+        return TrieState(self.trie, self.node[rows], self.left[rows], self.begun[rows])
 
     def put(self, rows: torch.Tensor | slice, state: TrieState) -> None:
         """Take over the state of some rows."""
@@ -246,7 +250,7 @@ def next_tokens(
     log_probs
         float32 (n_rows, vocab_size); -inf where forbidden.
     numbers
-        float64 (n_rows,) in [0, 1), each row's own random number of this step.
+        float64 (n_rows,) in [0, 1), each row's own random number of this step; None if greedy.
     temperature
         0 for the likeliest token.
     top_p
@@ -258,6 +262,8 @@ def next_tokens(
     """
     if not temperature:
         return log_probs.argmax(dim=-1)
+    if numbers is None:
+        raise ValueError("to draw a token takes a number for each row")
     probabilities = (log_probs / temperature).softmax(dim=-1)
     if top_p >= 1:
         return _draw(probabilities, numbers)

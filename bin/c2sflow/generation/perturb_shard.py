@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -43,7 +44,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 def perturb_shard(
-    shard: Path, plan: Path, genes: Path, outdir: Path, options: Mapping[str, object]
+    shard: Path, plan: Path, genes: Path, outdir: Path, options: Mapping[str, Any]
 ) -> None:
     """Write ``<shard>.perturbed.parquet`` and ``<shard>.perturb.json``.
 

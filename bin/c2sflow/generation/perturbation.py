@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from c2sflow.generation.answers import answer_sentences
+from c2sflow.generation.answers import AnswerOptions, answer_sentences
 from c2sflow.generation.decoding import GenerationStats
 from c2sflow.model.tokenization import tokenize_prompts
 
@@ -22,7 +23,7 @@ def predict(
     *,
     max_new_tokens: int = 200,
     num_samples: int = 1,
-    **options: object,
+    **options: Unpack[AnswerOptions],
 ) -> tuple[pd.DataFrame, GenerationStats]:
     """Predict the perturbed sentence of each cell.
 

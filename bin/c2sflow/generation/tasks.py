@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,13 +22,13 @@ from c2sflow.model.tasks import batch_share
 ANSWERING = ("valid_genes_only", "no_repeats", "max_new_tokens", "temperature", "top_p", "seed")
 
 
-def cache_share(options: Mapping[str, object], model: PreTrainedModel) -> int:
+def cache_share(options: Mapping[str, Any], model: PreTrainedModel) -> int:
     """Tokens that are decoded together at this attempt."""
     budget = resolve_cache_tokens(options["max_batch_tokens"], model)
     return batch_share(budget, options.get("attempt", 1))
 
 
-def genes_to_say(words: Sequence[str], options: Mapping[str, object]) -> list[str]:
+def genes_to_say(words: Iterable[str], options: Mapping[str, Any]) -> list[str]:
     """Those of the data's genes that an answer may hold: all, or what gene_vocabulary_file has."""
     if not options.get("gene_vocabulary_file"):
         return list(words)
@@ -39,7 +40,7 @@ def embed_answers(
     tokenizer: PreTrainedTokenizerBase,
     records: Sequence[Mapping[str, object]],
     template: str,
-    options: Mapping[str, object],
+    options: Mapping[str, Any],
 ) -> np.ndarray:
     """Embed what was said as EMBED embeds cells.
 

@@ -186,11 +186,11 @@ class PromptPool:
         self.n_tokens -= sum(ids.size for ids in prompts)
         return self._pack(rows, prompts) if self.packed else self._pad(rows, prompts)
 
-    def put_back(self, batch: Batch) -> None:
-        """Return a batch that did not fit into memory; from now on half as many tokens do."""
+    def put_back(self, batch: Batch, max_tokens: int) -> None:
+        """Return a batch that did not fit into memory; from now on take so many tokens."""
         for row, ids in zip(batch.rows, batch.prompts, strict=True):
             self.add(row, ids)
-        self.max_tokens = max(1, self.max_tokens // 2)
+        self.max_tokens = max_tokens
 
     def _take_alike(self) -> list[int]:
         longest = self._waiting[-1][0]

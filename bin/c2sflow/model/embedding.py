@@ -25,6 +25,7 @@ from c2sflow.model.batching import (
     progress_bar,
     resolve_max_batch_tokens,
 )
+from c2sflow.model.memory import MemoryWatch, halved
 from c2sflow.model.tokenization import TokenizedPrompts, tokenize_ahead
 
 LOGGER = logging.getLogger(__name__)
@@ -224,18 +225,12 @@ class _Engine:
     def _step(self, bar: tqdm) -> None:
         """One batch; out of memory, it goes back and the budget is halved."""
         batch = self.pool.take()
-        try:
+        with MemoryWatch() as memory:
             self.copies.append(self._embed(batch))
-        except torch.OutOfMemoryError:
-            if len(batch.rows) == 1:
-                raise UserError(
-                    f"a prompt of {batch.n_tokens} tokens alone does not fit into the memory of "
-                    f"{self.device}; use --quantization nf4, fewer genes (--max_genes) or a "
-                    "larger GPU"
-                ) from None
-            self.pool.put_back(batch)
-            torch.cuda.empty_cache()
-            LOGGER.warning("out of memory: batches of up to %d tokens now", self.pool.max_tokens)
+        if memory.ran_out:
+            alone = len(batch.rows) == 1
+            half = halved(self.pool.max_tokens, batch.n_tokens, self.device, alone=alone)
+            self.pool.put_back(batch, half)
         # The batch before is fetched while the GPU computes this one.
         while len(self.copies) > 1 or (self.copies and self.device.type != "cuda"):
             self._store(bar)

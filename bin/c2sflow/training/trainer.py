@@ -13,6 +13,7 @@ import torch
 from c2sflow.common.errors import UserError
 from c2sflow.common.threads import in_threads
 from c2sflow.model.batching import Batch
+from c2sflow.model.memory import MemoryWatch, halved
 from c2sflow.training.checkpoints import (
     Checkpoints,
     Standing,
@@ -225,19 +226,13 @@ class Trainer:
         while True:
             for parameter in self.parameters.values():
                 parameter.grad = torch.zeros_like(parameter)
-            try:
+            with MemoryWatch():
                 return self._accumulate(examples)
-            except torch.OutOfMemoryError:
-                longest = max(example.input_ids.size for example in examples)
-                if self.max_tokens <= longest:
-                    raise UserError(
-                        f"an example of {longest} tokens alone does not fit into the memory of "
-                        f"{self.model.device}; use --finetune_method qlora, fewer genes "
-                        "(--max_genes) or a larger GPU"
-                    ) from None
-                self.max_tokens //= 2
-            torch.cuda.empty_cache()
-            LOGGER.warning("out of memory: batches of up to %d tokens now", self.max_tokens)
+            longest = max(example.input_ids.size for example in examples)
+            self.max_tokens = halved(
+                self.max_tokens, longest, self.model.device, alone=self.max_tokens <= longest,
+                what="an example", option="--finetune_method qlora",
+            )  # fmt: skip
 
     def _accumulate(self, examples: Sequence[Example]) -> torch.Tensor:
         figures = torch.zeros(3, dtype=torch.float64)

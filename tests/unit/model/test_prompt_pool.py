@@ -75,7 +75,7 @@ def test_a_batch_put_back_is_taken_in_halves():
     fill(pool, [20] * 10)
     first = pool.take()
     assert len(first.rows) == 5
-    pool.put_back(first)
+    pool.put_back(first, 50)
     assert [len(pool.take().rows) for _ in range(5)] == [2] * 5
     assert not pool
 
