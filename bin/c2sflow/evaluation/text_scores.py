@@ -63,7 +63,9 @@ def load_encoder(directory: str | Path, device: str = "auto") -> Encoder:
         raise UserError(f"--text_encoder {directory}: cannot be loaded: {reason}") from None
     if faults := loading_faults(report, model, set(weight_shapes(directory))):
         raise UserError(f"--text_encoder {directory}: {'; '.join(faults)}")
-    return Encoder(model.to(resolve_device(device)).eval(), tokenizer)
+    where = resolve_device(device)
+    model.to(where)  # type: ignore[arg-type]  # transformers wraps it without its self
+    return Encoder(model.eval(), tokenizer)
 
 
 def bert_scores(

@@ -52,20 +52,22 @@ def write_effects(
         If a file is missing or broken.
     """
     samples = SentenceFiles.of(sentences_dir)
-    alignment, fit = GeneAlignment(), RankFit()
+    alignment, sums = GeneAlignment(), RankFit()
     for sample in samples.values():
         alignment.add(GeneTable.of_summary(sample))
-        fit += RankFit(*sample["rank_fit_sums"])
-    genes, fit = alignment.names, fit.solve()
+        sums += RankFit(*sample["rank_fit_sums"])
+    genes, fit = alignment.names, sums.solve()
     measured = np.zeros((len(samples), len(genes)), dtype=bool)
     for row, sample in zip(measured, samples.values(), strict=True):
         row[alignment.columns(GeneTable.of_summary(sample))] = True
     shards = _shards(samples, alignment, shards_dir, perturbed_dir)
-    gene_sets, said = {}, []
+    gene_sets: dict[str, list[list[int]]] = {}
+    said: list[str] = []
     if gene_sets_file is not None:
         gene_sets, line = _gene_sets(gene_sets_file, samples, alignment)
         said.append(line)
-    counts, rows = _Counts(context if gene_sets else None, replicate_column), []
+    counts = _Counts(context if gene_sets else None, replicate_column)
+    rows: list[dict[str, object]] = []
     with write_beside(outdir / "perturbation" / "perturbation_effects.tsv") as partial:
         all_shifts = read_shifts(shards, len(genes), fit, counts.context, replicate_column)
         for number, shifts in enumerate(all_shifts):

@@ -39,7 +39,11 @@ def write_plan(
     no_op: str | None = None,
     measured_column: str | None = None,
     label_column: str | None = None,
-    **options: object,
+    perturbation_column: str | None = None,
+    control: str | None = None,
+    training_cells: str | None = None,
+    max_cells_per_perturbation: int | None = None,
+    seed: int = 42,
 ) -> None:
     """Write ``plans/<shard>.plan.parquet``, and ``plan.json``: predictions of each shard.
 
@@ -56,9 +60,9 @@ def write_plan(
     no_op, label_column
         See `c2sflow.sentences.no_ops.find_no_ops`.
     measured_column
-        Its `perturbation_column`, if it is another than that of `options`.
-    options
-        Those of `c2sflow.perturbation.planning.plan_predictions`.
+        Its `perturbation_column`, if it is another than that of the plan.
+    perturbation_column, control, training_cells, max_cells_per_perturbation, seed
+        See `c2sflow.perturbation.planning.plan_predictions`.
 
     Raises
     ------
@@ -75,12 +79,21 @@ def write_plan(
         no_op,
         cells,
         perturbations=[treatment.perturbation for treatment in treatments],
-        control=options.get("control"),
-        perturbation_column=measured_column or options.get("perturbation_column"),
+        control=control,
+        perturbation_column=measured_column or perturbation_column,
         label_column=label_column,
         fields=template_fields(template),
     )
-    plan = plan_predictions(cells, treatments=treatments, no_ops=no_ops, **options)
+    plan = plan_predictions(
+        cells,
+        treatments=treatments,
+        perturbation_column=perturbation_column,
+        control=control,
+        training_cells=training_cells,
+        max_cells_per_perturbation=max_cells_per_perturbation,
+        seed=seed,
+        no_ops=no_ops,
+    )
     if no_ops is None:
         plan = plan.assign(**{NO_OP: False, COMPARED_WITH: None})
     summaries = SentenceFiles.of(sentences_dir).values()

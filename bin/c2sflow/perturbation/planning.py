@@ -82,6 +82,8 @@ def plan_predictions(
     if treatments:
         controls = _controls(cells, control)
         applied = _applied(cells, treatments, controls)
+    elif perturbation_column is None:
+        raise ValueError("a plan needs treatments or a perturbation_column")
     else:
         applied = _labelled(cells, perturbation_column, control)
     for treatment, rows in applied:
@@ -116,7 +118,7 @@ def _applied(
     cells: pd.DataFrame, treatments: Sequence[Treatment], controls: np.ndarray
 ) -> Iterator[tuple[Treatment, np.ndarray]]:
     """Each treatment and the positions of its cells."""
-    chosen = {None: controls}
+    chosen: dict[str | None, np.ndarray] = {None: controls}
     for treatment in treatments:
         query = treatment.cell_query
         if query not in chosen:
@@ -188,7 +190,9 @@ def _with_no_op(
     matched = _pairs(cells, rows, no_op).assign(**{NO_OP: True, COMPARED_WITH: None})
     matched["perturbation"] = filled(no_op.perturbation, cells.iloc[rows])
     known = matched["perturbation"].notna().to_numpy()
-    pairs[COMPARED_WITH] = np.where(known, no_op.condition, None)
+    compared = np.full(known.size, None, dtype=object)
+    compared[known] = no_op.condition
+    pairs[COMPARED_WITH] = compared
     return [pairs, matched[known]]
 
 

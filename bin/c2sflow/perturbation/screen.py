@@ -152,7 +152,8 @@ def comparisons(cells: pd.DataFrame) -> list[Comparison]:
     inside = {name: known & (labels == name) for name in names}
     groups += [Comparison(name, None, inside[name], None) for name in names]
     if len(names) == 2:
-        groups.append(Comparison(*names, inside[names[0]], inside[names[1]]))
+        one, other = names
+        groups.append(Comparison(one, other, inside[one], inside[other]))
     elif len(names) > 2:
         groups += [
             Comparison(name, "others", inside[name], known & ~inside[name]) for name in names
@@ -211,7 +212,7 @@ def few_units(table: pd.DataFrame) -> list[str]:
     counts = table[["n_units", "n_versus_units"]].astype("Int64")
     few = (counts < MIN_UNITS).fillna(False).any(axis=1)
     kinds = table[few].drop_duplicates(["context", "versus", "unit", "n_units", "n_versus_units"])
-    lines = {}
+    lines: dict[str, None] = {}
     for row in kinds.to_dict("records"):
         where = row["context"] if isinstance(row["context"], str) else "all cells"
         n = f"{row['n_units']} {row['unit']}"

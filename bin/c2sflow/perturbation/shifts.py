@@ -118,8 +118,8 @@ def read_shifts(
         If a file is missing or broken, or lacks the column.
     """
     found: dict[str, dict[str | None, _Entries]] = {}
-    columns = {"context": context, "replicate": replicate}
-    columns = {ours: name for ours, name in columns.items() if name is not None}
+    asked = {"context": context, "replicate": replicate}
+    columns = {ours: name for ours, name in asked.items() if name is not None}
     for shard in shards:
         predictions, controls = _read_shard(shard, columns)
         names = predictions.loc[~predictions[NO_OP], condition_columns(predictions.columns)]
@@ -190,12 +190,12 @@ def _add_shift(
     fit: Mapping[str, float],
 ) -> None:
     """Add a cell's mean shift over the pairs (answer, compared with) that hold genes."""
-    pairs = [(one.split(), other.split()) for one, other in pairs if one and other]
-    if not pairs:
+    words = [(one.split(), other.split()) for one, other in pairs if one and other]
+    if not words:
         entries.n_empty += 1
         return
     row = len(entries.cells)
-    for answer, other in pairs:
+    for answer, other in words:
         shared, predicted_rank, compared_rank = compared_ranks(
             _columns(answer, shard), _columns(other, shard)
         )
@@ -204,7 +204,7 @@ def _add_shift(
         ranks = (predicted_rank - compared_rank).astype(np.float32)
         entries.blocks.append((rows, shared.astype(np.int32), ranks, folds.astype(np.float32)))
     entries.cells.append((shard.sample, *control.iloc[1:]))
-    entries.n_answers.append(len(pairs))
+    entries.n_answers.append(len(words))
 
 
 def _columns(words: Sequence[str], shard: Shard) -> np.ndarray:

@@ -66,19 +66,18 @@ class _Shared:
     """What every sample has, and what only some: folded sample by sample."""
 
     kind: str
-    common: dict[str, object] | None = None
+    common: dict[str, object] = field(default_factory=dict)
     every: dict[str, None] = field(default_factory=dict)
+    n_samples: int = 0
 
     def add(self, found: Mapping[str, object]) -> None:
         """Take in the names of one sample, each with what must be the same in every sample."""
         self.every |= dict.fromkeys(found)
-        if self.common is None:
-            self.common = dict(found)
+        before = self.common if self.n_samples else found
         self.common = {
-            name: value
-            for name, value in self.common.items()
-            if name in found and found[name] == value
+            name: value for name, value in before.items() if name in found and found[name] == value
         }
+        self.n_samples += 1
 
     def notices(self) -> Iterable[str]:
         if left_out := [name for name in self.every if name not in self.common]:

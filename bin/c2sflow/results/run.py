@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -41,17 +41,19 @@ LOGGER = logging.getLogger(__name__)
 # Where a run puts its files says nothing of its result: two runs of one input are identical.
 NOT_OF_THE_RESULT = ("input_output", "resources", "cluster", "report", "generic", "split", "asked")
 # Nor do these change the cells: what is fetched, allowed, or made of the predictions.
-NOT_OF_THE_CELLS = ("model_cache", "max_predictions", "gene_sets", "context", "tasks")
-NOT_OF_THE_CELLS += ("checkpoint_dir",)
+NOT_OF_THE_CELLS = (
+    "model_cache", "max_predictions", "gene_sets", "context", "tasks", "checkpoint_dir",
+)  # fmt: skip
 # What uns["c2s"]["samples"] has of qc.json.
-OF_A_SAMPLE = ("organism", "input_state", "log_base", "state_evidence")
-OF_A_SAMPLE += ("n_cells_in", "n_cells_kept")
+OF_A_SAMPLE = (
+    "organism", "input_state", "log_base", "state_evidence", "n_cells_in", "n_cells_kept",
+)  # fmt: skip
 
 
 def provenance(
     options: Mapping[str, Mapping],
     model: Mapping,
-    samples: list[Mapping],
+    samples: Sequence[Mapping],
     reports: Mapping[str, Mapping],
     rank_fit: Mapping[str, float],
     pipeline: Mapping[str, str],
@@ -173,6 +175,8 @@ def merge_run(
     merged = merge_samples(parts, target, uns, groups["report"]["store_umap"])
     LOGGER.info("%s: %d cells of %d samples", target.name, len(merged.obs), len(parts))
     if perturbed_dir is not None:
+        if plan is None:
+            raise ValueError("merging predictions needs their plan")
         planned = read_json(plan)
         answered = _predicted(parts, shards, sentences, perturbed_dir, planned, merged)
         n_each = uns["parameters"].get("num_samples", 1)
@@ -233,7 +237,7 @@ def _merge_perturbed(
 
 
 def _merge_generated(
-    sheet: list[Mapping],
+    sheet: Sequence[Mapping],
     sentences: Mapping[str, Mapping],
     generated_dir: Path,
     groups: Mapping[str, Mapping],
