@@ -72,7 +72,7 @@ def compiled_once() -> Iterator[None]:
     def njit(*arguments: Any, **options: Any) -> Any:
         return plain(*arguments, **{"cache": True, **options})
 
-    numba.njit = njit  # type: ignore[assignment]  # of fewer overloads, all that are called
+    numba.njit = njit
     try:
         yield
     finally:

@@ -1,7 +1,8 @@
-"""The tables of an evaluation, as EVALUATE writes them."""
+"""Tables of results as TSV, and those of an evaluation as EVALUATE writes them."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +25,35 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         table.to_csv(partial, sep="\t", index=False, float_format="%.6g")
 
 
+def read_table(path: Path, text: Collection[str] = ()) -> pd.DataFrame:
+    """A table of results, from TSV.
+
+    Parameters
+    ----------
+    path
+        The file.
+    text
+        Names of columns that hold text, as it stands: a label may be called NA, or 01, and one
+        that is missing is empty. In all others an empty field is a missing number.
+
+    Raises
+    ------
+    UserError
+        If it is missing or broken.
+    """
+    try:
+        header = pd.read_csv(path, sep="\t", nrows=0).columns
+        return pd.read_csv(
+            path,
+            sep="\t",
+            dtype=dict.fromkeys(text, str),
+            keep_default_na=False,
+            na_values={name: [""] for name in header if name not in text},
+        )
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from None
+
+
 def read_evaluation(folder: Path) -> dict[str, pd.DataFrame]:
     """The tables of a folder by name, those that are there.
 
@@ -37,14 +67,6 @@ def read_evaluation(folder: Path) -> dict[str, pd.DataFrame]:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    try:
-        names = pd.read_csv(path, sep="\t", nrows=0).columns
-        missing = {name: [""] for name in names if name not in TEXT}
-        table = pd.read_csv(
-            path, sep="\t", dtype=dict.fromkeys(TEXT, str), keep_default_na=False,
-            na_values=missing,
-        )  # fmt: skip
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from None
+    table = read_table(path, TEXT)
     whole = {name: "Int64" for name in ("n", "n_reference", "n_cells") if name in table}
     return table.astype(whole)

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from c2sflow.common.files import write_beside
 from c2sflow.data.obs.figure_cells import figure_cells, needed_columns
 from c2sflow.data.obs.labels import is_perturbed
+from c2sflow.data.result_tables import write_table
 from c2sflow.data.sampling import cell_draws
 from c2sflow.evaluation.figures import mean_interval
 from c2sflow.evaluation.text_scores import Encoder, bert_scores, load_encoder
@@ -86,8 +86,7 @@ def write_text_scores(
         LOGGER.warning("--text_encoder: nothing was generated that there is a reference for")
     encoder = load_encoder(encoder_dir, device)
     table = score_table(encoder, pairs)
-    with write_beside(outdir / "text_scores.tsv") as partial:
-        table.to_csv(partial, sep="\t", index=False, float_format="%.6g")
+    write_table(table, outdir / "text_scores.tsv")
     LOGGER.info("text_scores.tsv: %d comparisons", len(table))
 
 

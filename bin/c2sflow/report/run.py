@@ -11,7 +11,7 @@ from anndata.io import read_elem
 
 from c2sflow.common.files import read_json
 from c2sflow.data.obs.figure_cells import FigureCells, figure_cells, needed_columns
-from c2sflow.data.result_tables import read_evaluation
+from c2sflow.data.result_tables import read_evaluation, read_table
 from c2sflow.report.map import CellMap, read_map
 from c2sflow.sentences.no_ops import predicted_only, with_no_op
 from c2sflow.sentences.summaries import SentenceFiles
@@ -21,6 +21,7 @@ TEXT = (
     "condition", "perturbation", "dose", "time", "sample", "gene", "gene_set", "context", "versus",
     "c2s_cell_type", "organism",
 )  # fmt: skip
+PAIR_TEXT = ("label", "query_gene", "key_gene")  # of gene pairs
 # What the map is coloured by, besides label and sample, where obs has it.
 COLOURS = ("c2s_cell_type", "n_genes_by_counts", "total_counts", "pct_counts_mt")
 
@@ -157,16 +158,16 @@ def read_run(
         types=types if any(stats_dir.glob("*.annotate.json")) else None,
         label_column=label_column,
         said=_words_said(perturbed) if perturbed else None,
-        summary=_read_table(perturbation_summary) if perturbation_summary else None,
-        pairs=_read_pairs(attention_pairs) if attention_pairs else None,
+        summary=read_table(perturbation_summary, TEXT) if perturbation_summary else None,
+        pairs=read_table(attention_pairs, PAIR_TEXT) if attention_pairs else None,
         **(_read_effects(effects_dir) if effects_dir else {}),
         evaluation=read_evaluation(evaluation_dir) if evaluation_dir else {},
         evaluation_notes=read_json(evaluation_dir / "notes.json") if evaluation_dir else {},
         generate=read_all(stats_dir, "*.generate.json"),
         merge=read_all(stats_dir, "merge.json"),
-        generated=_read_table(generated_summary) if generated_summary else None,
+        generated=read_table(generated_summary, TEXT) if generated_summary else None,
         training=read_json(training_dir / "finetune.json") if training_dir else None,
-        losses=pd.read_csv(training_dir / "loss.tsv", sep="\t") if training_dir else None,
+        losses=read_table(training_dir / "loss.tsv") if training_dir else None,
     )
 
 
@@ -212,25 +213,10 @@ def read_all(folder: Path, pattern: str) -> list[dict]:
 def _read_effects(folder: Path) -> dict:
     screen = folder / "screen.tsv"
     return {
-        "effects": _read_table(folder / "perturbation_effects.tsv"),
-        "screen": _read_table(screen) if screen.exists() else None,
+        "effects": read_table(folder / "perturbation_effects.tsv", TEXT),
+        "screen": read_table(screen, TEXT) if screen.exists() else None,
         "notes": read_json(folder / "effects.json"),
     }
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    """A table of perturbations. One may be called NA or 01; text that is missing is empty."""
-    header = pd.read_csv(path, sep="\t", nrows=0).columns
-    numbers = {name: [""] for name in header if name not in TEXT}
-    return pd.read_csv(
-        path, sep="\t", dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=numbers
-    )
-
-
-def _read_pairs(path: Path) -> pd.DataFrame:
-    # A label may be called NA, and a cluster 01.
-    names = dict.fromkeys(("label", "query_gene", "key_gene"), str)
-    return pd.read_csv(path, sep="\t", dtype=names, keep_default_na=False)
 
 
 def _words_said(perturbed: Path) -> pd.DataFrame:

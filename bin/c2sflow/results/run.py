@@ -15,11 +15,10 @@ from c2sflow.common.files import (
     read_json,
     read_json_list,
     software_versions,
-    write_beside,
     write_json,
 )
 from c2sflow.data.genes.alignment import GeneAlignment, word_columns
-from c2sflow.data.result_tables import read_evaluation
+from c2sflow.data.result_tables import read_evaluation, write_table
 from c2sflow.generation.plan import GenerationPlan, organism_columns
 from c2sflow.results.generated import merge_generated, summarise_generated
 from c2sflow.results.merge import Merged, merge_samples
@@ -233,7 +232,7 @@ def _merge_perturbed(
     predicted = merge_predictions(answered, var, uns["rank_fit"], target, uns, n_each)
     n = len(predicted_only(predicted))
     LOGGER.info("%s: %d predicted cells, %d answers to no-ops", target.name, n, len(predicted) - n)
-    _write_summary(outdir / "perturbation", summarise(predicted))
+    write_table(summarise(predicted), outdir / "perturbation" / "summary.tsv")
 
 
 def _merge_generated(
@@ -256,12 +255,7 @@ def _merge_generated(
     target, var = outdir / "c2s_generated.h5ad", pd.DataFrame(index=genes.names)
     generated = merge_generated(tasks, columns, var, uns["rank_fit"], target, uns)
     LOGGER.info("%s: %d generated cells", target.name, len(generated))
-    _write_summary(outdir / "generation", summarise_generated(generated))
-
-
-def _write_summary(folder: Path, table: pd.DataFrame) -> None:
-    with write_beside(folder / "summary.tsv") as partial:
-        table.to_csv(partial, sep="\t", index=False, float_format="%.6g")
+    write_table(summarise_generated(generated), outdir / "generation" / "summary.tsv")
 
 
 def generation_plan(groups: Mapping[str, Mapping]) -> GenerationPlan:

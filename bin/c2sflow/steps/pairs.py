@@ -10,11 +10,10 @@ def main(maps_dir, outdir):
     """Parse, call the library, write."""
     from pathlib import Path
 
-    from c2sflow.common.files import write_beside
+    from c2sflow.data.result_tables import write_table
     from c2sflow.model.attention_files import read_cells
     from c2sflow.results.gene_pairs import pair_table
 
     paths = sorted(Path(maps_dir).glob("*.attention.h5"))
     table = pair_table(cell for path in paths for cell in read_cells(path))
-    with write_beside(Path(outdir) / "attention_pairs.tsv") as partial:
-        table.to_csv(partial, sep="\t", index=False, float_format="%.6g")
+    write_table(table, Path(outdir) / "attention_pairs.tsv")

@@ -9,6 +9,7 @@ import pytest
 from making import cells, write_input
 
 from c2sflow.common.errors import UserError
+from c2sflow.common.files import read_json, read_json_list, write_json
 from c2sflow.data.readers import open_anndata
 
 
@@ -113,3 +114,21 @@ def test_what_is_wrong_in_an_h5ad_file(kind, whole, tmp_path):
     with h5py.File(path, "r+") as file:
         edit(file)
     refused(path, message)
+
+
+@pytest.mark.parametrize(
+    ("content", "reader"),
+    [("[]", read_json), ("{}", read_json_list), ("[1]", read_json_list), ("{", read_json)],
+)
+def test_json_of_another_kind_is_broken(tmp_path, content, reader):
+    path = tmp_path / "samples.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"^samples.json is broken \(.*delete .*-resume"):
+        reader(path)
+
+
+def test_json_comes_back(tmp_path):
+    write_json(tmp_path / "one.json", {"id": "ä"})
+    write_json(tmp_path / "all.json", [{"id": "ä"}])
+    assert read_json(tmp_path / "one.json") == {"id": "ä"}
+    assert read_json_list(tmp_path / "all.json") == [{"id": "ä"}]
