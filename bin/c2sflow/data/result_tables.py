@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from c2sflow.common.files import unreadable, write_beside
+from c2sflow.common.files import write_beside
+from c2sflow.common.opened import reading
 
 # In the order in which they are read.
 TABLES = (
@@ -41,7 +42,7 @@ def read_table(path: Path, text: Collection[str] = ()) -> pd.DataFrame:
     UserError
         If it is missing or broken.
     """
-    try:
+    with reading(path):
         header = pd.read_csv(path, sep="\t", nrows=0).columns
         return pd.read_csv(
             path,
@@ -50,8 +51,6 @@ def read_table(path: Path, text: Collection[str] = ()) -> pd.DataFrame:
             keep_default_na=False,
             na_values={name: [""] for name in header if name not in text},
         )
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from None
 
 
 def read_evaluation(folder: Path) -> dict[str, pd.DataFrame]:

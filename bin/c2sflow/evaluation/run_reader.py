@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from anndata.io import read_elem, sparse_dataset
 from scipy import sparse
 
-from c2sflow.common.files import read_json_list, unreadable
+from c2sflow.common.files import read_json_list
+from c2sflow.common.opened import open_h5, read_parquet, reading
 from c2sflow.data.concat import concat_obs
 from c2sflow.data.genes.alignment import GeneAlignment, GeneTable, word_columns
 from c2sflow.data.qc.filtered_genes import PLACE, FilteredColumns, filtered_table, with_filtered
@@ -313,19 +314,11 @@ def _places(rows: np.ndarray) -> np.ndarray:
 
 
 def _read(path: Path, get: Callable[[h5py.File], Found]) -> Found:
-    try:
-        with h5py.File(path) as file:
-            return get(file)
-    except (OSError, KeyError) as error:
-        raise unreadable(path, error) from None
+    with open_h5(path) as file:
+        return get(file)
 
 
 def _read_parquet(path: Path, columns: list[str], no_ops: bool = False) -> pa.Table:
-    try:
+    with reading(path):
         columns = with_no_op(columns, pq.read_schema(path).names) if no_ops else columns
-        table = pq.read_table(path, columns=columns)
-        if missing := set(columns) - set(table.column_names):
-            raise KeyError(missing)
-        return table
-    except (OSError, KeyError, ValueError) as error:
-        raise unreadable(path, error) from None
+    return read_parquet(path, columns)

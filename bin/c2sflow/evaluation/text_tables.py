@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from c2sflow.common.opened import read_parquet
 from c2sflow.data.obs.figure_cells import figure_cells, needed_columns
 from c2sflow.data.obs.labels import is_perturbed
 from c2sflow.data.result_tables import write_table
@@ -134,9 +135,10 @@ def said_labels(
     """generated and reference of every cell that figures may use and that has both."""
     cells = _cells(shards_dir, needed_columns(training_cells, column))
     paths = sorted(annotations_dir.glob("*.annotation.parquet"))
+    tables = {path: read_parquet(path, ["c2s_cell_type"]).to_pandas() for path in paths}
     said = {
-        path.name.removesuffix(".annotation.parquet"): pd.read_parquet(path)["c2s_cell_type"]
-        for path in paths
+        path.name.removesuffix(".annotation.parquet"): table["c2s_cell_type"]
+        for path, table in tables.items()
     }
     labels = figure_cells(cells, training_cells, column).judged_labels
     frames = [
@@ -224,7 +226,7 @@ def _answers(folder: Path, sources: pd.DataFrame) -> pd.DataFrame:
     columns = ["source_cell", "sample", "condition", "perturbation", "c2s_sentence"]
     paths = sorted(folder.glob("*.perturbed.parquet"))
     found = pd.concat(
-        pd.read_parquet(path, columns=with_no_op(columns, pq.read_schema(path).names))
+        read_parquet(path, with_no_op(columns, pq.read_schema(path).names)).to_pandas()
         for path in paths
     )
     found = predicted_only(found)

@@ -14,6 +14,7 @@ from c2sflow.common.files import (
     read_json,
     write_json,
 )
+from c2sflow.common.opened import read_parquet
 from c2sflow.generation.perturbation import predict, predicted_records
 from c2sflow.generation.tasks import (
     ANSWERING,
@@ -63,7 +64,7 @@ def perturb_shard(
     template = load_template(
         options["perturbation_prompt"], PERTURBATION_PROMPT, ["cell_sentence", "perturbation"]
     )
-    planned = pd.read_parquet(plan).drop(columns="shard")
+    planned = read_parquet(plan).to_pandas().drop(columns="shard")
     cells = _cells_to_perturb(planned, read_shard(shard), template)
     if cells["cell_sentence"].isna().any():
         raise UserError(f"{plan.name} names cells that {shard.name} does not have")

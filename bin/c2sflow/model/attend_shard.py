@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from c2sflow.common.errors import UserError
+from c2sflow.common.opened import read_parquet
 from c2sflow.model.attention import BLOCKWISE
 from c2sflow.model.attention_files import write_attention
 from c2sflow.model.attention_maps import attention_maps, shuffled_maps
@@ -51,7 +51,7 @@ def attend_shard(
     UserError
         If no attention made the layer, or the files do not go together.
     """
-    labels = pd.read_parquet(chosen).set_index("cell_id")["label"]
+    labels = read_parquet(chosen).to_pandas().set_index("cell_id")["label"]
     cells = read_shard(shard)
     cells = cells[cells["cell_id"].isin(labels.index)]
     if len(cells) != len(labels):

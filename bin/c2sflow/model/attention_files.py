@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 
 from c2sflow import __version__
-from c2sflow.common.errors import UserError
-from c2sflow.common.files import remedy, write_beside
+from c2sflow.common.files import write_beside
+from c2sflow.common.opened import open_h5
 
 AGGREGATION = (
     "attention[head, query, key] is the attention from one gene to another: mean over the tokens "
@@ -111,13 +111,8 @@ def read_cells(path: str | Path) -> Iterator[MappedCell]:
     UserError
         If the file is missing or broken.
     """
-    try:
-        with h5py.File(path) as file:
-            n_heads = int(file.attrs["n_heads"])
-            for name, group in file["cells"].items():
-                about = {key: group.attrs[key] for key in ("sample", "cell_id", "label")}
-                yield MappedCell(Path(path), f"cells/{name}", n_heads=n_heads, **about)
-    except (OSError, KeyError) as error:
-        raise UserError(
-            f"{Path(path).name} is missing or broken ({error}); {remedy(path)}"
-        ) from None
+    with open_h5(path) as file:
+        n_heads = int(file.attrs["n_heads"])
+        for name, group in file["cells"].items():
+            about = {key: group.attrs[key] for key in ("sample", "cell_id", "label")}
+            yield MappedCell(Path(path), f"cells/{name}", n_heads=n_heads, **about)

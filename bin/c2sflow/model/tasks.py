@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from c2sflow.common.errors import UserError
-from c2sflow.common.files import remedy
+from c2sflow.common.opened import read_parquet
 from c2sflow.model.loading import load_model, load_tokenizer
 
 LOGGER = logging.getLogger(__name__)
@@ -27,10 +26,7 @@ def read_shard(path: Path) -> pd.DataFrame:
     UserError
         If the file is missing or broken.
     """
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"shard {path.name} cannot be read: {error}; {remedy(path)}") from None
+    return read_parquet(path, of="shard ").to_pandas()
 
 
 def load(options: Mapping[str, Any], head: bool) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

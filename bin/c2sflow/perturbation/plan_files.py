@@ -6,10 +6,10 @@ import logging
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import write_beside, write_json
+from c2sflow.common.opened import read_parquet
 from c2sflow.inputs.perturbations import read_perturbations
 from c2sflow.perturbation.planning import (
     describe_no_ops,
@@ -72,7 +72,7 @@ def write_plan(
     treatments, faults = read_perturbations(perturbations, perturbations_file)
     if faults:
         raise UserError("; ".join(faults))
-    tables = [obs_frame(pq.read_table(path)) for path in sorted(cells_dir.glob("*.obs.parquet"))]
+    tables = [obs_frame(read_parquet(path)) for path in sorted(cells_dir.glob("*.obs.parquet"))]
     cells = pd.concat(tables, ignore_index=True)
     template = load_template(perturbation_prompt, PERTURBATION_PROMPT, ())
     no_ops = find_no_ops(

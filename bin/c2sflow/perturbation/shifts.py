@@ -11,8 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from scipy import sparse
 
-from c2sflow.common.errors import UserError
-from c2sflow.common.files import remedy
+from c2sflow.common.opened import read_parquet, reading
 from c2sflow.data.obs.labels import is_labelled
 from c2sflow.inputs.perturbations import condition_columns
 from c2sflow.sentences.compare import compared_ranks, fold_changes
@@ -133,24 +132,18 @@ def read_shifts(
 
 def _read_shard(shard: Shard, more: Mapping[str, str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Predictions; and by cell_id the control sentence and `more` columns, by our names of them."""
-    try:
+    with reading(shard.predictions):
         known = pq.read_schema(shard.predictions).names
-        columns = [*dict.fromkeys([*ROW, *condition_columns(known)])]
-        columns = with_no_op(columns, known)
-        predictions = pq.read_table(shard.predictions, columns=columns).to_pandas()
-        columns = [*dict.fromkeys(["cell_id", "cell_sentence", *more.values()])]
-        cells = pq.read_table(shard.sentences, columns=columns).to_pandas()
-        controls = pd.DataFrame({ours: cells[name] for ours, name in more.items()})
-        if "replicate" in controls:
-            known = is_labelled(controls["replicate"])
-            controls["replicate"] = controls["replicate"].astype(object).where(known, None)
-        controls.insert(0, "cell_sentence", cells["cell_sentence"])
-        controls.index = cells["cell_id"]
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(
-            f"{shard.predictions.name} or the sentences of that shard are missing or broken "
-            f"({error}); {remedy(shard.predictions)}"
-        ) from None
+    columns = [*dict.fromkeys([*ROW, *condition_columns(known)])]
+    predictions = read_parquet(shard.predictions, with_no_op(columns, known)).to_pandas()
+    columns = [*dict.fromkeys(["cell_id", "cell_sentence", *more.values()])]
+    cells = read_parquet(shard.sentences, columns).to_pandas()
+    controls = pd.DataFrame({ours: cells[name] for ours, name in more.items()})
+    if "replicate" in controls:
+        labelled = is_labelled(controls["replicate"])
+        controls["replicate"] = controls["replicate"].astype(object).where(labelled, None)
+    controls.insert(0, "cell_sentence", cells["cell_sentence"])
+    controls.index = pd.Index(cells["cell_id"])
     if NO_OP not in predictions:
         predictions = predictions.assign(**{NO_OP: False, COMPARED_WITH: None})
     return predictions, controls

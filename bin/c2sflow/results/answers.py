@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from pandas.api.types import union_categoricals
 
 from c2sflow.common.errors import UserError
-from c2sflow.common.files import remedy, unreadable, write_beside
+from c2sflow.common.files import remedy, write_beside
+from c2sflow.common.opened import reading
 from c2sflow.data.columns import is_text
 from c2sflow.data.h5ad import RowWriter, append_dense, append_text, create_h5ad, write_element
 from c2sflow.sentences.rank_fit import expression_from_ranks
@@ -41,17 +42,14 @@ def answer_blocks(
     UserError
         If the file is missing or broken, or holds more or fewer answers.
     """
-    try:
-        with pq.ParquetFile(path) as file:
-            n_found = file.metadata.num_rows
-            wanted = columns(file.schema_arrow.names)
-            if n_found == n_expected:
-                for batch in file.iter_batches(BLOCK):
-                    vectors = batch["X_c2s"]
-                    rows = vectors.flatten().to_numpy().reshape(-1, vectors.type.list_size)
-                    yield batch.select(wanted).to_pandas(), rows.astype(np.float32)
-    except (OSError, KeyError, ValueError) as error:
-        raise unreadable(path, error) from None
+    with reading(path), pq.ParquetFile(path) as file:
+        n_found = file.metadata.num_rows
+        wanted = columns(file.schema_arrow.names)
+        if n_found == n_expected:
+            for batch in file.iter_batches(BLOCK):
+                vectors = batch["X_c2s"]
+                rows = vectors.flatten().to_numpy().reshape(-1, vectors.type.list_size)
+                yield batch.select(wanted).to_pandas(), rows.astype(np.float32)
     if n_found != n_expected:
         raise UserError(
             f"{Path(path).name} holds {n_found} {what} instead of {n_expected} planned; "

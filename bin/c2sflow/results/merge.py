@@ -20,8 +20,8 @@ from anndata.io import read_elem
 from anndata.utils import make_index_unique
 from scipy import sparse
 
-from c2sflow.common.errors import UserError
-from c2sflow.common.files import unreadable, write_beside
+from c2sflow.common.files import write_beside
+from c2sflow.common.opened import reading
 from c2sflow.data.concat import concat_obs
 from c2sflow.data.genes.alignment import REPEATED, UNKNOWN, GeneAlignment, GeneTable
 from c2sflow.data.genes.other_features import feature_names, merge_features, obsm_key
@@ -199,10 +199,8 @@ def _copy_dense(source: h5py.File, target: h5py.File, keys: Iterable[str]) -> No
 
 
 def _open(sample: Sample) -> h5py.File:
-    try:
+    with reading(sample.path, f"sample {sample.id}: "):
         return h5py.File(sample.path)
-    except OSError as error:
-        raise UserError(f"sample {sample.id}: {unreadable(sample.path, error)}") from None
 
 
 @dataclass

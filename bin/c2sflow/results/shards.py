@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import read_elem
 
 from c2sflow.common.errors import UserError
-from c2sflow.common.files import remedy, unreadable
+from c2sflow.common.files import remedy
+from c2sflow.common.opened import open_h5, read_parquet
 
 
 @dataclass
@@ -52,12 +52,9 @@ def read_embeddings(
     """
     start = 0
     for path in sample.embeddings:
-        try:
-            with h5py.File(path) as file:
-                obs = read_elem(file["obs"])
-                vectors = read_elem(file["obsm/X_c2s"])
-        except (OSError, KeyError) as error:
-            raise UserError(f"sample {sample.id}: shard {unreadable(path, error)}") from None
+        with open_h5(path, f"sample {sample.id}: shard ") as file:
+            obs = read_elem(file["obs"])
+            vectors = read_elem(file["obsm/X_c2s"])
         expected = cell_ids[start : start + len(obs)]
         if not obs.index.equals(expected):
             raise UserError(
@@ -85,12 +82,8 @@ def read_annotations(sample: Sample, cell_ids: pd.Index) -> pd.DataFrame:
     """
     if not sample.annotations:
         return pd.DataFrame(index=cell_ids)
-    tables = []
-    for path in sample.annotations:
-        try:
-            tables.append(pd.read_parquet(path))
-        except (OSError, ValueError) as error:
-            raise UserError(f"sample {sample.id}: shard {unreadable(path, error)}") from None
+    of = f"sample {sample.id}: shard "
+    tables = [read_parquet(path, of=of).to_pandas() for path in sample.annotations]
     table = pd.concat(tables).set_index("cell_id")
     if not table.index.equals(cell_ids):
         raise UserError(

@@ -7,13 +7,13 @@ from contextlib import AbstractContextManager, ExitStack
 from itertools import chain, islice, pairwise
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from c2sflow.common.files import write_beside
+from c2sflow.common.opened import open_h5
 from c2sflow.common.threads import in_threads
 from c2sflow.data.backed import CellData
 from c2sflow.data.genes.alignment import GeneTable
@@ -32,7 +32,7 @@ SHARD_ENTRIES = 2**26  # values of the matrix in memory at once: 0.5 GiB
 
 def genes_per_cell(h5ad: str | Path) -> np.ndarray:
     """int64 (n_obs,): the entries that each row of an h5ad of QC stores, from X/indptr alone."""
-    with h5py.File(h5ad) as file:
+    with open_h5(h5ad) as file:
         return np.diff(file["X/indptr"][:].astype(np.int64))
 
 

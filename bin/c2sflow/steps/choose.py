@@ -16,11 +16,14 @@ def main(cells_dir, attention_maps, label_column, seed, outdir):
     import pandas as pd
 
     from c2sflow.common.files import write_beside
+    from c2sflow.common.opened import read_parquet
     from c2sflow.data.sampling import choose_cells
 
     columns = list(dict.fromkeys(["shard", "cell_id", "sample", label_column or "sample"]))
     paths = sorted(Path(cells_dir).glob("*.obs.parquet"))
-    cells = pd.concat([pd.read_parquet(path)[columns] for path in paths], ignore_index=True)
+    cells = pd.concat(
+        [read_parquet(path, columns).to_pandas() for path in paths], ignore_index=True
+    )
     chosen = choose_cells(cells, attention_maps, label_column=label_column, seed=seed)
     for shard, rows in chosen.groupby("shard"):
         with write_beside(Path(outdir) / "chosen" / f"{shard}.chosen.parquet") as partial:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from c2sflow.common.errors import UserError
-from c2sflow.common.files import remedy
+from c2sflow.common.opened import read_parquet, reading
 from c2sflow.data.splits.splits import COLUMN as SPLIT
 from c2sflow.data.splits.splits import SPLITS, UNUSED
 from c2sflow.sentences.shards import obs_frame
@@ -100,13 +100,13 @@ def read_training_cells(
     for shard in shards:
         names = _columns_of(shard, [SPLIT, *ALWAYS])
         found = [name for name in wanted if name in names]
-        own = _read(shard, [SPLIT, "n_genes"])
+        own = read_parquet(shard, [SPLIT, "n_genes"], "shard ")
         asked = own[SPLIT].cast(pa.string())
         if splits is not None:
             asked = pa.array(splits["split"].iloc[start : start + len(own)])
         start += len(own)
         rows = pc.and_(pc.equal(asked, split), pc.greater(own["n_genes"], 0))
-        table = _read(shard, found).filter(pc.fill_null(rows, False))
+        table = read_parquet(shard, found, "shard ").filter(pc.fill_null(rows, False))
         tables.append(table.select(found).replace_schema_metadata())
     texts = [table["cell_sentence"].cast(pa.large_string()) for table in tables]
     obs = pd.concat(
@@ -128,7 +128,7 @@ def read_splits(shards: Iterable[Path]) -> pd.DataFrame:
     tables = []
     for shard in shards:
         _columns_of(shard, [SPLIT, *CELL])
-        tables.append(_read(shard, [*CELL, SPLIT]).to_pandas())
+        tables.append(read_parquet(shard, [*CELL, SPLIT], "shard ").to_pandas())
     cells = pd.concat(tables, ignore_index=True).rename(columns={SPLIT: "split"})
     strange = cells.loc[~cells["split"].isin([*SPLITS, UNUSED]), "split"]
     if len(strange):
@@ -139,18 +139,9 @@ def read_splits(shards: Iterable[Path]) -> pd.DataFrame:
 
 
 def _columns_of(shard: Path, needed: Iterable[str]) -> list[str]:
-    try:
+    with reading(shard, "shard "):
         names = pq.read_schema(shard).names
-    except (OSError, ValueError) as error:
-        raise UserError(f"shard {shard.name} cannot be read: {error}; {remedy(shard)}") from None
     for name in needed:
         if name not in names:
             raise UserError(f"shard {shard.name} has no column {name!r}; make it anew")
     return names
-
-
-def _read(shard: Path, columns: list[str]) -> pa.Table:
-    try:
-        return pq.read_table(shard, columns=columns)
-    except (OSError, ValueError) as error:
-        raise UserError(f"shard {shard.name} cannot be read: {error}; {remedy(shard)}") from None

@@ -68,7 +68,7 @@ def test_faults_of_the_split_are_told(training_shards, tmp_path, change, message
 def test_a_broken_shard_and_a_split_without_cells_are_told(training_shards, tmp_path):
     path = tmp_path / "s.00000.parquet"
     path.write_bytes(training_shards[0].read_bytes()[:500])
-    with pytest.raises(UserError, match=r"shard s\.00000\.parquet cannot be read"):
+    with pytest.raises(UserError, match=r"shard s\.00000\.parquet is missing or broken"):
         read_training_cells([path], [], "train")
     pd.read_parquet(training_shards[0]).assign(**{SPLIT: "test"}).to_parquet(path)
     with pytest.raises(UserError, match="no cell with genes is of the split 'train'"):

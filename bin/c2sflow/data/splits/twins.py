@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
+from c2sflow.common.opened import read_parquet, reading
 from c2sflow.data.obs.shard_columns import CONTENT
 from c2sflow.data.splits.splits import SPLITS, TEST, TRAIN, VALIDATION
 
@@ -50,9 +51,10 @@ def cell_keys(shards: Sequence[Path]) -> pd.DataFrame:
     """
     parts = []
     for shard in shards:
-        names = pq.read_schema(shard).names
+        with reading(shard, "shard "):
+            names = pq.read_schema(shard).names
         columns = [name for name in ("cell_sentence", CONTENT) if name in names]
-        table = pq.read_table(shard, columns=columns)
+        table = read_parquet(shard, columns, "shard ")
         sentences = [_digest(text.as_py()) for text in table["cell_sentence"]]
         part = pd.DataFrame({"sentence": pd.Series(sentences, dtype=object)})
         part["content"] = table[CONTENT].to_pandas() if CONTENT in columns else None
