@@ -26,11 +26,8 @@ engines: setup
 	@if command -v mvn >/dev/null; then setup/nextflow.sh 24.10.5 25.04.4; \
 	else echo 'test: no Maven, so only the installed Nextflow is tested'; fi
 
-# Packages whose types are checked.
-TYPED := common data inputs sentences model validation report api steps cli.py
 lint: setup ## style of the Python code, its layers and its types
-	@$(ACTIVATE); ruff format --check .; ruff check .; PYTHONPATH=bin lint-imports; \
-		mypy --follow-imports=silent $(addprefix bin/c2sflow/,$(TYPED))
+	@$(ACTIVATE); ruff format --check .; ruff check .; PYTHONPATH=bin lint-imports; mypy
 
 audit: setup ## known vulnerabilities of the locked packages: needs the network, fails where it cannot ask
 	@$(ACTIVATE); uv tool run --quiet pip-audit --requirement requirements.lock --disable-pip --require-hashes --strict

@@ -6,11 +6,13 @@ The names are loaded when first used, so that the data side (QC, sentences, merg
 imports torch.
 """
 
+from typing import Any
+
 __version__ = "0.1.0"
 __all__ = ["Cell2Sen", "Cell2SenConfig"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name in __all__:
         from c2sflow.api import cell2sen
 

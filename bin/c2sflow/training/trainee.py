@@ -252,7 +252,7 @@ def gradient_disagreement(
         _backward(model, {"input_ids": torch.from_numpy(ids[None].astype(np.int64))}, [ids], [0])
     expected = _gradient(family.layers(model))
     model = family.probe(config).train()
-    model.to(device, kept)  # type: ignore[arg-type]  # transformers wraps it without its self
+    model.to(device, kept)
     model.set_attn_implementation(name)
     pool = PromptPool(max_tokens=600, packed=name in PACKED, multiple=128)
     for row, ids in enumerate(prompts):
