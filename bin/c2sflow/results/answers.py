@@ -116,3 +116,27 @@ def merged_answers(
     """Make an h5ad of answers, written whole or not at all."""
     with write_beside(target) as partial, create_h5ad(partial, pd.DataFrame(), var) as file:
         yield MergedAnswers(file, len(var), rank_fit)
+
+
+def answer_figures(obs: pd.DataFrame, by: Sequence[str], count: str) -> pd.DataFrame:
+    """Figures of each group of answers: how many, and how far to trust them.
+
+    Fractions are of the words said (valid, invalid and repeated genes together) and of the
+    answers (truncated).
+    """
+    said = obs["c2s_n_predicted_genes"] + obs["c2s_invalid_genes"] + obs["c2s_duplicate_genes"]
+    groups = obs.assign(said=said, cut=obs["c2s_finish_reason"] == "length").groupby(
+        list(by), observed=True, sort=True
+    )
+    words = groups["said"].sum().clip(lower=1)
+    figures = pd.DataFrame(
+        {
+            count: groups.size(),
+            "n_genes_mean": groups["c2s_n_predicted_genes"].mean(),
+            "invalid_fraction": groups["c2s_invalid_genes"].sum() / words,
+            "duplicate_fraction": groups["c2s_duplicate_genes"].sum() / words,
+            "truncated_fraction": groups["cut"].mean(),
+            "log_likelihood_mean": groups["c2s_log_likelihood"].mean(),
+        }
+    )
+    return figures.reset_index()

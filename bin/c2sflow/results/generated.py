@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from c2sflow.results.answers import answer_blocks, merged_answers
-from c2sflow.results.predictions import answer_figures
+from c2sflow.results.answers import answer_blocks, answer_figures, merged_answers
 
 OBS_COLUMNS = (
     "c2s_cell_type",
@@ -89,5 +88,5 @@ def merge_generated(
 
 
 def summarise_generated(obs: pd.DataFrame) -> pd.DataFrame:
-    """`c2sflow.results.predictions.answer_figures` of each organism and cell type."""
+    """`c2sflow.results.answers.answer_figures` of each organism and cell type."""
     return answer_figures(obs, ["organism", "c2s_cell_type"], "n_cells")

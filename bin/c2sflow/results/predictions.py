@@ -10,7 +10,7 @@ import pandas as pd
 from anndata.utils import make_index_unique
 
 from c2sflow.inputs.perturbations import condition_columns
-from c2sflow.results.answers import answer_blocks, merged_answers
+from c2sflow.results.answers import answer_blocks, answer_figures, merged_answers
 from c2sflow.sentences.no_ops import NO_OP, predicted_only
 
 OBS_COLUMNS = (
@@ -129,27 +129,3 @@ def summarise(obs: pd.DataFrame) -> pd.DataFrame:
     figures = answer_figures(obs, ["condition", "sample"], "n_predictions")
     conditions = obs[condition_columns(obs.columns)].drop_duplicates("condition")
     return conditions.merge(figures, on="condition", how="right")
-
-
-def answer_figures(obs: pd.DataFrame, by: Sequence[str], count: str) -> pd.DataFrame:
-    """Figures of each group of answers: how many, and how far to trust them.
-
-    Fractions are of the words said (valid, invalid and repeated genes together) and of the
-    answers (truncated).
-    """
-    said = obs["c2s_n_predicted_genes"] + obs["c2s_invalid_genes"] + obs["c2s_duplicate_genes"]
-    groups = obs.assign(said=said, cut=obs["c2s_finish_reason"] == "length").groupby(
-        list(by), observed=True, sort=True
-    )
-    words = groups["said"].sum().clip(lower=1)
-    figures = pd.DataFrame(
-        {
-            count: groups.size(),
-            "n_genes_mean": groups["c2s_n_predicted_genes"].mean(),
-            "invalid_fraction": groups["c2s_invalid_genes"].sum() / words,
-            "duplicate_fraction": groups["c2s_duplicate_genes"].sum() / words,
-            "truncated_fraction": groups["cut"].mean(),
-            "log_likelihood_mean": groups["c2s_log_likelihood"].mean(),
-        }
-    )
-    return figures.reset_index()
