@@ -8,17 +8,17 @@ SHELL := /bin/bash
 
 ACTIVATE := source .venv/bin/activate
 
-help: ## these lines
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
 
-setup: ## .venv/ with the locked packages and Nextflow; nothing to do the second time
+setup: ## install the locked packages and Nextflow into .venv/; does nothing the second time
 	@setup/environment.sh
 	@setup/nextflow.sh
 
-demo: setup ## two samples from raw file to report, with the bundled model: results/demo/
+demo: setup ## run two samples from raw file to report, with the bundled model: results/demo/
 	@$(ACTIVATE); nextflow run . -profile demo; echo "make demo took $$SECONDS s"
 
-demo-model: setup ## train the bundled model as it was trained, measure it, put it into assets/: 15 minutes
+demo-model: setup ## train and evaluate the bundled model again, and put it into assets/: 15 minutes
 	@$(ACTIVATE); nextflow run . -profile demo_model -resume
 	@$(ACTIVATE); python benchmarks/install_demo_model.py results/demo_model assets/demo_model
 
@@ -26,38 +26,38 @@ engines: setup
 	@if command -v mvn >/dev/null; then setup/nextflow.sh 24.10.5 25.04.4; \
 	else echo 'test: no Maven, so only the installed Nextflow is tested'; fi
 
-lint: setup ## style of the Python code, its layers and its types
+lint: setup ## check style, layers and types of the Python code
 	@$(ACTIVATE); ruff format --check .; ruff check .; PYTHONPATH=bin lint-imports; mypy
 
-audit: setup ## known vulnerabilities of the locked packages: needs the network, fails where it cannot ask
+audit: setup ## check the locked packages for known vulnerabilities; needs the network
 	@$(ACTIVATE); uv tool run --quiet pip-audit --requirement requirements.lock --disable-pip --require-hashes --strict
 
-test: lint engines test-pandas3 ## all tests but those of test-faults; nf-test's too, where that is installed
+test: lint engines test-pandas3 ## run all tests except test-faults; with nf-test, if it is installed
 	@$(ACTIVATE); pytest --numprocesses 3 --no-loadscope-reorder
 
 # Test files that import no torch and hold what pandas and anndata decide.
 DATA_SIDE := data/columns data/readers data/obs/queries data/qc/qc data/splits/splits sentences/shards \
 	results/merge results/predictions training/cells validation/bad_input validation/training
-# What knows nothing of either is left to the other tests: damaged bytes, and most of the fuzz.
-test-pandas3: setup ## the data side with pandas 3 and the newest anndata: a minute, needs Python 3.12
+# What depends on neither is left to the other tests: damaged bytes, and most of the fuzz.
+test-pandas3: setup ## test the data side with pandas 3 and the newest anndata: a minute, needs Python 3.12
 	@setup/pandas3.sh
 	@if [ -x .venv-pandas3/bin/python ]; then FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-15} \
 		.venv-pandas3/bin/python -m pytest --numprocesses 2 -k 'not damaged_bytes' \
 		$(foreach test,$(DATA_SIDE),tests/unit/$(dir $(test))test_$(notdir $(test)).py) tests/fuzz; fi
 
-test-fuzz: setup ## 3,000 random files through the data side, other ones each time: 20 minutes
+test-fuzz: setup ## pass 3,000 random files through the data side, new ones each time: 20 minutes
 	@$(ACTIVATE); FUZZ_EXAMPLES=3000 FUZZ_SEED=random pytest tests/fuzz
 
-test-nf: setup ## each module and the pipeline with nf-test (which make test runs, too)
+test-nf: setup ## test each module and the pipeline with nf-test (part of make test)
 	@$(ACTIVATE); nf-test test --ci
 
-test-faults: engines ## every step killed, power or disk gone, shards broken, and resumed: 4 minutes
+test-faults: engines ## kill every step, fill the disk, damage shards, and resume: 4 minutes
 	@$(ACTIVATE); FAULTS=1 pytest tests/pipeline/test_faults.py tests/pipeline/test_download.py
 
-containers: ## the images of all steps, with docker, podman or apptainer: containers/build
+containers: ## build the images of all steps, with docker, podman or apptainer: containers/build
 	@containers/build
 
-test-containers: engines ## the demo in all of the images, and without: the same result
+test-containers: engines ## run the demo with and without the images: the same result
 	@$(ACTIVATE); CONTAINERS=all pytest tests/pipeline/test_containers.py
 
 bench: setup ## measure speed and memory: benchmarks/
@@ -66,10 +66,10 @@ bench: setup ## measure speed and memory: benchmarks/
 		'training --model demo' 'training --model big' scaling precision gpu gpu_generation; do \
 		echo "bench_$${bench%% *}.py $$bench"; python bench_$${bench%% *}.py $$(echo "$$bench " | cut -d' ' -f2-); done
 
-bench-scale: setup ## data side of 50,000, 200,000 and 1,000,000 cells: 25 GB of disk, benchmarks/
+bench-scale: setup ## measure the data side with 50,000 to 1,000,000 cells: 25 GB of disk
 	@$(ACTIVATE); cd benchmarks; python bench_sentences.py; python bench_scale.py; python bench_merge.py
 
-lock: setup ## requirements.lock anew from pyproject.toml, and setup/pandas3.lock
+lock: setup ## update requirements.lock from pyproject.toml, and the other locks
 	@$(ACTIVATE); uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
 		--generate-hashes --all-extras --custom-compile-command 'make lock' \
 		pyproject.toml --output-file requirements.lock
@@ -80,7 +80,7 @@ lock: setup ## requirements.lock anew from pyproject.toml, and setup/pandas3.loc
 
 # All but the command lines of the steps, whose options docs/parameters.md has.
 LIBRARY := $(filter-out c2sflow.steps,$(subst /,.,$(patsubst bin/%/__init__.py,%,$(wildcard bin/c2sflow/*/__init__.py))))
-docs: setup ## docs/parameters.md from the schema, and pages of the library from its docstrings: build/docs/
+docs: setup ## write docs/parameters.md from the schema, and API pages from the docstrings: build/docs/
 	@$(ACTIVATE); python docs/parameters.py
 	@$(ACTIVATE); PYTHONPATH=bin pdoc --docformat numpy --no-show-source --output-directory build/docs $(LIBRARY)
 	@echo build/docs/index.html
@@ -88,6 +88,6 @@ docs: setup ## docs/parameters.md from the schema, and pages of the library from
 picture: setup ## draw docs/images/*.svg from the pipeline's graph and the packages' imports
 	@$(ACTIVATE); python docs/images/draw.py; python docs/images/draw_rooms.py
 
-clean: ## what runs and tests leave behind, but neither .venv/ nor results/
+clean: ## remove what runs and tests leave behind, but neither .venv/ nor results/
 	rm -rf build work .nextflow .nextflow.log* .pytest_cache .ruff_cache .nf-test
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -20,8 +20,8 @@ def cli(Map options) {
 }
 
 // The Python files of ours that a file imports: `from c2sflow.model.loading import load_model`, or
-// `from c2sflow.model import loading`. What packages say of themselves, in __init__.py, is no code
-// of a step, but for the version.
+// `from c2sflow.model import loading`. The __init__.py of a package is not
+// code of a step, except for the version.
 def importsOf(Path source) {
     def bin = file("${projectDir}/bin")
     def statement = /(?m)^\s*(?:from|import) +(c2sflow(?:\.\w+)*)(?: +import +(?:\(([^)]*)\)|(.+)))?/

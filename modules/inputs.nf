@@ -93,7 +93,7 @@ def modelFiles(Path folder) {
 
 // The files of the model folder that --model names, or an empty list if it names none (but a
 // Hugging Face id). An adapter's files come with those of its base, if that is here: what is still
-// to be fetched, toFetch() says. A folder that holds no model is handed on as it is, for VALIDATE to
+// to be fetched, toFetch() returns. A folder without a model is passed on as it is, for VALIDATE to
 // report.
 def findModel(model, base_model = null) {
     def folder = findFile(model == 'demo' ? "${projectDir}/assets/demo_model" : model)
@@ -111,16 +111,16 @@ def withoutBase(List<Path> files) {
     !weights && files.any { path -> path.name == 'adapter_config.json' }
 }
 
-// The base of an adapter, as named, or as the adapter says.
+// The base of an adapter: as given, or as the adapter's configuration names it.
 def baseOf(List<Path> files, base_model) {
-    def said = [:]
+    def config = [:]
     try {
-        said = new groovy.json.JsonSlurperClassic().parseText(files.find { path -> path.name == 'adapter_config.json' }.text)
+        config = new groovy.json.JsonSlurperClassic().parseText(files.find { path -> path.name == 'adapter_config.json' }.text)
     }
     catch (Exception _error) {
-        // VALIDATE says that it cannot be read
+        // VALIDATE reports that it cannot be read
     }
-    [model: base_model ?: said.base_model_name_or_path, model_revision: base_model ? 'main' : said.revision ?: 'main']
+    [model: base_model ?: config.base_model_name_or_path, model_revision: base_model ? 'main' : config.revision ?: 'main']
 }
 
 // What a task needs of an adapter, and of its base.
@@ -131,7 +131,7 @@ def besideBase(adapter, base) {
         : files.findAll { path -> path.name ==~ /.*\.(safetensors|json|jinja|model)/ }
 }
 
-// What a result calls its base, if that lies in a folder of the user's: else the fetched files say it.
+// The name of the base in the results, if it is a folder of the user's; fetched files hold their own.
 def baseId(model, List<Path> files) {
     def known = !files || files.any { path -> path.name == 'c2s_source.json' }
     known ? null : "${findFile(model == 'demo' ? "${projectDir}/assets/demo_model" : model).toRealPath()}"

@@ -1,4 +1,4 @@
-// What a person is told of the parameters: --help, and what a run says first.
+// The text of --help, and the summary of parameters that a run begins with.
 
 // The groups of nextflow_schema.json in its order (JsonSlurperClassic would lose it):
 // [title, description, properties: [name: entry]].
@@ -41,15 +41,15 @@ def parameterHelp(String name, Map entry) {
         ['choices', entry['enum']?.join(', ')],
         ['default', entry['default']],
     ]
-    def told = rows.findAll { _key, value -> value != null }.collect { key, value -> "  ${key.padRight(8)} ${value}" }
-    (["--${name}: ${entry.description}"] + told + (entry.help_text ? ["\n${entry.help_text}"] : [])).join('\n')
+    def lines = rows.findAll { _key, value -> value != null }.collect { key, value -> "  ${key.padRight(8)} ${value}" }
+    (["--${name}: ${entry.description}"] + lines + (entry.help_text ? ["\n${entry.help_text}"] : [])).join('\n')
 }
 
 def typeOf(Map entry) {
     [entry.type].flatten().join(' or ')
 }
 
-// What a run says first: which version runs where, and the parameters that are not at their default.
+// What a run logs first: which version runs where, and the parameters that differ from their default.
 def summary(Map given, revision) {
     def run = [
         version: "${workflow.manifest.name} ${workflow.manifest.version}${revision ? " (${revision})" : ''}",
@@ -64,7 +64,7 @@ def summary(Map given, revision) {
         [group.title, changed.collectEntries { name, _entry -> [name, given[name]] }]
     }
     groups.collectMany { title, rows ->
-        def told = rows.findAll { _name, value -> value != null }
-        told ? [title] + told.collect { name, value -> "  ${name.padRight(26)} ${value}" } : []
+        def given_rows = rows.findAll { _name, value -> value != null }
+        given_rows ? [title] + given_rows.collect { name, value -> "  ${name.padRight(26)} ${value}" } : []
     }.join('\n')
 }

@@ -1,4 +1,4 @@
-// Where a run is to be: what its profiles cannot do without, told before anything is submitted.
+// Where a run takes place: what its profiles require, checked before anything is submitted.
 
 // Parameters that a profile needs; of a list within, one.
 def needs() {
@@ -26,8 +26,8 @@ def missing(List profiles, Map params, Map entries) {
             .findAll { choice -> !choice.any { name -> params[name] } }
             .findAll { choice -> params.device != 'cpu' || !choice.any { name -> name.startsWith('gpu_') } }
             .collect { choice ->
-                def told = choice.collect { name -> "--${name}: ${entries[name].description}" }.join(' Or ')
-                "-profile ${profile} needs ${told}"
+                def wanted = choice.collect { name -> "--${name}: ${entries[name].description}" }.join(' Or ')
+                "-profile ${profile} needs ${wanted}"
             }
     }
 }
@@ -39,7 +39,7 @@ def malformed(Map params, Map entries) {
         .collect { name, entry -> "--${name} ${params[name]}: ${entry.errorMessage}" }
 }
 
-// Everything that tasks share lies in the object store.
+// Everything that tasks share must be in the object store.
 def outsideOfStore(List profiles, Map params, String work, boolean fetched) {
     stores().subMap(profiles).collectMany { profile, store ->
         def paths = ['-work-dir': work] + (fetched ? ['--model_cache': params.model_cache] : [:])
@@ -80,9 +80,9 @@ def withoutService(List profiles) {
         return []
     }
     def process = ['docker', 'version', '--format', '{{.Server.Version}}'].execute()
-    def said = new StringBuffer()
-    process.waitForProcessOutput(new StringBuffer(), said)
-    def reason = said.readLines().find { line -> line.trim() } ?: 'it gives no reason'
+    def messages = new StringBuffer()
+    process.waitForProcessOutput(new StringBuffer(), messages)
+    def reason = messages.readLines().find { line -> line.trim() } ?: 'it gives no reason'
     process.exitValue() == 0 ? [] : ["-profile docker: docker cannot run containers: ${reason}"]
 }
 

@@ -13,7 +13,7 @@ def readJson(Path file) {
 }
 
 // The faults that VALIDATE or MODEL found, or null: then what it reports is shown. Deleting the
-// faults keeps the failure out of the cache: what was wrong may lie outside of the task's inputs.
+// faults keeps the failure out of the cache: what was wrong may be outside the task's inputs.
 def faultsIn(Path report) {
     def text = report.text.trim()
     if (report.name == 'faults.txt') {

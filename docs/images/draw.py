@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Draw docs/images/c2sflow.svg, the map of the steps, from the pipeline's own graph.
 
-Nextflow tells which step feeds which (`nextflow run . -preview -with-dag`); here stands only which
-line a step is on and what is said beside it. A step that is on no line ends this with an error.
+Nextflow reports which step feeds which (`nextflow run . -preview -with-dag`); this file only
+assigns each step to a line, with a note beside it. A step on no line is an error.
 """
 
 import re
@@ -95,7 +95,7 @@ def direct(feeds: dict[str, set[str]]) -> list[tuple[str, str]]:
 
 
 def depths(feeds: dict[str, set[str]]) -> dict[str, int]:
-    """Of each step, how many stand before it on the longest way to it."""
+    """The number of steps before each step, on the longest way to it."""
     found = dict.fromkeys(feeds, 0)
     for _ in feeds:
         for start, ends in feeds.items():
@@ -124,7 +124,7 @@ def draw(feeds: dict[str, set[str]], on_gpu: set[str]) -> str:
     line = {step: name for name, (_, _, steps) in LINES.items() for step in steps.split()}
     if unknown := feeds.keys() ^ line.keys():
         sys.exit(f"draw.py: LINES and the pipeline differ: {', '.join(sorted(unknown))}")
-    # Every step that runs a model gets it from these: a ring says so, not a track across the map.
+    # Every step that runs a model gets it from these: a ring marks them, not a track across the map.
     for source in ("FETCH", "FINETUNE"):
         feeds[source] = {end for end in feeds[source] if line[end] == "model"}
     lanes = {name: TOP + n * LANE for n, name in enumerate(LINES)}

@@ -63,13 +63,15 @@ def words(name: str) -> str:
     return (ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or "").split("\n")[0]
 
 
-def box(name: str, told: set[str], order: list[str], width: int) -> list[tuple[str, str]]:
+def box(name: str, imported: set[str], order: list[str], width: int) -> list[tuple[str, str]]:
     """The lines in a room: class and text of each."""
     characters = (width - 2 * PADDING) // 6
     lines = [("name", name)]
     lines += [("words", line) for line in textwrap.wrap(words(name), characters)]
     named = (
-        "imports " + ", ".join(sorted(told, key=order.index)) if told else "imports none of ours"
+        "imports " + ", ".join(sorted(imported, key=order.index))
+        if imported
+        else "imports none of ours"
     )
     return lines + [("imports", line) for line in textwrap.wrap(named, characters)]
 

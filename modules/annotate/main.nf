@@ -1,6 +1,6 @@
 include { cli; engine } from '../code'
 
-// The cell types of one shard's cells, as the model says them.
+// The cell types that the model predicts for the cells of one shard.
 process ANNOTATE {
     tag "${meta.id}"
     label 'process_gpu'

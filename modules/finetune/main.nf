@@ -1,6 +1,6 @@
 include { cli; engine; mounted; quote } from '../code'
 
-// A model trained on the cells of all samples. Killed, it goes on from its last checkpoint.
+// A model trained on the cells of all samples. A killed training resumes from its last checkpoint.
 process FINETUNE {
     tag "${options.finetune_method}"
     label 'process_gpu'

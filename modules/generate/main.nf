@@ -1,6 +1,6 @@
 include { cli; engine } from '../code'
 
-// Generated cells of one task: sentences that the model says of cell types, or of none.
+// Generated cells of one task: sentences that the model generates for cell types, or for none.
 process GENERATE {
     tag "${meta.id}"
     label 'process_gpu'
@@ -8,7 +8,7 @@ process GENERATE {
     input:
     val meta // id, task: its number
     path samples // samples.json
-    path sentences, stageAs: 'sentences/*' // of all samples: their genes may be said
+    path sentences, stageAs: 'sentences/*' // of all samples: the genes that may be predicted
     path model, stageAs: 'model/*'
     path vocabulary, stageAs: 'vocabulary/*'
     val options

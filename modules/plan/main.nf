@@ -1,7 +1,7 @@
 include { cli } from '../code'
 
 // Which cells are perturbed with what, for all samples: a table for each shard that holds some.
-// plan.log says how much work that is; main.nf shows it.
+// plan.log reports how much work that is; main.nf shows it.
 process PLAN {
     label 'process_single'
 

@@ -1,6 +1,6 @@
 include { cli; engine } from '../code'
 
-// BERTScore of what the model generated against what it should say.
+// BERTScore of what the model generated against reference text.
 process TEXT_SCORES {
     label 'process_gpu'
 

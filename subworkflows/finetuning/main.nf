@@ -24,7 +24,7 @@ workflow FINETUNING {
         checkpoints, code('finetune'),
     )
 
-    // An adapter stands beside the files of its base.
+    // An adapter is used together with the files of its base.
     files = base.map { own -> [own] }.combine(options)
     tuned = FINETUNE.out.model
         .map { made -> [made] }

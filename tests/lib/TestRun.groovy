@@ -1,6 +1,6 @@
 /**
  * One real run of the pipeline with `-profile test`. What its tasks were given and what they left are
- * the inputs of the modules' tests. It lies in .nf-test/run, and the next nf-test resumes it.
+ * the inputs of the modules' tests. It is in .nf-test/run, and the next nf-test resumes it.
  */
 class TestRun {
     static final File folder = new File('.nf-test/run').absoluteFile
@@ -19,7 +19,7 @@ class TestRun {
         trace().size()
     }
 
-    /** Gives another launch folder the memory of this run, so that -resume there goes on from it. */
+    /** Gives another launch folder the memory of this run, so that -resume there continues it. */
     static void lendTo(String launchDir) {
         trace()
         assert ['cp', '-r', "${folder}/.nextflow", launchDir].execute().waitFor() == 0
