@@ -124,7 +124,7 @@ def draw(feeds: dict[str, set[str]], on_gpu: set[str]) -> str:
     line = {step: name for name, (_, _, steps) in LINES.items() for step in steps.split()}
     if unknown := feeds.keys() ^ line.keys():
         sys.exit(f"draw.py: LINES and the pipeline differ: {', '.join(sorted(unknown))}")
-    # Every step that runs a model gets it from these: a ring marks them, not a track across the map.
+    # Every step that runs a model gets it from these: shown by a ring, not a track across the map.
     for source in ("FETCH", "FINETUNE"):
         feeds[source] = {end for end in feeds[source] if line[end] == "model"}
     lanes = {name: TOP + n * LANE for n, name in enumerate(LINES)}
