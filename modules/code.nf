@@ -19,12 +19,20 @@ def cli(Map options) {
         .join(' ')
 }
 
+// bin/ of this pipeline, whatever script includes this module.
+def binFolder() {
+    file("${moduleDir}/../bin").toRealPath()
+}
+
 // The Python files of ours that a file imports: `from c2sflow.model.loading import load_model`, or
-// `from c2sflow.model import loading`. The __init__.py of a package is not
-// code of a step, except for the version.
+// `from c2sflow.model import loading`. The __init__.py of a package is not code of a step, except for
+// the version.
 def importsOf(Path source) {
-    def bin = file("${projectDir}/bin")
+    def bin = binFolder()
     def statement = /(?m)^\s*(?:from|import) +(c2sflow(?:\.\w+)*)(?: +import +(?:\(([^)]*)\)|(.+)))?/
+    if (source.name == '__init__.py') {
+        return [] // it is here for the version; what it imports, it imports on demand
+    }
     def names = source.text.findAll(statement) { _all, module, many, one ->
         def members = (many ?: one ?: '').replaceAll(/#.*/, '').tokenize(',').findResults { name -> name.tokenize() ? name.tokenize().first() : null }
         [module] + members.collect { name -> "${module}.${name}".toString() }
@@ -43,8 +51,8 @@ def closureOf(List<Path> sources) {
 // own hash of a task sees the command's name only, so a process takes this as an input, and
 // -resume runs again what an edit touches, and nothing else.
 def code(String step) {
-    closureOf([file("${projectDir}/bin/c2sflow/steps/${step}.py")])
-        .collect { source -> "${file("${projectDir}/bin").relativize(source)}\n${source.text}" }
+    closureOf([binFolder().resolve("c2sflow/steps/${step}.py")])
+        .collect { source -> "${binFolder().relativize(source)}\n${source.text}" }
         .join('\n')
         .md5()
 }

@@ -1,8 +1,6 @@
 // Finds the files a run names, without judging them: what is missing or malformed is reported by
 // VALIDATE, all faults together.
 
-include { parameterGroups } from './parameters'
-
 // The file or folder, or null: relative paths are tried in `folder` first, then where the run was
 // launched. A name is never a glob.
 def findFile(name, Path folder = null) {
@@ -45,14 +43,6 @@ def stageable(Path path) {
 def optionalFile(name) {
     def found = findFile(name)
     found && !found.isDirectory() ? [stageable(found)] : []
-}
-
-// [parameter: [the file that it names], or []] of those that may name one: `names_file` in the schema.
-def namedFiles(Map given) {
-    parameterGroups()
-        .collectEntries { group -> group.properties }
-        .findAll { _name, entry -> entry.names_file }
-        .collectEntries { name, _entry -> [name, optionalFile(given[name])] }
 }
 
 // What a run's parameters name as models: files that are here, and what is to be fetched.

@@ -1,37 +1,16 @@
 // What concerns the run as a whole: its parameters, its record, its messages.
 
-include { summary     } from './parameters'
+include { optionalFile } from './inputs'
+include { parameterGroups; summary } from './parameters'
 include { placeFaults } from './places'
+include { toJson } from './channels'
 
-// JSON with the keys of the map in order: the same content is the same text.
-def toJson(Map content) {
-    groovy.json.JsonOutput.toJson(content.sort { entry -> entry.key })
-}
-
-def readJson(Path file) {
-    new groovy.json.JsonSlurperClassic().parseText(file.text)
-}
-
-// The faults that VALIDATE or MODEL found, or null: then what it reports is shown. Deleting the
-// faults keeps the failure out of the cache: what was wrong may be outside the task's inputs.
-def faultsIn(Path report) {
-    def text = report.text.trim()
-    if (report.name == 'faults.txt') {
-        report.delete()
-        return text - ~/^error: /
-    }
-    log.info(text)
-    return null
-}
-
-// The name of a task of GENERATE: as in c2sflow.generation.plan.
-def taskName(task) {
-    "generated.${"${task}".padLeft(5, '0')}".toString()
-}
-
-// All files of a channel as one list, in an order that is the same in every run.
-def byName(files) {
-    files.toSortedList { one, other -> one.name <=> other.name }
+// [parameter: [the file that it names], or []] of those that may name one: `names_file` in the schema.
+def namedFiles(Map given) {
+    parameterGroups()
+        .collectEntries { group -> group.properties }
+        .findAll { _name, entry -> entry.names_file }
+        .collectEntries { name, _entry -> [name, optionalFile(given[name])] }
 }
 
 // What a run logs first and records. Nothing is submitted where it could not run.
@@ -44,9 +23,9 @@ def start(Map given, Map models) {
     if (misplaced) {
         error(misplaced)
     }
-    channel
-        .of(groovy.json.JsonOutput.prettyPrint(toJson(given)))
-        .collectFile(name: 'params.json', storeDir: "${given.outdir}/pipeline_info")
+    def record = file("${given.outdir}/pipeline_info/params.json", glob: false)
+    record.parent.mkdirs()
+    record.text = groovy.json.JsonOutput.prettyPrint(toJson(given))
     [name: workflow.manifest.name, version: workflow.manifest.version, revision: commit]
 }
 

@@ -2,7 +2,7 @@ include { ATTENTION } from '../../modules/attention'
 include { CHOOSE    } from '../../modules/choose'
 include { PAIRS     } from '../../modules/pairs'
 include { code      } from '../../modules/code'
-include { byName    } from '../../modules/run'
+include { byName    } from '../../modules/channels'
 
 // Attention maps of some cells, and the strongest gene pairs of each label. Without
 // --attention_maps no options come, and nothing runs. (It is called all the same: Nextflow names

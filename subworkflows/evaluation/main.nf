@@ -1,7 +1,7 @@
 include { EVALUATE    } from '../../modules/evaluate'
 include { TEXT_SCORES } from '../../modules/text_scores'
 include { code        } from '../../modules/code'
-include { byName      } from '../../modules/run'
+include { byName      } from '../../modules/channels'
 
 // Every score that the run has a ground truth for; those of generated text by an encoder such as
 // BioBERT. Without --evaluate, or --text_encoder, no options come, and nothing runs.

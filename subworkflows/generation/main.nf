@@ -1,6 +1,6 @@
 include { GENERATE } from '../../modules/generate'
 include { code     } from '../../modules/code'
-include { byName; taskName } from '../../modules/run'
+include { byName; taskName } from '../../modules/channels'
 
 // Generated cells, if asked for: a task for some thousands of them.
 workflow GENERATION {

@@ -3,7 +3,7 @@ include { SHEET        } from '../../modules/sheet'
 include { VALIDATE     } from '../../modules/validate'
 include { code         } from '../../modules/code'
 include { findFile; findInput; maybeSheet; stageable } from '../../modules/inputs'
-include { faultsIn; readJson; toJson } from '../../modules/run'
+include { faultsIn; readJson; toJson } from '../../modules/channels'
 
 // What a run reads, checked: every fault a user can make stops the run here.
 workflow INPUT {

@@ -2,7 +2,7 @@ include { EFFECTS } from '../../modules/effects'
 include { PERTURB } from '../../modules/perturb'
 include { PLAN    } from '../../modules/plan'
 include { code    } from '../../modules/code'
-include { byName  } from '../../modules/run'
+include { byName  } from '../../modules/channels'
 
 // Perturbed cells, and what the perturbations do to genes. Without perturbations no options come,
 // and nothing runs.

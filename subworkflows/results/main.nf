@@ -2,7 +2,7 @@ include { CARD   } from '../../modules/card'
 include { MERGE  } from '../../modules/merge'
 include { REPORT } from '../../modules/report'
 include { code   } from '../../modules/code'
-include { byName; readJson; toJson } from '../../modules/run'
+include { byName; readJson; toJson } from '../../modules/channels'
 
 // Everything that a run makes, merged, and the report of it.
 workflow RESULTS {
