@@ -12,6 +12,7 @@ pytestmark = pytest.mark.pipeline
 STUB_DEMO = ("-profile", "demo", "-stub-run", "--outdir", "out put")
 TASKS = {
     "DEMO": 1,
+    "SHEET": 1,
     "VALIDATE": 1,
     "MODEL": 1,
     "QC": 2,
