@@ -10,6 +10,7 @@ import pandas as pd
 from anndata.io import read_elem
 
 from c2sflow.common.files import read_json
+from c2sflow.common.opened import open_h5
 from c2sflow.data.obs.figure_cells import FigureCells, figure_cells, needed_columns
 from c2sflow.data.result_tables import read_evaluation, read_table
 from c2sflow.report.map import CellMap, read_map
@@ -226,7 +227,7 @@ def _words_said(perturbed: Path) -> pd.DataFrame:
         "repeated": "c2s_duplicate_genes",
         "invalid": "c2s_invalid_genes",
     }
-    with h5py.File(perturbed) as file:
+    with open_h5(perturbed) as file:
         names = with_no_op(("condition", "sample", *sums.values()), file["obs"])
         obs = pd.DataFrame({name: read_elem(file["obs"][name]) for name in names})
     groups = predicted_only(obs).groupby(["condition", "sample"], observed=True)
