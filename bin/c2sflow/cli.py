@@ -43,7 +43,7 @@ class Steps(click.Group):
 @click.command(cls=Steps)
 @click.version_option(__version__, prog_name="c2s")
 def c2s() -> None:
-    """Steps of c2sflow, as the pipeline calls them: Cell2Sentence-Scale on any AnnData file."""
+    """Run one step of c2sflow: Cell2Sentence-Scale on any AnnData file."""
     expected = os.environ.get("C2SFLOW_VERSION", __version__)
     if expected != __version__:
         raise UserError(
@@ -81,7 +81,11 @@ def run(command: click.Command) -> None:
             _end(f"error: out of memory: {_first_line(error)}", OUT_OF_MEMORY)
         if reason := _disk_fault(error):
             where = getattr(error, "filename", None) or "the work directory"
-            _end(f"error: {where} cannot be read or written: {reason}; mend that and -resume", 1)
+            _end(
+                f"error: {where} cannot be read or written: {reason}; "
+                "fix this and run again with -resume",
+                1,
+            )
         raise
 
 
@@ -93,7 +97,7 @@ def _end(message: str, status: int) -> None:
 
 
 def _without_disk_faults(hook: Callable) -> Callable:
-    """A hook of Python that leaves out what HDF5 says anew for each object of a broken file."""
+    """A hook of Python that drops the errors HDF5 repeats for each object of a broken file."""
 
     def report(*caught: Any) -> None:
         error = caught[1] if len(caught) == 3 else caught[0].exc_value
@@ -114,7 +118,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _disk_fault(error: BaseException | None) -> str | None:
-    """What is wrong with the disk; HDF5 says it in the text only, or in an error before."""
+    """The fault of the disk; HDF5 reports it only in the text, or in an earlier error."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in WRITING:
             return WRITING[error.errno]

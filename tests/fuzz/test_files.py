@@ -61,7 +61,8 @@ def steps(path: Path, folder: Path, truth: Truth, tie_break: str) -> tuple[dict,
         path, folder / "s.h5ad", sample=sample["sample"], organism=sample["organism"],
         state=State(sample["input_state"], log_base(sample["log_base"])),
         symbols_column=sample["gene_symbols"], symbols_table=table, extra=sample["obs"],
-        filters=Filters(1, 1, 100), view=View.of(sample), state_declared=sample["state_declared"],
+        filters=Filters(1, 1, 100), view=View.from_settings(sample),
+        state_declared=sample["state_declared"],
     )  # fmt: skip
     with open_anndata(folder / "s.h5ad") as data:
         bounds = [(start, min(start + 7, data.n_obs)) for start in range(0, data.n_obs, 7)]

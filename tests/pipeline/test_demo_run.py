@@ -241,7 +241,8 @@ def test_evaluation_is_that_of_the_results(outdir, embedded, sentences):
 
 def test_plan_is_said(demo):
     assert (
-        "plan: 68 of 700 cells are control cells; the others are not perturbed" in demo.first.output
+        "plan: 68 of 700 cells are control cells; predictions are made for these only"
+        in demo.first.output
     )
     assert "plan: 28 predictions: 2 perturbations of 14 cells; " in demo.first.output
     assert re.search(

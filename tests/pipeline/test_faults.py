@@ -135,7 +135,10 @@ def test_a_run_that_dies_again_and_again_ends_as_if_nothing_had_been(undisturbed
     assert run.submitted["EMBED"] == 2
 
     run = fails(DISK_IS_FULL)
-    assert "cannot be read or written: File too large; mend that and -resume" in run.output
+    assert (
+        "cannot be read or written: File too large; fix this and run again with -resume"
+        in run.output
+    )
     assert run.cached["SENTENCES"] == run.cached["EMBED"] == run.submitted["EMBED"] == 1
 
     trace = trace_of(outdir)

@@ -281,4 +281,4 @@ def test_bulk_sums_context_and_generated_cells(nextflow, cells):
     assert set(pd.read_csv(nextflow.folder / "out/generation/summary.tsv", sep="\t")) > {"n_cells"}
     page = (nextflow.folder / "out/report.html").read_text()
     assert "Bulk samples" in page
-    assert "Cells made up" in page
+    assert "Generated cells" in page

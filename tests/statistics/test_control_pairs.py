@@ -116,7 +116,7 @@ def test_where_a_donor_has_no_controls_others_stand_in_with_a_warning():
     n, of = (cells.obs["donor"] == "d2").sum(), (cells.obs["drug"] != "control").sum()
     assert warnings == [
         f"{n} of {of} perturbed cells have no control cell of their donor: theirs are of others, "
-        "and what differs between the groups of donor is learnt as if the perturbation did it"
+        "and what differs between the groups of donor is learned as if the perturbation caused it"
     ]
     assert (source["organism"].to_numpy() == cell["organism"].to_numpy()).all()
     own = cell["donor"].to_numpy() == "d1"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from simulated_run import GENES, N_GENES, Run, write_perturbed
 
 from c2sflow.data.result_tables import read_evaluation
-from c2sflow.evaluation.figures import another
+from c2sflow.evaluation.figures import draw_others
 from c2sflow.evaluation.run import Settings, write_evaluation
 from c2sflow.evaluation.sentences import novelty_figures
 
@@ -80,7 +80,7 @@ def test_every_figure_is_defined_and_in_its_bounds(base, sources, n_samples, tem
 )
 def test_another_cell_is_never_the_cell_itself(counts, seed):
     sources = np.repeat(*np.array(counts).T)
-    found = another(sources, seed)
+    found = draw_others(sources, seed)
     if len(set(sources)) == 1:
         assert (found == -1).all()
     else:

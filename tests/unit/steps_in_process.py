@@ -29,7 +29,7 @@ def data_side(path: Path, outdir: Path, **params) -> list[str]:
         path, outdir / "s.h5ad", sample=sample["sample"], organism=sample["organism"], state=state,
         symbols_column=sample["gene_symbols"], extra=sample["obs"],
         filters=Filters(*(options["qc"][key] for key in keys)),
-        view=View.of(sample),
+        view=View.from_settings(sample),
     )  # fmt: skip
     bounds = shard_bounds(genes_per_cell(outdir / "s.h5ad"), 16)
     with open_anndata(outdir / "s.h5ad") as data:

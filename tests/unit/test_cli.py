@@ -46,7 +46,7 @@ def folder(tmp_path_factory):
 def test_a_full_disk_is_told_and_leaves_nothing(folder, tmp_path, command, kilobytes):
     done = run(folder, f"{command} --outdir={tmp_path / 'out'}", FSIZE=kilobytes * 1024)
     assert done.returncode == 1, done.stderr
-    message = "error: the work directory cannot be read or written: File too large; mend that"
+    message = "error: the work directory cannot be read or written: File too large; fix this"
     assert done.stderr.splitlines()[-1].startswith(message)
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr

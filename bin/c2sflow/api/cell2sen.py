@@ -121,15 +121,16 @@ class Cell2Sen(Cell2SenModel):
 
         check_fields(self.embedding_prompt, dataset.columns, "embedding_prompt_template")
         records = dataset.to_dict("records")
-        made = self._embed(records)
+        result = self._embed(records)
         if not output_attentions:
-            return made.vectors
+            return result.vectors
         used = [
-            first_genes(record, n) for record, n in zip(records, made.n_genes.tolist(), strict=True)
+            first_genes(record, n)
+            for record, n in zip(records, result.n_genes.tolist(), strict=True)
         ]
         backbone = self.model.get_decoder()
         maps = attention_maps(backbone, self.tokenizer, self.embedding_prompt, used, emb_layer)
-        return made.vectors, list(maps)
+        return result.vectors, list(maps)
 
     def _embed(self, records: Sequence[Mapping[str, object]]) -> Embeddings:
         from c2sflow.model.embedding import embed_cells
@@ -146,7 +147,7 @@ class Cell2Sen(Cell2SenModel):
     def get_annotations(
         self, dataset: pd.DataFrame, cell_types: list[str] | None = None
     ) -> pd.DataFrame:
-        """Say the cell type of each cell.
+        """Predict the cell type of each cell.
 
         Parameters
         ----------
@@ -163,12 +164,12 @@ class Cell2Sen(Cell2SenModel):
         Raises
         ------
         UserError
-            If there are less than two labels, or the tokenizer cannot say one.
+            If there are less than two labels, or the tokenizer cannot represent one.
         """
         from c2sflow.generation.annotation import annotate
 
         labels = None if cell_types is None else read_cell_types("\n".join(cell_types))
-        made = annotate(
+        result = annotate(
             self.model,
             self.tokenizer,
             dataset,
@@ -176,7 +177,7 @@ class Cell2Sen(Cell2SenModel):
             labels,
             max_rows=self.config.batch_size,
         )
-        return made.table.set_axis(dataset.index)
+        return result.table.set_axis(dataset.index)
 
     def get_perturbations(
         self, dataset: pd.DataFrame, perturbations_list: list[str | None] | None = None
@@ -205,7 +206,7 @@ class Cell2Sen(Cell2SenModel):
         from c2sflow.api.perturbation import perturb_table
 
         labels = dataset["perturbations"] if perturbations_list is None else perturbations_list
-        made = perturb_table(
+        result = perturb_table(
             self.model,
             self.tokenizer,
             dataset,
@@ -215,7 +216,7 @@ class Cell2Sen(Cell2SenModel):
             seed=self.config.seed,
             max_rows=self.config.batch_size,
         )
-        return dataset.assign(**made), made["perturbed_cell_sentence"].tolist()
+        return dataset.assign(**result), result["perturbed_cell_sentence"].tolist()
 
     def generate_cells(
         self,
@@ -233,7 +234,7 @@ class Cell2Sen(Cell2SenModel):
         Parameters
         ----------
         dataset
-            From `process_data`: its genes may be said, each once; its organisms, and its fit of
+            From `process_data`: answers contain its genes, each once; its organisms, and its fit of
             expression to rank, are those of the cells.
         n_cells
             Cells of each type (and organism).
@@ -331,7 +332,7 @@ class Cell2Sen(Cell2SenModel):
             labelled so.
         split_by, split_column, hold_out_combinations, held_out, validation
             As the workflow's parameters: shares of the cells, by cell or by the groups of a
-            column, that training never sees and that say when it ends; or the column that says
+            column, that training never sees and that decide when it stops; or the column that holds
             it all.
         options
             Others of `c2sflow.training.options.TrainingOptions`, such as epochs, max_steps,

@@ -61,7 +61,7 @@ class Cell2SenModel:
         model = model_folder(self.model_name)
         if not has_adapter(model) or base_weights(model):
             if self.config.base_model is not None:
-                LOGGER.warning("base_model: no effect, for %s is no adapter alone", model)
+                LOGGER.warning("base_model: no effect, %s is no adapter without its base", model)
             return model
         base = base_folder(model, self.config.base_model)
         folder = Path(tempfile.mkdtemp(prefix="c2sflow-"))

@@ -12,9 +12,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from c2sflow.common.errors import UserError
 from c2sflow.generation.perturbation import predict
 
-SAID = "perturbed_cell_sentence"
+PERTURBED = "perturbed_cell_sentence"
 COLUMNS = (
-    SAID, "c2s_invalid_genes", "c2s_duplicate_genes", "c2s_finish_reason", "c2s_log_likelihood",
+    PERTURBED, "c2s_invalid_genes", "c2s_duplicate_genes", "c2s_finish_reason",
+    "c2s_log_likelihood",
 )  # fmt: skip
 
 
@@ -55,10 +56,10 @@ def perturb_table(
             "perturbations_list"
         )
     cells = table.assign(perturbation=labels)[chosen]
-    said = (word for text in table["cell_sentence"] for word in text.split())
-    genes = set(table.attrs.get("genes") or said)
+    present = (word for text in table["cell_sentence"] for word in text.split())
+    genes = set(table.attrs.get("genes") or present)
     predictions, _ = predict(model, tokenizer, cells, genes, template, **options)
-    made = predictions.rename(columns={"c2s_sentence": SAID})[list(COLUMNS)]
-    made = made.set_axis(table.index[chosen]).reindex(table.index)
-    sentences = made[SAID].astype(object)
-    return made.assign(**{SAID: sentences.where(sentences.notna(), None)})
+    answers = predictions.rename(columns={"c2s_sentence": PERTURBED})[list(COLUMNS)]
+    answers = answers.set_axis(table.index[chosen]).reindex(table.index)
+    sentences = answers[PERTURBED].astype(object)
+    return answers.assign(**{PERTURBED: sentences.where(sentences.notna(), None)})

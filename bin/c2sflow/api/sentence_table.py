@@ -102,9 +102,9 @@ def _add_sentences(
     lengths: list[int] = []
     for block in blocks:
         ids = table["cell_id"].iloc[len(sentences) : len(sentences) + block.shape[0]]
-        made = maker(sparse.csr_matrix(block), ids)
-        sentences += made.texts.to_pylist()
-        lengths += made.lengths.tolist()
-        fit.add_cells(made.values, made.lengths)
+        ranked = maker(sparse.csr_matrix(block), ids)
+        sentences += ranked.texts.to_pylist()
+        lengths += ranked.lengths.tolist()
+        fit.add_cells(ranked.values, ranked.lengths)
     table["cell_sentence"], table["n_genes"] = sentences, np.array(lengths, dtype=int)
     return fit.solve()

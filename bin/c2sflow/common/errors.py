@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 class UserError(Exception):
-    """Bad input. The message says what is wrong, where, and how to mend it.
+    """Bad input. The message names the problem, the place, and the remedy.
 
     Scripts print it on one line without a traceback and exit with status 1.
     """

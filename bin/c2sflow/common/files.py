@@ -103,7 +103,7 @@ def _json(path: Path) -> object:
 
 def remedy(path: str | Path) -> str:
     """What to do about a damaged file of an earlier step: -resume alone takes it as it is."""
-    return f"delete {Path(path).resolve()} and run again with -resume, which makes it anew"
+    return f"delete {Path(path).resolve()} and run again with -resume to create it again"
 
 
 def unreadable(path: str | Path, error: Exception) -> UserError:
@@ -143,7 +143,7 @@ MARKS = {
     b"\xd0\xcf\x11\xe0": "an old file of Excel; save it as CSV UTF-8",
     b"%PDF-": "a PDF",
 }
-# What libraries say, and what it means.
+# Messages of libraries, and what they mean.
 REASONS = {
     r"object '([^']*)' doesn't exist": "it lacks {0!r}",
     r"can't locate attribute: '([^']*)'": "it lacks the attribute {0!r}",
@@ -195,7 +195,7 @@ def hdf5_fault(path: Path) -> str | None:
 
 
 def reason_of(error: Exception) -> str:
-    """What a library's exception has to say of a file's content, in one line."""
+    """What a library's exception reports about a file's content, in one line."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     for pattern, reason in REASONS.items():
         if found := re.search(pattern, text):

@@ -62,8 +62,8 @@ def compiled_once() -> Iterator[None]:
     """numba caches the functions of the packages that are imported within.
 
     umap-learn and pynndescent ask for that for a third of their functions; compiling the others
-    takes 20 to 25 s in every process (3 s with all of them kept). They lie beside the packages, in
-    the user's cache, or in ``NUMBA_CACHE_DIR``, and are made anew if their source changes.
+    takes 20 to 25 s in every process (3 s with all of them kept). They are with the packages, in
+    the user's cache, or in ``NUMBA_CACHE_DIR``, and are compiled again if their source changes.
     """
     import numba
 

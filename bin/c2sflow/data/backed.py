@@ -57,16 +57,16 @@ class CellData(AbstractContextManager):
         self._width = len(var)
         self._layers_fit = True
         self.label = label
-        self.obs, of_obs = clean_columns(obs, "obs")
-        self.var, of_var = clean_columns(var, "var")
+        self.obs, obs_notes = clean_columns(obs, "obs")
+        self.var, var_notes = clean_columns(var, "var")
         if not self.n_obs or not self.n_vars:
             raise UserError(f"{label}: no data ({self.n_obs} cells × {self.n_vars} genes)")
         self.duplicate_names = int(self.obs.index.duplicated().sum())
         if self.duplicate_names:
             self.obs.index = make_index_unique(self.obs.index)
-        self._layers, of_layers = layers_of(self._group("layers"))
+        self._layers, layer_notes = layers_of(self._group("layers"))
         self._obsm: dict[str, Any] | None = None
-        self.notes = of_obs + of_var + of_layers
+        self.notes = obs_notes + var_notes + layer_notes
 
     def __exit__(self, *_: object) -> None:
         """Close the file; remove temporary ones."""

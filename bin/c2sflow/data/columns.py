@@ -63,7 +63,7 @@ def clean_columns(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[s
     positions = [n for n, name in enumerate(frame.columns) if not _repeats(frame, n, name, index)]
     positions, beyond = positions[:MOST_COLUMNS], positions[MOST_COLUMNS:]
     names = clean_names([frame.columns[n] for n in positions])
-    made, as_text, dropped = {}, [], []
+    written, as_text, dropped = {}, [], []
     for n, name in zip(positions, names, strict=True):
         column = frame.iloc[:, n]
         values, kind = _writable(column)
@@ -72,7 +72,7 @@ def clean_columns(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[s
             continue
         if kind is not None:
             as_text.append(f"{name!r} ({kind})")
-        made[name] = values
+        written[name] = values
     notices = renamed_notice(where, [frame.columns[n] for n in positions], names)
     if as_text:
         notices.append(f"{where}: kept as text: {_listed(as_text)}")
@@ -83,7 +83,7 @@ def clean_columns(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[s
             f"{where}: {len(beyond)} columns after the first {MOST_COLUMNS} are left out: an h5ad "
             "file cannot name more"
         )
-    return pd.DataFrame(made, index=index, columns=list(made)), notices
+    return pd.DataFrame(written, index=index, columns=list(written)), notices
 
 
 def is_text(values: pd.Series | pd.Index) -> bool:
@@ -114,14 +114,14 @@ def clean_names(names: Iterable[object]) -> list[str]:
     names = list(names)
     texts = [_clean_name(name) for name in names]
     taken = {text for text, name in zip(texts, names, strict=True) if text == name}
-    made: list[str] = []
+    written: list[str] = []
     for text, name in zip(texts, names, strict=True):
         new, n = text, 0
-        while new in made or (new in taken and not (new == name and n == 0)):
+        while new in written or (new in taken and not (new == name and n == 0)):
             n += 1
             new = f"{text}_{n}"
-        made.append(new)
-    return made
+        written.append(new)
+    return written
 
 
 def renamed_notice(where: str, before: Sequence[object], after: Sequence[str]) -> list[str]:
@@ -138,7 +138,7 @@ def _clean_name(name: object) -> str:
 
 
 def _repeats(frame: pd.DataFrame, n: int, name: object, index: pd.Index) -> bool:
-    """Whether this is a column _index that says what the names of the rows say."""
+    """Whether this is a column _index that only repeats the names of the rows."""
     return name == RESERVED and text_index(pd.Index(frame.iloc[:, n])).equals(index)
 
 

@@ -1,9 +1,9 @@
-"""Entries of a sparse matrix that lie in no order of rows, read by rows all the same.
+"""Entries of a sparse matrix that are not in the order of rows, read by rows.
 
 A matrix by columns (CSC) or a list of entries (Matrix Market) is read once from front to end; each
 entry goes to a temporary file by its band of rows, and one band at a time comes back as CSR. Memory
 holds a block of entries, one band and two integers a row, whatever the size of the matrix. The
-files lie where Python keeps its temporary files (TMPDIR) and take 8 bytes an entry and its value.
+files are where Python keeps its temporary files (TMPDIR) and take 8 bytes an entry and its value.
 """
 
 from __future__ import annotations

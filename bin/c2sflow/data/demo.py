@@ -36,7 +36,7 @@ def demo_split(labels: pd.Series) -> pd.Series:
 def demo_samples() -> dict[str, AnnData]:
     """The demo's samples by name.
 
-    X holds log-normalised values (natural log); obs is as published, and ``split`` says which cells
+    X holds log-normalised values (natural log); obs is as published; ``split`` marks which cells
     the bundled model was trained on (train, test).
     """
     with_raw = sc.datasets.pbmc68k_reduced()

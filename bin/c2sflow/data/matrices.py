@@ -16,7 +16,7 @@ AUTO = "auto"
 COUNT_LAYERS: tuple[str, ...] = ("counts", "raw_counts", "counts_raw", "count", "raw", "umi_counts")
 
 
-def spoken(matrix: str) -> str:
+def matrix_label(matrix: str) -> str:
     """What users call a matrix: raw.X for ``raw/X``."""
     return "raw.X" if matrix == RAW else matrix
 
@@ -57,7 +57,7 @@ def choose_matrix(
 
     With "auto" that is X, but where X holds no counts and raw.X does, of the same or more genes, or
     a layer of `COUNT_LAYERS` does, it is that. Where X is of no state that can be used, such as
-    scaled, and raw.X is, it is raw.X. Where the user says what X is (normalized or lognormalized),
+    scaled, and raw.X is, it is raw.X. If the user declares what X is (normalized or lognormalized),
     it is X.
 
     Parameters
@@ -69,7 +69,7 @@ def choose_matrix(
     input_state
         As the user gives it.
     is_gene
-        Makes of var which features are genes, whose values say what the matrix holds.
+        Makes of var which features are genes, whose values show what the matrix holds.
     where
         The sample's name and file, for messages.
 
@@ -97,7 +97,7 @@ def choose_matrix(
         path = RAW
     if path is not None:
         what = f"X holds {in_words(held)}" if data.has_x else "X is empty"
-        return path, [f"{what}: {spoken(path)} is taken, which holds {in_words(states[path])}"]
+        return path, [f"{what}: using {matrix_label(path)}, which holds {in_words(states[path])}"]
     if not data.has_x:
         raise UserError(
             f"{where}: no X, or an empty one; name another matrix with --matrix: "
@@ -121,7 +121,7 @@ def take_matrix(data: CellData, path: str) -> list[str]:
     layers = data.layers
     data.take(path, _raw_annotation(data))
     if layers and not data.layers:
-        return [f"layers {', '.join(layers)} are not of the genes of raw.X: left out"]
+        return [f"layers {', '.join(layers)} do not match the genes of raw.X: left out"]
     return []
 
 
@@ -153,7 +153,7 @@ def _state(data: CellData, path: str, is_gene: Callable[[pd.DataFrame], np.ndarr
 def in_words(state: str | None) -> str:
     """What a matrix in this state holds."""
     if state is None:
-        return "values of no use (scaled?)"
+        return "unusable values (scaled?)"
     words = {"counts": "raw counts", "normalized": "normalised values"}
     return (words | {"lognormalized": "log-normalised values"})[state]
 
@@ -163,8 +163,8 @@ def _more_genes(data: CellData) -> list[str]:
     if raw is None or len(raw) <= data.n_vars:
         return []
     return [
-        f"X holds counts of {data.n_vars} genes, raw.X has {len(raw)}; X is taken: --matrix raw.X "
-        "takes the others too"
+        f"X holds counts of {data.n_vars} genes, raw.X has {len(raw)}; using X: --matrix raw.X "
+        "includes the others"
     ]
 
 

@@ -50,9 +50,9 @@ def obsm_of(group: Mapping | StoredGroup, obs_names: pd.Index) -> tuple[dict[str
             notices.append(f"obsm: {name!r} is left out: {reason}")
             continue
         if isinstance(value, pd.DataFrame):
-            value, said = clean_columns(value, f"obsm[{name!r}]")
+            value, lines = clean_columns(value, f"obsm[{name!r}]")
             value.index = obs_names  # which may have been made unique
-            notices += said
+            notices += lines
         kept[name] = value
     return kept, notices
 
@@ -100,7 +100,7 @@ def _obsm_value(item: Any, n_obs: int) -> tuple[Any, str]:
             return None, f"it cannot be read ({' '.join(str(error).split())[:120]})"
     shape = getattr(item, "shape", ())
     if not shape or shape[0] != n_obs:
-        return None, "it has not one row per cell"
+        return None, "it does not have one row per cell"
     if len(shape) > 1 and 0 in shape[1:]:
         return None, "it has no columns"
     if isinstance(item, pd.DataFrame) or sparse.issparse(item) or (on_disk and _is_numeric(item)):

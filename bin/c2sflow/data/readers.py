@@ -34,8 +34,8 @@ HINTS = {
 HDF5_KINDS = ("h5ad", "10x HDF5", "loom")
 REMEDY = "is it damaged? Copy or download it again"
 REMEDIES = {
-    "h5ad": "read it with anndata and write it anew, or copy or download it again",
-    "zarr": "write it anew with adata.write_zarr, or copy it again",
+    "h5ad": "read it with anndata and write it again, or copy or download it again",
+    "zarr": "write it again with adata.write_zarr, or copy it again",
 }
 ENSEMBL = r"^ENS[A-Z]{0,6}G\d{6,}(?:\.\d+)?(?:_PAR_Y)?$"
 
@@ -74,7 +74,7 @@ def open_anndata(source: str | Path | AnnData, label: str | None = None) -> Cell
         raise UserError(f"{label}: cannot be read as {kind}: {fault}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # names that are not unique: handled here, and said
+            warnings.simplefilter("ignore")  # names that are not unique: handled and reported here
             return opener(path, label)
     except (UserError, MemoryError):
         raise
@@ -123,7 +123,7 @@ def _opener(path: Path, label: str) -> tuple[Opener, str]:
     hint = next((hint for ending, hint in HINTS.items() if name.endswith(ending)), "")
     if not hint and path.is_file() and (what := foreign(path)):
         hint = f" (this is {what})"
-    raise UserError(f"{label}: format not known; give {FORMATS}{hint}")
+    raise UserError(f"{label}: unknown format; give {FORMATS}{hint}")
 
 
 def _open_group(group: StoredGroup, label: str) -> CellData:
@@ -138,7 +138,7 @@ def _open_group(group: StoredGroup, label: str) -> CellData:
     obs, var = read_elem(group["obs"]), read_elem(group["var"])
     if fault := matrix_fault(group, len(obs), len(var)):
         raise UserError(
-            f"{label}: cannot be read: {fault}; write the file anew with anndata, or copy it again"
+            f"{label}: cannot be read: {fault}; write the file again with anndata, or copy it again"
         )
     return CellData(group, obs, var, label)
 
@@ -184,7 +184,7 @@ def _open_loom(path: Path, label: str) -> CellData:
         obs = _loom_annotation(file["col_attrs"], ("CellID", "obs_names", "Barcode"))
         var = _loom_annotation(file["row_attrs"], ("Gene", "var_names", "Accession"))
         if file["matrix"].shape != (len(var), len(obs)):
-            raise UserError(f"{label}: the matrix is not genes × cells as its attributes say")
+            raise UserError(f"{label}: the matrix is not genes × cells, as its attributes claim")
         return CellData(_OnlyX(_Transposed(file["matrix"]), file), obs, var, label)
 
 

@@ -85,17 +85,17 @@ def choose_cells(
     place = drawn.groupby("label").cumcount()
     kept = place.reindex(labelled.index) < labelled["label"].map(shares)
     chosen = labelled.loc[kept, ["shard", "cell_id", "label"]]
-    _say(chosen["label"].value_counts(), shares)
+    _log_shares(chosen["label"].value_counts(), shares)
     return chosen.reset_index(drop=True)
 
 
-def _say(counts: pd.Series, shares: Mapping[str, int]) -> None:
+def _log_shares(counts: pd.Series, shares: Mapping[str, int]) -> None:
     LOGGER.info(
         "attention maps of %d cells: %d labels, %d to %d cells each",
         counts.sum(), len(counts), counts.min(), counts.max(),
     )  # fmt: skip
     if without := [name for name, share in shares.items() if share == 0]:
         LOGGER.warning(
-            "%d labels get no map: --attention_maps %d would give each one",
+            "%d labels get no map: use --attention_maps %d for one map per label",
             len(without), len(shares),
         )  # fmt: skip

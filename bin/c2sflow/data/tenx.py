@@ -1,8 +1,8 @@
 """10x Genomics' formats, read by rows of cells: HDF5 of any Cell Ranger, and directories.
 
-As scanpy reads them: names are symbols, ``gene_ids``, ``feature_types`` and what else the file says
+As scanpy reads them: names are symbols, ``gene_ids``, ``feature_types`` and what else the file has
 of the features are columns of var. Features of every type are read; `c2sflow.data.genes.features`
-tells genes from others.
+separates genes from other features.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from c2sflow.data.backed import CellData
 from c2sflow.data.genes.features import ALL, GENES, Features, find_features
 from c2sflow.data.genes.other_features import obsm_key
 from c2sflow.data.genes.references import GENOME_SHARE, choose_genome, find_genomes
-from c2sflow.data.matrices import choose_matrix, spoken, take_matrix
+from c2sflow.data.matrices import choose_matrix, matrix_label, take_matrix
 from c2sflow.data.state.normalization import State, linear_values
 
 SETTINGS = ("matrix", "features", "genome")
@@ -40,7 +40,7 @@ class View:
     genome: str | None = None
 
     @classmethod
-    def of(cls, settings: Mapping) -> View:
+    def from_settings(cls, settings: Mapping) -> View:
         """From the options or the settings of a sample."""
         return cls(**{name: settings[name] for name in SETTINGS if settings.get(name)})
 
@@ -104,7 +104,7 @@ def apply_view(data: CellData, view: View, where: str, input_state: str = "auto"
     where
         The sample's name and file, for messages.
     input_state
-        What the user says of X.
+        What the user declares X to be.
 
     Raises
     ------
@@ -118,53 +118,53 @@ def apply_view(data: CellData, view: View, where: str, input_state: str = "auto"
 
     path, lines = choose_matrix(data, view.matrix, input_state, is_gene, where)
     lines += take_matrix(data, path)
-    made = Viewed(View(spoken(path), view.features, view.genome), lines)
+    result = Viewed(View(matrix_label(path), view.features, view.genome), lines)
     features = find_features(data.var, view.features, where)
-    _describe(features, view, made)
-    _choose_genes(data, features, view.genome, made, where)
-    return made
+    _describe(features, view, result)
+    _choose_genes(data, features, view.genome, result, where)
+    return result
 
 
-def _describe(features: Features, view: View, made: Viewed) -> None:
+def _describe(features: Features, view: View, result: Viewed) -> None:
     """Kinds of features that are left out, in figures and words."""
-    made.left_out = features.counts
-    for kind, n in made.left_out.items():
+    result.left_out = features.counts
+    for kind, n in result.left_out.items():
         columns = np.flatnonzero(features.kinds == kind)
         place = f'obsm["{obsm_key(kind)}"]' if len(columns) <= MOST_KEPT else "the input only"
-        made.lines.append(f"{n} features are {kind.replace('_', ' ')}, no genes: in {place}")
+        result.lines.append(f"{n} features are {kind.replace('_', ' ')}, no genes: in {place}")
     if view.features == ALL:
-        made.lines.append("--features all: every feature is taken for a gene")
+        result.lines.append("--features all: every feature is taken for a gene")
 
 
 def _choose_genes(
-    data: CellData, features: Features, genome: str | None, made: Viewed, where: str
+    data: CellData, features: Features, genome: str | None, result: Viewed, where: str
 ) -> None:
     reference = find_genomes(data.var, features.is_gene)
     chosen = choose_genome(reference, features.is_gene, genome, where)
     for name, n in reference.n_prefixed.items():
-        made.lines.append(f"{n} names of features lost the prefix of the genome {name}")
+        result.lines.append(f"{n} names of features lost the prefix of the genome {name}")
     names = reference.var.index
-    for kind, n in made.left_out.items():
+    for kind, n in result.left_out.items():
         if n <= MOST_KEPT:
             columns = np.flatnonzero(features.kinds == kind)
             own = names[columns]
-            made.others[kind] = columns, own if own.is_unique else make_index_unique(own)
+            result.others[kind] = columns, own if own.is_unique else make_index_unique(own)
     kept = features.is_gene
     if chosen is not None:
         foreign = features.is_gene & (reference.genome != chosen) & (reference.genome != "")
         kept = features.is_gene & ~foreign
-        made.genome_genes = reference.n_genes(features.is_gene)
+        result.genome_genes = reference.n_genes(features.is_gene)
         line = f"{foreign.sum()} genes are not of the genome {chosen}: left out"
         # An infected cell is a cell; a virus's genes are no other organism's cells.
         rival = foreign & np.isin(reference.genome, reference.major(features.is_gene))
         if rival.any():
-            made.in_genome, made.in_others = np.flatnonzero(kept), np.flatnonzero(rival)
+            result.in_genome, result.in_others = np.flatnonzero(kept), np.flatnonzero(rival)
             line += f", and cells with less than {GENOME_SHARE:.0%} of their counts from {chosen}"
-        made.lines.append(line)
-        made.view = View(made.view.matrix, made.view.features, chosen)
+        result.lines.append(line)
+        result.view = View(result.view.matrix, result.view.features, chosen)
     elif genome is not None:
-        made.lines.append(f"--genome {genome}: the genes are of one genome: no effect")
-        made.view = View(made.view.matrix, made.view.features, None)
+        result.lines.append(f"--genome {genome}: the genes are of one genome: no effect")
+        result.view = View(result.view.matrix, result.view.features, None)
     data.var = reference.var
     if not kept.all():
         data.keep(kept)

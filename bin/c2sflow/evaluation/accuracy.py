@@ -1,10 +1,10 @@
-"""Cell types: read from embeddings by two simple classifiers, or said by the model.
+"""Cell types: read from embeddings by two simple classifiers, or predicted by the model.
 
-A k-nearest-neighbour classifier asks whether cells of a type lie together, a linear probe (Alain &
+A k-nearest-neighbour classifier asks whether cells of a type cluster, a linear probe (Alain &
 Bengio, 2016) whether a plane parts them; both are scikit-learn's, in stratified cross-validation,
 so that every cell is classified by a model that has not seen it. Few cells are cross-validated
 several times: which cells share a fold is chance, and part of the interval. So is which cells the
-classifiers learnt from, by the correction of Nadeau & Bengio (2003).
+classifiers learned from, by the correction of Nadeau & Bengio (2003).
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ N_COMPONENTS = 50
 MAX_REPEATS = 5  # of the cross-validation
 MANY_CELLS = 1000  # folds of more than half as many are not repeated: they differ by little
 # Variance of a cross-validated figure, in that of as many cells judged by one given classifier: the
-# cells of a fold, by those that its classifier learnt from, are added (Nadeau & Bengio, 2003).
+# cells of a fold, by those that its classifier learned from, are added (Nadeau & Bengio, 2003).
 LEARNING = 1 + 1 / (N_FOLDS - 1)
-NOT_SAID = "(none)"  # a cell that got no label
+NO_ANSWER = "(none)"  # a cell that got no label
 
 
 def classifiers(standardised: bool = True) -> dict[str, ClassifierMixin]:
@@ -149,8 +149,8 @@ def label_figures(truth: Labels, found: Labels, predictor: str, space: str) -> l
 
     counts = np.zeros((len(repeats), len(names), len(names)), dtype=int)
     for table, one in zip(counts, repeats, strict=True):
-        said = pd.Index(names).get_indexer(one)
-        np.add.at(table, (codes[said >= 0], said[said >= 0]), 1)
+        predicted = pd.Index(names).get_indexer(one)
+        np.add.at(table, (codes[predicted >= 0], predicted[predicted >= 0]), 1)
     macro = macro_f1_interval(counts, sizes, learning)
     figures = [
         whole("accuracy", right.mean(), repeated_share_interval(right, learning)),
@@ -228,7 +228,7 @@ def confusion_table(truth: Labels, found: Labels, predictor: str, space: str) ->
     predictor, space, label, found, n_cells: the pairs that occur.
     """
     texts, answers = _texts(truth), _texts(found)
-    answers = np.where(answers == "", NOT_SAID, answers)
+    answers = np.where(answers == "", NO_ANSWER, answers)
     names = np.unique(np.concatenate([texts, answers]))
     counts = confusion_matrix(texts, answers, labels=names)
     rows, columns = np.nonzero(counts)

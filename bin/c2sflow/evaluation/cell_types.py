@@ -95,7 +95,7 @@ def type_tables(
     cells: RunCells, usable: FigureCells, label_column: str, evaluation_key: str | None, most: int,
     seed: int,
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:  # fmt: skip
-    """Tables ``accuracy`` and ``confusion``, and what is to be known of them.
+    """Tables ``accuracy`` and ``confusion``, and notes on them.
 
     Parameters
     ----------
@@ -120,17 +120,17 @@ def type_tables(
         notes.append(f"{label_column}: fewer than two labels have {N_FOLDS} cells or more")
     else:
         figures, tables = _read(cells, usable, rows[kept], evaluation_key, most, seed)
-    said = cells.said_types(rows) if rows.size else None
+    predicted = cells.predicted_types(rows) if rows.size else None
     if rare := labels.iloc[rows[~kept]].value_counts().sort_index().to_dict():
         listed = ", ".join(f"{name} ({n})" for name, n in rare.items())
-        counted = "; they count in what the model says" if said is not None else ""
+        counted = "; they count for the model's own predictions" if predicted is not None else ""
         notes.append(
             f"no classifier is judged by labels of fewer than {N_FOLDS} cells: {listed}{counted}"
         )
-    if said is not None:
+    if predicted is not None:
         truth = labels.iloc[rows].to_numpy(dtype=object)
-        figures += label_figures(truth, said, "annotation", "")
-        tables.append(confusion_table(truth, said, "annotation", ""))
+        figures += label_figures(truth, predicted, "annotation", "")
+        tables.append(confusion_table(truth, predicted, "annotation", ""))
     if not figures:
         return {}, notes
     confusion = pd.concat(tables, ignore_index=True)

@@ -117,10 +117,10 @@ class _Changes:
         seen = np.flatnonzero(sum(matrix.getnnz(axis=0) for matrix in every))
         self.n_genes = seen.size
         self._cells = sparse.vstack(every[:2], "csr")[:, seen]
-        self._shift, self._said = (
-            m[:, seen] for m in (condition.answers.shift, condition.answers.said)
+        self._shift, self._expression = (
+            m[:, seen] for m in (condition.answers.shift, condition.answers.expression)
         )
-        self._others = condition.others.shift[:, seen], condition.others.said[:, seen]
+        self._others = condition.others.shift[:, seen], condition.others.expression[:, seen]
         self._baselines = {
             name: (
                 one.measured.genes[seen],
@@ -151,7 +151,7 @@ class _Changes:
         answers, others = shares(rows.answers), shares(rows.others)
         half = shares(rows.half) @ self._cells
         found = {
-            "model": (answers @ self._shift, answers @ self._said),
+            "model": (answers @ self._shift, answers @ self._expression),
             "no_change": (np.zeros_like(control), control),
             "another_control": tuple(others @ matrix for matrix in self._others),
         }
@@ -168,18 +168,18 @@ class _Changes:
             top, significant = (chosen[splits] for chosen in self._choice)
         change, level = self._truth(rows)
         found: dict[Key, np.ndarray] = {}
-        for name, (guess, said) in self._guesses(rows).items():
-            figures = {**_agreement(change, guess, top, significant), **self._order(level, said)}
+        for name, (guess, ranked) in self._guesses(rows).items():
+            figures = {**_agreement(change, guess, top, significant), **self._order(level, ranked)}
             for metric, values in figures.items():
                 space = "pseudobulk" if metric in self.depths else "expression"
                 found[metric, space, name] = values
         return found
 
-    def _order(self, level: np.ndarray, said: np.ndarray) -> dict[str, np.ndarray]:
+    def _order(self, level: np.ndarray, ranked: np.ndarray) -> dict[str, np.ndarray]:
         """Overlap and order of the genes that are highest in the mean."""
         deepest = max(self.depths.values(), default=0)
         rows = thinned(len(level))
-        (one, n_one), (other, n_other) = (top_genes(x[rows], deepest) for x in (said, level))
+        (one, n_one), (other, n_other) = (top_genes(x[rows], deepest) for x in (ranked, level))
         found = {name: np.full(len(level), np.nan) for name in self.depths}
         for name in DEPTHS:
             k = self.depths[f"gene_overlap_{name}"]

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from c2sflow.evaluation.accuracy import fit_components
-from c2sflow.evaluation.figures import another
+from c2sflow.evaluation.figures import draw_others
 from c2sflow.evaluation.halves import Halves
 from c2sflow.evaluation.run_reader import RunCells
 from c2sflow.sentences.compare import LOG2_OF_LOG10, compared_ranks, fold_changes
@@ -86,25 +86,25 @@ class Answers:
 
     Attributes
     ----------
-    said
-        CSR (n, n_genes): expression of the answers by the rank fit, 0 where not said.
+    expression
+        CSR (n, n_genes): expression of the answers by the rank fit, 0 for genes not in the answer.
     shift
         CSR (n, n_genes): change of each answer, see `answer_shifts`.
     spaces
         Name to float (n, n_dimensions): the predicted cells in each space.
     """
 
-    said: sparse.csr_matrix
+    expression: sparse.csr_matrix
     shift: sparse.csr_matrix
     spaces: Mapping[str, np.ndarray]
 
     def __len__(self) -> int:
-        return self.said.shape[0]
+        return self.expression.shape[0]
 
     def rows(self, chosen: np.ndarray) -> Answers:
         """Some of them."""
         spaces = {name: places[chosen] for name, places in self.spaces.items()}
-        return Answers(self.said[chosen], self.shift[chosen], spaces)
+        return Answers(self.expression[chosen], self.shift[chosen], spaces)
 
 
 @dataclass
@@ -139,7 +139,7 @@ class Condition:
         return Halves(measured, self.source, self.pairs, seed)
 
     def n_cells(self, predictor: str) -> int:
-        """How many cells a figure is of: answers, or the cells that stand in their place."""
+        """How many cells a figure is of: answers, or the cells that replace them."""
         counts = {"model": len(self.answers), "another_control": len(self.answers)}
         return {**counts, "measured_half": len(self.measured)}.get(predictor, len(self.control))
 
@@ -193,8 +193,8 @@ def answer_shifts(
 
 
 MIN_MEAN = 4  # cells of a mean that a baseline repeats
-N_OTHERS = 4  # other control cells that stand in the place of an answer
-MOST_OTHERS = 1000  # answers in whose place others stand
+N_OTHERS = 4  # other control cells that replace an answer
+MOST_OTHERS = 1000  # answers that others replace
 
 
 class ConditionCells:
@@ -233,7 +233,7 @@ class ConditionCells:
         return Group(expression, self._spaces(expression, vectors))
 
     def _spaces(self, expression: sparse.csr_matrix, vectors: np.ndarray) -> dict[str, np.ndarray]:
-        """Where cells with this expression and these embeddings lie."""
+        """Coordinates of cells with this expression and these embeddings."""
         if not expression.shape[0]:
             places = np.empty((0, self._components.n_components_))
         else:
@@ -250,11 +250,11 @@ class ConditionCells:
         label
             What its measured cells are labelled.
         """
-        said, vectors = self._cells.said(answers)
+        sentences, vectors = self._cells.answer_sentences(answers)
         rows = answers["source"].to_numpy()
         known = np.isfinite(vectors).all(axis=1) & np.isin(rows, self._known(np.unique(rows)))
-        known &= np.array([genes.size > 0 for genes in said], dtype=bool)
-        said = [genes for genes, kept in zip(said, known, strict=True) if kept]
+        known &= np.array([genes.size > 0 for genes in sentences], dtype=bool)
+        sentences = [genes for genes, kept in zip(sentences, known, strict=True) if kept]
         rows, vectors = rows[known], vectors[known]
         extra = np.setdiff1d(rows, self._control_rows)
         pool = np.concatenate([self._control_rows, extra])
@@ -262,11 +262,11 @@ class ConditionCells:
         place = pd.Series(np.arange(pool.size), index=pool)
         source = place[rows].to_numpy(dtype=int)
         own = self._cells.sentences(rows)
-        whose, heads, pairs = self._others(said, own, source)
+        whose, heads, pairs = self._others(sentences, own, source)
         return Condition(
             control,
             self._groups[label],
-            self._answers(said, own, control, source, vectors),
+            self._answers(sentences, own, control, source, vectors),
             source,
             self._answers(
                 heads, [own[n] for n in whose], control, pairs[:, 0],
@@ -277,28 +277,28 @@ class ConditionCells:
         )  # fmt: skip
 
     def _others(
-        self, said: Sequence[np.ndarray], own: Sequence[np.ndarray], source: np.ndarray
+        self, sentences: Sequence[np.ndarray], own: Sequence[np.ndarray], source: np.ndarray
     ) -> tuple[list[int], list[np.ndarray], np.ndarray]:
         """Answers, heads of other control sentences as long as they are, and the cells of both."""
         whose, heads, pairs = [], [], [np.empty((0, 2), dtype=int)]
         for number in range(N_OTHERS):
-            others = another(source[:MOST_OTHERS], self._seed + number)
+            others = draw_others(source[:MOST_OTHERS], self._seed + number)
             for n, other in enumerate(others):
                 if other >= 0 and own[other].size:
                     whose.append(n)
-                    heads.append(own[other][: said[n].size])
+                    heads.append(own[other][: sentences[n].size])
                     pairs.append(np.array([[source[n], source[other]]]))
         return whose, heads, np.concatenate(pairs)
 
     def _answers(
-        self, said: Sequence[np.ndarray], own: Sequence[np.ndarray], control: Group,
+        self, sentences: Sequence[np.ndarray], own: Sequence[np.ndarray], control: Group,
         source: np.ndarray, vectors: np.ndarray,
     ) -> Answers:  # fmt: skip
         fit, n_genes = self._cells.fit, len(self._cells.genes)
-        shift = answer_shifts(said, own, n_genes, fit)
-        spoken = expression_from_ranks(said, n_genes, fit["slope"], fit["intercept"])
+        shift = answer_shifts(sentences, own, n_genes, fit)
+        by_rank = expression_from_ranks(sentences, n_genes, fit["slope"], fit["intercept"])
         moved = control.expression[source] + shift
-        return Answers(spoken, shift, self._spaces(moved, vectors))
+        return Answers(by_rank, shift, self._spaces(moved, vectors))
 
     def _baselines(self, label: str) -> dict[str, Baseline]:
         found = {}

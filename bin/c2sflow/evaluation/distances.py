@@ -197,16 +197,16 @@ class _Distances:
         control = condition.control.spaces[space]
         cells = np.concatenate([control, condition.measured.spaces[space]]).astype(np.float64)
         answers, others = (one.spaces[space] for one in (condition.answers, condition.others))
-        self._made = {"model": answers, "no_change": cells, "another_control": others}
+        self._groups = {"model": answers, "no_change": cells, "another_control": others}
         for name, one in condition.baselines.items():
             start = control.mean(axis=0) if one.control is None else one.control.spaces[space]
-            self._made[name] = cells + (one.measured.spaces[space] - start)
-        self._made["measured_half"] = self._cells = cells
+            self._groups[name] = cells + (one.measured.spaces[space] - start)
+        self._groups["measured_half"] = self._cells = cells
         origins = {"model": condition.source, "another_control": condition.pairs[:, 1]}
         self._energy = {
-            name: EnergyDistance(made, cells, origins.get(name))
-            for name, made in self._made.items()
-            if len(made)
+            name: EnergyDistance(vectors, cells, origins.get(name))
+            for name, vectors in self._groups.items()
+            if len(vectors)
         }
         self._space, self._seed = space, seed
         self.n_compared = 0
@@ -218,7 +218,7 @@ class _Distances:
             ("energy_distance", self._space, name): energy.rows(times[name], rows.measured)
             for name, energy in self._energy.items()
         }
-        groups = {name: (self._made[name], times[name]) for name in self._energy}
+        groups = {name: (self._groups[name], times[name]) for name in self._energy}
         values, size = scfid_of_rows(groups, self._cells, rows.measured, self._seed)
         self.n_compared = self.n_compared or size  # of the cells as they are, which come first
         return found | {("scfid", self._space, name): one for name, one in values.items()}

@@ -106,7 +106,7 @@ def bootstrap_interval(
     The percentiles of the replicates, wider by what resamples of few cells are too much alike
     (`few_cells`), and moved so that their mean is the value. Statistics of a
     distance are larger in resamples, where cells repeat, than in the sample; unmoved, the
-    interval would lie above the value. It always holds the value, also where a few replicates
+    interval would be above the value. It always holds the value, also where a few replicates
     draw the mean out of it. There is none for a value that no resample leaves, such as a share of
     0: resamples of what did not occur cannot show how rare it is.
 
@@ -153,7 +153,7 @@ def mean_interval(
     Parameters
     ----------
     values
-        One of each condition, say.
+        For example one of each condition.
     bounds
         What a value can be at least and at most.
     """
@@ -173,7 +173,7 @@ def cell_weights(
     sources
         The cell that each answer is to.
     others
-        The cell that stands in the place of each answer, if one does: a pair of cells counts as
+        The cell that replaces each answer, if one does: a pair of cells counts as
         often as both of them are drawn, for one cell is in several pairs.
 
     Returns
@@ -189,10 +189,10 @@ def cell_weights(
     return times / np.where(total > 0, total, np.nan)
 
 
-def another(sources: Labels, seed: int) -> np.ndarray:
+def draw_others(sources: Labels, seed: int) -> np.ndarray:
     """For each answer one to another cell, at random: int (n,); -1 if there is no other cell.
 
-    Several answers may be to one cell, which is not to stand in its own place.
+    Several answers may be to one cell, which must not replace itself.
 
     Parameters
     ----------

@@ -34,13 +34,13 @@ class Kind:
         Columns of the genes of each cell, highest first.
     spaces
         Name to float (n_cells, n_dimensions): where distances are measured.
-    said
+    expression
         CSR (n_cells, n_genes): expression of the sentences by the rank fit.
     """
 
     sentences: list[np.ndarray]
     spaces: dict[str, np.ndarray]
-    said: sparse.csr_matrix
+    expression: sparse.csr_matrix
 
     def __len__(self) -> int:
         return len(self.sentences)
@@ -48,7 +48,7 @@ class Kind:
     def rows(self, chosen: np.ndarray) -> Kind:
         """Some of the cells."""
         spaces = {name: vectors[chosen] for name, vectors in self.spaces.items()}
-        return Kind([self.sentences[n] for n in chosen], spaces, self.said[chosen])
+        return Kind([self.sentences[n] for n in chosen], spaces, self.expression[chosen])
 
 
 @dataclass
@@ -162,10 +162,11 @@ class _Groups:
     def __init__(self, made: Kind, real: Kind, rival: Rival | None, seed: int):
         self._seed = seed
         kinds = [real] if rival is None else [real, rival.others]
-        said = sparse.vstack([made.said, *(kind.said for kind in kinds)], "csr")
-        seen = np.flatnonzero(said.getnnz(axis=0))
+        expression = sparse.vstack([made.expression, *(kind.expression for kind in kinds)], "csr")
+        seen = np.flatnonzero(expression.getnnz(axis=0))
         self.n_genes = seen.size
-        self._made, self._everyone = said[: len(made), seen], said[len(made) :, seen]
+        self._made = expression[: len(made), seen]
+        self._everyone = expression[len(made) :, seen]
         self._places = {
             name: (places, np.concatenate([kind.spaces[name] for kind in kinds]))
             for name, places in made.spaces.items()
@@ -272,7 +273,7 @@ def generation_figures(
     cells: RunCells, generated: pd.DataFrame, usable: FigureCells, label_column: str | None,
     most: int, seed: int,
 ) -> tuple[list[Figure], list[str]]:  # fmt: skip
-    """Figures of every cell type that real cells have too, and what is to be known of them.
+    """Figures of every cell type that real cells have too, and notes on them.
 
     Parameters
     ----------
@@ -313,10 +314,10 @@ def generation_figures(
         return [], notes
     known = np.flatnonzero([label is not None for label in labels])
     every = draw(cells.obs, known, MAX_CELLS, seed, "all types")
-    kinds, of_all, rows = _kinds(cells, real, made, every)
+    kinds, all_cells, rows = _kinds(cells, real, made, every)
     figures: list[Figure] = []
     for name in real:
-        others = of_all.rows(np.flatnonzero(labels[rows] != name))
+        others = all_cells.rows(np.flatnonzero(labels[rows] != name))
         enough = len(others) >= MIN_CELLS
         rival = Rival(others, float(np.mean(labels[known] == name))) if enough else None
         figures += type_figures(name, *kinds[name], rival, seed)
@@ -336,8 +337,8 @@ def _kinds(
 
     Of all only those with genes and a vector.
     """
-    said = {name: cells.said_generated(some) for name, some in made.items()}
-    lengths = [genes.size for sentences, _ in said.values() for genes in sentences]
+    found_sentences = {name: cells.generated_sentences(some) for name, some in made.items()}
+    lengths = [genes.size for sentences, _ in found_sentences.values() for genes in sentences]
     depth = max(1, int(np.median(lengths)))
     fit = cells.fit["slope"], cells.fit["intercept"]
 
@@ -352,10 +353,14 @@ def _kinds(
     def real_kind(rows: np.ndarray) -> tuple[Kind, np.ndarray]:
         return kind(cells.sentences(rows), cells.obsm("X_c2s", rows))
 
-    of_all, kept = real_kind(every)
-    found = {name: (kind(*said[name])[0], real_kind(rows)[0]) for name, rows in real.items()}
-    components = fit_components(sparse.vstack([own.said for _, own in found.values()], "csr"), 0)
-    for one in [of_all, *(one for pair in found.values() for one in pair)]:
-        places = components.transform(one.said) if len(one) else np.empty((0, 1))
+    all_cells, kept = real_kind(every)
+    found = {
+        name: (kind(*found_sentences[name])[0], real_kind(rows)[0]) for name, rows in real.items()
+    }
+    components = fit_components(
+        sparse.vstack([own.expression for _, own in found.values()], "csr"), 0
+    )
+    for one in [all_cells, *(one for pair in found.values() for one in pair)]:
+        places = components.transform(one.expression) if len(one) else np.empty((0, 1))
         one.spaces["sentence_pcs"] = places
-    return found, of_all, every[kept]
+    return found, all_cells, every[kept]

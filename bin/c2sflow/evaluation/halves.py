@@ -110,7 +110,7 @@ class Halves:
             yield self._rows(labels, self._sides(labels, rng), times, rng)
 
     def _sides(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Which cells stand on the side of the truth: half of each kind, bool (n_rows, n_cells)."""
+        """Which cells are on the side of the truth: half of each kind, bool (n_rows, n_cells)."""
         answered = np.zeros(self.measured.size, dtype=int)
         answered[self.source] = 1
         order = np.argsort(2 * labels + answered + rng.random(labels.shape), axis=1)
@@ -156,7 +156,7 @@ def some(chosen: np.ndarray, most: np.ndarray, rng: np.random.Generator) -> np.n
 def thinned(n_rows: int) -> np.ndarray:
     """The rows that slow figures are of: all splits of the cells as they are, else one each.
 
-    Resamples and permutations only say how sure the value is; a split more each would narrow it.
+    Resamples and permutations only show how sure the value is; a split more each would narrow it.
     """
     return np.arange(0, n_rows, 1 if n_rows == N_SPLITS else N_EACH)
 

@@ -71,7 +71,7 @@ def find_measured(
     obs
         sample, cell_id and the columns below.
     column
-        Column of obs that says under which perturbation a cell was measured.
+        Column of obs with the perturbation under which a cell was measured.
     control
         pandas query that picks control cells; those labelled as control are control cells too.
     usable
@@ -124,7 +124,7 @@ def unlike_controls(labels: pd.Series, measured: Measured) -> list[str]:
 def perturbation_figures(
     cells: RunCells, answers: pd.DataFrame, measured: Measured, most: int, seed: int
 ) -> tuple[list[Figure], list[str]]:
-    """Figures of every condition that has measured cells, and what is to be known of them.
+    """Figures of every condition that has measured cells, and notes on them.
 
     Parameters
     ----------
@@ -148,8 +148,8 @@ def perturbation_figures(
     figures: list[Figure] = []
     for name in sorted(paired):
         sources = drawn[name]["source"].to_numpy()
-        said, own = cells.said(drawn[name])[0], cells.sentences(sources)
-        figures += paired_figures(name, said, own, sources, seed)
+        predicted, own = cells.answer_sentences(drawn[name])[0], cells.sentences(sources)
+        figures += paired_figures(name, predicted, own, sources, seed)
     if unpaired := sorted(drawn.keys() - paired):
         if len(measured.groups[CONTROL]) < MIN_CELLS:
             notes.append(f"{len(measured.groups[CONTROL])} control cells: too few to compare with")
@@ -183,7 +183,7 @@ def _draw_answers(
     shares = equal_shares(most, {name: len(rows) for name, rows in groups.items()})
     drawn = {}
     for name, rows in groups.items():
-        # Answers to one cell are told apart by their place among them.
+        # Answers to one cell are distinguished by their order.
         number = rows.groupby(["sample", "source_cell"], observed=True).cumcount().astype(str)
         ids = rows.assign(cell_id=rows["source_cell"].astype(str) + "\0" + number)
         chosen = draw(ids, np.arange(len(rows)), shares[name], seed, name)

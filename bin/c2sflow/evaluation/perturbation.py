@@ -1,4 +1,4 @@
-"""Predicted perturbations against measured cells, beside what any predictor must beat.
+"""Predicted perturbations against measured cells, next to what any predictor must beat.
 
 Cells are unpaired: the predicted cells of a perturbation are compared with the cells that were
 measured under it, and the control cells are what both changed from; prediction and truth use no
@@ -37,9 +37,9 @@ from c2sflow.evaluation.distances import distance_figures
 from c2sflow.evaluation.figures import (
     Figure,
     Labels,
-    another,
     bootstrap_interval,
     cell_weights,
+    draw_others,
     mean_interval,
 )
 from c2sflow.sentences.compare import chance_overlap, gene_overlap, rank_agreement
@@ -74,18 +74,18 @@ def paired_figures(
     sources
         Which cell that is: several answers may be to one.
     """
-    others = another(sources, seed)
+    others = draw_others(sources, seed)
     rows = [n for n, genes in enumerate(answers) if len(genes) and len(truth[n])]
     paired = [n for n in rows if others[n] >= 0 and len(truth[others[n]])]
     rows = paired or rows  # a single cell has no other
     if not rows:
         return
-    said, own = [answers[n] for n in rows], [truth[n] for n in rows]
-    pairs = {"model": (said, own)}
+    predicted, own = [answers[n] for n in rows], [truth[n] for n in rows]
+    pairs = {"model": (predicted, own)}
     if paired:
         other = [truth[others[n]] for n in rows]
-        pairs |= {"another_cell": (other, own), "null": (said, other)}
-    n_genes = np.unique(np.concatenate([*said, *own])).size
+        pairs |= {"another_cell": (other, own), "null": (predicted, other)}
+    n_genes = np.unique(np.concatenate([*predicted, *own])).size
     shortest = [
         min(map(len, genes)) for genes in zip(*(p[0] for p in pairs.values()), own, strict=True)
     ]

@@ -51,7 +51,7 @@ class Settings:
         Arrays of the input's obsm, with commas between, that are scored beside X_c2s; one of
         these may be an X_c2s that an earlier run made.
     measured_column
-        Column of obs that says under which perturbation a cell was measured.
+        Column of obs with the perturbation under which a cell was measured.
     control
         pandas query that picks control cells; those labelled as control are control cells too.
     training_cells
@@ -137,12 +137,12 @@ def _tables(
 
 
 def _which(usable: FigureCells) -> str:
-    """What is to be known of the cells that all figures are of."""
+    """Notes on the cells that all figures are of."""
     if not usable.known:
         return UNKNOWN_TRAINING
     return (
         f"{usable.held_out.sum():,} of {usable.trained.size:,} cells were not used to train the "
-        "model: figures of cell types, predicted and generated cells are of these"
+        "model: metrics of cell types, predicted and generated cells use only these"
     )
 
 
@@ -160,7 +160,7 @@ def _unlike_controls(
     some = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return [
         f"{some}: most of the measured cells have another {settings.label_column} than the control "
-        "cells, and the figures tell how these types differ, too"
+        "cells, so the figures also measure how these types differ"
     ]
 
 
@@ -171,7 +171,7 @@ def _answer_lengths(
     if len(answers):
         return answers["c2s_n_predicted_genes"].to_numpy(dtype=np.int64)
     most = min(len(generated), reconstruction_quality.MAX_CELLS)
-    sentences, _ = cells.said_generated(generated.sample(most, random_state=seed))
+    sentences, _ = cells.generated_sentences(generated.sample(most, random_state=seed))
     return np.array([len(genes) for genes in sentences], dtype=np.int64)
 
 
@@ -197,6 +197,6 @@ def _trust(cells: RunCells, answers: pd.DataFrame, settings: Settings) -> list[F
         most = max(1, settings.evaluation_cells // len(names))
         some = own.iloc[draw(ids, np.arange(len(own)), most, settings.seed, name)]
         sources = some["source"].to_numpy()
-        said, controls = cells.said(some)[0], cells.sentences(sources)
-        figures += novelty_figures(said, controls, sources, name, settings.seed)
+        predicted, controls = cells.answer_sentences(some)[0], cells.sentences(sources)
+        figures += novelty_figures(predicted, controls, sources, name, settings.seed)
     return figures

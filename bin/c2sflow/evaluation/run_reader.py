@@ -32,7 +32,7 @@ KEPT_WORDS = 16  # samples whose words are held
 
 @dataclass
 class RunFiles:
-    """Where the files of the steps lie.
+    """Where the files of the steps are.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class RunCells:
         frames, start = [], 0
         self._filtered = FilteredColumns()
         for name, summary in self._summaries.items():
-            kept = GeneTable.of_summary(summary)
+            kept = GeneTable.from_summary(summary)
             self._alignment.add(kept)
             self._filtered.add(kept, _read(self._h5ad(name), filtered_table))
             fit += RankFit(*summary["rank_fit_sums"])
@@ -109,7 +109,7 @@ class RunCells:
                 start += shard["n_cells"]
         self.fit, self.genes = fit.solve(), self._alignment.names
         self._columns = {
-            name: self._alignment.columns(GeneTable.of_summary(summary))
+            name: self._alignment.columns(GeneTable.from_summary(summary))
             for name, summary in self._summaries.items()
         }
         # Of some samples only: they hold the text of each word.
@@ -150,7 +150,7 @@ class RunCells:
 
     def _columns_of_filtered(self, sample: str) -> np.ndarray:
         """Column of each gene that QC filtered from a sample; -1 without."""
-        kept = GeneTable.of_summary(self._summaries[sample])
+        kept = GeneTable.from_summary(self._summaries[sample])
         filtered = _read(self._h5ad(sample), filtered_table)
         return self._filtered.columns(kept, filtered, self._alignment)
 
@@ -190,8 +190,8 @@ class RunCells:
         found = [genes for block in blocks for genes in block]
         return [found[place] for place in _places(rows)]
 
-    def said_types(self, rows: np.ndarray) -> np.ndarray | None:
-        """The cell type that the model said, str (n_rows,); None if it was not asked."""
+    def predicted_types(self, rows: np.ndarray) -> np.ndarray | None:
+        """The predicted cell type, str (n_rows,); None without annotations."""
         folder = self._files.annotations_dir
         if folder is None:
             return None
@@ -243,7 +243,7 @@ class RunCells:
         names = found["sample"].astype(str), found["source_cell"].astype(str)
         return found.assign(source=self.positions(*names))
 
-    def said(self, answers: pd.DataFrame) -> tuple[list[np.ndarray], np.ndarray]:
+    def answer_sentences(self, answers: pd.DataFrame) -> tuple[list[np.ndarray], np.ndarray]:
         """Sentences (columns of the genes) and X_c2s of these rows of `answers`, in order."""
         genes: list = [None] * len(answers)
         vectors: np.ndarray | None = None
@@ -277,7 +277,7 @@ class RunCells:
             frames.append(frame.assign(file=path.name, row=np.arange(len(frame))))
         return pd.concat(frames[1:] or frames, ignore_index=True)
 
-    def said_generated(self, generated: pd.DataFrame) -> tuple[list[np.ndarray], np.ndarray]:
+    def generated_sentences(self, generated: pd.DataFrame) -> tuple[list[np.ndarray], np.ndarray]:
         """Sentences (columns of the genes) and X_c2s of these rows of `generated`, in order."""
         words = {
             organism: organism_columns(self._sheet, self._summaries, organism, self._alignment)
@@ -289,8 +289,8 @@ class RunCells:
         for name, rows in generated.groupby("file"):
             path = self._files.generated_dir / name
             table = _read_parquet(path, ["c2s_sentence", "X_c2s"]).take(rows["row"].to_numpy())
-            texts, made = table["c2s_sentence"].to_pylist(), table["X_c2s"].to_pylist()
-            own = zip(place[rows.index], rows["organism"], texts, made, strict=True)
+            texts, embedded = table["c2s_sentence"].to_pylist(), table["X_c2s"].to_pylist()
+            own = zip(place[rows.index], rows["organism"], texts, embedded, strict=True)
             for at, organism, text, vector in own:
                 sentences[at], vectors[at] = sentence_columns(text, words[organism]), vector
         return sentences, np.array(vectors, dtype=np.float32)
@@ -309,7 +309,7 @@ def sentence_columns(text: str, words: dict[str, int]) -> np.ndarray:
 
 
 def _places(rows: np.ndarray) -> np.ndarray:
-    """Where each of the rows stands among all that differ, sorted; h5py reads no row twice."""
+    """Index of each row among the distinct ones, sorted; h5py reads no row twice."""
     return np.unique(rows, return_inverse=True)[1]
 
 

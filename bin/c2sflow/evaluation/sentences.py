@@ -13,9 +13,9 @@ from scipy.stats import rankdata
 from c2sflow.evaluation.figures import (
     Figure,
     Labels,
-    another,
     bootstrap_interval,
     cell_weights,
+    draw_others,
     share_interval,
     weights,
 )
@@ -259,10 +259,12 @@ def answer_figures(answers: pd.DataFrame, subject: str, seed: int) -> list[Figur
     n = len(answers)
     words = answers[["c2s_n_predicted_genes", *COUNTS.values()]].to_numpy(dtype=float)
     shares = weights(n, seed)
-    said = shares @ words.sum(axis=1)
+    n_words = shares @ words.sum(axis=1)
     figures = []
     for place, name in enumerate(COUNTS, 1):
-        values = np.divide(shares @ words[:, place], said, out=np.zeros_like(said), where=said > 0)
+        values = np.divide(
+            shares @ words[:, place], n_words, out=np.zeros_like(n_words), where=n_words > 0
+        )
         low, high = bootstrap_interval(values, n, (0, 1))
         if values[0] in (0, 1):  # every resample has the same share, and shows nothing
             low, high = share_interval(int(values[0]) * n, n)
@@ -281,7 +283,7 @@ def novelty_figures(
 ) -> list[Figure]:  # fmt: skip
     """Share of an answer's genes that its own control cell does not hold as high.
 
-    1 - overlap of the answer with the control sentence cut to its length: 0 says that the model
+    1 - overlap of the answer with the control sentence cut to its length: 0 means that the model
     copied the cell. Beside it the same of another control cell instead of the answer, cut to the
     same length: how much two cells differ to which nothing was done.
 
@@ -292,7 +294,7 @@ def novelty_figures(
     sources
         Which control cell that is: several answers may be to one.
     """
-    others = another(sources, seed)
+    others = draw_others(sources, seed)
     rows = [n for n, genes in enumerate(answers) if len(genes) and len(controls[n])]
     paired = [n for n in rows if others[n] >= 0 and len(controls[others[n]])]
     rows = paired or rows  # a single cell has no other
@@ -302,8 +304,8 @@ def novelty_figures(
     own, cells = [controls[n] for n in rows], np.asarray(sources)[rows]
     depths = [min(map(len, genes)) for genes in zip(own, *placed.values(), strict=True)]
     figures = []
-    for predictor, said in placed.items() if rows else ():
-        values = [1 - gene_overlap(a, b, k) for a, b, k in zip(said, own, depths, strict=True)]
+    for predictor, sentences in placed.items() if rows else ():
+        values = [1 - gene_overlap(a, b, k) for a, b, k in zip(sentences, own, depths, strict=True)]
         pairs = np.asarray(sources)[others[rows]] if predictor == "another_control" else None
         found = cell_weights(cells, seed, pairs) @ np.array(values)
         low, high = bootstrap_interval(found, len(set(cells)), (0, 1))

@@ -6,7 +6,7 @@ combined by their distances from the value (MOVER; Zou & Donner, Stat Med 2008).
 
 Shares of classifiers in cross-validation are bool (n_repeats, n): the figure is the mean over the
 repeats. Their limits are those of as many cells as would be as uncertain as these cells, what the
-classifiers learnt from (`learning`) and the choice of the folds together.
+classifiers learned from (`learning`) and the choice of the folds together.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def equal_cells(share: float, n: float, repeats: np.ndarray) -> float:
     share
         The mean over the repeats.
     n
-        Cells, by what the classifiers learnt from.
+        Cells, by what the classifiers learned from.
     repeats
         float (n_repeats,): the share in each; their variance is added to that of the cells.
     """
@@ -136,14 +136,14 @@ def macro_f1_interval(counts: np.ndarray, sizes: np.ndarray, learning: float) ->
     sizes
         int (n_labels,): cells of each, those found as none of the labels among them.
     """
-    hits, said = np.diagonal(counts, axis1=1, axis2=2), counts.sum(axis=1)
-    counted = sizes + said - hits
+    hits, named = np.diagonal(counts, axis1=1, axis2=2), counts.sum(axis=1)
+    counted = sizes + named - hits
     values, limits = zip(
         *(f1_limits(hits[:, k], counted[:, k], learning) for k in range(len(sizes))), strict=True
     )
     low, high = mean_of_limits(values, limits, _f1_correlation(counts.mean(axis=0), sizes))
     # With repeats, the F1 of all counts are not quite the mean F1.
-    moved = float(np.mean(2 * hits / (sizes + said)) - np.mean(values))
+    moved = float(np.mean(2 * hits / (sizes + named)) - np.mean(values))
     return max(low + moved, 0.0), min(high + moved, 1.0)
 
 

@@ -104,7 +104,7 @@ def _score(encoder: Encoder, generated: str, reference: str) -> list[float]:
         )
         for text in (generated, reference)
     ]
-    # What is scored lies between the first and the last token, [CLS] and [SEP].
+    # The scored tokens are between the first and the last, [CLS] and [SEP].
     if min(tokens["input_ids"].shape[1] for tokens in texts) <= 2:
         return [np.nan] * 3
     made, wanted = (

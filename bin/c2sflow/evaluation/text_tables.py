@@ -1,4 +1,4 @@
-"""A run's generated texts against what they should say: what TEXT_SCORES does."""
+"""A run's generated texts against their references: what TEXT_SCORES does."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def write_text_scores(
     encoder_dir
         See `c2sflow.evaluation.text_scores.load_encoder`.
     label_column
-        Column of obs with the cell types that the model should say.
+        Column of obs with the true cell types.
     measured_column
         Column of obs that names the perturbation that a cell was measured under.
     training_cells
@@ -80,11 +80,13 @@ def write_text_scores(
     """
     pairs: list[Pairs] = []
     if annotations_dir and label_column:
-        pairs += label_pairs(said_labels(shards_dir, annotations_dir, label_column, training_cells))
+        pairs += label_pairs(
+            predicted_labels(shards_dir, annotations_dir, label_column, training_cells)
+        )
     if perturbed_dir and measured_column:
         pairs += sentence_pairs(shards_dir, perturbed_dir, measured_column, training_cells, seed)
     if not pairs:
-        LOGGER.warning("--text_encoder: nothing was generated that there is a reference for")
+        LOGGER.warning("--text_encoder: nothing was generated that has a reference")
     encoder = load_encoder(encoder_dir, device)
     table = score_table(encoder, pairs)
     write_table(table, outdir / "text_scores.tsv")
@@ -129,31 +131,31 @@ def score_interval(scores: pd.Series) -> tuple[float, float]:
 # ------------------------------------------------------------------ cell types
 
 
-def said_labels(
+def predicted_labels(
     shards_dir: Path, annotations_dir: Path, column: str, training_cells: str | None = None
 ) -> pd.DataFrame:
     """generated and reference of every cell that figures may use and that has both."""
     cells = _cells(shards_dir, needed_columns(training_cells, column))
     paths = sorted(annotations_dir.glob("*.annotation.parquet"))
     tables = {path: read_parquet(path, ["c2s_cell_type"]).to_pandas() for path in paths}
-    said = {
+    predicted = {
         path.name.removesuffix(".annotation.parquet"): table["c2s_cell_type"]
         for path, table in tables.items()
     }
     labels = figure_cells(cells, training_cells, column).judged_labels
     frames = [
         pd.DataFrame(
-            {"generated": said[shard].to_numpy(dtype=object), "reference": labels[rows]},
+            {"generated": predicted[shard].to_numpy(dtype=object), "reference": labels[rows]},
             index=cells["cell_id"].iloc[rows],
         )
         for shard, rows in cells.groupby("shard", sort=False).indices.items()
-        if shard in said
+        if shard in predicted
     ]
     return pd.concat(frames).dropna().astype(str)
 
 
 def label_pairs(labels: pd.DataFrame) -> list[Pairs]:
-    """Cell types said against the cells' labels, over all cells and by label."""
+    """Predicted cell types against the cells' labels, over all cells and by label."""
     if labels.empty:
         return []
     labels = labels.reset_index(drop=True)  # one name may be of cells of two samples
@@ -177,7 +179,7 @@ def sentence_pairs(
     """Predicted sentences against those of measured cells, and what to compare that with.
 
     No predicted cell has a measured twin: each is compared with a cell that was measured under the
-    same perturbation, drawn by a hash of seed and cell. In the same place stand its own control
+    same perturbation, drawn by a hash of seed and cell. For comparison: its own control
     cell's sentence (nothing happens: what a prediction must beat) and another measured cell's (as
     alike as real cells are). Of all sentences the first genes are compared, as many as the shortest
     of them has. Neither side is of training cells.
@@ -190,13 +192,13 @@ def sentence_pairs(
     labels = labels.where(is_perturbed(measured[column]).to_numpy())
     answers = _answers(perturbed_dir, cells[usable.held_out])
     pairs = []
-    for condition, said in answers.groupby("condition", sort=True):
-        names = [condition, str(said["perturbation"].iloc[0])]
+    for condition, own_answers in answers.groupby("condition", sort=True):
+        names = [condition, str(own_answers["perturbation"].iloc[0])]
         found = next((labels == name for name in names if (labels == name).any()), None)
         if found is None:
             continue
         own = measured[found.fillna(False)]
-        some = _drawn(said, MOST_PAIRS, seed, condition)
+        some = _drawn(own_answers, MOST_PAIRS, seed, condition)
         real = _drawn(own, 2 * len(some), seed, condition)
         place = np.arange(len(some))
         wanted = {

@@ -16,9 +16,9 @@ from c2sflow.model.tasks import (
     batch_share,
     context_warning,
     load,
+    log_warnings,
     read_shard,
     run_figures,
-    told,
 )
 from c2sflow.sentences.prompts import ANNOTATION_PROMPT, ANSWER_TOKENS, check_fields, load_template
 
@@ -62,24 +62,24 @@ def annotate_shard(
     labels = read_cell_types(cell_types) if cell_types else None
     model, tokenizer = load(options, head=True)
     budget = batch_share(resolve_cache_tokens(max_batch_tokens, model), attempt)
-    made = annotate(model, tokenizer, cells, template, labels, max_batch_tokens=budget)
-    table = made.table.assign(cell_id=cells["cell_id"].astype(str).to_numpy())
+    annotated = annotate(model, tokenizer, cells, template, labels, max_batch_tokens=budget)
+    table = annotated.table.assign(cell_id=cells["cell_id"].astype(str).to_numpy())
     table = table[["cell_id", "c2s_cell_type", "c2s_cell_type_probability"]]
     with write_beside(outdir / f"{shard.stem}.annotation.parquet") as partial:
         table.to_parquet(partial, index=False)
-    seconds = made.stats.seconds
-    coverage = made.coverage[np.isfinite(made.coverage)]
+    seconds = annotated.stats.seconds
+    coverage = annotated.coverage[np.isfinite(annotated.coverage)]
     figures = run_figures(model, shard.stem, cells) | {
         "n_cells": len(cells),
         "n_labels": len(labels) if labels else 0,
         "coverage": float(coverage.mean()) if coverage.size else None,
-        "n_prompt_tokens": made.stats.n_prompt_tokens,
-        "max_batch_tokens": made.stats.max_batch_tokens,
+        "n_prompt_tokens": annotated.stats.n_prompt_tokens,
+        "max_batch_tokens": annotated.stats.max_batch_tokens,
         "seconds": seconds,
         "cells_per_second": len(cells) / seconds,
-        "tokens_per_second": made.stats.n_prompt_tokens / seconds,
+        "tokens_per_second": annotated.stats.n_prompt_tokens / seconds,
         "peak_memory_bytes": peak_memory(model.device),
-        "warnings": told(_warnings(made, model.config.max_position_embeddings)),
+        "warnings": log_warnings(_warnings(annotated, model.config.max_position_embeddings)),
     }
     write_json(outdir / f"{shard.stem}.annotate.json", figures)
     LOGGER.info(
@@ -87,21 +87,21 @@ def annotate_shard(
     )
 
 
-def _warnings(made: Annotation, context: int) -> list[str]:
-    warnings = context_warning(made.truncated, context, "cells to annotate")
-    without = int(made.table["c2s_cell_type"].isna().sum())
+def _warnings(annotated: Annotation, context: int) -> list[str]:
+    warnings = context_warning(annotated.truncated, context, "cells to annotate")
+    without = int(annotated.table["c2s_cell_type"].isna().sum())
     if without:
         warnings.append(f"{without} cells have no cell type: no genes, or an empty answer")
-    if made.n_cut:
+    if annotated.n_cut:
         warnings.append(
-            f"{made.n_cut} cell types did not end within {ANSWER_TOKENS} tokens: the model talks "
-            "on; name the labels to choose from with --cell_types"
+            f"{annotated.n_cut} answers were cut at {ANSWER_TOKENS} tokens before the cell type "
+            "ended; name the labels to choose from with --cell_types"
         )
-    coverage = made.coverage[np.isfinite(made.coverage)]
+    coverage = annotated.coverage[np.isfinite(annotated.coverage)]
     if coverage.size and coverage.mean() < LITTLE:
         warnings.append(
             f"the labels of --cell_types have {100 * coverage.mean():.1f} % of the model's "
-            "probability together: it calls these cells otherwise (see what it says without a "
-            "list), and its choice among them says little"
+            "probability together: it prefers other answers for these cells (run without "
+            "--cell_types to see them), so the choice among these labels is not reliable"
         )
     return warnings

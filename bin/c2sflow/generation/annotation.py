@@ -1,4 +1,4 @@
-"""Cell types said by the model: chosen from a list by their exact probability, or said freely."""
+"""Cell types predicted by the model: from a list by exact probability, or as free text."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Annotation:
         c2s_cell_type (None where there is none) and c2s_cell_type_probability (float32), a row a
         cell in the order given.
     coverage
-        float64 (n_cells,): probability that the model says any label of the list; NaN without one.
+        float64 (n_cells,): probability of all labels of the list together; NaN without a list.
     truncated
         bool (n_cells,): genes were left out because the context is full.
     n_cut
@@ -61,7 +61,7 @@ def annotate(
     max_rows: int | None = None,
     progress: bool = True,
 ) -> Annotation:
-    """Say the cell type of each cell.
+    """Predict the cell type of each cell.
 
     With a list, each label's probability is that the model answers with exactly this label, with or
     without a full stop, and ends. The label with the highest is taken; its probability is stated
@@ -92,7 +92,7 @@ def annotate(
     if cell_types is None:
         prompts = tokenize_prompts(tokenizer, template, records, context - ANSWER_TOKENS)
         decoding = Decoding(tokenizer.pad_token_id, eos, max_new_tokens=ANSWER_TOKENS)
-        answers, said = generate_tokens(
+        answers, generated = generate_tokens(
             model, prompts.input_ids, decoding,
             max_batch_tokens=max_batch_tokens, max_rows=max_rows, progress=progress,
         )  # fmt: skip
@@ -103,8 +103,10 @@ def annotate(
             answer.finish_reason == "length" and ids.size > 0
             for answer, ids in zip(answers, prompts.input_ids, strict=True)
         )
-        made = _table(labels, chances)
-        return Annotation(made, np.full(len(cells), np.nan), prompts.truncated, said, n_cut)
+        labels_table = _table(labels, chances)
+        return Annotation(
+            labels_table, np.full(len(cells), np.nan), prompts.truncated, generated, n_cut
+        )
     paths = label_paths(tokenizer, cell_types)
     longest = max(map(len, paths)) + 1
     prompts = tokenize_prompts(tokenizer, template, records, context - longest)
@@ -138,7 +140,7 @@ def label_paths(tokenizer: PreTrainedTokenizerBase, cell_types: Sequence[str]) -
     tokens = answer_tokens(tokenizer, texts)
     lost = [text for text in texts if text not in tokens]
     if lost:
-        raise UserError(f"--cell_types: the model's tokenizer cannot say {lost[0]!r}")
+        raise UserError(f"--cell_types: the model's tokenizer cannot represent {lost[0]!r}")
     return [tokens[text] for text in texts]
 
 
@@ -149,10 +151,10 @@ def _first_line(text: str) -> str | None:
 
 
 def _table(labels: Sequence[str | None], chances: np.ndarray) -> pd.DataFrame:
-    said = np.array([label is not None for label in labels], dtype=bool)
+    labelled = np.array([label is not None for label in labels], dtype=bool)
     return pd.DataFrame(
         {
             "c2s_cell_type": pd.Series(labels, dtype=object),
-            "c2s_cell_type_probability": np.where(said, chances, np.nan).astype(np.float32),
+            "c2s_cell_type_probability": np.where(labelled, chances, np.nan).astype(np.float32),
         }
     )

@@ -27,11 +27,11 @@ class ParsedAnswer:
     Attributes
     ----------
     genes
-        Valid genes, each once, in the order said.
+        Valid genes, each once, in the order of the answer.
     n_invalid
         Words that are no gene of the data set.
     n_duplicate
-        Genes said again.
+        Repeated genes.
     left_out
         Last word, where it is left out as half a gene; else "".
     """
@@ -109,9 +109,9 @@ def answer_sentences(
     keys
         What the samples of each answer are drawn by, besides `seed`: all different.
     genes
-        Words of the data set's genes; what else is said counts as invalid.
+        Words of the data set's genes; other words count as invalid.
     valid_genes_only
-        Let answers hold genes of `genes` only; else what the model says is counted.
+        Restrict answers to `genes`; else the words of the answer are counted.
     no_repeats
         With `valid_genes_only`: each gene at most once.
     temperature, top_p

@@ -1,4 +1,4 @@
-"""Generated cells: prompts that name a cell type, or none, and the sentences that are said."""
+"""Generated cells: prompts with or without a cell type, and the generated sentences."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def generate_cells(
     Parameters
     ----------
     cells
-        A row a cell: organism, c2s_cell_type ("" for none) and number, which tells cells of one
-        type apart: with the seed it decides what is drawn, whatever the batch or the task.
+        A row a cell: organism, c2s_cell_type ("" for none) and number, unique for cells of one
+        type: with the seed it decides what is drawn, whatever the batch or the task.
     genes
-        For each organism the words that its cells may say; what else is said counts as invalid.
+        For each organism the words that its cells may contain; other words count as invalid.
     template
         Generation prompt: may hold {num_genes}, {organism} and {cell_type}.
     num_genes
@@ -52,15 +52,15 @@ def generate_cells(
     UserError
         If prompt and answer do not fit into the model's context.
     """
-    made, stats = [], []
+    tables, stats = [], []
     for organism, own in cells.groupby("organism", sort=False):
         answers, figures = _answers(
             model, tokenizer, own, genes[str(organism)], template, num_genes, max_new_tokens,
             **options,
         )  # fmt: skip
-        made.append(pd.concat([own.reset_index(drop=True), answers], axis=1))
+        tables.append(pd.concat([own.reset_index(drop=True), answers], axis=1))
         stats.append(figures)
-    return pd.concat(made, ignore_index=True), stats
+    return pd.concat(tables, ignore_index=True), stats
 
 
 def _answers(

@@ -60,7 +60,7 @@ class Answer:
 
     @property
     def log_likelihood(self) -> float:
-        """Of the answer as it stands: the sum over its tokens, and its end if it has one."""
+        """Of the answer so far: the sum over its tokens, and its end if it has one."""
         return float(sum(self.log_likelihoods))
 
 
@@ -187,7 +187,7 @@ class _Batch:
         self.device = model.device
         self.prompts = np.full(n_rows, -1)  # which prompt a row answers, -1 for none
         self.sizes = np.zeros(n_rows, dtype=np.int64)  # tokens of its prompt
-        self.steps = np.zeros(n_rows, dtype=np.int64)  # and those said, unless the row is done
+        self.steps = np.zeros(n_rows, dtype=np.int64)  # and emitted tokens, unless the row is done
         self.cache = DecodeCache(model.config, n_rows, n_slots, self.device)
         self.eos = torch.tensor(list(decoding.eos_token_ids), device=self.device)
         self.state = decoding.trie.start(n_rows) if decoding.trie else None
@@ -198,7 +198,7 @@ class _Batch:
             return torch.zeros(n_rows, *shape, dtype=dtype, device=self.device)
 
         self.tokens, self.last, self.position = zeros(new + 1), zeros(), zeros()
-        self.n_said, self.scores = zeros(), zeros(new + 1, dtype=torch.float64)
+        self.n_emitted, self.scores = zeros(), zeros(new + 1, dtype=torch.float64)
         self.done, self.ended = zeros(dtype=torch.bool) | True, zeros(dtype=torch.bool)
         self.numbers = zeros(new, dtype=torch.float64) if decoding.temperature else None
 
@@ -249,7 +249,7 @@ class _Batch:
         logits = prefill(self.model, self.cache, place, input_ids, self.decoding.pad_token_id)
         self.sizes[rows] = [ids.size for ids in input_ids]
         self.position[place] = torch.from_numpy(self.sizes[rows]).to(self.device)
-        for tensor in (self.n_said, self.done, self.ended):
+        for tensor in (self.n_emitted, self.done, self.ended):
             tensor[place] = 0
         if self.numbers is not None:
             new = self.decoding.max_new_tokens
@@ -282,35 +282,35 @@ class _Batch:
         ).logits[:, -1]
 
     def _choose(self, logits: torch.Tensor, rows: torch.Tensor | slice) -> None:
-        """Say the next token of these rows; those that are done say no more."""
+        """Emit the next token of these rows; rows that are done emit no more."""
         limit = self.decoding.max_new_tokens
         log_probs = logits.float().log_softmax(dim=-1)
-        state = self.state.of(rows) if self.state else None
+        state = self.state.select(rows) if self.state else None
         allowed = state.trie.constrain(log_probs, state) if state else log_probs
-        said, done, tokens = self.n_said[rows], self.done[rows], self.tokens[rows]
+        emitted, done, tokens = self.n_emitted[rows], self.done[rows], self.tokens[rows]
         numbers = None
         if self.numbers is not None:
-            numbers = self.numbers[rows].gather(1, said.clamp_max(limit - 1)[:, None])[:, 0]
+            numbers = self.numbers[rows].gather(1, emitted.clamp_max(limit - 1)[:, None])[:, 0]
         chosen = next_tokens(allowed, numbers, self.decoding.temperature, self.decoding.top_p)
         ended = torch.isin(chosen, self.eos) & ~done
-        says = ~done & ~ended
+        continues = ~done & ~ended
         if self.state and state:
-            state.trie.advance(state, chosen, said, says)
+            state.trie.advance(state, chosen, emitted, continues)
             self.state.put(rows, state)
-        # What a row that is done says goes into the column behind the last; an end token has a
+        # The token of a row that is done goes into the column behind the last; an end token has a
         # score, and is no token of the answer.
         self.tokens[rows] = tokens.scatter(
-            1, torch.where(says, said, limit)[:, None], chosen[:, None]
+            1, torch.where(continues, emitted, limit)[:, None], chosen[:, None]
         )
         self.scores[rows] = self.scores[rows].scatter(
             1,
-            torch.where(done, limit, said)[:, None],
+            torch.where(done, limit, emitted)[:, None],
             log_probs.gather(1, chosen[:, None]).double(),
         )
-        self.n_said[rows] = said + says
+        self.n_emitted[rows] = emitted + continues
         self.last[rows] = chosen
         self.ended[rows] |= ended
-        self.done[rows] |= ended | (self.n_said[rows] >= limit)
+        self.done[rows] |= ended | (self.n_emitted[rows] >= limit)
 
     def _collect(self) -> None:
         """Answers of the rows that are done; their rows are free."""
@@ -318,12 +318,12 @@ class _Batch:
         if not done.any():
             return
         rows = torch.from_numpy(np.flatnonzero(done)).to(self.device)
-        n_said = self.n_said[rows]
+        n_emitted = self.n_emitted[rows]
         if self.state:  # the limit cut the last gene of some: what is left of it is no gene
-            state = self.state.of(rows)
+            state = self.state.select(rows)
             whole = self.ended[rows] | state.trie.complete(state)
-            n_said = torch.where(whole, n_said, state.begun)
-        columns = (self.tokens[rows], n_said, self.ended[rows], self.scores[rows])
+            n_emitted = torch.where(whole, n_emitted, state.begun)
+        columns = (self.tokens[rows], n_emitted, self.ended[rows], self.scores[rows])
         for prompt, tokens, end, ended, scores in zip(
             self.prompts[done], *(column.tolist() for column in columns), strict=True
         ):
@@ -342,8 +342,8 @@ class _Batch:
         self.cache.keep(rows)
         for name in ("prompts", "sizes", "steps"):
             setattr(self, name, getattr(self, name)[live])
-        names = ["tokens", "last", "position", "n_said", "scores", "done", "ended", "numbers"]
+        names = ["tokens", "last", "position", "n_emitted", "scores", "done", "ended", "numbers"]
         for name in names[: None if self.numbers is not None else -1]:
             setattr(self, name, getattr(self, name)[rows])
         if self.state:
-            self.state = self.state.of(rows)
+            self.state = self.state.select(rows)

@@ -14,13 +14,13 @@ from c2sflow.generation.cells import generate_cells, generated_records
 from c2sflow.generation.plan import GenerationPlan, organism_genes
 from c2sflow.generation.tasks import (
     ANSWERING,
+    allowed_genes,
     answer_figures,
     cache_share,
     embed_answers,
-    genes_to_say,
     write_answers,
 )
-from c2sflow.model.tasks import load, only, run_figures, told
+from c2sflow.model.tasks import load, log_warnings, pick, run_figures
 from c2sflow.sentences.prompts import EMBEDDING_PROMPT, generation_template, load_template
 from c2sflow.sentences.summaries import SentenceFiles
 
@@ -47,7 +47,7 @@ def generate_task(
     samples
         samples.json of VALIDATE.
     sentences_dir
-        <id>.sentences.json of all samples: the genes that may be said.
+        <id>.sentences.json of all samples: the genes that answers may contain.
     options
         Those of `c2sflow.model.embed_shard.embed_shard` and of
         `c2sflow.generation.cells.generate_cells`; generation_prompt, generated_genes,
@@ -59,12 +59,12 @@ def generate_task(
     sheet = read_json_list(samples)
     summaries = SentenceFiles(sentences_dir, [sample["id"] for sample in sheet])
     genes = {
-        organism: genes_to_say(organism_genes(sheet, summaries, organism), options)
+        organism: allowed_genes(organism_genes(sheet, summaries, organism), options)
         for organism in cells["organism"].unique()
     }
     generated, stats = generate_cells(
         model, tokenizer, cells, genes, template,
-        num_genes=options["generated_genes"], **only(options, ANSWERING),
+        num_genes=options["generated_genes"], **pick(options, ANSWERING),
         max_batch_tokens=cache_share(options, model),
     )  # fmt: skip
     prompt = load_template(options["embedding_prompt"], EMBEDDING_PROMPT, ["cell_sentence"])
@@ -72,7 +72,7 @@ def generate_task(
     write_answers(outdir / f"{name}.generated.parquet", generated, vectors)
     figures = run_figures(model, name, generated.assign(sample="generated cells"))
     figures |= answer_figures(model, len(generated), stats)
-    figures["warnings"] = told(_warnings(generated, options["max_new_tokens"]))
+    figures["warnings"] = log_warnings(_warnings(generated, options["max_new_tokens"]))
     write_json(outdir / f"{name}.generate.json", figures)
     LOGGER.info(
         "%s: %d cells generated, %.0f new tokens/s",

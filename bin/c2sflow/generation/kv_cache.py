@@ -93,7 +93,7 @@ class DecodeCache(Cache):
         self.rewind(0)
 
     def rewind(self, length: int) -> None:
-        """Forget what stands behind the first `length` slots."""
+        """Forget everything behind the first `length` slots."""
         for layer in self.own:
             layer.length = length
 
@@ -204,7 +204,7 @@ class CompiledStep:
     """The logits of a further token of each row, from a fixed cache.
 
     Its result is compared with the plain model's at the first steps; where they differ, or where
-    the compiler fails, the plain model goes on, and the log says so.
+    the compiler fails, the plain model is used, with a warning.
     """
 
     def __init__(self, model: PreTrainedModel, cache: DecodeCache):
@@ -229,7 +229,7 @@ class CompiledStep:
         expected = _logits(*inputs)
         fault = _fault(self.compiled, inputs, expected)
         if fault:
-            LOGGER.warning("decoding goes on uncompiled: %s", fault)
+            LOGGER.warning("decoding continues without compilation: %s", fault)
             self.compiled = None
         return expected
 
@@ -242,12 +242,12 @@ def _run(compiled: Step, inputs: tuple) -> torch.Tensor:
 def _fault(compiled: Step, inputs: tuple, expected: torch.Tensor) -> str | None:
     """Why the compiled step cannot be believed, or None."""
     try:
-        made = _run(compiled, inputs)
+        computed = _run(compiled, inputs)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever the compiler can raise
         return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    difference = ((made - expected).float().norm() / expected.float().norm()).item()
+    difference = ((computed - expected).float().norm() / expected.float().norm()).item()
     if difference <= TOLERANCE[expected.dtype]:
         return None
     return f"compiled logits differ by {100 * difference:.1f} %"

@@ -1,4 +1,4 @@
-"""How likely a model says each label of a list, exactly: every label of every cell is scored.
+"""Exact likelihood of each label of a list under a model, for every cell.
 
 The prompt goes through the model once. Then the labels are walked as a tree of their tokens, and
 what they share is computed once: behind the cached prompt, a label costs as many tokens as it has
@@ -26,14 +26,14 @@ MOST_LOGITS = 2**27  # numbers of a step's logits: rows times tokens times vocab
 
 @dataclass
 class Branch:
-    """Tokens without a choice between them, where paths end among them, and how others go on.
+    """Tokens without a choice between them, where paths end among them, and how others continue.
 
     Attributes
     ----------
     tokens
         The run of tokens.
     ends
-        (tokens of the run that are said by then, number of the path) of each path that ends in it.
+        (tokens of the run emitted by then, number of the path) of each path that ends in it.
     branches
         What may follow the run; each begins with another token.
     """
@@ -55,12 +55,12 @@ def _branch(token: int, group: list[tuple[int, Sequence[int]]]) -> Branch:
     run, ends = [], []
     while True:
         run.append(token)
-        said = len(run)
-        ends += [(said, number) for number, tokens in group if len(tokens) == said]
-        group = [(number, tokens) for number, tokens in group if len(tokens) > said]
-        following = {tokens[said] for _, tokens in group}
+        n_tokens_in = len(run)
+        ends += [(n_tokens_in, number) for number, tokens in group if len(tokens) == n_tokens_in]
+        group = [(number, tokens) for number, tokens in group if len(tokens) > n_tokens_in]
+        following = {tokens[n_tokens_in] for _, tokens in group}
         if len(following) != 1:
-            rest = [(number, tokens[said:]) for number, tokens in group]
+            rest = [(number, tokens[n_tokens_in:]) for number, tokens in group]
             return Branch(run, ends, branches_of(rest))
         token = following.pop()
 
@@ -136,7 +136,7 @@ def score_paths(
                 tried = len(rows) * (size + longest)
                 budget = halved(tried, size, model.device, alone=len(rows) == 1)
                 continue
-            stats.n_path_tokens += batch.n_said
+            stats.n_path_tokens += batch.n_emitted
             at += len(rows)
             bar.update(len(rows))
     stats.seconds = time.perf_counter() - started
@@ -145,7 +145,7 @@ def score_paths(
 
 
 class _Batch:
-    """Prompts whose keys and values are kept while the paths are said behind them."""
+    """Prompts whose keys and values are kept while the paths are scored behind them."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class _Batch:
         self.cache = DecodeCache(model.config, self.n_rows, self.n_slots + longest, model.device)
         sizes = torch.tensor([ids.size for ids in prompts], device=model.device)
         self.after = sizes[:, None]  # position of the first token of an answer
-        self.n_said = 0
+        self.n_emitted = 0
         step = max(1, resolve_max_batch_tokens(None, model) // self.n_slots)
         self.first = torch.cat(
             [
@@ -207,21 +207,21 @@ class _Batch:
     ) -> None:
         """Score all that follows `depth` tokens of likelihood `score`."""
         for branch in branches:
-            after = self._say(branch.tokens, depth)
+            after = self._log_probs(branch.tokens, depth)
             so_far = score + ahead[:, branch.tokens[0]].double()
-            for said in range(1, len(branch.tokens) + 1):
-                ended = after[:, said - 1, self.eos].double().logsumexp(dim=-1)
-                for path in (path for at, path in branch.ends if at == said):
+            for n_tokens_in in range(1, len(branch.tokens) + 1):
+                ended = after[:, n_tokens_in - 1, self.eos].double().logsumexp(dim=-1)
+                for path in (path for at, path in branch.ends if at == n_tokens_in):
                     self.found[:, path] = so_far + ended
-                if said < len(branch.tokens):
-                    so_far = so_far + after[:, said - 1, branch.tokens[said]].double()
+                if n_tokens_in < len(branch.tokens):
+                    so_far = so_far + after[:, n_tokens_in - 1, branch.tokens[n_tokens_in]].double()
             self._walk(branch.branches, after[:, -1], so_far, depth + len(branch.tokens))
 
-    def _say(self, tokens: Sequence[int], depth: int) -> torch.Tensor:
-        """Log-probabilities behind each of these tokens, said `depth` tokens after the prompt."""
+    def _log_probs(self, tokens: Sequence[int], depth: int) -> torch.Tensor:
+        """Log-probabilities behind each of these tokens, `depth` tokens after the prompt."""
         self.cache.rewind(self.n_slots + depth)
         n_tokens = len(tokens)
-        self.n_said += self.n_rows * n_tokens
+        self.n_emitted += self.n_rows * n_tokens
         ids = torch.tensor(tokens, device=self.after.device).expand(self.n_rows, n_tokens)
         steps = torch.arange(depth, depth + n_tokens, device=self.after.device)
         end = self.cache.length + n_tokens

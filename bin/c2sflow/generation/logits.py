@@ -16,7 +16,7 @@ ANCHOR = ":"  # what a gene's tokens are made behind; symbols are split differen
 
 
 def answer_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> dict[str, list[int]]:
-    """Tokens of each text with its leading space, as they stand in an answer.
+    """Tokens of each text with its leading space, as in an answer.
 
     A text that does not come back from its tokens is left out.
     """
@@ -33,11 +33,11 @@ def answer_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> d
 
 
 def gene_tokens(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> dict[str, list[int]]:
-    """`answer_tokens` of each gene; those that cannot be said are left out, and told."""
+    """`answer_tokens` of each gene; genes that cannot be tokenized are dropped with a warning."""
     tokens = answer_tokens(tokenizer, words)
     lost = [word for word in words if word not in tokens]
     if lost:
-        LOGGER.warning("%d genes cannot be said by this tokenizer, such as %r", len(lost), lost[0])
+        LOGGER.warning("this tokenizer cannot represent %d genes, such as %r", len(lost), lost[0])
     return tokens
 
 
@@ -114,7 +114,7 @@ class GeneTrie:
         self.below = torch.as_tensor(below, device=device)
 
     def start(self, n_rows: int) -> TrieState:
-        """State of rows that have said nothing."""
+        """State of rows that have emitted nothing."""
         return TrieState(
             trie=self,
             node=torch.zeros(n_rows, dtype=torch.int64, device=self.below.device),
@@ -123,11 +123,11 @@ class GeneTrie:
         )
 
     def restart(self, state: TrieState, rows: torch.Tensor) -> None:
-        """Let some rows begin anew, in place."""
-        state.put(rows, self.start(len(rows)))
+        """Restart some rows, in place."""
+        state.assign(rows, self.start(len(rows)))
 
     def complete(self, state: TrieState) -> torch.Tensor:
-        """bool (n_rows,): the row stands at the end of a gene that it has not said before."""
+        """bool (n_rows,): the row is at the end of a gene that it has not emitted before."""
         below = state.left.gather(1, self.inner_children[state.node]).sum(dim=1)
         here = state.left.gather(1, state.node[:, None])[:, 0]
         return self.is_gene[state.node] & (here > below)
@@ -140,7 +140,7 @@ class GeneTrie:
         scores
             float (n_rows, vocab_size).
         state
-            Where the rows stand.
+            The state of the rows.
 
         Returns
         -------
@@ -159,7 +159,7 @@ class GeneTrie:
         inner = scores.gather(1, tokens.clamp_max(self.vocab_size - 1))
         result.scatter_(1, tokens, inner.masked_fill(~open_, -torch.inf))
         left = state.left[:, self.root_children]
-        if self.no_repeats:  # the gene just said is not among what may follow it
+        if self.no_repeats:  # the gene just emitted may not follow itself
             left = left - (complete & (self.ways[state.node, :1] == self.root_children)).int()
         open_ = (left > 0) & (complete | at_root)
         result[:, self.root_tokens] = scores[:, self.root_tokens].masked_fill(~open_, -torch.inf)
@@ -176,20 +176,20 @@ class GeneTrie:
         tokens
             int64 (n_rows,), allowed by `constrain`.
         steps
-            int64 (n_rows,): number of tokens said before.
+            int64 (n_rows,): number of tokens emitted before.
         active
             bool (n_rows,): the others stay where they are.
         """
         child, inside = self._child(state.node, tokens)
         fresh, _ = self._child(torch.zeros_like(state.node), tokens)
         if self.no_repeats:
-            # Who begins anew has said the gene it stood at: one gene fewer on the way to it.
+            # A row that restarts has emitted its gene: one gene fewer on the way to it.
             leaving = (~inside & (state.node > 0) & active).to(state.left.dtype)
             ways = self.ways[state.node]
             state.left.scatter_add_(1, ways, -leaving[:, None].expand(ways.shape).contiguous())
             state.left[:, -1] = 0
-        goes_on = inside & (state.node > 0) | ~active
-        state.begun.copy_(torch.where(goes_on, state.begun, steps))
+        continues = inside & (state.node > 0) | ~active
+        state.begun.copy_(torch.where(continues, state.begun, steps))
         state.node.copy_(torch.where(active, torch.where(inside, child, fresh), state.node))
 
     def _child(self, node: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -202,7 +202,7 @@ class GeneTrie:
 
 @dataclass
 class TrieState:
-    """Where the rows of a batch stand.
+    """The state of the rows of a batch.
 
     Attributes
     ----------
@@ -211,7 +211,7 @@ class TrieState:
     node
         int64 (n_rows,).
     left
-        int32 (n_rows, n_nodes + 1): genes at or below each node that are not said yet.
+        int32 (n_rows, n_nodes + 1): genes at or below each node that are not emitted yet.
     begun
         int64 (n_rows,): step at which the gene under way began.
     """
@@ -221,11 +221,11 @@ class TrieState:
     left: torch.Tensor
     begun: torch.Tensor
 
-    def of(self, rows: torch.Tensor | slice) -> TrieState:
+    def select(self, rows: torch.Tensor | slice) -> TrieState:
         """State of some rows: a copy, or for a slice a view."""
         return TrieState(self.trie, self.node[rows], self.left[rows], self.begun[rows])
 
-    def put(self, rows: torch.Tensor | slice, state: TrieState) -> None:
+    def assign(self, rows: torch.Tensor | slice, state: TrieState) -> None:
         """Take over the state of some rows."""
         if not isinstance(rows, slice):  # else `state` is a view of this one
             self.node[rows], self.left[rows], self.begun[rows] = state.node, state.left, state.begun

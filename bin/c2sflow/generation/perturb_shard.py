@@ -18,20 +18,20 @@ from c2sflow.common.opened import read_parquet
 from c2sflow.generation.perturbation import predict, predicted_records
 from c2sflow.generation.tasks import (
     ANSWERING,
+    allowed_genes,
     answer_figures,
     cache_share,
     embed_answers,
-    genes_to_say,
     write_answers,
 )
 from c2sflow.inputs.perturbations import prompt_text
 from c2sflow.model.tasks import (
     context_warning,
     load,
-    only,
+    log_warnings,
+    pick,
     read_shard,
     run_figures,
-    told,
 )
 from c2sflow.sentences.prompts import (
     EMBEDDING_PROMPT,
@@ -74,15 +74,15 @@ def perturb_shard(
     check_fields(template, cells.columns, shard.name)
     check_fields(embedding_template, cells.columns, shard.name)
     model, tokenizer = load(options, head=True)
-    words = genes_to_say(read_json(genes)["genes"], options)
+    words = allowed_genes(read_json(genes)["genes"], options)
     predictions, stats = predict(
-        model, tokenizer, cells, words, template, **only(options, (*ANSWERING, "num_samples")),
+        model, tokenizer, cells, words, template, **pick(options, (*ANSWERING, "num_samples")),
         max_batch_tokens=cache_share(options, model),
     )  # fmt: skip
     context = model.config.max_position_embeddings - int(options["max_new_tokens"])
     warnings = context_warning(predictions["c2s_truncated"], context, "predictions")
-    said = predicted_records(cells, predictions)
-    vectors = embed_answers(model, tokenizer, said, embedding_template, options)
+    records = predicted_records(cells, predictions)
+    vectors = embed_answers(model, tokenizer, records, embedding_template, options)
     # Answers come in the order of the plan, those of one prediction together.
     answers = len(predictions) // max(1, len(planned))
     for name in planned.columns.drop("cell_id"):
@@ -90,7 +90,7 @@ def perturb_shard(
     write_answers(outdir / f"{shard.stem}.perturbed.parquet", predictions, vectors)
     figures = run_figures(model, shard.stem, cells)
     figures |= answer_figures(model, len(predictions), [stats])
-    figures["warnings"] = told(warnings)
+    figures["warnings"] = log_warnings(warnings)
     write_json(outdir / f"{shard.stem}.perturb.json", figures)
     LOGGER.info(
         "%s: %d predictions, %.0f new tokens/s",

@@ -1,4 +1,4 @@
-"""Predicted perturbed cells: prompts, and the sentences that are said."""
+"""Predicted perturbed cells: prompts, and the predicted sentences."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def predict(
     ----------
     cells
         A row a prediction: cell_id, sample, organism, cell_sentence, n_genes, perturbation (and
-        c2s_condition, where that tells more apart), and the obs columns the template names.
+        c2s_condition, where that distinguishes more), and the obs columns the template names.
     template
         Perturbation prompt.
     num_samples

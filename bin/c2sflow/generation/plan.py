@@ -42,7 +42,7 @@ class GenerationPlan:
     task_size: int = TASK_CELLS
 
     @classmethod
-    def of(
+    def from_options(
         cls, generate: int, organisms: str, cell_types: str | None, shard_size: int | str
     ) -> GenerationPlan:
         """The plan of a run's options; organisms and cell types a line each."""
@@ -103,7 +103,7 @@ def generation_faults(n_each: int, temperature: float, embedding_prompt: str) ->
 def organism_genes(
     samples: Sequence[Mapping], summaries: Mapping[str, Mapping], organism: str
 ) -> dict[str, str]:
-    """Genes that a cell of this organism may say: word to symbol.
+    """Genes that a generated cell of this organism may contain: word to symbol.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def organism_genes(
     The genes of all samples that hold cells of the organism, in order of appearance.
     """
     genes: dict[str, str] = {}
-    for summary in _of_organism(samples, summaries, organism):
+    for summary in _organism_summaries(samples, summaries, organism):
         genes = dict(zip(summary["genes"], summary["symbols"], strict=True)) | genes
     return genes
 
@@ -130,12 +130,12 @@ def organism_columns(
 ) -> dict[str, int]:
     """Column of each word of `organism_genes`: that of the first sample with the word."""
     columns: dict[str, int] = {}
-    for summary in _of_organism(samples, summaries, organism):
+    for summary in _organism_summaries(samples, summaries, organism):
         columns = word_columns(summary, genes) | columns
     return columns
 
 
-def _of_organism(
+def _organism_summaries(
     samples: Sequence[Mapping], summaries: Mapping[str, Mapping], organism: str
 ) -> Iterator[Mapping]:
     for sample in samples:

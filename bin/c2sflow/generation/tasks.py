@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from c2sflow.common.files import write_beside
 from c2sflow.generation.decoding import GenerationStats
-from c2sflow.inputs.lists import read_vocabulary, words_to_say
+from c2sflow.inputs.lists import allowed_words, read_vocabulary
 from c2sflow.model.batching import peak_memory, resolve_cache_tokens, resolve_max_batch_tokens
 from c2sflow.model.embedding import embed_cells
 from c2sflow.model.tasks import batch_share
@@ -28,11 +28,11 @@ def cache_share(options: Mapping[str, Any], model: PreTrainedModel) -> int:
     return batch_share(budget, options.get("attempt", 1))
 
 
-def genes_to_say(words: Iterable[str], options: Mapping[str, Any]) -> list[str]:
+def allowed_genes(words: Iterable[str], options: Mapping[str, Any]) -> list[str]:
     """Those of the data's genes that an answer may hold: all, or what gene_vocabulary_file has."""
     if not options.get("gene_vocabulary_file"):
         return list(words)
-    return words_to_say(words, read_vocabulary(options["gene_vocabulary_file"]))
+    return allowed_words(words, read_vocabulary(options["gene_vocabulary_file"]))
 
 
 def embed_answers(
@@ -42,19 +42,19 @@ def embed_answers(
     template: str,
     options: Mapping[str, Any],
 ) -> np.ndarray:
-    """Embed what was said as EMBED embeds cells.
+    """Embed the answers as EMBED embeds cells.
 
     Returns
     -------
-    float32 (n_answers, hidden_size); NaN where no gene was said.
+    float32 (n_answers, hidden_size); NaN for answers without genes.
     """
     budget = resolve_max_batch_tokens(options["max_batch_tokens"], model)
-    made = embed_cells(
+    embedded = embed_cells(
         model.get_decoder(), tokenizer, template, records,
         pooling=options["pooling"], layer=options["embedding_layer"],
         max_batch_tokens=batch_share(budget, options.get("attempt", 1)),
     )  # fmt: skip
-    return made.vectors
+    return embedded.vectors
 
 
 def write_answers(path: Path, answers: pd.DataFrame, vectors: np.ndarray) -> None:
@@ -71,7 +71,7 @@ def write_answers(path: Path, answers: pd.DataFrame, vectors: np.ndarray) -> Non
 def answer_figures(
     model: PreTrainedModel, n_answers: int, stats: Sequence[GenerationStats]
 ) -> dict[str, object]:
-    """How much was said, and how fast."""
+    """Number of tokens generated, and speed."""
     seconds = sum(part.seconds for part in stats)
     n_new = sum(part.n_new_tokens for part in stats)
     return {

@@ -9,7 +9,7 @@ from pathlib import Path
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import read_text
 
-MIN_GENES = 5  # a mean over fewer says more of the gene than of the set
+MIN_GENES = 5  # a mean over fewer reflects single genes more than the set
 
 
 def read_gene_sets(path: str | Path) -> dict[str, list[str]]:
@@ -67,7 +67,9 @@ def describe_sets(gene_sets: Mapping[str, list[str]], found: Mapping[str, list[s
         "every sample has"
     )
     if small:
-        said = [f"{name} ({len(genes)} of {len(gene_sets[name])})" for name, genes in small.items()]
-        more = f" and {len(said) - 10} more" if len(said) > 10 else ""
-        text += f"; left out: {', '.join(said[:10])}{more}"
+        shown = [
+            f"{name} ({len(genes)} of {len(gene_sets[name])})" for name, genes in small.items()
+        ]
+        more = f" and {len(shown) - 10} more" if len(shown) > 10 else ""
+        text += f"; left out: {', '.join(shown[:10])}{more}"
     return text

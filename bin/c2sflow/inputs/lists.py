@@ -20,7 +20,7 @@ def read_cell_types(value: str, file: str | Path | None = None, least: int = 2) 
     Parameters
     ----------
     value
-        Labels with commas between, or a label a line; a label that holds a comma stands in double
+        Labels with commas between, or a label a line; a label that holds a comma is in double
         quotes where commas separate.
     file
         Text file with a label a line; taken instead of `value`.
@@ -38,7 +38,7 @@ def read_cell_types(value: str, file: str | Path | None = None, least: int = 2) 
         labels = text.splitlines()
     else:
         labels = next(csv.reader([text], skipinitialspace=True), [])
-    # White space is one space: no tokenizer's answer would tell more apart.
+    # Runs of white space are one space: no tokenizer's answer distinguishes more.
     named: dict[str, str] = {}
     for label in labels:
         if stem := label_stem(label):
@@ -46,11 +46,11 @@ def read_cell_types(value: str, file: str | Path | None = None, least: int = 2) 
     distinct = list(named.values())
     if len(distinct) < least:
         raise UserError(
-            f"{where}: names {len(distinct)} of the labels to choose from; give at least "
-            f"{'two' if least > 1 else 'one'}, with commas between, or a file with one a line"
+            f"{where}: {len(distinct)} different labels; give at least "
+            f"{'two' if least > 1 else 'one'}, separated by commas, or a file with one per line"
         )
     if len(distinct) > MOST:
-        raise UserError(f"{where}: {len(distinct)} labels; at most {MOST} can be chosen from")
+        raise UserError(f"{where}: {len(distinct)} labels; the most is {MOST}")
     return distinct
 
 
@@ -76,7 +76,7 @@ def read_vocabulary(path: str | Path) -> frozenset[str]:
     return genes
 
 
-def words_to_say(words: Iterable[str], vocabulary: frozenset[str]) -> list[str]:
+def allowed_words(words: Iterable[str], vocabulary: frozenset[str]) -> list[str]:
     """The genes of the data, in their order, that the vocabulary holds.
 
     Raises

@@ -14,9 +14,9 @@ from c2sflow.common.errors import UserError
 from c2sflow.common.files import read_text
 from c2sflow.common.separators import header_separator
 
-# Columns of a table that say how much and how long: part of what the perturbation is called.
+# Columns of a table with amount and duration: part of the name of the perturbation.
 AMOUNTS = ("dose", "time")
-# Columns of a table that say which cells; all others belong to the prompt.
+# Columns of a table that select cells; all others belong to the prompt.
 OF_CELLS = ("cell_query", "n_cells")
 # Names that prompts and results use for something else.
 RESERVED = frozenset(
@@ -34,7 +34,7 @@ class Treatment:
     perturbation
         Its name.
     condition
-        What tells it from other perturbations: the name with dose and time.
+        What distinguishes it from other perturbations: the name with dose and time.
     where
         Where it is given, for messages.
     cell_query
@@ -61,7 +61,7 @@ def read_perturbations(
     Parameters
     ----------
     value
-        Names with commas between; a name that holds a comma stands in double quotes.
+        Names with commas between; a name that holds a comma is in double quotes.
     file
         Text file with a name per line, or CSV or TSV with a column ``perturbation`` and, if
         wanted, ``cell_query``, ``n_cells``, ``dose``, ``time`` and more; taken instead of `value`.
@@ -157,12 +157,12 @@ def _number(text: str) -> int | None:
 
 
 def _treatments(rows: list[tuple[str, dict[str, str]]]) -> tuple[list[Treatment], list[str]]:
-    """Treatments of distinct rows, told apart by what they are called."""
+    """Treatments of distinct rows, distinguished by their names."""
     kinds = [{n: v for n, v in row.items() if n not in OF_CELLS} for _, row in rows]
     same = defaultdict(list)  # short name: the rows that are called so
     for kind in kinds:
         same[_joined(kind, AMOUNTS)].append(kind)
-    made, faults = [], []
+    rows_read, faults = [], []
     first: dict[
         str, tuple[str, dict[str, str]]
     ] = {}  # condition: where it comes first, and as what
@@ -173,7 +173,7 @@ def _treatments(rows: list[tuple[str, dict[str, str]]]) -> tuple[list[Treatment]
         place, other = first.setdefault(condition, (where, kind))
         if other != kind:
             faults.append(f"{where}: is called {condition!r}, as is {place.split(', ')[-1]}")
-        made.append(
+        rows_read.append(
             Treatment(
                 perturbation=row["perturbation"],
                 condition=condition,
@@ -183,25 +183,25 @@ def _treatments(rows: list[tuple[str, dict[str, str]]]) -> tuple[list[Treatment]
                 columns={name: value for name, value in kind.items() if name != "perturbation"},
             )
         )
-    return made, faults
+    return rows_read, faults
 
 
 def _joined(row: Mapping[str, str | None], names: Iterable[str]) -> str:
-    """The perturbation and what these columns say of it, with commas between."""
+    """The perturbation and its values in these columns, separated by commas."""
     words = [row.get(name) for name in ("perturbation", *names) if name != "perturbation"]
     name = row["perturbation"] or ""
     return ", ".join([name, *(w for w in words if isinstance(w, str) and w)])
 
 
 def prompt_text(row: Mapping[str, str | None], fields: Collection[str]) -> str:
-    """What stands for {perturbation} in a prompt with these fields.
+    """The text for {perturbation} in a prompt with these fields.
 
-    Dose and time are said beside the name unless the prompt has fields of their own for them: a
+    Dose and time follow the name unless the prompt has fields of their own for them: a
     dose that is given is never lost.
     """
     return _joined(row, [name for name in AMOUNTS if name not in fields])
 
 
 def condition_columns(names: Iterable[str]) -> list[str]:
-    """Those of these columns that say what was done: condition, perturbation, dose, time."""
+    """Those of these columns that describe the treatment: condition, perturbation, dose, time."""
     return [name for name in ("condition", "perturbation", *AMOUNTS) if name in set(names)]

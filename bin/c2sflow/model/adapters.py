@@ -1,7 +1,7 @@
-"""LoRA adapters: small weights (Hu et al., 2022) that stand beside those of a base model.
+"""LoRA adapters: small weights (Hu et al., 2022) added to those of a base model.
 
 A directory holds an adapter, as peft writes it, if it has an ``adapter_config.json``; the files of
-its base lie beside that, or still have to be found. No torch here.
+its base are with it, or still have to be found. No torch here.
 """
 
 from __future__ import annotations

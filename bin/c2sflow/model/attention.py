@@ -53,11 +53,11 @@ def blockwise_attention(
         (a cache): the last key is the last query's own.
     attention_mask
         bool (n_rows, n_keys), False on padding; None if no real token can see padding. Or bool
-        (n_rows, 1, 1, n_keys): all that the only query sees, wherever its own key stands.
+        (n_rows, 1, 1, n_keys): all that the only query sees, wherever its own key is.
     scaling, softcap, sliding_window
         Of the layer; None for 1 / sqrt(head_dim), no cap and no window.
     attention_observer
-        Told the weights of each block; passed to the model's forward as a keyword.
+        Called with the weights of each block; passed to the model's forward as a keyword.
 
     Returns
     -------
@@ -240,7 +240,7 @@ def disagreement(
     hidden = model(**batch.inputs_on(device), use_cache=False).last_hidden_state.flatten(0, 1)
     difference = scale = 0.0
     for row, start in zip(batch.rows, batch.starts, strict=True):
-        made = hidden[start : start + len(expected[row])].float().cpu()
-        difference += float((made - expected[row]).square().sum())
+        computed = hidden[start : start + len(expected[row])].float().cpu()
+        difference += float((computed - expected[row]).square().sum())
         scale += float(expected[row].square().sum())
     return (difference / scale) ** 0.5 if np.isfinite(difference) else np.inf

@@ -1,6 +1,6 @@
 """Gene × gene attention: which genes of a cell a layer looks at from which.
 
-Attention goes to the head of a sentence whatever stands there. What position alone makes of it is
+Attention goes to the head of a sentence whatever genes are there. The effect of position alone is
 measured on the same genes in random order.
 """
 
@@ -112,8 +112,8 @@ def attention_maps(
             try:
                 model(input_ids=ids, use_cache=False, attention_observer=aggregate)
             except LayerReached as reached:
-                made = reached.hidden.cpu().numpy()
-        yield made
+                states = reached.hidden.cpu().numpy()
+        yield states
 
 
 def shuffled_maps(

@@ -145,7 +145,7 @@ class PromptPool:
     max_tokens
         Most tokens of a batch, padding included; a longer prompt is a batch of its own.
     pad_token_id
-        Stands where no token does.
+        Marks slots without a token.
     packed
         One row of prompts without padding between them, instead of a row a prompt.
     multiple

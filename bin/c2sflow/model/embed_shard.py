@@ -22,9 +22,9 @@ from c2sflow.model.tasks import (
     batch_share,
     context_warning,
     load,
+    log_warnings,
     read_shard,
     run_figures,
-    told,
 )
 from c2sflow.sentences.prompts import (
     EMBEDDING_PROMPT,
@@ -81,7 +81,7 @@ def embed_shard(
     template = load_template(embedding_prompt, EMBEDDING_PROMPT, ["cell_sentence"])
     check_fields(template, cells.columns, shard.name)
     model, tokenizer = load(options, head=False)
-    made = embed_cells(
+    embedded = embed_cells(
         model,
         tokenizer,
         template,
@@ -90,22 +90,22 @@ def embed_shard(
         layer=layer,
         max_batch_tokens=batch_share(resolve_max_batch_tokens(max_batch_tokens, model), attempt),
     )
-    stats = made.stats
+    stats = embedded.stats
     context = model.config.max_position_embeddings
-    warnings = context_warning(made.truncated, context, "cells")
-    if (made.n_tokens == 0).any():
-        n_empty = (made.n_tokens == 0).sum()
+    warnings = context_warning(embedded.truncated, context, "cells")
+    if (embedded.n_tokens == 0).any():
+        n_empty = (embedded.n_tokens == 0).sum()
         warnings.append(f"{n_empty} cells without genes have no embedding (NaN)")
     obs = pd.DataFrame(
         {
-            "c2s_n_genes": made.n_genes,
-            "c2s_n_tokens": made.n_tokens,
-            "c2s_truncated": made.truncated,
+            "c2s_n_genes": embedded.n_genes,
+            "c2s_n_tokens": embedded.n_tokens,
+            "c2s_truncated": embedded.truncated,
         },
         index=pd.Index(cells["cell_id"].astype(str), name=None),
     )
     uns = {"software": software_versions(MODEL_SOFTWARE)}
-    write_embedding(outdir / f"{shard.stem}.embedding.h5ad", obs, made.vectors, uns)
+    write_embedding(outdir / f"{shard.stem}.embedding.h5ad", obs, embedded.vectors, uns)
     figures = run_figures(model, shard.stem, cells) | {
         "n_cells": len(cells),
         "n_tokens": stats.n_tokens,
@@ -116,7 +116,7 @@ def embed_shard(
         "cells_per_second": len(cells) / stats.seconds,
         "tokens_per_second": stats.n_tokens / stats.seconds,
         "peak_memory_bytes": stats.peak_memory_bytes,
-        "warnings": told(warnings),
+        "warnings": log_warnings(warnings),
     }
     write_json(outdir / f"{shard.stem}.embed.json", figures)
     LOGGER.info(

@@ -128,25 +128,25 @@ def embed_cells(
         If the model has no such layer, or its values exceed the range of its dtype.
     """
     n_cells = len(records)
-    made = Embeddings(
+    embeddings = Embeddings(
         vectors=np.full((n_cells, model.config.hidden_size), np.nan, dtype=np.float32),
         n_genes=np.zeros(n_cells, dtype=np.int32),
         n_tokens=np.zeros(n_cells, dtype=np.int32),
         truncated=np.zeros(n_cells, dtype=bool),
     )
-    engine = _Engine(model, tokenizer.pad_token_id, layer, max_batch_tokens, max_rows, made)
+    engine = _Engine(model, tokenizer.pad_token_id, layer, max_batch_tokens, max_rows, embeddings)
     context = model.config.max_position_embeddings
     chunks = tokenize_ahead(tokenizer, template, records, context, mixed=engine.pool.packed)
     with progress_bar(n_cells, "cell", progress) as bar:
         engine.run(chunks, pooling, bar)
-    overflown = (made.n_tokens > 0) & ~np.isfinite(made.vectors).all(axis=1)
+    overflown = (embeddings.n_tokens > 0) & ~np.isfinite(embeddings.vectors).all(axis=1)
     if overflown.any():
         dtype = str(model.dtype).removeprefix("torch.")
         raise UserError(
             f"{overflown.sum()} embeddings are not finite: values of this model exceed the range "
             f"of {dtype}; use --dtype bfloat16 or float32"
         )
-    return made
+    return embeddings
 
 
 def _spans(prompts: TokenizedPrompts, pooling: Pooling) -> np.ndarray:
@@ -167,11 +167,11 @@ class _Engine:
         layer: int,
         max_batch_tokens: int | str | None,
         max_rows: int | None,
-        made: Embeddings,
+        embeddings: Embeddings,
     ):
         attention = model.config._attn_implementation
         budget = resolve_max_batch_tokens(max_batch_tokens, model)
-        self.model, self.made, self.stats = model, made, made.stats
+        self.model, self.embeddings, self.stats = model, embeddings, embeddings.stats
         self.layer = check_layer(model, layer)
         self.device = next(model.parameters()).device
         self.spans: dict[int, tuple[int, int]] = {}
@@ -187,7 +187,7 @@ class _Engine:
         )
         LOGGER.info(
             "%d cells to embed: %.1f GiB free, batches of up to %d tokens",
-            len(made.vectors), free_bytes(self.device) / 2**30, budget,
+            len(embeddings.vectors), free_bytes(self.device) / 2**30, budget,
         )  # fmt: skip
 
     def run(
@@ -213,9 +213,9 @@ class _Engine:
     def _receive(
         self, rows: np.ndarray, prompts: TokenizedPrompts, pooling: Pooling, bar: tqdm
     ) -> None:
-        self.made.n_genes[rows] = prompts.n_genes
-        self.made.n_tokens[rows] = prompts.n_tokens
-        self.made.truncated[rows] = prompts.truncated
+        self.embeddings.n_genes[rows] = prompts.n_genes
+        self.embeddings.n_tokens[rows] = prompts.n_tokens
+        self.embeddings.truncated[rows] = prompts.truncated
         spans = _spans(prompts, pooling).tolist()
         for row, ids, span in zip(rows.tolist(), prompts.input_ids, spans, strict=True):
             self.pool.add(row, ids)
@@ -250,7 +250,7 @@ class _Engine:
 
     def _store(self, bar: tqdm) -> None:
         copy = self.copies.popleft()
-        self.made.vectors[copy.batch.rows], seconds = copy.wait()
+        self.embeddings.vectors[copy.batch.rows], seconds = copy.wait()
         self.stats.seconds_model += seconds
         self.stats.n_tokens += copy.batch.n_tokens
         self.stats.n_padding += copy.batch.n_slots - copy.batch.n_tokens

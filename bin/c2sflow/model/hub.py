@@ -48,14 +48,14 @@ def base_folder(adapter: Path, base_model: str | Path | None = None) -> Path:
     """
     if base_model is not None:
         return model_folder(base_model)
-    said = read_adapter(adapter)
-    base = said.get("base_model_name_or_path")
+    config = read_adapter(adapter)
+    base = config.get("base_model_name_or_path")
     if not base or not (Path(base).is_dir() or HUB_ID.fullmatch(base)):
         raise UserError(
             f"model {adapter}: its base ({base}) is no directory here, and no Hugging Face id; "
             "name it with base_model"
         )
-    return model_folder(base, said.get("revision") or "main")
+    return model_folder(base, config.get("revision") or "main")
 
 
 def link_adapter(adapter: Path, base: Path, folder: Path) -> None:

@@ -61,8 +61,8 @@ def loading_faults(
     faults = []
     if missing:
         faults.append(
-            f"the weights lack {_count(missing)} that config.json asks for ({some(missing)}), and "
-            "random numbers would stand there; fetch the model again, or take the config.json "
+            f"the weights lack {_count(missing)} that config.json asks for ({some(missing)}): "
+            "they would be random; fetch the model again, or take the config.json "
             "that was saved with it"
         )
     if left:
@@ -251,7 +251,7 @@ def apply_adapter(model: PreTrainedModel, directory: Path, merge: bool) -> PreTr
     directory
         Checked by `c2sflow.model.files.read_config`.
     merge
-        Add the adapter to the weights, so that it costs nothing; else (quantised weights) it stands
+        Add the adapter to the weights, so that it costs nothing; else (quantised weights) it stays
         beside them.
 
     Raises
@@ -263,7 +263,7 @@ def apply_adapter(model: PreTrainedModel, directory: Path, merge: bool) -> PreTr
 
     config = PeftConfig.from_pretrained(str(directory))
     config.inference_mode = True
-    config.base_model_name_or_path = model.name_or_path  # wherever it lies now
+    config.base_model_name_or_path = model.name_or_path  # wherever it is now
     try:
         adapted = get_peft_model(model, config)
         found: Any = set_peft_model_state_dict(adapted, load_file(directory / WEIGHTS))

@@ -38,10 +38,10 @@ def load(options: Mapping[str, Any], head: bool) -> tuple[PreTrainedModel, PreTr
         model (a directory), and `MODEL_OPTIONS` as far as given.
     """
     tokenizer = load_tokenizer(options["model"])
-    return load_model(options["model"], head=head, **only(options, MODEL_OPTIONS)), tokenizer
+    return load_model(options["model"], head=head, **pick(options, MODEL_OPTIONS)), tokenizer
 
 
-def only(options: Mapping, names: tuple[str, ...]) -> dict:
+def pick(options: Mapping, names: tuple[str, ...]) -> dict:
     """Those of the options that are given."""
     return {name: options[name] for name in names if name in options}
 
@@ -52,7 +52,7 @@ def batch_share(budget: int, attempt: int) -> int:
 
 
 def run_figures(model: PreTrainedModel, name: str, cells: pd.DataFrame) -> dict:
-    """What every shard's log says of where it ran."""
+    """Where the shard ran, for its log."""
     return {
         "shard": name,
         "sample": str(cells["sample"].iloc[0]),
@@ -63,7 +63,7 @@ def run_figures(model: PreTrainedModel, name: str, cells: pd.DataFrame) -> dict:
 
 
 def context_warning(truncated: np.ndarray, context: int, what: str) -> list[str]:
-    """What to say of prompts whose genes were cut, if any were."""
+    """Warnings about prompts whose genes were cut, if any were."""
     if not truncated.any():
         return []
     return [
@@ -72,7 +72,7 @@ def context_warning(truncated: np.ndarray, context: int, what: str) -> list[str]
     ]
 
 
-def told(warnings: list[str]) -> list[str]:
+def log_warnings(warnings: list[str]) -> list[str]:
     """The warnings, logged."""
     for warning in warnings:
         LOGGER.warning(warning)

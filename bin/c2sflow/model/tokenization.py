@@ -94,7 +94,7 @@ def _fit_to_context(
     def with_genes(n_genes: int) -> _Prompt:
         return _prompts(tokenizer, template, [first_genes(record, n_genes)])[0]
 
-    # The tokens of the whole prompt tell nearly how many genes fit; the numbers in the prompt's
+    # The tokens of the whole prompt show nearly how many genes fit; the numbers in the prompt's
     # own words can make it one more or less.
     last = max(0, whole.sentence()[1] - (len(whole.encoding) - context) - 1)
     n_genes = whole.text[whole.begin : whole.encoding.offsets[last][1]].count(" ")

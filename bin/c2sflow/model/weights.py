@@ -113,8 +113,8 @@ def weight_files(directory: str | Path) -> list[str]:
             "safetensors"
         )
     raise UserError(
-        f"model {directory}: {some(names)} without {WEIGHTS} or {INDEX}, which say what the "
-        "weights are; fetch the model again"
+        f"model {directory}: {some(names)} without {WEIGHTS} or {INDEX}, which define the "
+        "weights; fetch the model again"
     )
 
 

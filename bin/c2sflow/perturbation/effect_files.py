@@ -33,7 +33,7 @@ def write_effects(
     replicate_column: str | None = None,
 ) -> None:
     """Write ``perturbation/perturbation_effects.tsv``, ``perturbation/screen.tsv`` if there are
-    gene sets, and ``effects.json``: what is to be known of them.
+    gene sets, and ``effects.json``: notes on them.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def write_effects(
     context
         Column of obs whose values are compared in the screen.
     replicate_column
-        Column of obs that says which donor or sample a cell is of.
+        Column of obs with the donor or sample of each cell.
 
     Raises
     ------
@@ -54,18 +54,18 @@ def write_effects(
     samples = SentenceFiles.of(sentences_dir)
     alignment, sums = GeneAlignment(), RankFit()
     for sample in samples.values():
-        alignment.add(GeneTable.of_summary(sample))
+        alignment.add(GeneTable.from_summary(sample))
         sums += RankFit(*sample["rank_fit_sums"])
     genes, fit = alignment.names, sums.solve()
     measured = np.zeros((len(samples), len(genes)), dtype=bool)
     for row, sample in zip(measured, samples.values(), strict=True):
-        row[alignment.columns(GeneTable.of_summary(sample))] = True
+        row[alignment.columns(GeneTable.from_summary(sample))] = True
     shards = _shards(samples, alignment, shards_dir, perturbed_dir)
     gene_sets: dict[str, list[list[int]]] = {}
-    said: list[str] = []
+    set_notes: list[str] = []
     if gene_sets_file is not None:
         gene_sets, line = _gene_sets(gene_sets_file, samples, alignment)
-        said.append(line)
+        set_notes.append(line)
     counts = _Counts(context if gene_sets else None, replicate_column)
     rows: list[dict[str, object]] = []
     with write_beside(outdir / "perturbation" / "perturbation_effects.tsv") as partial:
@@ -76,7 +76,7 @@ def write_effects(
             counts.add(shifts)
             if gene_sets:
                 rows += screen_rows(shifts, gene_sets, replicate_column)
-    notes = {"effects": counts.of_effects(), "screen": [*said, *counts.of_screen()]}
+    notes = {"effects": counts.effects_notes(), "screen": [*set_notes, *counts.screen_notes()]}
     if gene_sets_file is not None:
         screen = rank_screen(rows)
         notes["screen"] += few_units(screen)
@@ -108,7 +108,7 @@ class _Counts:
         if "replicate" in shifts.cells:
             self.replicates |= set(shifts.cells["replicate"].dropna().astype(str))
 
-    def of_effects(self) -> list[str]:
+    def effects_notes(self) -> list[str]:
         """Lines on the effects by gene."""
         lines = []
         names = [name for name in self.no_ops if name is not None]
@@ -137,7 +137,7 @@ class _Counts:
             )
         return lines
 
-    def of_screen(self) -> list[str]:
+    def screen_notes(self) -> list[str]:
         """Lines on the screen."""
         names = {"context": self.context, "replicate": self.replicate}
         meaning = {"context": "they count in no context", "replicate": "they are left out"}

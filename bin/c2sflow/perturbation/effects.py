@@ -18,7 +18,7 @@ BLOCK_ELEMENTS = 2**22  # of the dense blocks that are tested at a time
 
 
 def effects_table(shifts: Shifts, genes: Sequence[str], measured: np.ndarray) -> pd.DataFrame:
-    """Effects of one condition, a row per gene that stands in a compared sentence.
+    """Effects of one condition, a row per gene that occurs in a compared sentence.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def effects_table(shifts: Shifts, genes: Sequence[str], measured: np.ndarray) ->
     genes
         Names of the columns.
     measured
-        bool (n_samples, n_genes): which genes each sample has. A cell says nothing of a gene that
+        bool (n_samples, n_genes): which genes each sample has. A cell shows nothing of a gene that
         its sample lacks.
 
     Returns

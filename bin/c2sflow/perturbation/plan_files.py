@@ -50,7 +50,7 @@ def write_plan(
     Parameters
     ----------
     cells_dir, sentences_dir
-        Where <id>.obs.parquet and <id>.sentences.json lie.
+        Folder of <id>.obs.parquet and <id>.sentences.json.
     model
         Directory with tokenizer.json and config.json.
     perturbations, perturbations_file
@@ -96,7 +96,7 @@ def write_plan(
     )
     if no_ops is None:
         plan = plan.assign(**{NO_OP: False, COMPARED_WITH: None})
-    summaries = SentenceFiles.of(sentences_dir).values()
+    summaries = SentenceFiles.find(sentences_dir).values()
     work = estimate_work(
         plan,
         cells,

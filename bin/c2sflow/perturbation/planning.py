@@ -55,7 +55,7 @@ def plan_predictions(
     training_cells
         See `c2sflow.data.obs.figure_cells.figure_cells`: none of these is perturbed.
     max_cells_per_perturbation
-        So many cells for each treatment that does not say itself how many, chosen by a hash of
+        So many cells for each treatment without a number of its own, chosen by a hash of
         seed, cell and condition, not by position.
     no_ops
         Each cell that gets a treatment gets its no-op too, once for all treatments that share it.
@@ -65,7 +65,7 @@ def plan_predictions(
     shard, cell_id, condition, perturbation and the columns of the treatments, in the order of the
     cells; each cell once for each condition. With `no_ops` also `NO_OP`, whether a row is one, and
     `COMPARED_WITH`, the condition of the cell's no-op that a prediction is compared with; missing
-    where the cell lacks what the no-op says, as a cell without a type does.
+    where the cell lacks a value that the no-op needs, such as a type.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def plan_predictions(
     usable = figure_cells(cells, training_cells)
     if usable.known:
         LOGGER.info(
-            "plan: predictions are of the %d of %d cells that the model was not trained on",
+            "plan: predictions are made for the %d of %d cells that the model was not trained on",
             usable.held_out.sum(), len(cells),
         )  # fmt: skip
     if treatments:
@@ -91,7 +91,9 @@ def plan_predictions(
         rows = rows[usable.held_out[rows]]
         rows = _sample(cells, rows, treatment.condition, most, seed)
         pairs = _pairs(cells, rows, treatment)
-        parts += [pairs] if no_ops is None else _with_no_op(cells, pairs, no_ops.of(treatment))
+        parts += (
+            [pairs] if no_ops is None else _with_no_op(cells, pairs, no_ops.no_op_for(treatment))
+        )
     plan = pd.concat(parts) if parts else pd.DataFrame(columns=[*CELL, "condition"])
     # By cell, then by condition: prompts of one cell stay together.
     plan = plan.iloc[np.lexsort((plan["condition"].to_numpy(dtype=str), plan.index))]
@@ -108,7 +110,7 @@ def _controls(cells: pd.DataFrame, control: str | None) -> np.ndarray:
     controls = select_cells(cells, control, "--control")
     if control is not None:
         LOGGER.info(
-            "plan: %d of %d cells are control cells; the others are not perturbed",
+            "plan: %d of %d cells are control cells; predictions are made for these only",
             controls.sum(), len(cells),
         )  # fmt: skip
     return controls
@@ -245,7 +247,7 @@ def estimate_work(
     tokenizer = Tokenizer.from_file(str(Path(model) / "tokenizer.json"))
     config = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
     context = config_number(config, "max_position_embeddings")
-    # In a prompt a space stands before the first gene too.
+    # In a prompt there is a space before the first gene too.
     n_tokens = [
         len(tokenizer.encode(f" {text}", add_special_tokens=False).ids) for text in examples
     ]

@@ -30,7 +30,7 @@ PLACE = ["gene_set", "context", "versus"]
 FIGURES = ["shift", "shrunken_shift", "ci_low", "ci_high", "p_value", "p_adjusted"]
 FIGURES += ["n_cells", "n_versus", "unit", "n_units", "n_versus_units"]
 MOST_LINES = 5  # comparisons that a sentence names
-CELLS = "cells"  # the unit where nothing says which cells are of one donor
+CELLS = "cells"  # the unit where nothing shows which cells are of one donor
 
 
 def set_means(gene_sets: Mapping[str, Sequence[Sequence[int]]], n_genes: int) -> sparse.csr_matrix:
@@ -72,7 +72,7 @@ def screen_rows(
     """Rows of one condition, for `rank_screen`.
 
     A cell's signature shift is the mean log2 fold change over the genes of the set. Genes that
-    stand in neither of its sentences count with 0: no shift that could be seen.
+    occur in neither of its sentences count with 0: no visible shift.
 
     Parameters
     ----------
@@ -223,5 +223,5 @@ def few_units(table: pd.DataFrame) -> list[str]:
     some = [*lines][:MOST_LINES] + [f"{len(lines) - MOST_LINES} more"][: len(lines) > MOST_LINES]
     return [
         f"{'; '.join(some)}: with fewer than {MIN_UNITS} on a side there is no interval and no "
-        "rank, for nothing shows how much they differ by themselves"
+        "rank, because their own variation is unknown"
     ][: len(lines)]

@@ -165,14 +165,16 @@ def _add_cell(
         if not is_no_op:
             no_op_of[condition] = no_op if isinstance(no_op, str) else None
     for condition, no_op in no_op_of.items():
-        said = answers[condition]
-        longest = max(len(sentence.split()) for sentence in said)
+        own_answers = answers[condition]
+        longest = max(len(sentence.split()) for sentence in own_answers)
         own = " ".join(control["cell_sentence"].split(" ", longest)[:longest])
-        others = [own] * len(said) if no_op is None else answers.get(no_op, [])
+        others = [own] * len(own_answers) if no_op is None else answers.get(no_op, [])
         entries = found[condition]
         if no_op not in entries:
             entries[no_op] = _Entries(entries[None].names, no_op)
-        _add_shift(entries[no_op], shard, control, list(zip(said, others, strict=False)), fit)
+        _add_shift(
+            entries[no_op], shard, control, list(zip(own_answers, others, strict=False)), fit
+        )
 
 
 def _add_shift(

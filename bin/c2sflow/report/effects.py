@@ -1,4 +1,4 @@
-"""What the report says of the perturbations' effects on genes and gene sets."""
+"""The perturbations' effects on genes and gene sets in the report."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def effects(run: Run) -> list[Section]:
     """Genes that change most, and how many change, by condition."""
     if run.effects is None:
         return []
-    notes = _said(run.notes["effects"])
+    notes = _as_list(run.notes["effects"])
     if run.effects.empty:
-        return [Section("", content=f"<p>No predicted cell could be compared.</p>{notes}")]
+        return [Section("", content=f"<p>No predicted cell can be compared.</p>{notes}")]
     return [_genes(run.effects), _counts(run.effects, notes)]
 
 
@@ -31,14 +31,14 @@ def _genes(table: pd.DataFrame) -> Section:
     each = max(1, MOST_GENES // len(conditions))
     genes = shown.groupby("condition", sort=False).head(each)["gene"].unique()[:MOST_GENES]
     values = shown[shown["gene"].isin(genes)].pivot(index="condition", columns="gene", values=FOLD)
-    name = "Genes that change most"
+    name = "Strongest gene effects"
     against = " and ".join(safe(name) for name in table["compared_with"].unique())
     text = (
         f"Mean log2 fold change of the predicted cells against {against} of the same cells: the "
-        f"{each} strongest genes of each perturbation. Both sides come from ranks by the same "
-        "line, and both sentences are cut to the length of the shorter one, so that no gene falls "
-        "only because an answer ended. The largest of many changes are larger than the truth, on "
-        "average. All genes: <code>perturbation/perturbation_effects.tsv</code>."
+        f"{each} strongest genes of each perturbation. Both sides are converted from ranks by the "
+        "same fit, and both sentences are cut to the length of the shorter one, so that no gene "
+        "decreases only because an answer ended. The largest of many changes overestimate the "
+        "truth, on average. All genes: <code>perturbation/perturbation_effects.tsv</code>."
     )
     if len(conditions) < table["condition"].nunique():
         text += f" Shown: {len(conditions)} of {table['condition'].nunique()} perturbations."
@@ -65,8 +65,8 @@ def _counts(table: pd.DataFrame, notes: str) -> Section:
     headers = {
         "n_cells": number("Cells", "Cells whose answers are compared", scale=False),
         "n_replicates": number("Replicates", "Donors or samples of these cells", scale=False),
-        "n_up": number("Up", f"Genes that rise, adjusted p below {SIGNIFICANT}", "", 0, "Reds"),
-        "n_down": number("Down", f"Genes that fall, adjusted p below {SIGNIFICANT}", "", 0),
+        "n_up": number("Up", f"Genes that increase, adjusted p below {SIGNIFICANT}", "", 0, "Reds"),
+        "n_down": number("Down", f"Genes that decrease, adjusted p below {SIGNIFICANT}", "", 0),
         "up": {"title": "Strongest up", "scale": False},
         "down": {"title": "Strongest down", "scale": False},
     }
@@ -74,11 +74,11 @@ def _counts(table: pd.DataFrame, notes: str) -> Section:
         headers.pop("n_replicates")
     name = "Genes up and down"
     test = (
-        "Student's t over replicates, each with the mean of its cells; fewer than three give no "
-        "p-value"
+        "Student's t-test over replicates, each with the mean of its cells; fewer than three give "
+        "no p-value"
         if by_replicate
-        else "Wilcoxon's signed-rank test over cells, which is exploratory: it shows how alike the "
-        "model's answers are from cell to cell, and cells are not replicates"
+        else "Wilcoxon's signed-rank test over cells, exploratory: it shows how consistent "
+        "the model's answers are across cells, and cells are not replicates"
     )
     text = f"{test}. Benjamini–Hochberg within each perturbation."
     if table[p_value].isna().all():
@@ -91,7 +91,7 @@ def screen(run: Run) -> list[Section]:
     """Shifts of gene sets by condition, and the differences between contexts."""
     if run.screen is None:
         return []
-    notes = _said(run.notes["screen"])
+    notes = _as_list(run.notes["screen"])
     if run.screen.empty:
         return [Section("", content=f"<p>There is nothing to rank.</p>{notes}")]
     whole = run.screen[run.screen["context"] == ""]
@@ -101,7 +101,7 @@ def screen(run: Run) -> list[Section]:
     return sections
 
 
-def _said(notes: list[str]) -> str:
+def _as_list(notes: list[str]) -> str:
     return "".join(f"<p>{safe(note)}</p>" for note in notes)
 
 
@@ -113,7 +113,7 @@ def _shifts(table: pd.DataFrame, notes: str) -> Section:
     name = "Shift of the gene sets"
     text = (
         "Mean log2 fold change over the genes of a set and all cells, against the no-op where "
-        "there is one. Genes that stand in neither sentence count with 0: compare perturbations "
+        "there is one. Genes in neither sentence count as 0: compare perturbations "
         "within a set, not sets with each other."
     )
     values = values.loc[sorted(conditions), sets]
@@ -131,12 +131,14 @@ def _ranked(table: pd.DataFrame) -> Section:
     headers = {
         "rank": number("Rank", "Within the gene set and comparison", scale=False),
         "shift": number("Shift", "log2 fold change, or difference of two", "", 3, scale=False),
-        "shrunken_shift": number("Shrunken", "The shift less what chance adds", "", 3, scale=False),
-        "ci_low": number("from", "Interval, corrected for the whole screen", "", 3, scale=False),
-        "ci_high": number("to", "Interval, corrected for the whole screen", "", 3, scale=False),
+        "shrunken_shift": number("Shrunken", "The shift, corrected for chance", "", 3, scale=False),
+        "ci_low": number("CI low", "Interval, corrected for the whole screen", "", 3, scale=False),
+        "ci_high": number(
+            "CI high", "Interval, corrected for the whole screen", "", 3, scale=False
+        ),
         "p_adjusted": number("Adjusted p", "Over the whole screen", "", 3, scale=False),
         "n_cells": number("Cells", "Cells with this perturbation", scale=False),
-        "unit": {"title": "Unit", "description": "What is drawn anew: cells, or replicates"},
+        "unit": {"title": "Unit", "description": "Unit of the intervals: cells, or replicates"},
         "n_units": number("Units", "Independent units", scale=False),
     }
     contexts = bool(first["versus"].any())

@@ -1,4 +1,4 @@
-"""What the report says of the evaluation: figures with intervals, beside their baselines."""
+"""The evaluation in the report: metrics with intervals, next to their baselines."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ PREDICTORS = {
     "no_change": "No change",
     "perturbation_mean": "Mean of other perturbations",
     "training_mean": "Mean of training cells",
-    "measured_half": "Measured, by halves",
+    "measured_half": "Measured halves (ceiling)",
     "another_cell": "Another measured cell",
-    "all_types": "A draw of all cells",
+    "all_types": "Random real cells",
     "another_control": "Another control cell",
     "gene_mean": "Mean of each gene",
-    "annotation": "Said by the model",
+    "annotation": "Predicted by the model",
     "knn": "nearest neighbours",
     "linear_probe": "linear probe",
-    "majority": "Always the commonest",
+    "majority": "Most common label",
 }
 # Of perturbations, in the order of the table: what it is, and which way is better.
 METRICS = {
@@ -35,8 +35,8 @@ METRICS = {
     "pearson_change_top_20": ("Pearson of changes, top 20 genes", "↑"),
     "mse": ("Squared error, all genes", "↓"),
     "mse_top_20": ("Squared error, top 20 genes", "↓"),
-    "direction_top_20": ("Right direction, top 20 genes", "↑"),
-    "direction_significant": ("Right direction, significant genes", "↑"),
+    "direction_top_20": ("Correct direction, top 20 genes", "↑"),
+    "direction_significant": ("Correct direction, significant genes", "↑"),
     "energy_distance": ("Energy distance", "↓"),
     "scfid": ("scFID", "↓"),
     **{
@@ -47,8 +47,8 @@ METRICS = {
 }
 YARDSTICKS = {"null": "This model, no effect", "chance": "By chance"}
 NULL = (
-    "No effect: the same figure of the model where measured and control cells swap their labels at "
-    "random; within that range (in brackets) is what a perturbation without effect gives as well. "
+    "No effect: the model's metric after measured and control cells swap their labels at random; "
+    "values in this range (in brackets) also occur for a perturbation without effect. "
     "By chance: sentences of random genes."
 )
 DISTANCES = ("energy_distance", "scfid")  # mean nothing without their space
@@ -58,13 +58,13 @@ SPACES |= {"genes": "all genes", "variable_genes": "variable genes"}
 
 def evaluation(run: Run) -> list[Section]:
     """Cell types, perturbations, answers and reconstruction, as far as there are figures."""
-    sections = _left_out("Cells that the figures are of", run.evaluation_notes.get("cells"))
+    sections = _left_out("Evaluated cells", run.evaluation_notes.get("cells"))
     if "accuracy" in run.evaluation:
         sections.append(_cell_types(run.evaluation["accuracy"], run.evaluation_notes))
         sections.append(_confusion(run.evaluation["confusion"]))
     if "perturbation" in run.evaluation:
         sections += _perturbations(run.evaluation["perturbation"])
-    sections += _left_out("To be known of the comparison", run.evaluation_notes.get("perturbation"))
+    sections += _left_out("Notes on the comparison", run.evaluation_notes.get("perturbation"))
     if "generation" in run.evaluation:
         sections.append(_generated(run.evaluation["generation"]))
     sections += _left_out("Generated, not compared", run.evaluation_notes.get("generation"))
@@ -78,9 +78,9 @@ def evaluation(run: Run) -> list[Section]:
 
 
 def _left_out(name: str, notes: Sequence[str] | None) -> list[Section]:
-    """What could not be compared, and why."""
-    said = "".join(f"<li>{safe(note)}</li>" for note in notes or ())
-    return [Section(name, content=f"<ul>{said}</ul>")] if said else []
+    """What is not compared, and why."""
+    lines = "".join(f"<li>{safe(note)}</li>" for note in notes or ())
+    return [Section(name, content=f"<ul>{lines}</ul>")] if lines else []
 
 
 def _interval(row: Mapping, decimals: int = 3) -> str:
@@ -141,15 +141,15 @@ def _cell_types(table: pd.DataFrame, notes: Mapping[str, list[str]]) -> Section:
         for _, group in whole.groupby(["space", "predictor"], sort=False)
     )
     head = "".join(f"<th>{name}</th>" for name in parts.values())
-    said = "".join(f"<p>{safe(note)}</p>" for note in notes.get("accuracy", []))
+    lines = "".join(f"<p>{safe(note)}</p>" for note in notes.get("accuracy", []))
     text = (
-        "Cell types read from the embedding by its 5 nearest neighbours and by a linear probe "
-        "(logistic regression), in 5-fold stratified cross-validation, of few cells repeated; the "
-        "same from expression, which needs no model: from principal components, all genes and the "
-        "most variable genes. These learn from the cells that the model was trained on too, where "
-        "they are known. 95 % intervals of the cells and of the choice of folds in brackets. Cells "
-        "of one sample stand on both sides of the folds: a new sample may do worse. By type: "
-        f"<code>evaluation/accuracy.tsv</code>.</p>{_gain(gains)}{said}"
+        "Cell types predicted from the embedding by 5 nearest neighbours and by a linear probe "
+        "(logistic regression), in 5-fold stratified cross-validation, repeated for few cells; "
+        "the same from expression, which needs no model: from principal components, all genes and "
+        "the most variable genes. These baselines also learn from the cells the model was trained "
+        "on, if known. In brackets: 95 % intervals over cells and the choice of folds. Cells of "
+        "one sample are on both sides of the folds: a new sample may score lower. By type: "
+        f"<code>evaluation/accuracy.tsv</code>.</p>{_gain(gains)}{lines}"
         "<table class='table c2s-facts'><tr><th>"
         f"</th>{head}<th>Cells</th></tr>{rows}</table><p>"
     )
@@ -166,7 +166,7 @@ def _gain(gains: pd.DataFrame) -> str:
     verdict = (
         "The embedding beats every baseline"
         if beaten.all()
-        else "These cells do not show that the embedding beats what is read from expression itself"
+        else "These cells do not show that the embedding beats expression itself"
         if not beaten.any()
         else f"The embedding beats {beaten.sum()} of {len(beaten)} baselines only"
     )
@@ -188,14 +188,16 @@ def _confusion(table: pd.DataFrame) -> Section:
     shares = rows.reindex(columns=found, fill_value=0.0)
     shares = shares.div(shares.sum(axis=1), axis=0)
     text = (
-        "Linear probe on <code>X_c2s</code>: percentage of the cells of a type (row) taken "
-        "for each type (column). "
-        "Counts, and what else was tried: <code>evaluation/confusion.tsv</code>."
+        "Linear probe on <code>X_c2s</code>: percentage of the cells of a type (row) predicted "
+        "as each type (column). "
+        "Counts and other classifiers: <code>evaluation/confusion.tsv</code>."
     )
     if len(rows) < len(counts):
         text += f" Shown: the {len(rows)} largest of {len(counts)} types."
-    name = "Types taken for another"
-    plot = heat_map("probe_confusion", name, ("Found", "Cell type", "%"), 100 * shares, shares=True)
+    name = "Confusion of the linear probe"
+    plot = heat_map(
+        "probe_confusion", name, ("Predicted", "Cell type", "%"), 100 * shares, shares=True
+    )
     return Section(name, text, plot=plot)
 
 
@@ -207,12 +209,13 @@ def _perturbations(table: pd.DataFrame) -> list[Section]:
         else "Of " + ", ".join(safe(name) for name in table["subject"].unique())
     )
     text = (
-        f"{what}: predicted cells against the cells measured under the same perturbation, beside "
-        "what any predictor must beat. Measured, by halves, is no predictor, but what as many "
-        "measured cells as there are answers say of others. Truth and prediction share no cell: "
-        "means over 20 splits of the cells into halves. In brackets 95 % intervals: of a "
-        "perturbation a bootstrap over its cells (none of fewer than 6), of means over "
-        "perturbations Student's t over these (none of fewer than 3). ↑ higher, ↓ lower is better. "
+        f"{what}: predicted cells against the cells measured under the same perturbation, next to "
+        "the baselines that a predictor must beat. The measured halves are not a prediction: they "
+        "compare as many measured cells as there are answers with other measured cells, a "
+        "practical ceiling. Truth and prediction share no cell: means over 20 splits of the cells "
+        "into halves. In brackets: 95 % intervals, by a bootstrap over the cells of a "
+        "perturbation (with at least 6), and by Student's t over perturbations for means (with at "
+        "least 3). ↑ higher, ↓ lower is better. "
         f"{NULL} Definitions: docs/output.md; all figures: "
         "<code>evaluation/perturbation.tsv</code>."
     )
@@ -230,9 +233,9 @@ def _perturbations(table: pd.DataFrame) -> list[Section]:
         parts = list(_predictors(shown).items())
         title = "Changes of the top 20 genes"
         text = (
-            "Pearson correlation of predicted and measured change over the 20 genes that half of "
-            "the cells show as the most changed; predictions are of the other half. Of no change "
-            "there is none."
+            "Pearson correlation of predicted and measured change over the 20 genes that change "
+            "most in one half of the cells, evaluated on the other half. It is undefined for the "
+            "no-change baseline."
         )
         plot = _bars("top_genes", title, "Pearson correlation", bars, parts)
         sections.append(Section(title, text, plot=plot))
@@ -279,7 +282,7 @@ def _depth(row: Mapping) -> str:
 
 
 def _yardsticks(row: Mapping) -> dict[str, str]:
-    """What the model's figure is where nothing happens, and by chance."""
+    """The model's metric without an effect, and by chance."""
     shown = {}
     if row["predictor"] == "model" and not math.isnan(row.get("null", math.nan)):
         null = {"value": row["null"], "ci_low": row["null_low"], "ci_high": row["null_high"]}
@@ -312,12 +315,12 @@ def _generated(table: pd.DataFrame) -> Section:
     shown, n_types = _over_subjects(table)
     text = (
         f"Generated cells against real cells{f' of {n_types} types' if n_types else ''}, at one "
-        "depth and in equal numbers. Beside them what a generator reaches that ignores the type (a "
-        "draw of all real cells), and what other real cells of the type reach. In brackets 95 % "
-        "intervals: of one type a bootstrap over its cells (none of fewer than 6), of means over "
-        "types Student's t over these (none of fewer than 3). ↑ higher, ↓ lower is better. By "
-        "chance: sentences of random genes. In <code>X_c2s</code> real sentences are "
-        "whole, which alone may set them apart. By type: <code>evaluation/generation.tsv</code>."
+        "depth and in equal numbers, next to a generator that ignores the type (random real cells) "
+        "and other real cells of the type. In brackets: 95 % intervals, by a bootstrap over the "
+        "cells of a type (with at least 6), and by Student's t over types for means (with at "
+        "least 3). ↑ higher, ↓ lower is better. By chance: sentences of random genes. In "
+        "<code>X_c2s</code> real sentences are not cut, which alone may separate them. By type: "
+        "<code>evaluation/generation.tsv</code>."
     )
     name = "Generated against real cells"
     return Section(name, text, plot=_metric_table("generated_real", name, shown))
@@ -333,16 +336,20 @@ def _text_scores(table: pd.DataFrame) -> Section:
         }  # fmt: skip
     headers = {
         "f1": {"title": "F1", "scale": False},
-        "precision": number("Precision", "Tokens said that the reference has", "", 3, scale=False),
-        "recall": number("Recall", "Tokens of the reference that were said", "", 3, scale=False),
+        "precision": number(
+            "Precision", "Predicted tokens found in the reference", "", 3, scale=False
+        ),
+        "recall": number(
+            "Recall", "Tokens of the reference that were predicted", "", 3, scale=False
+        ),
         "n": number("Cells", "Cells compared", scale=False),
     }
     text = (
-        "BERTScore by <code>--text_encoder</code>: how alike the text said and the reference are "
-        "to a model of language. Unlike texts have high scores too: look at the difference to the "
-        "baseline (<em>commonest label</em>; <em>control</em>: nothing happens), and for sentences "
-        "at what <em>another measured cell</em> has. In brackets 95 % intervals over cells "
-        "(Student's t; none of fewer than 3, or where all scores are the same). All: "
+        "BERTScore by <code>--text_encoder</code>: similarity of predicted text (<em>said</em>) "
+        "and reference for a language model. Unrelated texts score high, too: compare with the "
+        "baseline (<em>commonest label</em>; <em>control</em>: no change), and sentences with "
+        "<em>another measured cell</em>. In brackets: 95 % intervals over cells "
+        "(Student's t; none for fewer than 3, or where all scores are equal). All: "
         "<code>evaluation/text_scores.tsv</code>."
     )
     name = "Text scores"
@@ -358,12 +365,12 @@ def _trust(table: pd.DataFrame) -> Section:
         ("novelty", "another_control"): "Novelty of another control cell",
     }
     text = (
-        "Novelty: share of an answer's genes that the control cell's sentence, cut to the same "
-        "length, does not hold. 0 is a copy. Beside it another control cell in place of the "
-        "answer, as long as it: answers that are as novel as that, within the intervals (95 %, in "
-        "brackets), do not show that they have to do with their own control cell."
+        "Novelty: share of an answer's genes that are not in the control cell's sentence, cut to "
+        "the same length; 0 is a copy. For comparison, another control cell of the same length "
+        "replaces the answer: a value near that one, within the 95 % intervals (in brackets), "
+        "means that the answer no longer resembles its own control cell."
     )
-    name = "What the answers hold"
+    name = "Validity of the answers"
     first = table[table["subject"].isin(table["subject"].unique()[:MOST_ROWS])]
     plot = _subject_table("trust", name, "Perturbation", first, columns, "Answers")
     return Section(name, text, plot=plot)
@@ -374,12 +381,13 @@ def _reconstruction(table: pd.DataFrame) -> Section:
     columns = {(key, "model"): title for key, title in titles.items()}
     columns |= {(key, "gene_mean"): f"{name}, mean of each gene" for key, name in titles.items()}
     text = (
-        "Expression from the ranks alone against the expression itself, of whole sentences in "
-        "their true order: no judgement of the genes that a model names. Beside it the mean of "
-        "each gene over the other cells, which knows no ranks. 95 % intervals in brackets."
+        "Expression computed from the ranks alone against measured expression, for whole sentences "
+        "in their true order: an upper bound on how well expression can be recovered from a "
+        "predicted sentence. For comparison: the mean of each gene over the other cells, without "
+        "ranks. In brackets: 95 % intervals."
     )
     if depth_figures := at_depth(table):
-        depth, measured, made = (
+        depth, measured, predicted = (
             depth_figures[key] for key in ("depth", "total_measured", "total_model")
         )
         columns |= {
@@ -388,11 +396,11 @@ def _reconstruction(table: pd.DataFrame) -> Section:
             ("r_squared_all_genes", "gene_mean"): "R², all genes, mean of each gene",
         }
         text += (
-            f" The answers have {depth} genes (median), and genes that an answer does not name "
-            f"are 0: so the same sentences are cut to their first {depth} genes, and judged over "
-            "these, and over all genes. Before the logarithm the values of a measured cell sum to "
-            f"{measured:,.0f}, of an answer to {made:,.0f} (medians)."
+            f" The answers have {depth} genes (median), and genes missing in an answer are 0: "
+            f"therefore the same sentences are also cut to their first {depth} genes, and "
+            "evaluated over these and over all genes. Before the logarithm the values of a "
+            f"measured cell sum to {measured:,.0f}, of an answer to {predicted:,.0f} (medians)."
         )
-    name = "From rank to expression"
+    name = "Expression recovered from ranks"
     plot = _subject_table("ranks", name, "Sample", table, columns, "Cells")
     return Section(name, text, plot=plot)

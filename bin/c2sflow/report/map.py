@@ -15,7 +15,7 @@ from c2sflow.common.errors import UserError
 from c2sflow.common.threads import compiled_once
 from c2sflow.data.obs.figure_cells import known_labels
 
-MAX_CELLS = 20_000  # more points than that say no more, and slow the page down
+MAX_CELLS = 20_000  # more points show no more, and slow the page down
 MIN_CELLS = 10
 N_NEIGHBOURS = 15  # that UMAP looks at
 N_NEAR = 5  # that figures are of: few, so that a type of few cells can have as many
@@ -25,14 +25,14 @@ BLOCK_BYTES = 2**26
 
 @dataclass
 class CellMap:
-    """A sample of the cells: where they lie, what they are, who their neighbours are.
+    """A sample of the cells: coordinates, columns of obs, and neighbours.
 
     Parameters
     ----------
     n_cells
         Cells in the file that figures may use: `c2sflow.data.obs.figure_cells`.
     obs
-        A column for each colouring (label column, sample, cell type said, QC metrics), a row for
+        A column for each colour (label column, sample, predicted cell type, QC metrics), a row for
         each cell shown.
     coordinates
         float (n_shown, 2), None if there is nothing to draw.
@@ -155,7 +155,7 @@ def read_map(
     whole = np.isfinite(vectors).all(axis=1)
     vectors, obs = vectors[whole], obs.iloc[rows[whole]].reset_index(drop=True)
     if len(vectors) < MIN_CELLS:
-        missing = f"{len(vectors)} cells have an embedding; a map needs at least {MIN_CELLS}."
+        missing = f"{len(vectors)} cells have an embedding; a UMAP needs at least {MIN_CELLS}."
         return CellMap(n_cells, obs, missing=missing)
     if not np.ptp(vectors, axis=0).any():
         return CellMap(n_cells, obs, missing="All cells have the same embedding.")

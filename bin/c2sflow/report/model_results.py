@@ -26,7 +26,7 @@ from c2sflow.report.plots import (
 from c2sflow.report.run import Run
 
 NAMES = {
-    "c2s_cell_type": "cell type said",
+    "c2s_cell_type": "predicted cell type",
     "n_genes_by_counts": "genes per cell",
     "total_counts": "counts per cell",
     "pct_counts_mt": "mitochondrial %",
@@ -41,17 +41,17 @@ def embedding(run: Run) -> list[Section]:
 
 
 def _map(run: Run) -> Section:
-    cells, name = run.cells, "Map of the cells"
+    cells, name = run.cells, "UMAP"
     if cells.coordinates is None:
-        return Section(name, content=f"<p>There is no map to draw: {cells.missing}</p>")
+        return Section(name, content=f"<p>There is no UMAP to draw: {cells.missing}</p>")
     shown = f"{len(cells.obs):,} of {cells.n_cells:,}"
     text = (
-        f"{'Only cells that the model was not trained on are drawn. ' * run.training_known}"
+        f"{'Only cells the model was not trained on are shown. ' * run.training_known}"
         f"Each point is a cell ({shown} shown), placed by UMAP of its embedding "
-        "<code>obsm['X_c2s']</code>: cells that the model finds alike lie together. A useful "
-        "embedding keeps labels apart and mixes samples, unless the samples differ in biology. The "
-        "buttons change the colours: a part of the map whose cells have few genes, few counts or "
-        "much mitochondrial expression may be no cell type."
+        "<code>obsm['X_c2s']</code>: cells that are similar to the model are close. A useful "
+        "embedding separates labels and mixes samples, unless the samples differ in biology. The "
+        "buttons change the colours: a cluster that only stands out by few genes, low counts or "
+        "high mitochondrial expression is probably low quality, not a cell type."
     )
     axes = ("UMAP 1", "UMAP 2")
     colours = cells.obs.rename(columns=NAMES)
@@ -87,9 +87,13 @@ def _throughput(run: Run) -> Section:
         rows[task["shard"]] = _speed(task, "n_predictions", "n_new_tokens")
     headers = {
         "cells": number("Cells", "Cells embedded, annotated, predicted or generated", scale=False),
-        "tokens": number("Tokens", "Tokens of the prompts; of predictions: said", scale=False),
+        "tokens": number(
+            "Tokens", "Tokens of the prompts; for predictions: generated", scale=False
+        ),
         "padding": number("Padding", PADDING, "%", 1, top=100),
-        "cells_per_second": number("Cells / s", "Cells a second, without start", "", 1, "Greens"),
+        "cells_per_second": number(
+            "Cells / s", "Cells per second, without start-up", "", 1, "Greens"
+        ),
         "tokens_per_second": number("Tokens / s", "Tokens per second", scale="Greens"),
         "memory": number("Memory", "Peak memory of the device", "GiB", 2),
         **{
@@ -98,8 +102,8 @@ def _throughput(run: Run) -> Section:
         },
     }
     text = (
-        "A row per shard and step, each a task of its own. A shard far slower than the others may "
-        "have shared its machine. Padding is computed for nothing."
+        "One row per shard and step, each a separate task. A shard much slower than the others may "
+        "have shared its machine. Padding is wasted computation."
     )
     plot = table_plot("throughput", "Throughput", "Shard", rows, headers)
     return Section("Throughput", text, plot=plot)
@@ -134,7 +138,7 @@ def attention(run: Run) -> list[Section]:
         for row in shown.assign(**100 * shown[shares]).to_dict("records")
     }
     headers = {
-        "excess": number("Excess", "Attention less that of the positions", "%", 2),
+        "excess": number("Excess", "Attention minus that of the positions", "%", 2),
         "attention": number("Attention", "Mean over heads and cells", "%", 2, top=100),
         "shuffled_attention": number(
             "By position", "Between the same positions, genes in random order", "%", 2, top=100
@@ -146,10 +150,10 @@ def attention(run: Run) -> list[Section]:
     }
     text = (
         f"The {most} pairs of each label with the largest excess: how much more of its attention "
-        "a gene (left of the arrow) gives to another one (right) than these positions of the "
-        "sentence have with genes in random order. They are the largest of very many, so that some "
-        "of their excess is chance, the more the fewer cells; that one gene attends to another "
-        "does not show that they interact. All pairs: "
+        "a gene (left of the arrow) pays to another one (right) than these positions of the "
+        "sentence get with genes in random order. They are the largest of very many, so part of "
+        "their excess is chance, especially with few cells; attention between two genes does not "
+        "show that they interact. All pairs: "
         "<code>attention/attention_pairs.tsv</code>."
     )
     return [Section(name, text, plot=table_plot("pairs", name, "Pair", rows, headers))]
@@ -162,22 +166,22 @@ def perturbations(run: Run) -> list[Section]:
     sections = []
     if run.summary is not None:
         sections.append(_predictions(run.summary, run.perturb))
-    if run.said is not None:
+    if run.word_counts is not None:
         bars = {
             f"{condition} · {sample}": counts
-            for (condition, sample), counts in run.said.to_dict("index").items()
+            for (condition, sample), counts in run.word_counts.to_dict("index").items()
         }
         parts = {
             "valid": ("New genes", PALETTE[2]),
-            "repeated": ("Genes said before", PALETTE[6]),
-            "invalid": ("No genes of the data", PALETTE[3]),
+            "repeated": ("Repeated genes", PALETTE[6]),
+            "invalid": ("Not a gene of the data", PALETTE[3]),
         }
         text = (
-            "All words of the answers. Only new genes (green) become expression: where "
-            "many words are repeated or no genes, do not rely on the answers."
+            "All words of the answers. Only new genes (green) become expression: if many words are "
+            "repeated or not genes, do not rely on the answers."
         )
-        name = "What was said"
-        plot = bar_plot("said", name, "Words", bars, parts, percentages=True)
+        name = "Validity of predicted genes"
+        plot = bar_plot("validity", name, "Words", bars, parts, percentages=True)
         sections.append(Section(name, text, plot=plot))
     return sections
 
@@ -202,18 +206,20 @@ def answer_table(
     rows
         Of a summary of MERGE, by what the first column shows.
     counted
-        Headers of the columns that say how many.
+        Headers of the columns with counts.
     records
-        What the tasks say of their speed.
+        Records of the tasks, with their speed.
     """
     bad: dict[str, Any] = {"scale": "Reds", "top": 100}
     headers = {
         **counted,
-        "invalid_fraction": number("Invalid", "Words that are no gene of the data", "%", 1, **bad),
-        "duplicate_fraction": number("Repeated", "Genes said before", "%", 1, **bad),
-        "truncated_fraction": number("Cut off", "Answers that max_new_tokens ended", "%", 1, **bad),
+        "invalid_fraction": number(
+            "Invalid", "Words that are not genes of the data", "%", 1, **bad
+        ),
+        "duplicate_fraction": number("Repeated", "Genes repeated within an answer", "%", 1, **bad),
+        "truncated_fraction": number("Cut off", "Answers cut at max_new_tokens", "%", 1, **bad),
         "log_likelihood_mean": number(
-            "Log-likelihood", "Mean of the answers: higher is surer", "", 1, scale=False
+            "Log-likelihood", "Mean over the answers: higher is more confident", "", 1, scale=False
         ),
     }
     shown = {
@@ -240,9 +246,9 @@ def _predictions(summary: pd.DataFrame, records: list[dict]) -> Section:
         "n_genes_mean": number("Genes / answer", "Mean number of new, valid genes", "", 1),
     }
     text = (
-        "A row per perturbation and sample. Many invalid, repeated or cut-off words speak against "
-        "the answers; few are no proof of them: see the evaluation. The predicted cells lie in "
-        "<code>c2s_perturbed.h5ad</code>."
+        "One row per perturbation and sample. Many invalid, repeated or cut-off words are a bad "
+        "sign; few do not prove that the answers are right: see the evaluation. The predicted "
+        "cells are in <code>c2s_perturbed.h5ad</code>."
     )
     name = "Predicted cells"
     return answer_table("predictions", name, text, "Perturbation", rows, counted, records)
@@ -258,17 +264,17 @@ def generation(run: Run) -> list[Section]:
     several = run.generated["organism"].nunique() > 1
     rows = {}
     for row in run.generated.head(MOST_TYPES).to_dict("records"):
-        name = row["c2s_cell_type"] or "no type in particular"
+        name = row["c2s_cell_type"] or "no type given"
         name = f"{name} · {row['organism']}" if several else name
         rows[name] = row
     counted = {
-        "n_cells": number("Generated cells", "Cells of this type that the model made up"),
+        "n_cells": number("Generated cells", "Generated cells of this type"),
         "n_genes_mean": number("Genes / cell", "Mean number of valid genes", "", 1),
     }
     text = (
-        "A row per cell type: sentences that the model made up, in <code>c2s_generated.h5ad</code>."
-        " They are no measurements. With labels, the evaluation below compares them with real "
-        "cells."
+        "One row per cell type: sentences generated by the model, in "
+        "<code>c2s_generated.h5ad</code>. They are not measurements. With labels, the evaluation "
+        "below compares them with real cells."
     )
-    name = "Cells made up"
+    name = "Generated cells"
     return [answer_table("generated", name, text, "Cell type", rows, counted, run.generate)]

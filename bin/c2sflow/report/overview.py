@@ -9,7 +9,7 @@ from c2sflow.report.annotation import agreement, held_out
 from c2sflow.report.plots import Section, ratio, safe, total
 from c2sflow.report.ranks import at_depth
 from c2sflow.report.run import Run
-from c2sflow.report.training import learnt
+from c2sflow.report.training import has_learned
 
 GOOD, LOOK, POOR, PLAIN = "good", "look", "poor", ""
 SIGNS = {GOOD: "✓", LOOK: "!", POOR: "✗", PLAIN: "·"}
@@ -17,7 +17,7 @@ SIGNS = {GOOD: "✓", LOOK: "!", POOR: "✗", PLAIN: "·"}
 
 @dataclass
 class Finding:
-    """One line: a figure, what it is, how it stands, what that means, and where more is said."""
+    """One tile: a figure, its title, state and meaning, and the section with more."""
 
     figure: str
     title: str
@@ -30,22 +30,22 @@ def overview(run: Run) -> list[Section]:
     """The findings as tiles."""
     tiles = "".join(map(_tile, _findings(run)))
     legend = (
-        f"<strong>{SIGNS[GOOD]}</strong> as it should be, <strong>{SIGNS[LOOK]}</strong> have a "
-        f"look, <strong>{SIGNS[POOR]}</strong> do not go on before you know why. The bounds are "
-        "rules of thumb; each tile leads to its chapter."
+        f"<strong>{SIGNS[GOOD]}</strong> as expected, <strong>{SIGNS[LOOK]}</strong> have a look, "
+        f"<strong>{SIGNS[POOR]}</strong> find the reason before you use the results. The "
+        "thresholds are rules of thumb; each tile links to its section."
     )
     return [Section("", legend, content=f'<div class="c2s-tiles">{tiles}</div>')]
 
 
 def _tile(finding: Finding) -> str:
     sign = SIGNS[finding.state]
-    spoken = f" ({finding.state})" if finding.state else ""
+    state = f" ({finding.state})" if finding.state else ""
     return (
         f'<a class="c2s-tile c2s-{finding.state or "plain"}" href="#{finding.anchor}">'
         f'<span class="c2s-sign" aria-label="{finding.state or "figure"}">{sign}</span>'
         f'<span class="c2s-figure">{finding.figure}</span>'
         f'<span class="c2s-title">{finding.title}</span>'
-        f'<span class="c2s-meaning">{finding.meaning}<span hidden>{spoken}</span></span></a>'
+        f'<span class="c2s-meaning">{finding.meaning}<span hidden>{state}</span></span></a>'
     )
 
 
@@ -59,12 +59,12 @@ def _graded(value: float, good: float, look: float) -> str:
 def _judged(run: Run, state: str) -> tuple[str, str]:
     """State and words of a finding about the model: no praise by cells that it may have seen."""
     if not run.training_known:
-        unknown = " Whether the model was trained on these cells is not known (--training_cells)."
+        unknown = " Whether the model was trained on these cells is unknown (--training_cells)."
         return (PLAIN if state == GOOD else state), unknown
     if not run.training:
-        return state, " Of cells that the model was not trained on."
-    base = "" if run.training["method"] == "scratch" else "; of that of its base nothing is known"
-    return state, f" Of cells held out of this run's training{base}."
+        return state, " Cells the model was not trained on."
+    base = "" if run.training["method"] == "scratch" else "; the training of its base is unknown"
+    return state, f" Cells held out of this run's training{base}."
 
 
 def _findings(run: Run) -> Iterator[Finding]:
@@ -74,7 +74,7 @@ def _findings(run: Run) -> Iterator[Finding]:
     yield from _types(run)
     yield from _predictions(run)
     n_warnings = len({text for record in run.records for text in record["warnings"]})
-    meaning = "Read them first: just below." if n_warnings else "No step has a warning."
+    meaning = "Read them first, just below." if n_warnings else "No step has a warning."
     yield Finding(
         f"{n_warnings}", "warnings", LOOK if n_warnings else GOOD,
         meaning, "warnings",
@@ -87,9 +87,9 @@ def _cells(run: Run) -> Iterator[Finding]:
     share = ratio(kept, given)
     worst = min(run.qc, key=lambda r: ratio(r["n_cells_kept"], r["n_cells_in"]))
     lost = 1 - ratio(worst["n_cells_kept"], worst["n_cells_in"])
-    meaning = f"{share:.0%} of those given, of {n_samples}."
+    meaning = f"{share:.0%} of the input cells, {n_samples}."
     if len(run.qc) > 1 and lost > 0.2:
-        meaning += f" Most were lost of {safe(worst['sample'])}: {lost:.0%}."
+        meaning += f" Largest loss: {safe(worst['sample'])}, {lost:.0%}."
     yield Finding(
         f"{kept:,}", "cells kept", _graded(1 - lost, 0.8, 0.5), meaning, "quality-control"
     )
@@ -97,20 +97,20 @@ def _cells(run: Run) -> Iterator[Finding]:
     words = sum(shard["n_genes"] for record in lengths for shard in record["shards"])
     if lengths:
         mean = words / total(lengths, "n_cells")
-        meaning = "in its sentence, on average: what the model reads of it."
-        yield Finding(f"{mean:,.0f}", "genes a cell", PLAIN, meaning, "cell-sentences")
+        meaning = "in its sentence, on average: the input of the model."
+        yield Finding(f"{mean:,.0f}", "genes per cell", PLAIN, meaning, "cell-sentences")
 
 
 def _training(run: Run) -> Iterator[Finding]:
     if run.training is None or run.training["validation_loss"] is None:
         return
     before, after = run.training["first_validation_loss"], run.training["validation_loss"]
-    state = GOOD if learnt(run.training) else POOR
+    state = GOOD if has_learned(run.training) else POOR
     meaning = (
-        f"on cells not trained on, after {run.training['best_step']:,} steps; {before:.3f} before."
+        f"on validation cells, after {run.training['best_step']:,} steps; {before:.3f} before."
     )
     if state == POOR:
-        meaning += " Nothing was learnt that the model still has: it is no better than its base."
+        meaning += " Nothing was learned: the model is no better than its base."
     yield Finding(f"{after:.3f}", "validation loss", state, meaning, "fine-tuning")
 
 
@@ -124,7 +124,7 @@ def _embedding(run: Run) -> Iterator[Finding]:
         state = PLAIN if found != found else _graded(ratio(found - chance, 1 - chance), 0.5, 0.2)
         state, which = _judged(run, state)
         meaning = (
-            f"of a cell's {cells.n_near} nearest neighbours by the embedding share its "
+            f"of a cell's {cells.n_near} nearest neighbours in the embedding share its "
             f"{safe(run.label_column)} ({chance:.0%} by chance).{which}"
         )
         yield Finding(f"{found:.0%}", "same label nearby", state, meaning, "embedding")
@@ -140,12 +140,12 @@ def _embedding(run: Run) -> Iterator[Finding]:
 
 
 def _types(run: Run) -> Iterator[Finding]:
-    if run.types is None or run.types["said"].isna().all():
+    if run.types is None or run.types["predicted"].isna().all():
         return
     same = agreement(run.types)
     if same is not None:
         state, which = _judged(run, _graded(same, 0.7, 0.4))
-        meaning = f"of the cells are called by the model as in {safe(run.label_column)}.{which}"
+        meaning = f"of the predicted cell types agree with {safe(run.label_column)}.{which}"
         yield Finding(f"{same:.0%}", "cell types as labelled", state, meaning, "cell-types")
         return
     judged = held_out(run.types)
@@ -153,7 +153,7 @@ def _types(run: Run) -> Iterator[Finding]:
     if median != median:
         return
     state, which = _judged(run, _graded(median, 0.7, 0.4))
-    meaning = f"of the cell type said, of {judged['said'].nunique()} types.{which}"
+    meaning = f"of the predicted cell type, of {judged['predicted'].nunique()} types.{which}"
     yield Finding(f"{median:.2f}", "median probability", state, meaning, "cell-types")
 
 
@@ -165,7 +165,7 @@ def _predictions(run: Run) -> Iterator[Finding]:
             for columns in (["truncated_fraction"], ["invalid_fraction", "duplicate_fraction"])
         )
         state = max(_graded(cut, 0.05, 0.5), _graded(bad, 0.05, 0.3), key=list(SIGNS)[:3].index)
-        meaning = f"{bad:.0%} of their words are no new gene; {cut:.0%} were cut by their length."
+        meaning = f"{bad:.0%} of their words are not new genes; {cut:.0%} are cut off."
         yield Finding(f"{n.sum():,}", "predicted cells", state, meaning, "perturbations")
         yield from _from_ranks(run)
 
@@ -173,12 +173,12 @@ def _predictions(run: Run) -> Iterator[Finding]:
 def _from_ranks(run: Run) -> Iterator[Finding]:
     """R² of the rank fit at the depth of the answers; where that is not known, of the fit."""
     fit, anchor = run.provenance["rank_fit"]["r_squared"], "cell-sentences"
-    meaning = "Of whole sentences in their true order; answers of fewer genes hold less."
+    meaning = "For whole sentences in their true order; shorter answers recover less."
     if found := at_depth(run.evaluation.get("reconstruction")):
         fit, anchor = found["all_genes"], "evaluation"
         meaning = (
-            f"Over all genes, of the cells' own sentences cut to the {found['depth']} genes that "
-            f"answers have; {found['named']:.2f} over these genes alone."
+            f"Over all genes, for the cells' own sentences cut to {found['depth']} genes as in the "
+            f"answers; {found['named']:.2f} over these genes alone."
         )
     if fit == fit:
         grade = _graded(fit, 0.8, 0.5)

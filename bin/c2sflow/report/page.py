@@ -137,5 +137,5 @@ def _render(run: Run, config: Path) -> str:
             return_html=True,
         )
     if page is None:
-        raise RuntimeError("MultiQC made no report; its messages above say why")
+        raise RuntimeError("MultiQC made no report; see its messages above")
     return page

@@ -220,7 +220,7 @@ def heat_map(
     values: pd.DataFrame,
     shares: bool = False,
 ) -> Chart:
-    """Signed values, rows as they stand: blue below 0, white at 0, red above; gaps are white.
+    """Signed values, rows in their order: blue below 0, white at 0, red above; gaps are white.
 
     With `shares`, percentages: from white to blue, with their numbers where there is room.
     """

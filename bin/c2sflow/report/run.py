@@ -47,21 +47,21 @@ class Run:
     cells
         The cells' map.
     types
-        With annotations, for every cell: said (cell type) and probability and, if there is a label
+        With annotations, for every cell: predicted (cell type), probability and, with a label
         column, label; text, or None where there is none; and trained, whether the model was trained
         on it.
     training_known
         Whether it is known which cells the model was trained on.
     label_column
         Column of obs with labels.
-    said
+    word_counts
         For each condition and sample, the sums of valid, repeated and invalid genes.
     summary
         Figures of each condition and sample.
     pairs
         The strongest gene pairs of each label.
     effects, screen, notes
-        Tables of EFFECTS, and what is to be known of them.
+        Tables of EFFECTS, and notes on them.
     evaluation, evaluation_notes
         The same of EVALUATE, by name.
     merge
@@ -80,7 +80,7 @@ class Run:
     types: pd.DataFrame | None = None
     training_known: bool = False
     label_column: str | None = None
-    said: pd.DataFrame | None = None
+    word_counts: pd.DataFrame | None = None
     summary: pd.DataFrame | None = None
     pairs: pd.DataFrame | None = None
     effects: pd.DataFrame | None = None
@@ -96,7 +96,7 @@ class Run:
 
     @property
     def records(self) -> list[dict]:
-        """What the steps say of samples and shards, their warnings among it."""
+        """The records of the steps on samples and shards, with their warnings."""
         trained = [{**self.training, "sample": "fine-tuning"}] if self.training else []
         shards = [*self.embed, *self.annotate, *self.perturb, *self.generate]
         return [*self.qc, *trained, *shards, *self.merge]
@@ -117,7 +117,7 @@ def read_run(
     training_cells: str | None = None,
     generated_summary: Path | None = None,
 ) -> Run:
-    """Read what the report tells of; no matrix but X_c2s is touched.
+    """Read what the report shows; no matrix but X_c2s is touched.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def read_run(
         training_known=usable.known,
         types=types if any(stats_dir.glob("*.annotate.json")) else None,
         label_column=label_column,
-        said=_words_said(perturbed) if perturbed else None,
+        word_counts=_word_counts(perturbed) if perturbed else None,
         summary=read_table(perturbation_summary, TEXT) if perturbation_summary else None,
         pairs=read_table(attention_pairs, PAIR_TEXT) if attention_pairs else None,
         **(_read_effects(effects_dir) if effects_dir else {}),
@@ -176,7 +176,7 @@ def read_sentences(folder: Path) -> list[dict]:
     """sentences.json of each sample but the names of its genes, which would fill the memory."""
     return [
         {key: value for key, value in summary.items() if key not in GENES}
-        for summary in SentenceFiles.of(folder).values()
+        for summary in SentenceFiles.find(folder).values()
     ]
 
 
@@ -193,14 +193,14 @@ def _usable(file: h5py.File, training_cells: str | None, label_column: str | Non
 def _cell_types(
     file: h5py.File, usable: FigureCells, label_column: str | None
 ) -> pd.DataFrame | None:
-    """What the model says of every cell, what the labels say, and whether it was trained on it."""
+    """Predicted type and label of every cell, and whether the model was trained on it."""
     obs = file["obs"]
     if "c2s_cell_type" not in obs:
         return None
-    columns = {"said": "c2s_cell_type", "probability": "c2s_cell_type_probability"}
+    columns = {"predicted": "c2s_cell_type", "probability": "c2s_cell_type_probability"}
     table = pd.DataFrame({new: pd.Series(read_elem(obs[name])) for new, name in columns.items()})
-    texts = table["said"].astype(object)
-    table["said"] = texts.astype(str).where(texts.notna(), None)
+    texts = table["predicted"].astype(object)
+    table["predicted"] = texts.astype(str).where(texts.notna(), None)
     if label_column:
         table["label"] = usable.labels
     return table.assign(trained=usable.trained)
@@ -220,7 +220,7 @@ def _read_effects(folder: Path) -> dict:
     }
 
 
-def _words_said(perturbed: Path) -> pd.DataFrame:
+def _word_counts(perturbed: Path) -> pd.DataFrame:
     """Sums of valid, repeated and invalid genes by condition and sample."""
     sums = {
         "valid": "c2s_n_predicted_genes",

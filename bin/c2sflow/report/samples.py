@@ -38,7 +38,7 @@ METRICS = {
     "n_genes_by_counts": (
         "Genes per cell",
         "Genes detected in a cell",
-        "A second hump at the left may be debris or empty droplets, one at the right doublets.",
+        "A second peak on the left may be debris or empty droplets, one on the right doublets.",
     ),
     "total_counts": (
         "Counts per cell",
@@ -48,28 +48,28 @@ METRICS = {
     TOP: (
         f"Share of the top {TOP_GENES} genes",
         f"Expression from the {TOP_GENES} highest genes of a bulk sample (%)",
-        "A sample far to the right may be of poor complexity, or hold one tissue's secretion.",
+        "A sample far to the right may have low complexity, or a few dominant secreted genes.",
     ),
     "pct_counts_mt": (
         "Mitochondrial share",
         "Expression from mitochondrial genes (%)",
-        "A long tail to the right is often of dying cells; max_pct_mt is where it is cut.",
+        "A long tail to the right often comes from dying cells; max_pct_mt cuts it.",
     ),
 }
 
 
 def warnings(run: Run) -> list[Section]:
-    """What went otherwise than expected, added up over the shards of a sample."""
-    said: Counter[tuple[str, str]] = Counter()
+    """The warnings of all steps, added up over the shards of a sample."""
+    counts: Counter[tuple[str, str]] = Counter()
     for record in run.records:
         for text in record["warnings"]:
             _, number, rest = re.split(r"^(\d*) ?", text, maxsplit=1)
-            said[record["sample"], rest] += int(number or 0)
-    if not said:
+            counts[record["sample"], rest] += int(number or 0)
+    if not counts:
         return [Section("", content="<p>None: no step has a warning.</p>")]
     items = "".join(
         f"<li><strong>{safe(sample)}</strong>: {f'{number:,} ' if number else ''}{safe(rest)}</li>"
-        for (sample, rest), number in said.items()
+        for (sample, rest), number in counts.items()
     )
     content = f'<div class="alert alert-warning"><ul class="mb-0">{items}</ul></div>'
     return [Section("", "Read these before you trust a number below.", content=content)]
@@ -77,8 +77,8 @@ def warnings(run: Run) -> list[Section]:
 
 def provenance(run: Run) -> list[Section]:
     """What made the results, from ``uns["c2s"]``."""
-    made = run.provenance
-    model, pipeline = made["model"], made["pipeline"]
+    provenance_of_run = run.provenance
+    model, pipeline = provenance_of_run["model"], provenance_of_run["pipeline"]
     facts = {
         "Model": model["id"],
         **({"Base of the adapter": model["base"]} if "base" in model else {}),
@@ -91,17 +91,22 @@ def provenance(run: Run) -> list[Section]:
         "Workflow": " ".join(filter(None, (pipeline.get("name"), pipeline.get("version")))),
         "Workflow revision": pipeline.get("revision") or "unknown",
     }
-    parameters = {k: v for k, v in made["parameters"].items() if v != "" and k != "model"}
+    parameters = {
+        k: v for k, v in provenance_of_run["parameters"].items() if v != "" and k != "model"
+    }
     content = facts_table(facts) + "".join(
         f'<details class="c2s-details"><summary>{title}</summary>{table}</details>'
         for title, table in (
             (f"{len(parameters)} parameters", facts_table(parameters)),
-            (f"{len(made['prompts'])} prompts", _prompts(made["prompts"])),
-            ("Versions of the software", facts_table(made["software"])),
+            (
+                f"{len(provenance_of_run['prompts'])} prompts",
+                _prompts(provenance_of_run["prompts"]),
+            ),
+            ("Versions of the software", facts_table(provenance_of_run["software"])),
         )
     )
     text = (
-        "Everything needed to repeat this run; the same record lies in <code>uns['c2s']</code> of "
+        "Everything needed to repeat this run; the same record is in <code>uns['c2s']</code> of "
         "<code>c2s.h5ad</code>. Parameters that are not listed were left unset."
     )
     return [Section("", text, content=content)]
@@ -151,22 +156,22 @@ def samples(run: Run) -> list[Section]:
         "cells_in": number("Cells in", "Cells in the input"),
         "cells_kept": number("Cells kept", "Cells that passed quality control", scale="Greens"),
         "genes": number("Genes", "Genes kept: expressed in at least min_cells cells"),
-        "median_genes": number("Genes / cell", "Median of the genes detected in a cell"),
-        "words": number("Genes / sentence", "Mean number of genes in a cell sentence"),
+        "median_genes": number("Genes / cell (median)", "Median of the genes detected in a cell"),
+        "words": number("Genes / sentence (mean)", "Mean number of genes in a cell sentence"),
         "padding": number("Padding", PADDING, "%", 1, top=100),
         "speed": number("Cells / s", "Cells embedded per second of one shard's task", "", 1),
         "organism": {"title": "Organism", "scale": False},
-        "state": {"title": "Input", "description": "What the input held", "scale": False},
+        "state": {"title": "Input", "description": "Values of the input", "scale": False},
     }
     text = (
-        "A row per sample. Look for samples that lose many of their cells, or whose cells have far "
-        "fewer genes than those of the others."
+        "One row per sample. Look for samples that lose many cells, or whose cells have far fewer "
+        "genes than those of other samples."
     )
     return [Section("", text, plot=table_plot("samples", "Samples", "Sample", rows, headers))]
 
 
 def quality(run: Run) -> list[Section]:
-    """Cells kept and dropped, and the distributions they were judged by."""
+    """Cells kept and dropped, and the distributions of the metrics."""
     bars = {
         record["sample"]: {"kept": record["n_cells_kept"], **record["dropped"]} for record in run.qc
     }
@@ -175,8 +180,8 @@ def quality(run: Run) -> list[Section]:
         parts |= GENOME_REASONS
     plot = bar_plot("cells", name, "Cells", bars, parts)
     text = (
-        "Cells that passed, and the first reason for which the others were dropped. A sample that "
-        "loses most of its cells may need other thresholds, or be a poor preparation."
+        "Cells that passed, and the first reason for dropping the others. A sample that loses most "
+        "of its cells may need other thresholds, or be a poor preparation."
     )
     sections = [Section(name, text, plot=plot)]
     for metric, (name, axis, advice) in METRICS.items():
@@ -203,7 +208,7 @@ def _before_and_after(histograms: Mapping[str, Mapping], whole: bool) -> list:
 
 
 def sentences(run: Run) -> list[Section]:
-    """How long the sentences are, and how well rank tells expression."""
+    """How long the sentences are, and how well rank predicts expression."""
     records = [r for r in run.sentences if r["n_cells"]]
     sections = []
     if records:
@@ -215,26 +220,26 @@ def sentences(run: Run) -> list[Section]:
         ]
         name, axis = "Sentence lengths", "Genes in the cell sentence"
         text = (
-            "Longer sentences cost more time and memory. A spike at the right end is where "
+            "Longer sentences cost more time and memory. A spike at the right end shows that "
             "max_genes cuts them."
         )
         sections.append(Section(name, text, plot=line_plot("lengths", name, axis, lines)))
     rows = {r["sample"]: r["rank_fit"] for r in run.sentences}
     rows["All samples"] = run.provenance["rank_fit"]
     headers = {
-        "slope": number("Slope", "Change of expression for a tenfold rank", "", 3, scale=False),
+        "slope": number("Slope", "Change in expression per tenfold rank", "", 3, scale=False),
         "intercept": number("Intercept", "Expression at rank 1", "", 3, scale=False),
         "r_squared": number("R²", "Share of the variance explained", "", 3, "Greens", top=1),
         "n": number("Genes fitted", "Genes of all cells", scale=False),
     }
     text = (
-        "Log-normalised expression as a line over log10 of a gene's rank in its cell. Predicted "
-        "sentences become expression by the line of all samples. R² is of whole sentences in their "
-        "true order: it does not judge which genes a model names, and an answer that ends after "
-        "fewer genes gives those beyond its end no value."
+        "Linear fit of log-normalised expression on log10 of a gene's rank in its cell. Predicted "
+        "sentences are converted to expression with the fit of all samples. R² is for whole "
+        "sentences in their true order: it does not judge which genes a model predicts, and an "
+        "answer with fewer genes gives no value to the genes after its end."
     )
-    plot = table_plot("rank_fit", "From rank to expression", "Sample", rows, headers)
-    return [*sections, Section("From rank to expression", text, plot=plot)]
+    plot = table_plot("rank_fit", "Rank-to-expression fit", "Sample", rows, headers)
+    return [*sections, Section("Rank-to-expression fit", text, plot=plot)]
 
 
 def bulk(run: Run) -> list[Section]:
@@ -256,8 +261,8 @@ def bulk(run: Run) -> list[Section]:
     headers = {key: own for key, own in headers.items() if any(key in row for row in rows.values())}
     summed = {safe(", ".join(r["pseudobulk"]["by"])) for r in run.qc if "pseudobulk" in r}
     text = (
-        "Nothing was dropped: no threshold of cells holds for bulk samples. Look for libraries far "
-        "smaller than the others, or that few genes make up: they rank their genes less surely."
+        "Bulk samples are not filtered: thresholds for cells do not apply. Look for libraries far "
+        "smaller than the others, or dominated by few genes: their gene ranks are less reliable."
     )
     if summed:
         text += f" Pseudobulk: cells summed by {' and '.join(sorted(summed))}."
@@ -294,14 +299,14 @@ def features(run: Run) -> list[Section]:
     headers = {
         "genes": number("Genes", "Features that are genes, before min_cells", scale=False),
         **{key: number(title, "Left out", scale=False) for key, title in titles.items()},
-        "genome": {"title": "Genome", "description": "Whose genes are kept", "scale": False},
-        "matrix": {"title": "Matrix", "description": "Where the values are from", "scale": False},
+        "genome": {"title": "Genome", "description": "The genome that is kept", "scale": False},
+        "matrix": {"title": "Matrix", "description": "Source of the values", "scale": False},
     }
     text = (
-        "Features that are no genes are in no sentence and no total. Kinds of a few thousand lie "
-        "in <code>obsm</code> of <code>c2s.h5ad</code>, with their names in "
-        "<code>uns['c2s_features']</code>. <code>--features</code>, <code>--genome</code> and "
-        "<code>--matrix</code> decide otherwise."
+        "Features that are not genes are excluded from sentences and totals. Types with up to a "
+        "few thousand features are in <code>obsm</code> of <code>c2s.h5ad</code>, with their names "
+        "in <code>uns['c2s_features']</code>. Change this with <code>--features</code>, "
+        "<code>--genome</code> and <code>--matrix</code>."
     )
     name = "Features read"
     return [Section(name, text, plot=table_plot("features", name, "Sample", rows, headers))]
@@ -318,12 +323,13 @@ def values_read(run: Run) -> list[Section]:
             "why": safe(record.get("state_evidence", "not recorded")),
         }
     headers = {
-        "held": {"title": "Values", "description": "What the matrix holds", "scale": False},
+        "held": {"title": "Values", "description": "Content of the matrix", "scale": False},
         "why": {"title": "Evidence", "description": "In all cells of the input", "scale": False},
     }
     text = (
-        "What the values were taken for, and why. If that is wrong, every sentence is: declare the "
-        "state with <code>--input_state</code>, or name another matrix with <code>--matrix</code>."
+        "How the values were interpreted, and why. If this is wrong, every sentence is wrong: "
+        "declare the state with <code>--input_state</code>, or name another matrix with "
+        "<code>--matrix</code>."
     )
     name = "Values read"
     return [Section(name, text, plot=table_plot("values", name, "Sample", rows, headers))]

@@ -1,4 +1,4 @@
-"""What the report says of the training of the model."""
+"""The training of the model in the report."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from c2sflow.report.samples import facts_table
 
 STOPPED = {
     "steps": "all steps were done",
-    "patience": "the validation loss fell no more (patience)",
+    "patience": "the validation loss stopped improving (patience)",
 }
 MOST_POINTS = 400  # of a curve
 
 
 def finetuning(run: Run) -> list[Section]:
-    """The recipe, the curve of the loss, and which cells were for what."""
+    """The recipe, the curve of the loss, and the splits."""
     if run.training is None:
         return []
     return [_recipe(run.training), _curve(run.training, run.losses), _splits(run)]
@@ -33,9 +33,9 @@ def _recipe(record: dict) -> Section:
         "Trained weights": f"{record['n_trainable']:,} of {record['n_parameters']:,}",
         "Steps": f"{record['steps']:,}, ended because "
         f"{STOPPED.get(record['stopped'], record['stopped'])}",
-        "Weights taken": f"those of step {record['best_step']:,}"
-        + ("" if learnt(record) is not False else " ✗ nothing was learnt"),
-        "Tokens": f"{record['tokens']:,}, {record['tokens_per_second']:,.0f} a second",
+        "Weights used": f"those of step {record['best_step']:,}"
+        + ("" if has_learned(record) is not False else " ✗ nothing was learned"),
+        "Tokens": f"{record['tokens']:,}, {record['tokens_per_second']:,.0f} per second",
         "Validation loss": _validated(record),
         "Ran on": f"{record['device']}, {record['dtype']}, attention {record['attention']}",
     }
@@ -45,8 +45,8 @@ def _recipe(record: dict) -> Section:
         f"{facts_table(options)}</details>"
     )
     text = (
-        "The model of this run was trained by it; every figure below is of the trained model. It "
-        "lies in <code>finetuned/model</code>, for <code>--model</code>."
+        "This run trained its model; every metric below is for the trained model. It is in "
+        "<code>finetuned/model</code>, for use as <code>--model</code>."
     )
     return Section("Recipe", text, content=content)
 
@@ -59,7 +59,7 @@ def _validated(record: dict) -> str:
     return f"{record['validation_loss']:.4f} ({before:.4f} before training){read}"
 
 
-def learnt(record: dict) -> bool | None:
+def has_learned(record: dict) -> bool | None:
     """Whether the written model is better on validation cells than before; None where unknown."""
     if record["validation_loss"] is None:
         return None
@@ -84,8 +84,8 @@ def _curve(record: dict, losses: pd.DataFrame) -> Section:
         "Mean negative log-probability (natural logarithm) of an answer's tokens, its end "
         "included; then the mean over answers, so that a short one counts as much as a long one. "
         "The validation loss is the mean over the tasks, weighted by their shares, and is of cells "
-        "that the model was not trained on: where it rises while the other falls, the model learns "
-        f"its cells by heart. The weights of step {record['best_step']:,} were taken."
+        "that the model was not trained on: where it rises while the other falls, the model "
+        f"overfits. The weights of step {record['best_step']:,} were used."
     )
     axes = ("Tokens trained on", "Loss (nats per token, mean over answers)")
     plot = curve_plot("loss", name, axes, {k: v for k, v in curves.items() if v})
@@ -102,8 +102,8 @@ def _splits(run: Run) -> Section:
     }
     name = "Splits"
     text = (
-        "Cells after quality control that were trained on, that said when to stop, and that were "
-        "held out: the evaluation is of these. Of each cell: <code>obs['c2s_split']</code> and "
+        "Cells after quality control used for training, for validation (early stopping), and held "
+        "out for the evaluation. Per cell: <code>obs['c2s_split']</code> and "
         "<code>finetuned/splits.tsv</code>."
     )
     return Section(name, text, plot=bar_plot("splits", name, "Cells", bars, parts))

@@ -51,7 +51,7 @@ def pair_table(cells: Iterable[MappedCell]) -> pd.DataFrame:
     order, mean over the label's cells), excess (their difference) and excess_se (its standard error
     over cells); strongest_head (from 0, of the largest excess), strongest_head_attention,
     strongest_head_shuffled; n_cells (cells of the label whose sentence holds both genes),
-    n_cells_label. Figures are means over those n_cells; a cell in which the query stands before the
+    n_cells_label. Figures are means over those n_cells; a cell in which the query is before the
     key counts as 0 in both, for it cannot look ahead.
     """
     by_label = defaultdict(list)

@@ -75,9 +75,9 @@ def merge_generated(
             for obs, vectors in answer_blocks(
                 path, n_expected, "generated cells", lambda _: OBS_COLUMNS
             ):
-                said = zip(obs["organism"], obs["c2s_sentence"], strict=True)
+                pairs = zip(obs["organism"], obs["c2s_sentence"], strict=True)
                 genes = [
-                    [columns[organism][word] for word in text.split()] for organism, text in said
+                    [columns[organism][word] for word in text.split()] for organism, text in pairs
                 ]
                 out.append(obs, genes, vectors)
         obs = out.obs()

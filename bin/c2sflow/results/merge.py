@@ -29,7 +29,7 @@ from c2sflow.data.h5ad import RowWriter, append_dense, create_h5ad, row_blocks, 
 from c2sflow.data.named_arrays import NUMBERS
 from c2sflow.data.qc.filtered_genes import PLACE, FilteredColumns, filtered_table, with_filtered
 from c2sflow.results.shards import Sample, read_annotations, read_embeddings
-from c2sflow.results.umap import add_layout
+from c2sflow.results.umap import add_umap
 
 LOGGER = logging.getLogger(__name__)
 BLOCK = 4096  # rows copied at a time
@@ -236,7 +236,7 @@ def merge_samples(
     uns
         Provenance, stored as ``uns["c2s"]``.
     store_umap
-        Add what `c2sflow.results.umap.add_layout` makes of the embeddings.
+        Add what `c2sflow.results.umap.add_umap` makes of the embeddings.
 
     Raises
     ------
@@ -254,7 +254,7 @@ def merge_samples(
         write_element(out, "obs", obs)
         write_element(out, "uns", {"log1p": {"base": 10.0}, "c2s": dict(uns), **others})
         if store_umap:
-            add_layout(out, seed=uns.get("seed", 42))
+            add_umap(out, seed=uns.get("seed", 42))
     notices += [line for found in shared.values() for line in found.notices()]
     notices += genes.notices()
     for line in notices:
@@ -271,19 +271,19 @@ def _survey(
     for sample in samples:
         with _open(sample) as file:
             obs, columns = read_elem(file["obs"]), list(file["var"].attrs["column-order"])
-            kept = GeneTable.of_file(file)
+            kept = GeneTable.from_file(file)
             genes.add(kept)
             filtered.add(kept, filtered_table(file))
             shared["layers"].add(dict.fromkeys(file.get("layers", ())))
             shared["obsm"].add(_obsm(file))
         shared["var"].add(dict.fromkeys(name for name in columns if name != REPEATED))
-        made = []
+        shard_obs = []
         for own, vectors in read_embeddings(sample, obs.index):
             append_dense(out, "obsm/X_c2s", vectors.astype(np.float32, copy=False))
-            made.append(own)
+            shard_obs.append(own)
         # Cells are in the same order; a column of an earlier run gives way.
-        said = read_annotations(sample, obs.index)
-        frames.append(obs.assign(**pd.concat(made), **said))
+        predicted = read_annotations(sample, obs.index)
+        frames.append(obs.assign(**pd.concat(shard_obs), **predicted))
     return frames, genes, filtered, shared
 
 
@@ -306,7 +306,7 @@ def _copy_matrices(
     fold = VarFold(shared["var"].common, n_vars)
     for sample in samples:
         with _open(sample) as file:
-            kept = GeneTable.of_file(file)
+            kept = GeneTable.from_file(file)
             columns = genes.columns(kept)
             of_filtered = filtered.columns(kept, filtered_table(file), genes)
             fold.add(file["var"], columns)

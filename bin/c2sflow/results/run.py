@@ -37,7 +37,7 @@ from c2sflow.sentences.summaries import SentenceFiles
 
 LOGGER = logging.getLogger(__name__)
 
-# Where a run puts its files says nothing of its result: two runs of one input are identical.
+# Where a run puts its files is not part of its result: two runs of one input are identical.
 NOT_OF_THE_RESULT = ("input_output", "resources", "cluster", "report", "generic", "split", "asked")
 # Nor do these change the cells: what is fetched, allowed, or made of the predictions.
 NOT_OF_THE_CELLS = (
@@ -122,7 +122,7 @@ def merge_run(
     samples, parameters, model
         samples.json and parameters.json of VALIDATE, model.json of MODEL.
     qc_dir, sentences_dir, embeddings_dir, perturbed_dir, annotations_dir
-        Where the steps' files lie, named by sample and shard.
+        Where the steps' files are, named by sample and shard.
     plan
         plan.json of PLAN: how many cells of each shard are perturbed.
     evaluation_dir
@@ -147,7 +147,7 @@ def merge_run(
         shards[name] = [shard["name"] for shard in summary["shards"]]
         fit += RankFit(*summary["rank_fit_sums"])
     rank_fit = fit.solve()
-    reports = {i: _of_qc(qc_dir / f"{i}.qc.json") for i in ids}
+    reports = {i: _qc_report(qc_dir / f"{i}.qc.json") for i in ids}
     groups = read_json(parameters)
     parts = [
         Sample(
@@ -186,7 +186,7 @@ def merge_run(
     write_json(outdir / "merge.json", {"sample": "merging", "warnings": merged.notices})
 
 
-def _of_qc(path: Path) -> dict:
+def _qc_report(path: Path) -> dict:
     report = read_json(path)
     return {name: report.get(name) for name in OF_A_SAMPLE}
 
@@ -196,7 +196,7 @@ def _model_software(parts: list[Sample]) -> dict[str, str]:
     try:
         with h5py.File(parts[0].embeddings[0]) as file:
             return read_elem(file["uns/software"])
-    except (OSError, KeyError):  # merge_samples says which shards are broken
+    except (OSError, KeyError):  # merge_samples reports which shards are broken
         return {}
 
 
@@ -260,7 +260,7 @@ def _merge_generated(
 
 def generation_plan(groups: Mapping[str, Mapping]) -> GenerationPlan:
     """Which cells a run with these options generates."""
-    return GenerationPlan.of(
+    return GenerationPlan.from_options(
         groups["generation"]["generate"],
         groups["generation"]["organisms"],
         groups["annotation"]["cell_types"],

@@ -1,4 +1,4 @@
-"""Neighbours, UMAP and Leiden clusters of the embedding, by scanpy, stored beside it."""
+"""Neighbours, UMAP and Leiden clusters of the embedding, by scanpy, stored with it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MIN_CELLS = 10
 NEIGHBORS, UMAP, CLUSTERS = "c2s_neighbors", "X_c2s_umap", "c2s_leiden"
 
 
-def add_layout(file: h5py.File, seed: int = 42) -> None:
+def add_umap(file: h5py.File, seed: int = 42) -> None:
     """Store what scanpy makes of ``obsm["X_c2s"]`` with its defaults.
 
     ``uns["c2s_neighbors"]`` and ``obsp["c2s_neighbors_connectivities"]`` and ``…_distances`` (15

@@ -85,7 +85,7 @@ def rank_agreement(one: Genes, other: Genes, k: int | None = None) -> float:
     """Kendall's τ between the orders of the genes that both of the first k hold (scipy).
 
     1: the same order; -1: reversed; about 0: unrelated. How many they share is
-    `gene_overlap`'s to say. NaN for fewer than two shared genes.
+    the matter of `gene_overlap`. NaN for fewer than two shared genes.
     """
     one, other = _cut(one, other, k)
     place = {gene: n for n, gene in enumerate(other)}

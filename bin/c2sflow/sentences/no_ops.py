@@ -1,4 +1,4 @@
-"""No-ops: predicted beside the perturbations, to tell their effects from those of predicting.
+"""No-ops: predicted with the perturbations, to separate their effects from those of predicting.
 
 A predicted sentence differs from the cell's own whatever the perturbation: the most likely answer
 is compared with one noisy cell. So each cell that is perturbed also gets an answer, decoded in the
@@ -29,7 +29,7 @@ UNNAMED = "control"  # where neither the file nor the user names the control
 
 @dataclass(frozen=True)
 class NoOps:
-    """What stands for {perturbation} where nothing is to change.
+    """The text for {perturbation} where nothing is to change.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class NoOps:
     conversion: str | None
     fields: frozenset[str] = frozenset()
 
-    def of(self, treatment: Treatment) -> Treatment | None:
+    def no_op_for(self, treatment: Treatment) -> Treatment | None:
         """The no-op of a treatment: shared by all whose prompts differ in name and dose only."""
         text = self.conversion if is_conversion(treatment.perturbation) else self.perturbation
         if text is None:
@@ -100,7 +100,7 @@ def find_no_ops(
     control
         pandas query that picks the control cells; None picks all cells.
     perturbation_column
-        Column of obs that says what was done to a cell. What it calls the control cells is the
+        Column of obs with the perturbations. Its label of the control cells is the
         no-op; so is a usual name of controls in a column that the query names.
     label_column
         Column of obs with the cells' types, for conversions.

@@ -40,7 +40,7 @@ GENERATION_PROMPT = (
 )
 OF_CELL_TYPE = " of cell type {cell_type}"
 UNCONDITIONAL_PROMPT = GENERATION_PROMPT.replace(OF_CELL_TYPE, "")
-# What a generated cell can tell a prompt: it has no obs of its own.
+# Fields that a generated cell has for a prompt: it has no obs of its own.
 GENERATION_FIELDS = frozenset({"num_genes", "organism", "cell_type"})
 
 CONTEXT = "dataset_context"
@@ -159,7 +159,7 @@ def check_fields(template: str, columns: Iterable[str], where: str) -> None:
 def with_context(template: str, context: str | None) -> str:
     """The template with a text about the data set.
 
-    It stands where the template has {dataset_context}, else on lines of its own before it.
+    It replaces {dataset_context} in the template, else it goes before it on lines of its own.
     """
     if context is None:
         return template
@@ -197,7 +197,7 @@ class _Values(dict):
 def fill(template: str, record: Mapping[str, object]) -> str:
     """One prompt. `record` holds cell_sentence, n_genes, organism and any obs column.
 
-    What is missing in the record is said to be `UNKNOWN`.
+    Fields missing in the record are `UNKNOWN`.
     """
     values = _Values(record)
     values["num_genes"] = record["n_genes"]

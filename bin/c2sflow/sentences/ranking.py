@@ -30,7 +30,7 @@ GROUP = 64  # cells ranked at once: what is made of them stays in the processor'
 def gene_words(var_names: Iterable[str]) -> np.ndarray:
     """The word of each gene in a sentence: its symbol in upper case.
 
-    Symbols that differ in case only are told apart as scanpy does it ("-1", "-2", …), and white
+    Symbols that differ in case only are made unique as scanpy does it ("-1", "-2", …), and white
     space and commas become "_", so that a sentence splits into exactly its genes.
 
     Raises
@@ -263,7 +263,7 @@ class SentenceMaker:
     def _joined(self, genes: np.ndarray, pointers: np.ndarray) -> pa.StringArray:
         """Sentences of ranked genes, without a string of Python for each.
 
-        The words taken lie behind each other in memory, spaces included: they are the sentences,
+        The words taken follow each other in memory, spaces included: they are the sentences,
         whose bounds are those of their first words.
         """
         last = pointers[1:][np.diff(pointers) > 0] - 1

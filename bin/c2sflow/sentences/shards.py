@@ -77,8 +77,8 @@ def obs_table(obs: pd.DataFrame, reserved: Collection[str] = RESERVED) -> pa.Tab
     for name in obs.columns.difference(list(reserved), sort=False):
         columns.append(pa.array(obs[name], from_pandas=True))
         masked = isinstance(obs[name].array, pd.arrays.IntegerArray | pd.arrays.BooleanArray)
-        told = {NULLABLE: str(obs[name].dtype)} if masked else None
-        fields.append(pa.field(str(name), columns[-1].type, metadata=told))
+        original = {NULLABLE: str(obs[name].dtype)} if masked else None
+        fields.append(pa.field(str(name), columns[-1].type, metadata=original))
     return pa.table(columns, pa.schema(fields))
 
 
@@ -148,7 +148,7 @@ def write_shards(
 
     # Reading, sorting, taking words and compressing let other threads run.
     pieces = [_pieces(start, stop) for start, stop in bounds]
-    made = in_threads(make, chain.from_iterable(pieces))
+    ranked = in_threads(make, chain.from_iterable(pieces))
     fit, shards = RankFit(), []
     examples: list[str] = []
     lengths: list[np.ndarray] = []
@@ -159,14 +159,14 @@ def write_shards(
             shard = f"{name}.{number:05d}"
             path = Path(outdir) / "shards" / f"{shard}.parquet"
             obs = cells.slice(start, stop - start)
-            texts = _write_shard(path, obs, islice(made, len(pieces[number])), fit, lengths)
+            texts = _write_shard(path, obs, islice(ranked, len(pieces[number])), fit, lengths)
             examples += texts if number < 4 else []
             n_genes = np.concatenate(lengths[-len(pieces[number]) :])
             # Of this table only: a query may name the input's own column n_genes.
             own.write(_with(obs, {"shard": pa.repeat(shard, len(obs)), N_GENES: n_genes}))
             shards.append({"name": shard, "n_cells": len(obs), "n_genes": int(n_genes.sum())})
     counts, edges = np.histogram(np.concatenate(lengths), bins=LENGTH_BINS)
-    table = GeneTable.of_var(data.var)
+    table = GeneTable.from_var(data.var)
     return {
         "n_cells": sum(shard["n_cells"] for shard in shards),
         "shards": shards,
@@ -201,7 +201,7 @@ def _pieces(start: int, stop: int) -> list[tuple[int, int]]:
 def _write_shard(
     path: Path,
     obs: pa.Table,
-    made: Iterable[Sentences],
+    ranked: Iterable[Sentences],
     fit: RankFit,
     lengths: list[np.ndarray],
 ) -> list[str]:
@@ -212,7 +212,7 @@ def _write_shard(
     examples: list[str] = []
     start = 0
     with write_beside(path) as partial, _Writer(partial) as writer:
-        for piece in made:
+        for piece in ranked:
             cells = obs.slice(start, len(piece.lengths))
             made_here: dict[str, object] = {"cell_sentence": piece.texts, "n_genes": piece.lengths}
             if piece.contents is not None:

@@ -14,7 +14,7 @@ class SentenceFiles(Mapping):
     Parameters
     ----------
     folder
-        Where they lie.
+        Where they are.
     ids
         Of the samples, in their order.
     """
@@ -23,8 +23,8 @@ class SentenceFiles(Mapping):
         self._folder, self._ids = folder, list(ids)
 
     @classmethod
-    def of(cls, folder: Path) -> SentenceFiles:
-        """All that lie in a folder, by name."""
+    def find(cls, folder: Path) -> SentenceFiles:
+        """All in a folder, by name."""
         end = ".sentences.json"
         return cls(folder, sorted(path.name.removesuffix(end) for path in folder.glob(f"*{end}")))
 

@@ -1,1 +1,1 @@
-"""One file a step of the pipeline: its command line, and nothing that a notebook needs."""
+"""The command line of each step of the pipeline, one file per step."""

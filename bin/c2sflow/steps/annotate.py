@@ -1,4 +1,4 @@
-"""The cell types of one shard's cells, as the model says them."""
+"""Predict the cell types of one shard."""
 
 import click
 
@@ -9,8 +9,8 @@ from c2sflow.steps.shared.options import ATTEMPT, model_options
 @click.option("--shard", required=True, type=click.Path(exists=True), help="Parquet of SENTENCES.")
 @model_options
 @ATTEMPT
-@click.option("--cell-types", help="Labels to choose from, one a line or with commas between.")
-@click.option("--annotation-prompt", help="Prompt template, or a file that holds it.")
+@click.option("--cell-types", help="Labels to choose from, separated by lines or commas.")
+@click.option("--annotation-prompt", help="Prompt template, or a file with it.")
 @click.option(
     "--outdir", default=".", help="Gets <shard>.annotation.parquet, <shard>.annotate.json."
 )

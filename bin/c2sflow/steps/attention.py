@@ -1,4 +1,4 @@
-"""The attention between the genes of one shard's chosen cells."""
+"""Export gene-to-gene attention for one shard's chosen cells."""
 
 import click
 

@@ -1,11 +1,13 @@
-"""A trained model's card, with what the evaluation found on held-out cells."""
+"""Add the held-out evaluation to a trained model's card."""
 
 import click
 
 
 @click.command(help=__doc__)
 @click.option("--card", required=True, type=click.Path(exists=True), help="README.md of FINETUNE.")
-@click.option("--evaluation-dir", type=click.Path(exists=True, file_okay=False), help="Tables.")
+@click.option(
+    "--evaluation-dir", type=click.Path(exists=True, file_okay=False), help="Tables of EVALUATE."
+)
 @click.option("--outdir", default=".", help="Gets README.md.")
 def main(card, evaluation_dir, outdir):
     """Parse, call the library, write."""

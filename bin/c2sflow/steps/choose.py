@@ -1,12 +1,19 @@
-"""Which cells get an attention map, for the whole data set: a table for each shard."""
+"""Choose the cells that get an attention map."""
 
 import click
 
 
 @click.command(help=__doc__)
-@click.option("--cells-dir", required=True, type=click.Path(exists=True), help="*.obs.parquet.")
-@click.option("--attention-maps", required=True, type=click.IntRange(0), help="Cells to choose.")
-@click.option("--label-column", help="Column of obs whose labels share the cells; or the samples.")
+@click.option(
+    "--cells-dir",
+    required=True,
+    type=click.Path(exists=True),
+    help="<id>.obs.parquet of SENTENCES.",
+)
+@click.option(
+    "--attention-maps", required=True, type=click.IntRange(0), help="Number of cells to choose."
+)
+@click.option("--label-column", help="Column of obs: divide the cells among its labels.")
 @click.option("--seed", type=int, default=42)
 @click.option("--outdir", default=".", help="Gets chosen/<shard>.chosen.parquet.")
 def main(cells_dir, attention_maps, label_column, seed, outdir):

@@ -1,4 +1,4 @@
-"""Write the demo data: two samples of 350 blood cells each, and their samplesheet."""
+"""Write the demo data: two samples of 350 blood cells each."""
 
 import click
 

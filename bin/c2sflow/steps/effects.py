@@ -1,4 +1,4 @@
-"""What the perturbations do to each gene and gene set, against each cell's own sentence."""
+"""Compute the effects of perturbations on genes and gene sets."""
 
 import click
 
@@ -11,7 +11,7 @@ FOLDER = click.Path(exists=True, file_okay=False)
 @click.option("--perturbed-dir", required=True, type=FOLDER, help="<shard>.perturbed.parquet.")
 @click.option("--gene-sets-file", type=click.Path(exists=True), help="GMT: screen these sets.")
 @click.option("--context", help="Column of obs whose values the screen compares.")
-@click.option("--replicate-column", help="Column of obs: which donor or sample a cell is of.")
+@click.option("--replicate-column", help="Column of obs with the donor or sample of each cell.")
 @click.option("--outdir", default=".", help="Gets perturbation/*.tsv and effects.json.")
 def main(context, replicate_column, **paths):
     """Parse, call the library, write."""

@@ -1,4 +1,4 @@
-"""One shard of cell sentences to embeddings."""
+"""Embed the cell sentences of one shard."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""How good embeddings and predictions are: every metric that the run has a ground truth for."""
+"""Evaluate embeddings and predictions against ground truth."""
 
 import click
 
@@ -19,11 +19,13 @@ FILES = (
 @click.option("--perturbed-dir", type=FOLDER, help="<shard>.perturbed.parquet, if any.")
 @click.option("--generated-dir", type=FOLDER, help="<task>.generated.parquet, if any.")
 @click.option("--label-column", help="Column of obs with cell types.")
-@click.option("--evaluation-key", help="Arrays of the input's obsm to score beside X_c2s.")
-@click.option("--measured-column", help="Column of obs: under which perturbation cells were seen.")
+@click.option("--evaluation-key", help="Arrays of the input's obsm to score too.")
+@click.option("--measured-column", help="Column of obs with the measured perturbations.")
 @click.option("--control", help="pandas query on obs; default: cells labelled as control.")
 @click.option("--training-cells", help="pandas query on obs: cells the model was trained on.")
-@click.option("--evaluation-cells", type=click.IntRange(50), default=10_000, help="Cells at most.")
+@click.option(
+    "--evaluation-cells", type=click.IntRange(50), default=10_000, help="Maximum number of cells."
+)
 @click.option("--seed", type=int, default=42)
 @click.option("--outdir", default=".", help="Gets evaluation/.")
 def main(outdir, **options):

@@ -1,4 +1,4 @@
-"""A model from cell sentences: an adapter, a model trained further, or a new small one."""
+"""Fine-tune a model on cell sentences, or train a small one."""
 
 import click
 
@@ -6,51 +6,58 @@ from c2sflow.steps.shared.options import ATTEMPT
 
 
 @click.command(help=__doc__)
-@click.option("--shards-dir", required=True, type=click.Path(exists=True), help="Of SENTENCES.")
-@click.option("--sentences-dir", required=True, type=click.Path(exists=True), help="Summaries.")
-@click.option("--model", type=click.Path(exists=True), help="Base model; none for scratch.")
 @click.option(
-    "--finetune", "tasks", required=True, help="Such as cell_type,perturbation:2 (with weights)."
+    "--shards-dir", required=True, type=click.Path(exists=True), help="Shards of SENTENCES."
 )
+@click.option(
+    "--sentences-dir", required=True, type=click.Path(exists=True), help="<id>.sentences.json."
+)
+@click.option("--model", type=click.Path(exists=True), help="Base model; not for scratch.")
+@click.option("--finetune", "tasks", required=True, help="Tasks, such as cell_type,perturbation:2.")
 @click.option(
     "--finetune-method",
     "method",
     type=click.Choice(["lora", "qlora", "full", "scratch"]),
     default="lora",
 )
-@click.option("--label-column", help="Column of obs with the cell types.")
-@click.option("--perturbation-column", help="Column of obs: what was done to the cell.")
-@click.option("--control", help="Query that picks control cells.")
-@click.option("--replicate-column", help="Column of obs: pairs are of one of its groups.")
+@click.option("--label-column", help="Column of obs with cell types.")
+@click.option("--perturbation-column", help="Column of obs with the perturbations.")
+@click.option("--control", help="Query on obs that selects the control cells.")
+@click.option("--replicate-column", help="Column of obs: pair cells within its groups.")
 @click.option("--pairing", type=click.Choice(["random", "assignment"]), default="random")
 @click.option("--lora-rank", type=click.IntRange(1), default=16)
 @click.option("--lora-alpha", type=click.FloatRange(0, min_open=True), default=32)
-@click.option("--learning-rate", default="auto", help="A number, or auto: by the method.")
+@click.option("--learning-rate", default="auto", help="A number, or auto: by method.")
 @click.option("--epochs", type=click.FloatRange(0, min_open=True), default=3)
-@click.option("--max-steps", type=click.IntRange(1), help="Steps of the optimizer, at most.")
+@click.option("--max-steps", type=click.IntRange(1), help="Maximum number of optimiser steps.")
 @click.option(
     "--finetune-batch-tokens",
     "batch_tokens",
     type=click.IntRange(1),
     default=8192,
-    help="Tokens a step.",
+    help="Tokens per optimiser step.",
 )
-@click.option("--max-batch-tokens", default="auto", help="Tokens at once, or auto.")
+@click.option("--max-batch-tokens", default="auto", help="Tokens per batch, or auto.")
 @click.option("--max-answer-genes", type=click.IntRange(1), default=200)
 @click.option("--warmup", type=click.FloatRange(0, 1), default=0.03, help="Share of the steps.")
-@click.option("--patience", type=click.IntRange(0), default=3, help="Validations; 0: to the end.")
+@click.option(
+    "--patience",
+    type=click.IntRange(0),
+    default=3,
+    help="Evaluations without improvement; 0: never stop.",
+)
 @click.option("--evaluate-every", default="auto", help="Steps, or auto.")
 @click.option("--checkpoint-every", default="auto", help="Steps, or auto.")
-@click.option("--checkpoints", type=click.Path(file_okay=False), help="Outlives the task.")
+@click.option("--checkpoints", type=click.Path(file_okay=False), help="Folder of the checkpoints.")
 @click.option("--prompt-gene-weight", type=click.FloatRange(0, 1), default=0.0)
 @click.option("--augmentation", type=click.FloatRange(0, 1), default=0.0)
 @click.option("--balance-labels/--no-balance-labels", default=False)
 @click.option("--merge-adapter/--no-merge-adapter", default=False)
-@click.option("--annotation-prompt", help="Prompt template, or a file that holds it.")
-@click.option("--perturbation-prompt", help="Prompt template, or a file that holds it.")
-@click.option("--generation-prompt", help="Prompt template, or a file that holds it.")
-@click.option("--embedding-prompt", help="Of the pairing by assignment.")
-@click.option("--base-id", help="What the result calls its base model.")
+@click.option("--annotation-prompt", help="Prompt template, or a file with it.")
+@click.option("--perturbation-prompt", help="Prompt template, or a file with it.")
+@click.option("--generation-prompt", help="Prompt template, or a file with it.")
+@click.option("--embedding-prompt", help="Prompt for pairing by assignment.")
+@click.option("--base-id", help="Name of the base model in the result.")
 @click.option("--base-revision")
 @click.option("--device", default="auto", help="auto, cpu or cuda.")
 @click.option("--dtype", type=click.Choice(["auto", "bfloat16", "float32"]), default="auto")

@@ -1,4 +1,4 @@
-"""All samples' cells and embeddings to c2s.h5ad, all answers to files of their own."""
+"""Merge all samples and answers into the result files."""
 
 import click
 

@@ -1,6 +1,6 @@
-"""Check that a model is whole, and describe it: id, revision, digest, shape.
+"""Check that a model is complete, and describe it.
 
-Writes model.json, and to model.log what was checked; or to faults.txt all that is wrong.
+Writes model.json (id, revision, digest, shape) and model.log, or all faults to faults.txt.
 """
 
 import click
@@ -10,7 +10,7 @@ import click
 @click.option("--model-dir", type=click.Path(exists=True, file_okay=False), help="Model directory.")
 @click.option("--text-encoder-dir", type=click.Path(exists=True, file_okay=False))
 @click.option("--model", required=True, help="Hub id, path or 'demo', as the user gave it.")
-@click.option("--prompts", default="{}", help="JSON of what it is asked, by option.")
+@click.option("--prompts", default="{}", help="JSON: prompts by option.")
 @click.option("--outdir", default=".", help="Gets model.json and model.log, or faults.txt.")
 def main(model_dir, text_encoder_dir, model, prompts, outdir):
     """Parse, call the library, write."""

@@ -1,10 +1,12 @@
-"""The gene pairs with the strongest attention, of each label: one table."""
+"""Rank the gene pairs with the strongest attention per label."""
 
 import click
 
 
 @click.command(help=__doc__)
-@click.option("--maps-dir", required=True, type=click.Path(exists=True), help="*.attention.h5.")
+@click.option(
+    "--maps-dir", required=True, type=click.Path(exists=True), help="<shard>.attention.h5."
+)
 @click.option("--outdir", default=".", help="Gets attention_pairs.tsv.")
 def main(maps_dir, outdir):
     """Parse, call the library, write."""

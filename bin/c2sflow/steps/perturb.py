@@ -1,4 +1,4 @@
-"""One shard's planned perturbations to predicted cell sentences."""
+"""Predict the planned perturbations of one shard."""
 
 import click
 
@@ -11,17 +11,25 @@ from c2sflow.steps.shared.options import embedding_options, model_options
 @click.option("--genes", required=True, type=click.Path(exists=True), help="<id>.sentences.json.")
 @model_options
 @embedding_options
-@click.option("--perturbation-prompt", help="Prompt template, or a file that holds it.")
+@click.option("--perturbation-prompt", help="Prompt template, or a file with it.")
 @click.option(
-    "--valid-genes-only/--no-valid-genes-only", default=True, help="Answers hold genes only."
+    "--valid-genes-only/--no-valid-genes-only", default=True, help="Restrict answers to genes."
 )
 @click.option("--no-repeats/--no-no-repeats", default=True, help="Each gene at most once.")
-@click.option("--gene-vocabulary-file", type=click.Path(exists=True), help="A symbol a line.")
-@click.option("--max-new-tokens", type=click.IntRange(1), default=200, help="Longest answer.")
+@click.option(
+    "--gene-vocabulary-file",
+    type=click.Path(exists=True),
+    help="Allowed genes, one symbol per line.",
+)
+@click.option(
+    "--max-new-tokens", type=click.IntRange(1), default=200, help="Maximum tokens of an answer."
+)
 @click.option("--temperature", type=click.FloatRange(0), default=0.0, help="0 is greedy.")
 @click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0)
-@click.option("--num-samples", type=click.IntRange(1), default=1, help="Answers a prediction.")
-@click.option("--seed", type=int, default=42, help="Seed of the samples.")
+@click.option(
+    "--num-samples", type=click.IntRange(1), default=1, help="Answers per cell and perturbation."
+)
+@click.option("--seed", type=int, default=42, help="Random seed of sampling.")
 @click.option("--outdir", default=".", help="Gets <shard>.perturbed.parquet, <shard>.perturb.json.")
 def main(shard, plan, genes, outdir, **options):
     """Parse, call the library, write."""

@@ -1,4 +1,4 @@
-"""Which cells are perturbed with what, for the whole data set: a table for each shard."""
+"""Plan which cells get which perturbation."""
 
 import click
 
@@ -10,17 +10,23 @@ FOLDER = click.Path(exists=True, file_okay=False)
 @click.option("--sentences-dir", required=True, type=FOLDER, help="<id>.sentences.json.")
 @click.option("--model", required=True, type=FOLDER, help="tokenizer.json, config.json.")
 @click.option("--perturbations", help="Comma-separated list.")
-@click.option("--perturbations-file", type=click.Path(exists=True), help="One a line, or a table.")
-@click.option("--perturbation-column", help="Column of obs that names each cell's perturbation.")
-@click.option("--control", help="pandas query on obs that picks the control cells.")
+@click.option(
+    "--perturbations-file", type=click.Path(exists=True), help="One per line, or a table."
+)
+@click.option("--perturbation-column", help="Column of obs with the perturbations.")
+@click.option("--control", help="Query on obs that selects the control cells.")
 @click.option("--training-cells", help="pandas query on obs: cells the model was trained on.")
 @click.option("--max-cells-per-perturbation", type=click.IntRange(1))
-@click.option("--no-op", default="auto", help="auto, none, or what changes nothing in a prompt.")
-@click.option("--measured-column", help="Column of obs with what was done to a cell.")
-@click.option("--label-column", help="Column of obs with the cells' types.")
-@click.option("--perturbation-prompt", help="Prompt template, or a file that holds it.")
-@click.option("--max-new-tokens", type=click.IntRange(1), default=200, help="Longest answer.")
-@click.option("--num-samples", type=click.IntRange(1), default=1, help="Answers a prediction.")
+@click.option("--no-op", default="auto", help="auto, none, or the text of a no-op.")
+@click.option("--measured-column", help="Column of obs with the measured perturbations.")
+@click.option("--label-column", help="Column of obs with cell types.")
+@click.option("--perturbation-prompt", help="Prompt template, or a file with it.")
+@click.option(
+    "--max-new-tokens", type=click.IntRange(1), default=200, help="Maximum tokens of an answer."
+)
+@click.option(
+    "--num-samples", type=click.IntRange(1), default=1, help="Answers per cell and perturbation."
+)
 @click.option("--seed", type=int, default=42)
 @click.option("--outdir", default=".", help="Gets plans/<shard>.plan.parquet and plan.json.")
 def main(**options):

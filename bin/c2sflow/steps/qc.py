@@ -1,4 +1,4 @@
-"""Quality control of one sample: filter, normalise, log; by chunks of rows."""
+"""Filter and normalise the cells of one sample."""
 
 from typing import Literal
 
@@ -11,28 +11,33 @@ BASES: dict[str, Literal["e", 2, 10]] = {"e": "e", "2": 2, "10": 10}
 @click.option("--h5ad", required=True, type=click.Path(exists=True), help="Input, any format.")
 @click.option("--id", "name", required=True, help="File-safe name of the sample.")
 @click.option("--sample", required=True, help="Name of the sample as given.")
-@click.option("--organism", required=True, help="human, mouse, another, or obs (told per cell).")
+@click.option("--organism", required=True, help="human, mouse, another, or obs (per cell).")
 @click.option(
     "--input-state", required=True, type=click.Choice(["counts", "normalized", "lognormalized"])
 )
-@click.option("--log-base", type=click.Choice(list(BASES)), help="Of log-normalised values.")
+@click.option("--log-base", type=click.Choice(list(BASES)), help="Base of log-normalised values.")
 @click.option(
-    "--state-declared/--no-state-declared", default=False, help="--input-state is the user's."
+    "--state-declared/--no-state-declared", default=False, help="The user set --input-state."
 )
-@click.option("--gene-symbols", help="Column of var with the symbols; default: names of genes.")
+@click.option("--gene-symbols", help="Column of var with the symbols; default: var_names.")
 @click.option("--gene-symbols-file", type=click.Path(exists=True), help="Table of symbols.")
 @click.option("--matrix", default="X", help="X, raw.X or layers/NAME.")
 @click.option("--features", default="genes", help="genes, all, or types of var.")
-@click.option("--genome", help="Of a reference of several: whose genes and cells are kept.")
-@click.option("--obs", "extra", multiple=True, metavar="K=V", help="One more column of obs.")
-@click.option("--min-genes", type=click.IntRange(0), default=200, help="Genes a cell, at least.")
-@click.option("--min-cells", type=click.IntRange(0), default=3, help="Cells a gene, at least.")
-@click.option("--max-pct-mt", type=click.FloatRange(0, 100), default=20.0, help="At most.")
-@click.option("--skip-qc/--no-skip-qc", default=False, help="Drop nothing.")
-@click.option("--input-kind", type=click.Choice(["cells", "bulk"]), default="cells")
-@click.option("--pseudobulk", help="Columns of obs: sum the counts of cells by them.")
+@click.option("--genome", help="Keep the genes and cells of this genome.")
+@click.option("--obs", "extra", multiple=True, metavar="K=V", help="Add a column to obs.")
+@click.option("--min-genes", type=click.IntRange(0), default=200, help="Minimum genes per cell.")
+@click.option("--min-cells", type=click.IntRange(0), default=3, help="Minimum cells per gene.")
 @click.option(
-    "--split", metavar="JSON", help="For training: c2sflow.data.splits.splits.Rule.asdict()."
+    "--max-pct-mt",
+    type=click.FloatRange(0, 100),
+    default=20.0,
+    help="Maximum % of mitochondrial counts.",
+)
+@click.option("--skip-qc/--no-skip-qc", default=False, help="Keep all cells and genes.")
+@click.option("--input-kind", type=click.Choice(["cells", "bulk"]), default="cells")
+@click.option("--pseudobulk", help="Columns of obs: sum counts within their groups.")
+@click.option(
+    "--split", metavar="JSON", help="Split for training: c2sflow.data.splits.splits.Rule.asdict()."
 )
 @click.option("--outdir", default=".", help="Gets <id>.h5ad and <id>.qc.json.")
 def main(

@@ -1,4 +1,4 @@
-"""What the run found, as one page that opens anywhere: report.html, made by MultiQC."""
+"""Write the report as one HTML page with MultiQC."""
 
 import click
 
@@ -24,7 +24,7 @@ FILE = click.Path(exists=True, dir_okay=False)
     help="<shard>.{embed,annotate,perturb,generate}.json, merge.json.",
 )
 @click.option("--multiqc-config", required=True, type=FILE, help="Configuration of MultiQC.")
-@click.option("--label-column", help="Column of obs to colour the map of the cells by.")
+@click.option("--label-column", help="Column of obs that colours the UMAP.")
 @click.option("--training-cells", help="pandas query on obs: cells the model was trained on.")
 @click.option("--outdir", default=".")
 def main(label_column, training_cells, **paths):

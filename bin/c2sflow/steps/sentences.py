@@ -1,4 +1,4 @@
-"""Cells of one sample to shards of cell sentences."""
+"""Write the cells of one sample as shards of cell sentences."""
 
 import click
 
@@ -6,10 +6,12 @@ import click
 @click.command(help=__doc__)
 @click.option("--h5ad", required=True, type=click.Path(exists=True), help="h5ad from QC.")
 @click.option("--id", "name", required=True, help="File-safe name of the sample.")
-@click.option("--max-genes", type=click.IntRange(1), help="Genes a sentence; default all.")
+@click.option(
+    "--max-genes", type=click.IntRange(1), help="Maximum genes per sentence; default: all."
+)
 @click.option("--tie-break", type=click.Choice(["random", "gene_order"]), default="random")
 @click.option("--seed", type=int, default=42, help="Seed of the random order of ties.")
-@click.option("--shard-size", default="auto", help="Most cells a shard, or auto: by their genes.")
+@click.option("--shard-size", default="auto", help="Maximum cells per shard, or auto.")
 @click.option("--outdir", default=".", help="Gets shards/, <id>.obs.parquet, <id>.sentences.json.")
 def main(h5ad, name, max_genes, tie_break, seed, shard_size, outdir):
     """Parse, call the library, write."""

@@ -1,10 +1,15 @@
-"""The data files that a samplesheet names, for Nextflow to stage; nothing is judged."""
+"""List the data files named in a samplesheet."""
 
 import click
 
 
 @click.command(help=__doc__)
-@click.option("--sheet", required=True, type=click.Path(exists=True), help="Perhaps a samplesheet.")
+@click.option(
+    "--sheet",
+    required=True,
+    type=click.Path(exists=True),
+    help="The input: a samplesheet or data file.",
+)
 @click.option("--outdir", default=".", help="Gets sheet.json.")
 def main(sheet, outdir):
     """Parse, call the library, write."""

@@ -1,4 +1,4 @@
-"""BERTScore of what the model generated against what it should say: text_scores.tsv."""
+"""Score generated text by BERTScore."""
 
 import click
 
@@ -11,7 +11,7 @@ FOLDER = click.Path(exists=True, file_okay=False)
 @click.option("--annotations-dir", type=FOLDER, help="<shard>.annotation.parquet, if any.")
 @click.option("--perturbed-dir", type=FOLDER, help="<shard>.perturbed.parquet, if any.")
 @click.option("--label-column", help="Column of obs with cell types.")
-@click.option("--measured-column", help="Column of obs: under which perturbation cells were seen.")
+@click.option("--measured-column", help="Column of obs with the measured perturbations.")
 @click.option("--training-cells", help="pandas query on obs: cells the model was trained on.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
 @click.option("--seed", type=int, default=42)

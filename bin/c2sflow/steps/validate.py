@@ -1,4 +1,4 @@
-"""Check parameters, samplesheet, data, model and prompts; tell every fault at once."""
+"""Check all inputs and report every problem at once."""
 
 import click
 
@@ -12,9 +12,9 @@ EXISTING = click.Path(exists=True)
 @click.option("--input-schema", required=True, type=EXISTING, help="Schema of the samplesheet.")
 @click.option("--sheet", type=EXISTING, help="The samplesheet, if the input is one.")
 @click.option("--model-dir", type=EXISTING, help="The model, if it is local.")
-@click.option("--named", default="{}", help="JSON: files that parameters name, by parameter.")
+@click.option("--named", default="{}", help="JSON: files named by parameters, by parameter.")
 @click.option("--text-encoder-dir", type=EXISTING, help="The text encoder, if it is local.")
-@click.option("--check/--no-check", default=True, help="Check nothing: for a stub run.")
+@click.option("--check/--no-check", default=True, help="Skip all checks (for stub runs).")
 @click.option("--outdir", default=".", help="Gets parameters.json, options.json, samples.json.")
 def main(params, staged, schema, input_schema, named, check, outdir, **files):
     """Parse, call the library, write."""
@@ -44,7 +44,7 @@ def main(params, staged, schema, input_schema, named, check, outdir, **files):
 
 
 def _unchecked(params, n_rows, schema):
-    """What a stub run goes on with: nothing is read."""
+    """The result of a stub run: nothing is read."""
     from c2sflow.inputs.parameters import check_parameters
 
     parameters, _faults = check_parameters(params, schema)

@@ -1,4 +1,4 @@
-"""Print the versions of Python and of the packages named, as lines of YAML."""
+"""Print the versions of Python and of packages as YAML."""
 
 import platform
 from importlib.metadata import version

@@ -86,7 +86,7 @@ def read_training_cells(
     split
         "train" or "validation".
     splits
-        Splits of all cells, from `read_splits`, where they are others than the shards say.
+        Splits of all cells, from `read_splits`, where they differ from those in the shards.
 
     Raises
     ------
@@ -143,5 +143,5 @@ def _columns_of(shard: Path, needed: Iterable[str]) -> list[str]:
         names = pq.read_schema(shard).names
     for name in needed:
         if name not in names:
-            raise UserError(f"shard {shard.name} has no column {name!r}; make it anew")
+            raise UserError(f"shard {shard.name} has no column {name!r}; create it again")
     return names

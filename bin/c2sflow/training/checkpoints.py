@@ -1,6 +1,6 @@
-"""Where a training stands, on disk, so that a killed task goes on: tensors and JSON, no pickle.
+"""The state of a training on disk, so that a killed task resumes: tensors and JSON, no pickle.
 
-A checkpoint lies in a folder named after all that decides the result: another recipe, model or
+A checkpoint is in a folder named after all that decides the result: another recipe, model or
 data never meets it. Each is written beside and moved into place whole.
 """
 
@@ -25,8 +25,8 @@ Tensors = Mapping[str, torch.Tensor]
 
 
 @dataclass
-class Standing:
-    """Where a training stands.
+class TrainingState:
+    """The state of a training.
 
     Attributes
     ----------
@@ -60,18 +60,18 @@ class Checkpoints:
     def __init__(self, directory: str | Path, digest: str):
         self.folder = Path(directory) / digest[:16]
 
-    def write(self, standing: Standing) -> None:
+    def write(self, training_state: TrainingState) -> None:
         """Put a checkpoint into the place of those before it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=self.folder))
         try:
             for name in ("weights", "best", "moments"):
-                tensors = getattr(standing, name)
+                tensors = getattr(training_state, name)
                 own = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
                 save_file(own, partial / f"{name}.safetensors")
-            (partial / "progress.json").write_text(json.dumps(standing.progress))
+            (partial / "progress.json").write_text(json.dumps(training_state.progress))
             _to_disk(partial)
-            target = self.folder / f"step-{standing.progress['step']:08d}"
+            target = self.folder / f"step-{training_state.progress['step']:08d}"
             shutil.rmtree(target, ignore_errors=True)
             partial.replace(target)
         finally:
@@ -80,7 +80,7 @@ class Checkpoints:
             if old.name != target.name:
                 shutil.rmtree(old, ignore_errors=True)
 
-    def read(self) -> Standing | None:
+    def read(self) -> TrainingState | None:
         """The last checkpoint, or None."""
         found = sorted(self.folder.glob("step-*")) if self.folder.is_dir() else []
         if not found:
@@ -95,7 +95,7 @@ class Checkpoints:
             raise UserError(
                 f"checkpoint {found[-1]} cannot be read: {error}; delete it and run again"
             ) from None
-        return Standing(progress, *tensors)
+        return TrainingState(progress, *tensors)
 
 
 def _to_disk(folder: Path) -> None:

@@ -117,7 +117,7 @@ class Templates:
             load_template(generation, GENERATION_PROMPT, []),
         )
 
-    def of(self, task: str) -> str:
+    def for_task(self, task: str) -> str:
         """The prompt of a task."""
         if task == "cell_type":
             return self.annotation
@@ -202,7 +202,7 @@ class ExampleMaker:
     def _write(self, draw: Draw) -> tuple[str, Mapping[str, object], str]:
         """Template, what fills it, and the answer."""
         rng = np.random.default_rng((self.seed, draw.number, 1))
-        template = self.templates.of(draw.task)
+        template = self.templates.for_task(draw.task)
         if draw.task == "generation":
             return self._generation(draw, rng)
         shown = cut_short(self._noisy(draw.source, rng), self.augmentation, rng)
@@ -232,7 +232,7 @@ class ExampleMaker:
         return self.labels[draw.cell]
 
     def _treatment(self, cell: int, template: str) -> dict[str, object]:
-        """What the prompt says was done: of the perturbed cell, not of its control."""
+        """The treatment in the prompt: of the perturbed cell, not of its control."""
         own = self.cells.record(cell)
         fields = template_fields(template)
         amounts = {name: own.get(name) for name in AMOUNTS if name in fields}
@@ -261,7 +261,7 @@ class ExampleMaker:
         tokens = answer_tokens(self.tokenizer, texts)
         for text in texts:
             if text not in tokens:
-                raise UserError(f"the model's tokenizer cannot say {text[:60]!r}")
+                raise UserError(f"the model's tokenizer cannot represent {text[:60]!r}")
             if 2 * len(tokens[text]) >= self.context:
                 raise UserError(
                     f"an answer has {len(tokens[text])} tokens, half or more of the {self.context} "

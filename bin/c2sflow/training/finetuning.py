@@ -48,9 +48,9 @@ LOGGER = logging.getLogger(__name__)
 # To be counted up when the same options make another model than before: checkpoints of an older
 # recipe are then not taken up.
 RECIPE = 3
-EVALUATIONS = 20  # of a training, unless told otherwise
+EVALUATIONS = 20  # of a training, by default
 MOST_VALIDATION = 512  # validation examples
-MEASURED = 512  # examples whose lengths say how many make a step
+MEASURED = 512  # examples whose lengths decide how many make a step
 
 
 def finetune(
@@ -81,16 +81,16 @@ def finetune(
         If cells, columns or model do not go together with the tasks.
     """
     if (base is None) != (options.method == "scratch"):
-        raise UserError("every method but scratch needs a --model to begin with, and scratch none")
+        raise UserError("method scratch takes no --model; every other method needs one")
     if base is not None and has_adapter(base):
         raise UserError(
-            f"model {base}: an adapter, and fine-tuning begins with a whole model; "
-            "--merge_adapter writes one"
+            f"model {base}: an adapter, but fine-tuning needs a whole model; "
+            "write one with --merge_adapter"
         )
     if not shards:
         raise UserError("no shard of sentences to train on")
     if (outdir / "model").exists():
-        raise UserError(f"{outdir / 'model'} is there already; give another --outdir")
+        raise UserError(f"{outdir / 'model'} already exists; give another --outdir")
     team = Team(options.device)
     if not team.leads:
         logging.getLogger("c2sflow").setLevel(logging.WARNING)
@@ -112,18 +112,20 @@ def finetune(
     rows = trainer.progress.rows
     outdir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".trained-", dir=outdir) as name:
-        made = Path(name)
-        write_trained(made, trainer.trainee, base, described, options.merge_adapter)
+        written = Path(name)
+        write_trained(written, trainer.trainee, base, described, options.merge_adapter)
         trainer.free()
         if trainer.validation is not None:
-            record = _read_back(record, made / "model", base, trainer.validation, options)
+            record = _read_back(record, written / "model", base, trainer.validation, options)
         for warning in record["warnings"]:
             LOGGER.warning(warning)
         card = model_card(record, rows, templates, __version__)
-        (made / "model" / "README.md").write_text(card, encoding="utf-8")
+        (written / "model" / "README.md").write_text(card, encoding="utf-8")
         write_tables(outdir, rows, splits)
         write_json(outdir / "finetune.json", record)
-        for folder in sorted(made.iterdir()):  # adapter/ first: model/ says that all is there
+        for folder in sorted(
+            written.iterdir()
+        ):  # adapter/ first: model/ marks the output as complete
             folder.replace(outdir / folder.name)
 
 
@@ -151,7 +153,7 @@ def _read(
     shards: Sequence[Path], splits: pd.DataFrame, options: TrainingOptions, templates: Templates
 ) -> tuple[TrainingCells, TrainingCells | None]:
     """Training cells and validation cells, if there are any."""
-    columns = options.columns([templates.of(task) for task in options.shares()])
+    columns = options.columns([templates.for_task(task) for task in options.shares()])
     columns.append(options.replicates)
     train = read_training_cells(shards, columns, "train", splits)
     check_columns(train, options, templates)
@@ -169,11 +171,11 @@ def _trainer(
     team: Team,
     digest: str,
 ) -> tuple[Trainer, list[str]]:
-    """All that is needed to train, and what there is to say of the cells."""
+    """All that is needed to train, and warnings about the cells."""
     place = _place(base, tokenizer, options, team) if options.pairing == "assignment" else None
     epochs, warnings = make_epochs(cells[0], options, place=place)
     if epochs is None:
-        raise UserError(f"--tasks {options.tasks}: no training cell for any task")
+        raise UserError(f"--finetune {options.tasks}: no training cell for any of these tasks")
     trainee = load_trainee(
         options.method,
         base,
@@ -213,7 +215,7 @@ def _describe(base: Path | None, options: TrainingOptions) -> dict[str, str] | N
 def _new_tokenizer(
     summaries: Sequence[Path], cells: TrainingCells, options: TrainingOptions
 ) -> PreTrainedTokenizerBase:
-    """For the genes of all samples, and whatever the prompts say of the training cells."""
+    """For the genes of all samples, and whatever the prompts contain about the training cells."""
     genes = dict.fromkeys(word for path in summaries for word in read_json(path)["genes"])
     columns = dict.fromkeys([*options.columns([]), "organism"])
     fillings = {label for column in columns for label in set(labels_of(cells.obs, column)) - {None}}
@@ -229,7 +231,7 @@ def _new_tokenizer(
 def _place(
     base: Path | None, tokenizer: PreTrainedTokenizerBase, options: TrainingOptions, team: Team
 ) -> Place:
-    """Where cells lie to be assigned: as the base model embeds them, or by their ranks."""
+    """Coordinates of cells to be assigned: as the base model embeds them, or by their ranks."""
 
     if base is None:
         return lambda cells, rows: rank_vectors([cells.genes(row, 100) for row in rows])
@@ -277,8 +279,8 @@ def _validation(
         epochs, warnings = make_epochs(cells, each_once, most=MOST_VALIDATION)
     warnings = [f"validation: {warning}" for warning in warnings]
     if cells is None or epochs is None:
-        said = "validation: nothing to validate on: the weights of the last step are taken"
-        return None, [*warnings, said]
+        line = "validation: nothing to validate on: the weights of the last step are used"
+        return None, [*warnings, line]
     maker = _maker(cells, trainee, templates, options, 0.0)
     draws = [epochs[number] for number in range(epochs.n_examples)]
     return Validation(maker(draws), validation_shares(epochs, options.shares())), warnings

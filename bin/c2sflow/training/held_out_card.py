@@ -40,11 +40,11 @@ def with_held_out_figures(card: str, evaluation: Mapping[str, pd.DataFrame]) -> 
         parts.append(_changes(evaluation["perturbation"]))
     if not parts:
         return card
-    told = (
+    summary = (
         "Cells that the training never read, beside baselines; 95 % intervals in brackets. What "
         "each figure is: `docs/output.md` of c2sflow; all of them: `evaluation/` of the run."
     )
-    return card.replace(BEFORE, "\n\n".join([HEADING, told, *parts, BEFORE]), 1)
+    return card.replace(BEFORE, "\n\n".join([HEADING, summary, *parts, BEFORE]), 1)
 
 
 def _types(table: pd.DataFrame) -> str:
@@ -62,12 +62,12 @@ def _types(table: pd.DataFrame) -> str:
 def _changes(table: pd.DataFrame) -> str:
     """Perturbations: a row for each metric; the mean over them, or the only one."""
     subjects = set(table["subject"])
-    of_all = table[table["subject"] == ("" if "" in subjects else min(subjects))]
-    known = [name for name in PREDICTORS if name in set(of_all["predictor"])]
+    overall = table[table["subject"] == ("" if "" in subjects else min(subjects))]
+    known = [name for name in PREDICTORS if name in set(overall["predictor"])]
     what = f"mean of {len(subjects) - 1} perturbations" if "" in subjects else min(subjects)
     rows = [f"| {what} | " + " | ".join(known) + " |", "|---" * (len(known) + 1) + "|"]
     for metric, space in CHANGES.items():
-        found = of_all[(of_all["metric"] == metric) & (of_all["space"] == space)]
+        found = overall[(overall["metric"] == metric) & (overall["space"] == space)]
         figures = found.set_index("predictor")
         if len(figures):
             shown = [_shown(figures.loc[name]) if name in figures.index else "" for name in known]

@@ -33,7 +33,7 @@ HEAD_ROWS = 512
 
 @dataclass(frozen=True)
 class Targets:
-    """What a batch is asked to say.
+    """The target tokens of a batch.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ def micro_batches(
     Parameters
     ----------
     attention
-        Implementation that the model runs: says whether examples are packed, and whether memory
+        Implementation that the model runs: decides whether examples are packed, and whether memory
         grows with the square of their length.
     """
     pool = PromptPool(
@@ -82,7 +82,7 @@ def micro_batches(
 def batch_targets(
     batch: Batch, examples: Sequence[Example], prompt_gene_weight: float = 0.0
 ) -> Targets:
-    """What the batch of these examples is to say, and how much each token of it counts."""
+    """The target tokens of a batch of examples, and the weight of each."""
     places, tokens, weights, answers = [], [], [], []
     for row, start in zip(batch.rows, batch.starts.tolist(), strict=True):
         example = examples[row]
@@ -95,8 +95,8 @@ def batch_targets(
             weights.append(np.full(end - first, weight / (end - first), dtype=np.float32))
             answers.append(np.full(end - first, is_answer))
     parts = map(np.concatenate, (places, tokens, weights, answers))
-    positions, said, shares, marks = (torch.from_numpy(part) for part in parts)
-    return Targets(positions, said.long(), shares, marks)
+    positions, wanted_tokens, shares, marks = (torch.from_numpy(part) for part in parts)
+    return Targets(positions, wanted_tokens.long(), shares, marks)
 
 
 @torch.no_grad()
@@ -144,11 +144,11 @@ def token_losses(model: PreTrainedModel, batch: Batch, targets: Targets) -> torc
     head = model.get_output_embeddings()
     cap = family_of(model.config.model_type).logit_cap(model.config)
 
-    def losses(states: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
+    def losses(states: torch.Tensor, wanted_tokens: torch.Tensor) -> torch.Tensor:
         logits = head(states).float()
         if cap is not None:
             logits = cap * torch.tanh(logits / cap)
-        return cross_entropy(logits, said, reduction="none")
+        return cross_entropy(logits, wanted_tokens, reduction="none")
 
     parts = zip(wanted.split(HEAD_ROWS), tokens.split(HEAD_ROWS), strict=True)
     if wanted.shape[0] <= HEAD_ROWS or not torch.is_grad_enabled():

@@ -1,4 +1,4 @@
-"""Cells to examples: what the tasks may ask of them, and which control stands for which cell."""
+"""Cells to examples: what the tasks may ask of them, and which control is in which prompt."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from c2sflow.training.tasks import NEEDS, Epochs, label_weights, other_label, us
 
 LOGGER = logging.getLogger(__name__)
 
-# Given cells and the rows of some, where these lie: float32 (n_rows, n_dims).
+# Given cells and the rows of some, their coordinates: float32 (n_rows, n_dims).
 Place = Callable[[TrainingCells, np.ndarray], np.ndarray]
 
 
@@ -46,7 +46,7 @@ def check_columns(cells: TrainingCells, options: TrainingOptions, templates: Tem
             if getattr(options, need) is None:
                 raise UserError(f"task {task} needs --{need}")
         columns = [*cells.obs.columns, *(["cell_type"] if task == "generation" else [])]
-        check_fields(templates.of(task), columns, f"task {task}")
+        check_fields(templates.for_task(task), columns, f"task {task}")
     for option in ("label_column", "perturbation_column", "replicate_column"):
         column = getattr(options, option)
         if column is not None and column not in cells.obs:
@@ -69,7 +69,7 @@ def make_epochs(
     place: Place | None = None,
     most: int | None = None,
 ) -> tuple[Epochs | None, list[str]]:
-    """The endless row of examples of some cells, and what there is to say of them.
+    """The endless series of examples of some cells, and warnings about them.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def make_epochs(
 def _pairing(
     cells: TrainingCells, options: TrainingOptions, place: Place | None
 ) -> tuple[Pairing, np.ndarray, list[str]]:
-    """Controls, the perturbed cells that have one, and what there is to say of the others."""
+    """Controls, the perturbed cells that have one, and warnings about the others."""
     obs = cells.obs
     treated = find_treated(obs, options)
     strata, replicates = strata_of(obs, options), obs[options.replicates]
@@ -147,7 +147,7 @@ def _pairing_warnings(
         warnings.append(
             f"{across} of {int(perturbed.sum())} perturbed cells have no control cell of their "
             f"{column}: theirs are of others, and what differs between the groups of {column} is "
-            "learnt as if the perturbation did it"
+            "learned as if the perturbation caused it"
         )
     return warnings
 

@@ -48,7 +48,7 @@ prompts below.
 | validation | {validation:,} | {validation_use} |
 | test | {test:,} | nothing: never read by the training |
 
-Samples: {samples}. Which cell is in which split: `splits.tsv` of the run. Only test cells can say
+Samples: {samples}. Which cell is in which split: `splits.tsv` of the run. Only test cells can show
 how good the model is.
 
 | task | share of the examples | what is asked |
@@ -81,7 +81,7 @@ their shares ({weights}). {kept} The whole curve is in `loss.tsv`, the record of
 {prompts}
 ## Limits
 
-The model knows what these cells show. What it says of other tissues, organisms, genes or
+The model has seen only such cells. Its predictions for other tissues, organisms, genes or
 perturbations is a guess, and its predictions are hypotheses to be tested.
 """
 
@@ -159,14 +159,16 @@ def _pairing(record: Mapping[str, Any]) -> str:
     stratum = options["label_column"]
     alone = stratum in (None, options["perturbation_column"])
     alike = "organism" if alone else f"organism and {stratum}"
-    of = f"of the same {alike}, and of the same {options['replicate_column'] or 'sample'} where it "
-    of += "has any"
+    origin = (
+        f"of the same {alike}, and of the same {options['replicate_column'] or 'sample'} where it "
+    )
+    origin += "has any"
     if options["pairing"] == "assignment":
         return (
             "In every epoch as many control cells as perturbed cells were drawn anew at random, "
-            f"{of}; they were paired by optimal assignment."
+            f"{origin}; they were paired by optimal assignment."
         )
-    return f"The control of a perturbed cell was drawn anew in every epoch, at random {of}."
+    return f"The control of a perturbed cell was drawn anew in every epoch, at random {origin}."
 
 
 def _kept(record: Mapping[str, Any]) -> str:
@@ -177,7 +179,7 @@ def _kept(record: Mapping[str, Any]) -> str:
     found = f"{record['validation_loss']:.4f}"
     read = f"Read from its files as {record['read_as']}, the model has a loss of {found}."
     if not record["best_step"]:
-        return f"**✗ Nothing was learnt**: {text}, before the training. {read}"
+        return f"**✗ Nothing was learned**: {text}, before the training. {read}"
     return f"{text}, of the least validation loss. {read}"
 
 

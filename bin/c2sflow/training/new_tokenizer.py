@@ -58,7 +58,7 @@ def make_tokenizer(
     prompts
         Templates.
     fillings
-        What stands in their fields, apart from genes and numbers: cell types, perturbations.
+        The contents of their fields, apart from genes and numbers: cell types, perturbations.
     """
     gene_words = list(gene_words)
     pieces, merges = _pieces(gene_words)

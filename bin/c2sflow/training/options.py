@@ -1,4 +1,4 @@
-"""What a training can be told."""
+"""Options of a training."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class TrainingOptions:
         return self.replicate_column or "sample"
 
     def deciding(self) -> dict[str, object]:
-        """Those that decide the weights that come out, beside the prompts."""
+        """Those that decide the resulting weights, together with the prompts."""
         return {name: value for name, value in asdict(self).items() if name not in INDIFFERENT}
 
     def columns(self, templates: Collection[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Control cells for perturbed cells: which of them stands in the prompt.
+"""Control cells for perturbed cells: which of them is in the prompt.
 
 A screen kills the cells it measures, so that no control cell is the past of a perturbed one. A
 pair is a guess: cells of one stratum (organism, and cell type where labels are known) and, where it
@@ -27,9 +27,9 @@ class Pairing:
     control
         bool (n_cells,): control cells.
     strata
-        (n_cells,): a control stands for cells of its own stratum only; None for a single one.
+        (n_cells,): a control is paired with cells of its own stratum only; None for a single one.
     replicates
-        (n_cells,): a control stands for cells of its own replicate (donor, sample), where the
+        (n_cells,): a control is paired with cells of its own replicate (donor, sample), where the
         cell's stratum has controls of it; else for those of all replicates. None for a single one.
 
     Attributes
@@ -51,7 +51,7 @@ class Pairing:
         both[(strata < 0) | (own < 0)] = -1
         self.controls: list[np.ndarray] = []
         near, far = (self._pools(control, codes) for codes in (both, strata))
-        self.pool = np.where(near >= 0, near, far)  # number of the controls that stand for a cell
+        self.pool = np.where(near >= 0, near, far)  # number of the controls paired with a cell
         self.has_control = self.pool >= 0
         self.across = self.has_control & (near < 0)
 
@@ -89,8 +89,8 @@ class Assignment(Pairing):
     conditions
         (n_cells,): what was done to each cell.
     vectors
-        float32 (n_cells, n_dims): where the cells lie; only those of control and perturbed cells
-        are looked at.
+        float32 (n_cells, n_dims): coordinates of the cells; only control and perturbed cells
+        are used.
     """
 
     def __init__(

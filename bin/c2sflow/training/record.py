@@ -38,7 +38,7 @@ def training_record(
     splits
         From `c2sflow.training.cells.read_splits`.
     warnings
-        What there was to say of the cells; more is added here.
+        Warnings about the cells; more are added here.
 
     Returns
     -------

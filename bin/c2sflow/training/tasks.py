@@ -62,7 +62,7 @@ class Draw:
     Attributes
     ----------
     cell
-        Row of the cell that is asked for: whose type is said, or whose sentence is the answer.
+        Row of the cell that is asked for: whose type or sentence is the answer.
     source
         Row of the cell in the prompt, where it is another: the control, or the cell to convert.
     number

@@ -154,7 +154,7 @@ def load_trainee(
 def _keep_unpacked(model: PreTrainedModel) -> None:
     """Keep bitsandbytes from repacking nf4 weights for a CPU, as it does at the first validation.
 
-    The product with repacked weights (0.50) has no gradient: torch goes on with a wrong one.
+    The product with repacked weights (0.50) has no gradient: torch continues with a wrong one.
     """
     for module in model.modules():
         if hasattr(module, REPACKED):
@@ -217,7 +217,7 @@ def training_attention(
         return "auto"
     if device.type != "cuda" or "flex_attention" not in family.attentions:
         return "eager"
-    # Its kernels are those of float16, whose rounding is told from a fault: bfloat16's is 0.25 to
+    # Tried in float16, whose rounding is distinct from a fault: bfloat16's is 0.25 to
     # 0.44.
     tried = {torch.bfloat16: torch.float16}
     kept, precision = tried.get(kept, kept), tried.get(precision, precision)
@@ -260,8 +260,8 @@ def gradient_disagreement(
     batch = pool.take()
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
         _backward(model, batch.inputs_on(device), batch.prompts, batch.starts)
-    made = _gradient(family.layers(model))
-    difference = float((made - expected).norm() / expected.norm())
+    computed = _gradient(family.layers(model))
+    difference = float((computed - expected).norm() / expected.norm())
     return difference if np.isfinite(difference) else np.inf
 
 

@@ -16,7 +16,7 @@ from c2sflow.model.batching import Batch
 from c2sflow.model.memory import MemoryWatch, halved
 from c2sflow.training.checkpoints import (
     Checkpoints,
-    Standing,
+    TrainingState,
     optimizer_tensors,
     restore_optimizers,
 )
@@ -88,7 +88,7 @@ class Validation:
 
 @dataclass
 class Progress:
-    """Where a training stands, as far as JSON can hold it.
+    """The state of a training, as far as JSON can hold it.
 
     Attributes
     ----------
@@ -153,7 +153,7 @@ class Trainer:
         self.resumed_from = 0
 
     def run(self) -> Progress:
-        """Train to the end, or go on from the last checkpoint; leaves the model with its weights.
+        """Train to the end, from the last checkpoint if any; leaves the model with its weights.
 
         These are the weights of the least validation loss.
 
@@ -305,21 +305,21 @@ class Trainer:
         if self.checkpoints is None or not self.team.leads:
             return
         moments = {} if self.progress.stopped else optimizer_tensors(self.optimizers)
-        standing = Standing(dict(vars(self.progress)), self._weights(), self.best, moments)
-        self.checkpoints.write(standing)
+        state = TrainingState(dict(vars(self.progress)), self._weights(), self.best, moments)
+        self.checkpoints.write(state)
 
     def _resume(self) -> None:
-        standing = self.checkpoints.read() if self.checkpoints else None
-        if standing is None:
+        state = self.checkpoints.read() if self.checkpoints else None
+        if state is None:
             return
-        self.progress = Progress(**standing.progress)
+        self.progress = Progress(**state.progress)
         total, count = self.progress.since  # JSON gives a list
         self.progress.since = total, count
-        self.best, self.resumed_from = standing.best, self.progress.step
-        self._take(standing.weights)
+        self.best, self.resumed_from = state.best, self.progress.step
+        self._take(state.weights)
         if not self.progress.stopped:
-            restore_optimizers(self.optimizers, standing.moments)
-        LOGGER.info("goes on from the checkpoint of step %d", self.progress.step)
+            restore_optimizers(self.optimizers, state.moments)
+        LOGGER.info("resuming from the checkpoint of step %d", self.progress.step)
 
     @torch.no_grad()
     def _take(self, weights: Mapping[str, torch.Tensor]) -> None:

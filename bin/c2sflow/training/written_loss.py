@@ -1,7 +1,7 @@
 """The validation loss of a trained model as it is read back from its files.
 
 What is used is the file, in the dtype of the steps that use it: in bfloat16 small changes of a
-weight are rounded away, and with them some of what was learnt.
+weight are rounded away, and with them some of what was learned.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from c2sflow.model.loading import load_model, load_tokenizer
 from c2sflow.training.loss import answer_losses
 from c2sflow.training.trainer import Validation
 
-KEPT = 0.9  # share of what was learnt that a file must keep to be written without a warning
+KEPT = 0.9  # share of what was learned that a file must keep to be written without a warning
 
 
 def loss_as_read(
@@ -63,7 +63,7 @@ def loss_as_read(
 
 
 def kept_warnings(record: Mapping[str, Any]) -> list[str]:
-    """What there is to say where the files hold less than was learnt, or nothing was.
+    """Warnings where the files hold less than was learned, or nothing was.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def kept_warnings(record: Mapping[str, Any]) -> list[str]:
         return []
     if not record["best_step"]:
         return [
-            "nothing was learnt: no look at the validation loss found it lower than before the "
+            "nothing was learned: the validation loss was never lower than before the "
             "training; the model is the one that the training began with. Use another "
             "--learning_rate, more --epochs or more cells"
         ]
@@ -88,6 +88,6 @@ def kept_warnings(record: Mapping[str, Any]) -> list[str]:
         return []
     return [
         f"read as {record['read_as']}, the trained model keeps {max(kept, 0):.0%} of what it "
-        f"learnt (validation loss {before:.4f}, {best:.4f} after the training, {found:.4f} as "
+        f"learned (validation loss {before:.4f}, {best:.4f} after the training, {found:.4f} as "
         "read): use it with --dtype float32, or train with a higher --learning_rate"
     ]

@@ -14,7 +14,7 @@ from c2sflow.common.errors import Faults
 from c2sflow.data.obs.labels import is_labelled, is_perturbed
 from c2sflow.data.obs.queries import CheckedQueries, obsm_keys
 from c2sflow.inputs.gene_sets import MIN_GENES, describe_sets, found_genes
-from c2sflow.inputs.lists import words_to_say
+from c2sflow.inputs.lists import allowed_words
 from c2sflow.inputs.perturbations import Treatment, prompt_text
 from c2sflow.sentences.no_ops import AUTO, NONE, PREFIX, NoOps, is_conversion
 from c2sflow.sentences.prompts import UNKNOWN, check_fields, template_fields
@@ -112,8 +112,8 @@ class Targets:
         for name in sorted((fields - {"organism"}) & set(obs.columns)):
             if n := int((obs[name].isna() | (obs[name].astype(str) == "")).sum()):
                 self.gaps.append(
-                    f"{where}: obs[{name!r}] is empty for {n} of {len(obs)} cells: there the "
-                    f"prompt says {UNKNOWN!r}"
+                    f"{where}: obs[{name!r}] is empty for {n} of {len(obs)} cells: their "
+                    f"prompt has {UNKNOWN!r}"
                 )
 
     def _count_controls(
@@ -180,22 +180,22 @@ class Targets:
                 faults.append(f"{treatment.where}: empty, but the prompt uses {names}")
 
     def alike(self) -> list[str]:
-        """Conditions that the prompt does not tell apart, in words."""
+        """Conditions that the prompt does not distinguish, in words."""
         if "perturbation_prompt" not in self.prompts:
             return []
         fields = template_fields(self.prompts["perturbation_prompt"])
         called: dict[tuple, str] = {}
-        said = []
+        lines = []
         for treatment in self.treatments:
             row = {"perturbation": treatment.perturbation, **treatment.columns}
             words = (prompt_text(row, fields), *(row[name] for name in fields if name in row))
             other = called.setdefault(words, treatment.condition)
             if other != treatment.condition:
-                said.append(
-                    f"{treatment.where}: the prompt says the same for {treatment.condition!r} and "
+                lines.append(
+                    f"{treatment.where}: the prompt is the same for {treatment.condition!r} and "
                     f"{other!r}; name the column that differs in --perturbation_prompt"
                 )
-        return said
+        return lines
 
     def n_predictions(self, max_cells: int | None) -> int:
         """Cells × perturbations if every cell passes QC: no run predicts more."""
@@ -223,7 +223,7 @@ class Targets:
         no_ops = NoOps(text, text or self.label_column, frozenset(template_fields(prompt)))
         counts: Counter[str] = Counter()
         for treatment in self.treatments:
-            if no_op := no_ops.of(treatment):
+            if no_op := no_ops.no_op_for(treatment):
                 most = treatment.n_cells or max_cells or self.n_controls
                 counts[no_op.condition] += min(self.chosen[treatment.cell_query], most)
         return sum(min(count, self.n_controls) for count in counts.values())
@@ -267,8 +267,8 @@ class Targets:
         for query, place in self._queries().items():
             if query not in self.unknown and not self.chosen[query]:
                 faults.append(f"{place} {query!r}: selects no control cell{which} of any sample")
-        of_column = self.perturbation_column not in (None, *self.unknown) and not self.treatments
-        if of_column and not self.n_predictions(None):
+        by_column = self.perturbation_column not in (None, *self.unknown) and not self.treatments
+        if by_column and not self.n_predictions(None):
             faults.append(
                 f"--perturbation_column {self.perturbation_column}: holds no perturbation but "
                 f"controls{which}; nothing to predict"
@@ -285,11 +285,11 @@ class Targets:
             self.genes.append(gene_words(symbols))
 
     def check_vocabulary(self, faults: Faults) -> None:
-        """Whether each sample has genes that may be said."""
+        """Whether each sample has genes that answers may contain."""
         if self.vocabulary:
             for genes in self.genes:
                 with faults.collect():
-                    words_to_say(genes, self.vocabulary)
+                    allowed_words(genes, self.vocabulary)
 
     def check_gene_sets(self, faults: Faults) -> list[str]:
         """Whether the data have genes of the sets; a line for the log."""

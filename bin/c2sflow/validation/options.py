@@ -37,7 +37,7 @@ def generation_plan(flat: Mapping, targets: Targets, labels: list[str]) -> Gener
     organisms = "\n".join(sorted(targets.organisms))
     size = flat["shard_size"]
     size = size if isinstance(size, int) and size > 0 else "auto"
-    return GenerationPlan.of(flat["generate"], organisms, "\n".join(labels), size)
+    return GenerationPlan.from_options(flat["generate"], organisms, "\n".join(labels), size)
 
 
 def check_attention(flat: Mapping, faults: Faults) -> None:
@@ -68,23 +68,23 @@ def given_cell_types(flat: Mapping, staged: Staged, faults: Faults) -> list[str]
 
 def check_model(flat: Mapping, directory: Path | None, faults: Faults) -> list[str]:
     """Check a local model; a Hugging Face id is only looked at. Lines for the log."""
-    model, base, said = str(flat["model"]), flat["base_model"], []
+    model, base, notes = str(flat["model"]), flat["base_model"], []
     if flat["finetune"] and flat["finetune_method"] == "scratch":
         return []
     adapted = directory is not None and has_adapter(directory)
     if base is not None and not adapted:
-        said.append(f"--base_model {base}: no effect, for --model {model} is no adapter")
+        notes.append(f"--base_model {base}: no effect, for --model {model} is no adapter")
     if directory is None:
         if model == "demo" or not HUB_ID.fullmatch(model):
             faults.append(
                 f"--model {model}: no such directory, and no Hugging Face id (such as "
                 "vandijklab/C2S-Scale-Gemma-2-2B)"
             )
-        return said
+        return notes
     if flat["finetune"] and adapted:
         faults.append(
-            f"--model {model}: an adapter, and --finetune begins with a whole model; "
-            "--merge_adapter writes one"
+            f"--model {model}: an adapter, but --finetune needs a whole model; "
+            "write one with --merge_adapter"
         )
     if adapted and not base_weights(directory):
         try:
@@ -92,18 +92,18 @@ def check_model(flat: Mapping, directory: Path | None, faults: Faults) -> list[s
             _check_base(base or adapter.get("base_model_name_or_path"))
         except UserError as error:
             faults.append(_named(str(error), directory, f"--model {model}"))
-        return said
+        return notes
     wrong = file_faults(directory)
     faults += [_named(fault, directory, f"--model {model}") for fault in wrong]
     if wrong:
-        return said
+        return notes
     config = read_object(directory, "config.json")
     if not family_of(config.get("model_type")).tested:
-        said.append(
+        notes.append(
             f"model {model}: a {config.get('model_type')} model; c2sflow is made for "
             f"{tested_names()}"
         )
-    return said
+    return notes
 
 
 def _check_base(base: object) -> None:
@@ -180,8 +180,8 @@ def plan_lines(
     if size != "auto":  # by the genes that QC keeps, which nobody knows yet
         counts["shard"] = sum(-(-sample["n_obs"] // size) for sample in samples)
     many = ", ".join(f"{count} {word}{'s' * (count != 1)}" for word, count in counts.items())
-    of_cells = "" if size == "auto" else f" of at most {size} {row}s"
-    lines = [f"plan: {many}{of_cells}"]
+    limit = "" if size == "auto" else f" of at most {size} {row}s"
+    lines = [f"plan: {many}{limit}"]
     if flat["attention_maps"]:
         n_maps = min(n_cells, flat["attention_maps"])
         lines.append(f"plan: attention maps of at most {n_maps} cells")
@@ -208,11 +208,11 @@ def plan_lines(
         if not (targets.wanted or flat["label_column"]):  # which the report judges
             names.append("training_cells")
         unused.append((names, "without --evaluate"))
-    said = flat["annotate"] and flat["label_column"]
+    judges_types = flat["annotate"] and flat["label_column"]
     predicted = targets.wanted and (flat["measured_column"] or flat["perturbation_column"])
     if not flat["evaluate"]:
         unused.append((["text_encoder"], "without --evaluate"))
-    elif not (said or predicted):
+    elif not (judges_types or predicted):
         why = "without --annotate and --label_column, or predictions and --measured_column"
         unused.append((["text_encoder"], why))
     if targets.wanted:
@@ -225,7 +225,7 @@ def plan_lines(
             )
         if names := targets.without_no_op():
             lines.append(
-                f"{names[0]}: no no-op to compare with, and no p-values, since nothing tells the "
+                f"{names[0]}: no no-op to compare with, and no p-values, since nothing gives the "
                 "cells' own types: name their column with --label_column"
             )
         n_replicates = len(targets.replicates)
@@ -237,7 +237,7 @@ def plan_lines(
             )
         lines += targets.alike()
         if flat["perturbations"]:
-            unused.append((["perturbation_column"], "beside --perturbations"))
+            unused.append((["perturbation_column"], "with --perturbations"))
         if not flat["gene_sets"]:
             unused.append((["context"], "without --gene_sets"))
         elif flat["context"] and len(targets.contexts) < 2:
@@ -253,5 +253,5 @@ def plan_lines(
     for names, why in unused:
         given = ", ".join(f"--{name}" for name in names if flat[name] is not None)
         if given:
-            lines.append(f"{given}: {why} no effect")
+            lines.append(f"{given}: no effect {why}")
     return lines

@@ -1,4 +1,4 @@
-"""Every fault a user can make, found and told together before anything else runs."""
+"""Every fault a user can make, found and reported together before anything else runs."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def validate_run(
     if flat["num_samples"] != 1 and not flat["temperature"]:
         faults.append("--num_samples: greedy answers are all the same; give --temperature above 0")
     if flat["top_p"] != 1 and not flat["temperature"]:
-        faults.append("--top_p: only sampled answers have it; give --temperature above 0")
+        faults.append("--top_p: only sampled answers use it; give --temperature above 0")
     predicts = bool(flat["perturbations"] or flat["perturbation_column"])
     training = training_of(flat, predicts, faults)
     targets = _targets(flat, staged, training, faults)
@@ -111,7 +111,7 @@ def validate_run(
     options["asked"] = asked_of_model(flat, targets, labels)
     if training:
         options["split"] = training.rule.asdict()
-    # Where a file lay is nothing of the result.
+    # The place of a file is not part of the result.
     for name in ("perturbations", "gene_sets", "gene_vocabulary"):
         if file := getattr(staged, f"{name}_file"):
             options["perturbation"][name] = file.name
@@ -168,7 +168,7 @@ def _targets(flat: Mapping, staged: Staged, training: Training | None, faults: F
 
 
 def _read_tables(targets: Targets, flat: Mapping, staged: Staged, faults: Faults) -> None:
-    """The perturbations, the gene sets and the genes that may be said."""
+    """The perturbations, the gene sets and the genes that answers may contain."""
     given = flat["perturbations"]
     if isinstance(given, str):
         if not staged.perturbations_file and re.fullmatch(r"[^,]+\.(csv|tsv|txt)", given.strip()):

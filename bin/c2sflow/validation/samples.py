@@ -51,10 +51,10 @@ def inspect_sample(
     state, column, organism = None, None, None
     with open_anndata(path, row.where) as data:
         there = [*matrices_of(data)]
-        viewed = apply_view(data, View.of(settings), row.where, settings["input_state"])
+        viewed = apply_view(data, View.from_settings(settings), row.where, settings["input_state"])
         kind, why = input_kind(settings["input_kind"], row.path, data)
         obsm = data.obsm()  # which adds to the notes
-        said = [f"{row.sample}: {line}" for line in [*([why] if why else []), *viewed.lines]]
+        messages = [f"{row.sample}: {line}" for line in [*([why] if why else []), *viewed.lines]]
         columns = read_columns(flat["pseudobulk"]) if kind == "cells" else []
         with faults.collect():
             # How a table was read may be why its values look odd.
@@ -62,8 +62,8 @@ def inspect_sample(
             where = f"{row.sample} ({row.path}; {read})" if read else row.where
             found, evidence = find_state(data, settings["input_state"], where)
             state = found.state
-            said += [f"{row.sample}: {line}" for line in (found.evidence, *found.warnings)]
-            said += _bulk_hint(evidence.total, state, kind, row.sample)
+            messages += [f"{row.sample}: {line}" for line in (found.evidence, *found.warnings)]
+            messages += _bulk_hint(evidence.total, state, kind, row.sample)
             if columns and state.name != "counts":
                 raise UserError(_no_counts(row.where, viewed.view.matrix, state, there))
         with faults.collect():
@@ -72,15 +72,15 @@ def inspect_sample(
             symbols, counts = gene_symbols(data.var, column, row.where)
             if column is not None:
                 n_found = data.n_vars - counts["missing"]
-                said.append(
+                messages.append(
                     f"{row.sample}: symbols of {n_found} of {data.n_vars} genes from var"
                     f"[{column!r}], {counts['duplicates']} of them repeated"
                 )
-            said += [f"{row.sample}: {note}" for note in dates_note(symbols)]
+            messages += [f"{row.sample}: {note}" for note in dates_note(symbols)]
             if "cleaned" in counts:
-                said.append(
-                    f"{row.sample}: {counts['cleaned']} genes have an Ensembl id beside the symbol "
-                    f"(such as {_with_id(data, column)}): taken off"
+                messages.append(
+                    f"{row.sample}: {counts['cleaned']} genes have an Ensembl id with the symbol "
+                    f"(such as {_with_id(data, column)}): removed"
                 )
             targets.look_at_genes(symbols)
             organism = find_organism(settings["organism"], data, symbols, row.where)
@@ -88,9 +88,9 @@ def inspect_sample(
                 shares = genome_shares(data, viewed, state)
                 declared = settings["input_state"] in STATES
                 check_filters(data, symbols, state, filters, shares, declared)
-        said += [f"{row.sample}: {note}" for note in data.notes]
+        messages += [f"{row.sample}: {note}" for note in data.notes]
         if data.duplicate_names:
-            said.append(f"{row.sample}: {data.duplicate_names} repeated cell names made unique")
+            messages.append(f"{row.sample}: {data.duplicate_names} repeated cell names made unique")
         obs, n_rows = _future_obs(data, row, organism), data.n_obs
         if missing := [name for name in columns if name not in obs]:
             faults.append(
@@ -101,7 +101,7 @@ def inspect_sample(
         if columns:
             obs = pseudobulk_obs(obs, columns)
             n_rows = len(obs)
-            said.append(f"{row.sample}: {n_rows} pseudobulk samples by {', '.join(columns)}")
+            messages.append(f"{row.sample}: {n_rows} pseudobulk samples by {', '.join(columns)}")
             if not n_rows:
                 faults.append(f"{row.where}: --pseudobulk: no cell has a value in {columns}")
         targets.organisms |= set(obs[ORGANISM].astype(str)) if organism else set()
@@ -113,7 +113,7 @@ def inspect_sample(
         size = f"{data.n_obs} {rows} x {data.n_vars} genes"
         shape = {"n_obs": n_rows, "n_vars": data.n_vars}
     what = "organism per cell" if organism == PER_CELL else organism
-    said.insert(0, f"{row.sample}: {size}, {what}, {state}")
+    messages.insert(0, f"{row.sample}: {size}, {what}, {state}")
     sample = {
         "sample": row.sample,
         "organism": organism,
@@ -126,7 +126,7 @@ def inspect_sample(
         **shape,
         "obs": row.obs,
     }
-    return sample, said
+    return sample, messages
 
 
 def _no_counts(where: str, matrix: str, state: State, there: list[str]) -> str:
@@ -172,13 +172,13 @@ def _bulk_hint(totals: np.ndarray, state: State, kind: str, sample: str) -> list
     if counts < BULK_COUNTS:
         return []
     return [
-        f"{sample}: {counts / 1e6:.1f} million counts a row: if these are bulk samples, say "
+        f"{sample}: {counts / 1e6:.1f} million counts per row: if these are bulk samples, use "
         "--input_kind bulk"
     ]
 
 
 def name_kinds(samples: list[dict], pseudobulk: bool) -> None:
-    """Where not all rows are cells, obs says what each is."""
+    """Where not all rows are cells, obs records what each is."""
     if pseudobulk or any(sample["input_kind"] == "bulk" for sample in samples):
         for sample in samples:
             kind = sample["input_kind"]

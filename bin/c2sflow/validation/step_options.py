@@ -1,6 +1,6 @@
 """From the checked parameters to the options of each step.
 
-Which steps take a parameter is said where the parameter is: ``steps`` of its entry in
+Which steps take a parameter is recorded with the parameter: ``steps`` of its entry in
 ``nextflow_schema.json``. A step's task depends on its own options only, so that -resume runs again
 what a parameter touches. What depends on several parameters is here.
 """
@@ -60,7 +60,7 @@ def step_options(groups: Mapping[str, Mapping], schema: Mapping) -> dict[str, di
 
 
 def _effective(flat: Mapping) -> dict:
-    """Parameters with what stands for one that is not given."""
+    """Parameters, with the effective value of those not given."""
     flat = dict(flat)
     flat["measured_column"] = flat["measured_column"] or flat["perturbation_column"]
     if flat["finetune"]:

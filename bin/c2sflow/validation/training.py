@@ -44,8 +44,8 @@ class Training:
     rule: Rule
     label_column: str | None = None
     predicts: bool = False
-    of_groups: Counter[tuple[str, str]] = field(default_factory=Counter)
-    of_splits: Counter[tuple[str, str]] = field(default_factory=Counter)
+    group_sizes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    split_sizes: Counter[tuple[str, str]] = field(default_factory=Counter)
     held_out: float = 1.0
     failed: bool = False
 
@@ -77,7 +77,7 @@ class Training:
         groups = pd.Series(None, obs.index, dtype=object)
         if self.rule.by_group:
             groups = self.rule.group_labels(obs)
-        places = ((groups, self.of_groups), (splits[groups.isna()], self.of_splits))
+        places = ((groups, self.group_sizes), (splits[groups.isna()], self.split_sizes))
         for kind in self._kinds(obs):
             for keys, counter in places:
                 pairs = pd.DataFrame({"key": keys, "kind": kind}).dropna()
@@ -105,15 +105,15 @@ class Training:
         """Faults that only all samples together show; lines for the log."""
         if self.failed:
             return []
-        counts = Counter(self.of_splits)
+        counts = Counter(self.split_sizes)
         if self.rule.by_group:
-            sizes = {name: n for (name, kind), n in self.of_groups.items() if kind == CELLS}
+            sizes = {name: n for (name, kind), n in self.group_sizes.items() if kind == CELLS}
             n_faults = len(faults)
             with faults.collect(f"--split_by {self.rule.by}: "):
                 self.rule = self.rule.with_groups(sizes)
             if len(faults) > n_faults:
                 return []
-            for (name, kind), n in self.of_groups.items():
+            for (name, kind), n in self.group_sizes.items():
                 counts[self.rule.split_of(name), kind] += n
         faults += self._faults(counts)
         self.held_out = counts[TEST, SOURCE] / max(1, sum(counts[name, SOURCE] for name in SPLITS))
@@ -147,7 +147,7 @@ class Training:
         if len(json.dumps(self.rule.asdict())) > MAX_RULE:
             yield (
                 f"--split_by {self.rule.by}: {len(self.rule.groups)} groups to hold out are too "
-                "many; say the split in a --split_column"
+                "many; give the split in a --split_column"
             )
 
     def _pair_faults(self, kinds: set[str]) -> Iterator[str]:
@@ -172,9 +172,9 @@ class Training:
         sizes = ", ".join(f"{counts[name, CELLS]} for {name}" for name in SPLITS)
         line = f"plan: fine-tuning ({', '.join(self.tasks)}), cells before QC: {sizes}"
         if not counts[VALIDATION, CELLS]:
-            line += " (the weights of the last step are taken)"
+            line += " (the weights of the last step are used)"
         if self.rule.by_group:
-            names = {name for name, _ in self.of_groups}
+            names = {name for name, _ in self.group_sizes}
             groups = Counter(map(self.rule.split_of, names))
             many = ", ".join(f"{groups[name]} for {name}" for name in SPLITS)
             line += f"; groups of {self.rule.by}: {many}"
@@ -213,13 +213,13 @@ def _option_faults(flat: Mapping, tasks: Mapping, measured: str | None) -> Itera
             yield f"--finetune {task}: name the column of obs with the labels: --label_column"
     if "perturbation" in tasks and measured is None:
         yield (
-            "--finetune perturbation: name the column of obs that says what a cell was measured "
-            "under: --measured_column, or --perturbation_column to predict it, too"
+            "--finetune perturbation: name the column of obs with the measured perturbation "
+            "(--measured_column, or --perturbation_column to predict it, too)"
         )
     if flat["perturbation_column"] and not flat["perturbations"] and flat["control"] is None:
         yield (
-            "--finetune with --perturbation_column: name the control cells, of which those that "
-            "are held out are predicted: --control"
+            "--finetune with --perturbation_column: name the control cells, of which the held-out "
+            "ones are predicted: --control"
         )
     if flat["held_out"] + flat["validation"] >= 0.9:
         shares = f"--held_out {flat['held_out']}, --validation {flat['validation']}"
@@ -227,7 +227,7 @@ def _option_faults(flat: Mapping, tasks: Mapping, measured: str | None) -> Itera
     if flat["pseudobulk"]:
         yield "--finetune and --pseudobulk: sum the cells in a run of their own, and train on those"
     if flat["dtype"] == "float16":
-        yield "--dtype float16: gradients are lost in it; fine-tune in bfloat16 or float32"
+        yield "--dtype float16: gradients underflow in it; fine-tune in bfloat16 or float32"
     for option in ("split_by", "split_column"):
         if flat[option] in RESERVED:
             yield f"--{option} {flat[option]} is a name of c2sflow's own; copy the column"

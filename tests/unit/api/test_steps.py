@@ -259,7 +259,7 @@ def test_an_adapter_is_taken_with_its_base(cell2sen, dataset, trained, random_mo
     made = adapted.generate_cells(dataset, 1)
     assert made.uns["c2s"]["model"]["id"] == str(trained / "model")
     assert made.uns["c2s"]["model"]["base"] == str(random_model)
-    with pytest.raises(UserError, match="an adapter, and fine-tuning begins with a whole model"):
+    with pytest.raises(UserError, match="an adapter, but fine-tuning needs a whole model"):
         adapted.finetune(dataset, "generation", tmp_path / "more", **SPLIT, **TRAINING)
     # The links to the files go with the object.
     links = adapted.model_path
@@ -331,5 +331,5 @@ def test_what_cannot_be_trained(cell2sen, dataset, tmp_path, wrong, message):
 
 
 def test_a_trained_model_is_not_overwritten(cell2sen, dataset, trained):
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         cell2sen.finetune(dataset, "generation", trained, **SPLIT, **TRAINING)

@@ -89,13 +89,13 @@ def say(name, key, value):
 
 
 EDITED = {
-    "no var": (drop("var"), "it lacks 'var'; read it with anndata and write it anew"),
+    "no var": (drop("var"), "it lacks 'var'; read it with anndata and write it again"),
     "no index": (lambda file: file["obs"].attrs.__delitem__("_index"), "lacks the attribute"),
     "a column that is not there": (
         say("obs", "column-order", np.array(["zzz"], dtype=object)), "it lacks 'zzz'",
     ),
     "obs of numbers": (put("obs", np.arange(3)), "element of the type 'dataframe' where another"),
-    "no data": (drop("X/data"), "X lacks its data; write the file anew"),
+    "no data": (drop("X/data"), "X lacks its data; write the file again"),
     "no shape": (lambda file: file["X"].attrs.__delitem__("shape"), "X lacks its shape"),
     "other encoding": (say("X", "encoding-type", "banana"), "as 'banana', which is no matrix"),
     "fewer rows": (say("X", "shape", [39, 34]), "row pointers that do not fit its shape"),

@@ -51,9 +51,9 @@ def only_layers():
 CASES = {
     "counts": (cells, "X", ""),
     "a layer of counts": (lambda: logged(cells()), "layers/counts", "X holds log-normalised"),
-    "raw counts": (with_raw_counts, "raw.X", "raw.X is taken, which holds raw counts"),
-    "raw counts of more genes": (lambda: with_raw_counts(9), "raw.X", "raw.X is taken"),
-    "no X": (only_layers, "layers/counts", "X is empty: layers/counts is taken"),
+    "raw counts": (with_raw_counts, "raw.X", "using raw.X, which holds raw counts"),
+    "raw counts of more genes": (lambda: with_raw_counts(9), "raw.X", "using raw.X"),
+    "no X": (only_layers, "layers/counts", "X is empty: using layers/counts"),
 }
 
 
@@ -96,7 +96,7 @@ def test_scaled_values_give_way_to_logged_ones_in_raw():
     with open_anndata(data) as opened:
         viewed = apply_view(opened, View(), "s")
         assert viewed.view.matrix == "raw.X"
-        assert "raw.X is taken, which holds log-normalised values" in viewed.lines[0]
+        assert "using raw.X, which holds log-normalised values" in viewed.lines[0]
         assert np.array_equal(opened.rows(0, 9).toarray(), data.raw.X[:9].toarray())
 
 
@@ -142,7 +142,7 @@ def test_layers_of_other_genes_are_left_out_with_a_line(tmp_path):
         view=View("raw.X"), filters=Filters(1, 1, 100.0),
     )  # fmt: skip
     assert set(ad.read_h5ad(tmp_path / "made.h5ad").layers) == {"counts"}
-    assert any("layers spliced are not of the genes of raw.X" in w for w in figures["warnings"])
+    assert any("layers spliced do not match the genes of raw.X" in w for w in figures["warnings"])
 
 
 def test_raw_gets_the_symbols_of_var():
@@ -165,7 +165,7 @@ def test_raw_gets_the_symbols_of_var():
 def test_a_notebook_reads_the_same(caplog):
     with caplog.at_level(logging.WARNING):
         found = sentence_table(with_raw_counts(9), organism="human")
-    assert "raw.X is taken" in caplog.text
+    assert "using raw.X" in caplog.text
     expected = sentence_table(cells(), organism="human")
     assert found["cell_sentence"].equals(expected["cell_sentence"])
 

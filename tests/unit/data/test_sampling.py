@@ -54,7 +54,7 @@ def test_without_labels_the_samples_share(cells):
 
 def test_fewer_cells_than_labels_go_to_the_largest_and_it_is_said(cells, caplog):
     assert counts(choose_cells(cells, 1, label_column="type")) == {"T": 1}
-    assert "2 labels get no map: --attention_maps 3 would give each one" in caplog.text
+    assert "2 labels get no map: use --attention_maps 3 for one map per label" in caplog.text
 
 
 @given(seed=st.integers(0, 99), order=st.integers(0, 99), n=st.integers(1, 90), size=st.integers(1))

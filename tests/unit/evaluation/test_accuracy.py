@@ -9,7 +9,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.neighbors import NearestNeighbors
 
 from c2sflow.evaluation.accuracy import (
-    NOT_SAID,
+    NO_ANSWER,
     classifiers,
     confusion_table,
     fit_components,
@@ -92,7 +92,7 @@ def test_interval_of_the_balanced_accuracy_is_that_of_resampled_cells(embedded):
 def test_confusion_is_the_cross_table():
     truth, found = list("aabbbc"), ["a", "b", "b", "b", "", "x"]
     table = confusion_table(truth, found, "annotation", "")
-    expected = pd.crosstab(pd.Series(truth), pd.Series(found).replace("", NOT_SAID)).stack()
+    expected = pd.crosstab(pd.Series(truth), pd.Series(found).replace("", NO_ANSWER)).stack()
     expected = expected[expected > 0]
     assert table.set_index(["label", "found"])["n_cells"].to_dict() == expected.to_dict()
     figures = figures_table(label_figures(truth, found, "annotation", ""))

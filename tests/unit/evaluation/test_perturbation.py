@@ -188,7 +188,7 @@ def test_pseudobulk_sentences_have_one_depth(setting, halves):
     cells = np.vstack(
         [condition.control.expression.toarray(), condition.measured.expression.toarray()]
     )
-    said = shares(rows.answers) @ condition.answers.said.toarray()
+    said = shares(rows.answers) @ condition.answers.expression.toarray()
     true, plain = shares(rows.measured) @ cells, shares(rows.baseline) @ cells
 
     def first(values):

@@ -149,7 +149,7 @@ def test_cells_are_read_in_any_order(files):
         assert (np.diff(values[genes]) <= 0).all()
         assert genes.size == (values > 0).sum()
     assert run.positions(["b", "a"], cells.obs_names[[301, 5]]).tolist() == [301, 5]
-    said = run.said_types(rows)
+    said = run.predicted_types(rows)
     assert said[3] == said[4] == ""
     assert said[1] == str(cells.obs["bulk_labels"].iloc[3])
     empty = np.empty(0, int)
@@ -440,7 +440,7 @@ def test_no_figure_is_of_cells_that_the_model_was_trained_on(with_both, tmp_path
             changed = [both[column].ne(both[f"{column}_unknown"]) for column in columns]
             assert np.any(changed, axis=0).all()  # a bias curve is of as many cells in both
     notes = json.loads((tmp_path / "unknown/evaluation/notes.json").read_text())
-    assert notes["cells"][0].startswith("Which cells the model was trained on is not known")
+    assert notes["cells"][0].startswith("Which cells the model was trained on is unknown")
 
 
 def test_cells_generated_of_no_type_are_compared_with_all(generated, tmp_path):

@@ -15,7 +15,7 @@ from c2sflow.evaluation.text_scores import bert_scores, load_encoder
 from c2sflow.evaluation.text_tables import (
     GENES,
     label_pairs,
-    said_labels,
+    predicted_labels,
     score_table,
     sentence_pairs,
 )
@@ -207,10 +207,10 @@ def test_training_cells_and_unknown_labels_are_not_scored(run_files):
         cells["perturbation"] = number.map({11: "Unknown"}).fillna(cells["perturbation"])
         cells.to_parquet(path)
     places = folder / "shards", folder / "annotations"
-    labels = said_labels(*places, "label", "set == 'seen'")
+    labels = predicted_labels(*places, "label", "set == 'seen'")
     assert sorted(labels.index) == ["c11", "c13", "c15", "c17", "c19", "c7"]
     assert set(labels["reference"]) == {"nk"}
-    assert not {"unknown", "nan", ""} & set(said_labels(*places, "label")["reference"])
+    assert not {"unknown", "nan", ""} & set(predicted_labels(*places, "label")["reference"])
     pairs = sentence_pairs(folder / "shards", folder / "perturbed", "perturbation", "set == 'seen'")
     texts = {pair.generated: pair.texts for pair in pairs}
     head = sentences.str.split().str[:3].str.join(" ")

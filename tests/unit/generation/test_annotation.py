@@ -253,7 +253,7 @@ def test_labels_are_read(tmp_path):
     for text in ("B", "B,B", " , "):
         with pytest.raises(UserError, match="give at least two"):
             read_cell_types(text)
-    with pytest.raises(UserError, match="1001 labels; at most 1000"):
+    with pytest.raises(UserError, match="1001 labels; the most is 1000"):
         read_cell_types("\n".join(map(str, range(1001))))
     with pytest.raises(UserError, match="cannot be read as text"):
         read_cell_types("types.txt", tmp_path)
@@ -272,5 +272,5 @@ def test_a_label_that_cannot_be_said_is_refused(model, cells, tokenizer):
         def decode(self, ids, **kwargs):
             return tokenizer.decode(ids, **kwargs).replace("ö", "")
 
-    with pytest.raises(UserError, match="cannot say 'plasmacytoid dendritic, ö'"):
+    with pytest.raises(UserError, match="cannot represent 'plasmacytoid dendritic, ö'"):
         annotate(model, Lossy(), cells, ANNOTATION_PROMPT, LABELS, progress=False)

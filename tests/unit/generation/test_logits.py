@@ -63,7 +63,7 @@ def test_allows_exactly_what_leads_to_a_gene(paths, seed, no_repeats):
         chosen = constrained.argmax(dim=1)
         trie.advance(state, chosen, torch.full_like(chosen, step), chosen != EOS)
         alive = [row for row, token in enumerate(chosen.tolist()) if token != EOS]
-        state = state.of(torch.tensor(alive, dtype=torch.int64))
+        state = state.select(torch.tensor(alive, dtype=torch.int64))
         said = [[*said[row], int(chosen[row])] for row in alive]
         if not said:
             break
@@ -135,4 +135,4 @@ def test_without_the_trie_it_does_not(random_model, tokenizer, records):
 def test_genes_a_tokenizer_cannot_say_are_left_out_and_said(tokenizer, caplog, monkeypatch):
     monkeypatch.setattr(type(tokenizer), "decode", lambda *_a, **_k: ": CD8")
     assert list(gene_tokens(tokenizer, ["CD8", "CD4"])) == ["CD8"]
-    assert "1 genes cannot be said by this tokenizer, such as 'CD4'" in caplog.text
+    assert "this tokenizer cannot represent 1 genes, such as 'CD4'" in caplog.text

@@ -3,13 +3,13 @@
 import pytest
 
 from c2sflow.common.errors import UserError
-from c2sflow.inputs.lists import read_vocabulary, words_to_say
+from c2sflow.inputs.lists import allowed_words, read_vocabulary
 
 
 def test_symbols_in_the_order_of_the_data(tmp_path):
     path = tmp_path / "my genes.txt"
     path.write_text("\ufeffcd8a\n\nGNLY\tcytotoxic\n ABSENT \n", encoding="utf-8")
-    assert words_to_say(["GNLY", "FTL", "CD8A"], read_vocabulary(path)) == ["GNLY", "CD8A"]
+    assert allowed_words(["GNLY", "FTL", "CD8A"], read_vocabulary(path)) == ["GNLY", "CD8A"]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n", b"\xff\xfe\x00"])
@@ -22,4 +22,4 @@ def test_a_file_without_genes(tmp_path, content):
 
 def test_no_gene_of_the_data():
     with pytest.raises(UserError, match="none of its 1 genes"):
-        words_to_say(["CD8A"], frozenset({"ENSG1"}))
+        allowed_words(["CD8A"], frozenset({"ENSG1"}))

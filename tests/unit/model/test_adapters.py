@@ -197,7 +197,7 @@ def test_a_run_whose_base_is_to_be_fetched(check, copied):
 
 
 def test_training_begins_with_a_whole_model(check, random_model, caplog):
-    with pytest.raises(UserError, match="--model mine: an adapter, and --finetune begins with a w"):
+    with pytest.raises(UserError, match="--model mine: an adapter, but --finetune needs a w"):
         check(finetune="generation")
     with caplog.at_level(logging.INFO):
         check(random_model, base_model="someone/base")

@@ -62,7 +62,7 @@ def test_column_with_control_applies_the_other_labels(cells, caplog):
         )
     assert plan.groupby("condition").size().to_dict() == {"IFNB": 10, "IL6": 10}
     assert caplog.messages == [
-        "plan: 10 of 60 cells are control cells; the others are not perturbed",
+        "plan: 10 of 60 cells are control cells; predictions are made for these only",
         "plan: of the other cells, 30 give their label in condition; 10 without a label and 10 "
         "labelled as control are skipped",
     ]

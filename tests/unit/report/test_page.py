@@ -334,17 +334,17 @@ def test_sections_in_order(full):
         "At a glance", "Warnings", "What was run", "Samples",
         "Quality control", "Cells kept and dropped", "Genes per cell", "Counts per cell",
         "Mitochondrial share", "Values read",
-        "Cell sentences", "Sentence lengths", "From rank to expression",
-        "Embedding", "Map of the cells", "Throughput",
-        "Cell types", "Cell types said", "How sure the model is", "Against the labels",
+        "Cell sentences", "Sentence lengths", "Rank-to-expression fit",
+        "Embedding", "UMAP", "Throughput",
+        "Cell types", "Predicted cell types", "Confidence of the predictions", "Confusion matrix",
         "Attention", "Strongest gene pairs",
-        "Perturbations", "Predicted cells", "What was said",
-        "Effects of the perturbations", "Genes that change most", "Genes up and down",
+        "Perturbations", "Predicted cells", "Validity of predicted genes",
+        "Effects of the perturbations", "Strongest gene effects", "Genes up and down",
         "Screen", "Shift of the gene sets", "Differences between contexts",
-        "Evaluation", "Cell types from embeddings", "Types taken for another",
-        "Against measured cells", "Changes of the top 20 genes", "To be known of the comparison",
-        "What the answers hold",
-        "From rank to expression",
+        "Evaluation", "Cell types from embeddings", "Confusion of the linear probe",
+        "Against measured cells", "Changes of the top 20 genes", "Notes on the comparison",
+        "Validity of the answers",
+        "Expression recovered from ranks",
     ]  # fmt: skip
 
 
@@ -403,7 +403,7 @@ def test_the_first_look_says_whether_the_run_is_good(full):
     # At the depth of the answers: that of the fit is of whole sentences, and R² 0.91.
     assert found["rank to expression"] == ("look", "R² 0.56")
     words = " ".join(body(full[0]).split())
-    assert "cut to the 100 genes that answers have; 0.88 over these genes alone" in words
+    assert "cut to 100 genes as in the answers; 0.88 over these genes alone" in words
     assert "a measured cell sum to 2,007, of an answer to 1,392" in words
     assert words.count("whole sentences in their true order") == 2
     assert found["warnings"] == ("look", "2")
@@ -422,7 +422,7 @@ def test_cell_types_and_their_agreement_are_told(full):
     same = said["c2s_cell_type"] == said["label"]
     balanced = same.groupby(said["label"]).mean().mean()  # NK is no label
     assert f"{same.mean():.0%} of {len(said):,} cells agree; {balanced:.0%} on average" in text
-    assert "the whole list 42% of its probability" in text
+    assert "Together they get 42% of the model's probability" in text
     rows = re.findall(r'<tr data-sample-group="T cell" data-table-id="types".*?</tr>', text)
     chances = said.loc[said["c2s_cell_type"] == "T cell", "c2s_cell_type_probability"]
     assert f">{chances.median():.3f}<" in rows[0]
@@ -441,7 +441,8 @@ def test_training_is_told_and_only_held_out_cells_judge_it(tmp_path):
     text = body(tmp_path)
     for fact in (
         "cell_type 75%, generation 25%", "4,321 of 1,234,567", "those of step 20", "cafe",
-        "30, ended because the validation loss fell no more", "1.2500 (3.5000 before training)",
+        "30, ended because the validation loss stopped improving",
+        "1.2500 (3.5000 before training)",
         "</strong>: 12 of &lt;script&gt;",
     ):  # fmt: skip
         assert fact in text
@@ -486,7 +487,7 @@ def test_marking_cells_as_training_changes_tiles_and_pictures(tmp_path):
         page = body(tmp_path)
         n_shown = new.sum() if query else len(obs)
         assert f"({n_shown:,} of {n_shown:,} shown)" in page
-        assert ("Which cells the model was trained on is not known" in page) == (query is None)
+        assert ("Which cells the model was trained on is unknown" in page) == (query is None)
     assert found["known"]["cell types as labelled"] == ("poor", "0%")
     assert found["unknown"]["cell types as labelled"][0] != "good"
     assert found["unknown"]["cell types as labelled"] > ("", "30%")
@@ -508,7 +509,7 @@ def test_a_training_without_a_gain_is_no_trained_model(tmp_path, change):
     states = {title: state for state, _, title in tiles(tmp_path)}
     assert states["validation loss"] == "poor"
     text = body(tmp_path)
-    assert "✗ nothing was learnt" in text
+    assert "✗ nothing was learned" in text
     assert "no better than its base" in text
     assert "of the files read as bfloat16" in text
     assert "the mean over answers" in text
@@ -587,7 +588,7 @@ def test_a_browser_draws_it_without_network(full):
     assert "alert('x')</script>" not in dom
     # Bars, lines, points: 7 plots, each with its title.
     titles = re.findall(r'class="gtitle"[^>]*>(?:<tspan[^>]*>)?([^<]+)', dom)
-    assert {"Cells kept and dropped", "Genes per cell", "Map of the cells"} <= set(titles)
+    assert {"Cells kept and dropped", "Genes per cell", "UMAP"} <= set(titles)
     # A marker for each cell of the map.
     with h5py.File(full[0] / "c2s.h5ad") as file:
         n_cells = file["obsm/X_c2s"].shape[0]
@@ -643,7 +644,7 @@ def test_generated_cells_and_bulk_samples_are_told(tmp_path):
     write_report(**arguments | make_generated(tmp_path))
     text = body(tmp_path)
     found = headings(tmp_path)
-    for name in ("Bulk samples", "Cells made up", "Generated against real cells"):
+    for name in ("Bulk samples", "Generated cells", "Generated against real cells"):
         assert name in found
     assert "1,700 tokens were generated, 850/s (cpu)" in text
     assert "28 generated cells were cut" in text
@@ -677,7 +678,7 @@ def test_a_run_without_warnings_labels_and_perturbations(tmp_path):
     found = headings(tmp_path)
     assert not {"Attention", "Perturbations", "Cell types"} & set(found)
     assert "Features read" not in found
-    assert "Map of the cells" in found
+    assert "UMAP" in found
     assert "no step has a warning" in body(tmp_path)
     assert "nearest neighbours" not in body(tmp_path)  # one sample: nothing to compare
 
@@ -706,7 +707,7 @@ def test_a_screen_without_contexts_or_rows(tmp_path):
         path = options["effects_dir"] / f"{name}.tsv"
         pd.read_csv(path, sep="\t")[:0].to_csv(path, sep="\t", index=False)
     write_report(**options)
-    assert "No predicted cell could be compared." in body(tmp_path)
+    assert "No predicted cell can be compared." in body(tmp_path)
     assert "There is nothing to rank." in body(tmp_path)
     (options["effects_dir"] / "screen.tsv").unlink()
     write_report(**options)
@@ -716,14 +717,14 @@ def test_a_screen_without_contexts_or_rows(tmp_path):
 @pytest.mark.parametrize(
     ("n_cells", "vectors", "why"),
     [
-        (6, blobs, "6 cells have an embedding; a map needs at least 10."),
+        (6, blobs, "6 cells have an embedding; a UMAP needs at least 10."),
         (40, lambda obs: np.full((len(obs), 6), np.nan), "0 cells have an embedding"),
         (40, lambda obs: np.ones((len(obs), 6)), "All cells have the same embedding."),
     ],
 )
 def test_too_little_for_a_map_is_said(tmp_path, n_cells, vectors, why):
     write_report(**make_run(tmp_path, ["one"], n_cells, vectors), label_column="label")
-    assert f"There is no map to draw: {why}" in body(tmp_path)
+    assert f"There is no UMAP to draw: {why}" in body(tmp_path)
 
 
 def test_unknown_label_column_is_refused_and_nothing_is_left(tmp_path):

@@ -1,4 +1,4 @@
-"""Neighbours, UMAP and clusters of the embedding, stored beside it."""
+"""Neighbours, UMAP and clusters of the embedding, stored with it."""
 
 import anndata as ad
 import h5py
@@ -8,7 +8,7 @@ import pytest
 from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 
-from c2sflow.results.umap import add_layout
+from c2sflow.results.umap import add_umap
 
 GROUPS = 3
 
@@ -25,7 +25,7 @@ def stored(path, vectors, layout=True):
     cells.write_h5ad(path)
     if layout:
         with h5py.File(path, "r+") as file:
-            add_layout(file)
+            add_umap(file)
     return ad.read_h5ad(path)
 
 

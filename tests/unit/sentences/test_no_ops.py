@@ -101,10 +101,15 @@ def test_a_conversion_without_types_has_no_no_op(cells):
 def test_what_the_prompt_takes_from_the_table_is_matched(cells):
     table = [treatment("A", dose="1", time="6 h", lot="x"), treatment("A2", dose="9", time="24 h")]
     time_only = NoOps("DMSO", None)
-    assert [time_only.of(t).condition for t in table] == ["no-op: DMSO, 6 h", "no-op: DMSO, 24 h"]
-    assert time_only.of(table[0]).columns == {"time": "6 h"}  # no dose of the vehicle is said
+    assert [time_only.no_op_for(t).condition for t in table] == [
+        "no-op: DMSO, 6 h",
+        "no-op: DMSO, 24 h",
+    ]
+    assert time_only.no_op_for(table[0]).columns == {
+        "time": "6 h"
+    }  # no dose of the vehicle is said
     with_lot = NoOps("DMSO", None, frozenset({"lot", "dose"}))
-    assert with_lot.of(table[0]).columns == {"dose": "1", "time": "6 h", "lot": "x"}
+    assert with_lot.no_op_for(table[0]).columns == {"dose": "1", "time": "6 h", "lot": "x"}
     plan = plan_predictions(cells, treatments=table, no_ops=time_only)
     rows = plan[plan["c2s_no_op"]]
     assert rows.groupby("condition")["time"].unique().map(list).to_dict() == {

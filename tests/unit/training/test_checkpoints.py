@@ -10,7 +10,7 @@ from safetensors import safe_open
 from c2sflow.common.errors import UserError
 from c2sflow.training.checkpoints import (
     Checkpoints,
-    Standing,
+    TrainingState,
     optimizer_tensors,
     restore_optimizers,
 )
@@ -19,7 +19,7 @@ from c2sflow.training.optimizers import adamw, muon_and_adamw, rate_share
 
 def standing(step):
     weights = {"layer.weight": torch.full((2, 3), float(step))}
-    return Standing({"step": step, "best_loss": float("inf")}, weights, {}, {})
+    return TrainingState({"step": step, "best_loss": float("inf")}, weights, {}, {})
 
 
 def test_the_last_one_is_read(tmp_path):
@@ -98,7 +98,7 @@ def test_optimizers_go_on_as_if_nothing_had_happened(kind, tmp_path):
         step(model, optimizers, seed)
     moments = optimizer_tensors(optimizers)
     checkpoints = Checkpoints(tmp_path, "a" * 64)
-    checkpoints.write(Standing({"step": 3}, dict(model.state_dict()), {}, moments))
+    checkpoints.write(TrainingState({"step": 3}, dict(model.state_dict()), {}, moments))
     found = checkpoints.read()
     other, others = begin()
     other.load_state_dict(found.weights)

@@ -160,5 +160,5 @@ def test_cells_are_mixed_with_their_own_kind_only(make, cells, tokenizer):
 def test_an_answer_that_cannot_be_said_is_told(make, cells):
     maker = make()
     maker.labels = np.array(["<eos>"] * len(cells), dtype=object)
-    with pytest.raises(UserError, match="cannot say '<eos>'"):
+    with pytest.raises(UserError, match="cannot represent '<eos>'"):
         maker([Draw("cell_type", 4, 4, 0)])

@@ -355,7 +355,7 @@ def test_from_scratch(train, tmp_path):
         ({"label_column": "celltype"}, "--label_column celltype: obs .* no such column"),
         ({"tasks": "perturbation", "control": "tretment == 'a'"}, "did you mean 'treatment'"),
         ({"annotation_prompt": "{tissue}: {cell_sentence}"}, r"uses \{tissue\}"),
-        ({"method": "scratch"}, "and scratch none"),
+        ({"method": "scratch"}, "scratch takes no --model"),
         ({"learning_rate": 1e30, "method": "full"}, "use a lower --learning_rate"),
         ({"tasks": "typing"}, "no task 'typing'"),
         ({"learning_rate": "fast"}, "--learning_rate fast: must be auto or a number above 0"),
@@ -370,7 +370,7 @@ def test_what_a_user_can_get_wrong_is_told(train, tmp_path, options, message):
 
 def test_a_model_that_is_there_is_left_alone(train, tmp_path):
     (tmp_path / "model").mkdir()
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         train(tmp_path)
 
 

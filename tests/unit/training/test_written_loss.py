@@ -119,15 +119,15 @@ def test_a_file_that_holds_little_of_what_was_learnt_is_told():
     }  # fmt: skip
     assert kept_warnings(record) == []
     (warning,) = kept_warnings({**record, "validation_loss": 1.58})
-    assert "read as bfloat16, the trained model keeps 42% of what it learnt" in warning
+    assert "read as bfloat16, the trained model keeps 42% of what it learned" in warning
     assert "--dtype float32" in warning
     (warning,) = kept_warnings({**record, "best_step": 0, "best_validation_loss": 2.0})
-    assert warning.startswith("nothing was learnt: no look at the validation loss found it lower")
+    assert warning.startswith("nothing was learned: the validation loss was never lower")
     assert kept_warnings({**record, "first_validation_loss": None}) == []
 
 
 def test_a_training_that_learns_nothing_says_so(train):
     folder, record, _ = train(method="full", learning_rate=1.0, max_steps=6, patience=1)
     assert record["best_step"] == 0
-    assert any(warning.startswith("nothing was learnt") for warning in record["warnings"])
-    assert "**✗ Nothing was learnt**" in (folder / "model" / "README.md").read_text()
+    assert any(warning.startswith("nothing was learned") for warning in record["warnings"])
+    assert "**✗ Nothing was learned**" in (folder / "model" / "README.md").read_text()

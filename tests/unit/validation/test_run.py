@@ -287,8 +287,7 @@ def test_empty_fields_of_prompts_are_told(inputs, caplog):
         validate(inputs, "gaps", embedding_prompt="{tissue} {type} {age} {cell_sentence}")
     told = [line for line in caplog.messages if "is empty" in line]
     assert told == [
-        f"gaps (gaps.h5ad): obs['{name}'] is empty for {n} of 40 cells: there the prompt says "
-        "'unknown'"
+        f"gaps (gaps.h5ad): obs['{name}'] is empty for {n} of 40 cells: their prompt has 'unknown'"
         for name, n in (("age", 1), ("tissue", 20))
     ]
 
@@ -318,7 +317,7 @@ def test_bulk_and_cells_in_one_sheet(inputs, caplog):
     with caplog.at_level(logging.INFO):
         _, samples = validate(inputs, "bulk")
     assert samples[0]["obs"] == {}
-    assert any("if these are bulk samples, say --input_kind bulk" in m for m in caplog.messages)
+    assert any("if these are bulk samples, use --input_kind bulk" in m for m in caplog.messages)
     with pytest.raises(UserError, match=r"input_kind tissue: must be one of auto, cells, bulk"):
         validate(inputs, sheet="sample,path,input_kind\nt,bulk.csv,tissue\n")
 
@@ -369,7 +368,7 @@ def test_pseudobulk_is_planned(inputs, caplog):
     assert [sample["n_obs"] for sample in samples] == [40, 2]
     with caplog.at_level(logging.INFO):
         validate(inputs, "bulk", input_kind="bulk", pseudobulk="type")
-    assert caplog.messages[-1] == "--pseudobulk: with bulk samples only no effect"
+    assert caplog.messages[-1] == "--pseudobulk: no effect with bulk samples only"
 
 
 @pytest.mark.parametrize(
@@ -423,11 +422,11 @@ def test_prompts_may_use_columns_of_the_table(inputs):
         (
             {"table": TABLE.replace("dose", "lot")},
             [
-                "--perturbations my.csv, line 3: the prompt says the same for 'A, 2, Y' and "
+                "--perturbations my.csv, line 3: the prompt is the same for 'A, 2, Y' and "
                 "'A, 1, X'; name the column that differs in --perturbation_prompt"
             ],
         ),
-        ({"context": "type"}, ["--context: without --gene_sets no effect"]),
+        ({"context": "type"}, ["--context: no effect without --gene_sets"]),
         (
             {"replicate_column": "condition"},
             [
@@ -437,16 +436,16 @@ def test_prompts_may_use_columns_of_the_table(inputs):
         ),
         (
             {"evaluate": False, "measured_column": "type"},
-            ["--measured_column: without --evaluate no effect"],
+            ["--measured_column: no effect without --evaluate"],
         ),
         (
             {"perturbation_column": "type"},
-            ["--perturbation_column: beside --perturbations no effect"],
+            ["--perturbation_column: no effect with --perturbations"],
         ),
         (
             {"perturbations": None, "gene_sets": None, "control": "score > 0", "context": "type"},
             [
-                "--control, --context: without --perturbations or --perturbation_column no effect",
+                "--control, --context: no effect without --perturbations or --perturbation_column",
             ],
         ),
     ],
@@ -469,7 +468,7 @@ def test_training_cells_count_without_an_evaluation(inputs, caplog):
     with caplog.at_level(logging.INFO):
         validate(inputs, **given, training_cells="type == 'B'")
     assert "plan: at most 23 perturbed cells to predict" in caplog.messages
-    assert "without --evaluate no effect" not in caplog.text
+    assert "no effect without --evaluate" not in caplog.text
     with pytest.raises(UserError, match=r"--training_cells .* no column 'split'"):
         validate(inputs, **given, training_cells="split != 'test'")
 
@@ -582,7 +581,7 @@ FAULTS = [
     ),
     ("ensembl", {}, "ensembl (ensembl.h5ad): gene names are identifiers"),
     ("good", {"gene_symbols": "x"}, "good (good.h5ad): --gene_symbols x: var has no such column"),
-    ("unknown", {}, "unknown (unknown.h5ad): the organism is not told"),
+    ("unknown", {}, "unknown (unknown.h5ad): neither obs"),
     (
         "good",
         {"attention_maps": 3, "embedding_layer": 0},

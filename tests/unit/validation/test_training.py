@@ -86,7 +86,7 @@ def test_validation_cells_can_be_left_out(inputs, caplog, params):
         options = validate(inputs, finetune="cell_type", **params)
     told = next(line for line in caplog.messages if "fine-tuning" in line)
     assert ", 0 for validation, " in told
-    assert told.endswith("(the weights of the last step are taken)")
+    assert told.endswith("(the weights of the last step are used)")
     assert set(Rule(**options["split"]).apply(obs_of(inputs, "a"))) == {"train", "test"}
 
 
@@ -118,7 +118,7 @@ def test_prompts_of_the_tasks_are_checked(inputs):
             {"finetune": "cell_type", "label_column": None},
             "--finetune cell_type: name the column of obs with the labels: --label_column",
         ),
-        ({"finetune": "perturbation"}, "--finetune perturbation: name the column of obs that says"),
+        ({"finetune": "perturbation"}, "--finetune perturbation: name the column of obs"),
         (
             {"finetune": "generation", "perturbation_column": "drug"},
             "--finetune with --perturbation_column: name the control cells",
@@ -129,7 +129,7 @@ def test_prompts_of_the_tasks_are_checked(inputs):
         ),
         ({"finetune": "generation", "held_out": 0}, "--held_out 0: "),
         ({"finetune": "generation", "pseudobulk": "type"}, "--finetune and --pseudobulk: sum the"),
-        ({"finetune": "generation", "dtype": "float16"}, "--dtype float16: gradients are lost"),
+        ({"finetune": "generation", "dtype": "float16"}, "--dtype float16: gradients underflow"),
         (
             {"finetune": "generation", "split_by": "sample"},
             r"--split_by sample: 2 groups \(a, b\) for 3 splits \(train, validation, test\)",
@@ -140,7 +140,7 @@ def test_prompts_of_the_tasks_are_checked(inputs):
             {"finetune": "generation", "split_column": "untested"},
             r"--finetune: no cell is for test \(split by untested\)",
         ),
-        ({"finetune": "generation", "split_column": "odd"}, "--split_column odd: holds 'val'; it"),
+        ({"finetune": "generation", "split_column": "odd"}, "--split_column odd: holds 'val'; use"),
         (
             {"finetune": "generation", "held_out": 0.0001, "validation": 0.0001},
             r"--finetune: no cell is for validation or test \(split by cell\)",

@@ -1,4 +1,4 @@
-"""Bulk samples: what is told of them in place of the filters that cells pass."""
+"""Bulk samples: the metrics reported for them instead of the filters for cells."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from c2sflow.data.readers import open_anndata
 from c2sflow.data.state.normalization import LOG_BASE, State, normalise
 
 LOGGER = logging.getLogger(__name__)
-# Columns of QC that are said anew of the sums.
+# Columns of QC that are computed again for the sums.
 OF_CELLS = ("n_genes_by_counts", "total_counts", "total_counts_mt", "pct_counts_mt")
 
 
@@ -63,7 +63,7 @@ def pseudobulk_obs(
     Returns
     -------
     A row for each group, named by its values with "_" between: `columns`, those other columns that
-    say the same of all cells of each group, and ``n_cells``.
+    are constant within every group, and ``n_cells``.
     """
     groups = group_cells(obs, columns) if groups is None else groups
     own = obs[groups >= 0].drop(columns=list(OF_CELLS), errors="ignore")
@@ -71,12 +71,12 @@ def pseudobulk_obs(
     same = [
         name for name in own if name in columns or (by_group[name].nunique(dropna=False) <= 1).all()
     ]
-    made = own[same].iloc[np.unique(groups[groups >= 0], return_index=True)[1]].copy()
-    for name in made.select_dtypes("category"):
-        made[name] = made[name].cat.remove_unused_categories()
-    made["n_cells"] = by_group.size().to_numpy()
-    names = ["_".join(map(str, row)) for row in made[list(columns)].itertuples(index=False)]
-    return made.set_axis(make_index_unique(pd.Index(names, dtype=object)), axis=0)
+    groups_obs = own[same].iloc[np.unique(groups[groups >= 0], return_index=True)[1]].copy()
+    for name in groups_obs.select_dtypes("category"):
+        groups_obs[name] = groups_obs[name].cat.remove_unused_categories()
+    groups_obs["n_cells"] = by_group.size().to_numpy()
+    names = ["_".join(map(str, row)) for row in groups_obs[list(columns)].itertuples(index=False)]
+    return groups_obs.set_axis(make_index_unique(pd.Index(names, dtype=object)), axis=0)
 
 
 BLOCK = 4096  # rows of filtered genes read at a time
@@ -100,7 +100,7 @@ def run_pseudobulk(
         (sums), obs of `pseudobulk_obs` with the metrics of `c2sflow.data.qc.survey.cell_metrics`.
         obsm and other layers are not summed, and left out.
     columns
-        Columns of obs that tell the groups apart.
+        Columns of obs that define the groups.
     chunk_size
         Cells read at once; None bounds memory. The sums are kept: groups × genes.
 

@@ -50,7 +50,7 @@ def ensembl_ids(var: pd.DataFrame) -> list[str]:
     """Ensembl id of each gene without its version, "" where none is known; empty if none is at all.
 
     They are in the first of `ID_COLUMNS` that holds more of them than of anything else, or are the
-    names of the genes. An id that stands twice decides nothing, and is left out.
+    names of the genes. A repeated id decides nothing, and is left out.
     """
     for name in (*id_columns(var.columns), None):
         ids = [*map(_plain_id, map(str, var.index if name is None else var[name]))]
@@ -65,7 +65,7 @@ def ensembl_ids(var: pd.DataFrame) -> list[str]:
 
 @lru_cache(2**17)  # the samples' genes are about the same
 def _plain_id(text: str) -> str:
-    # What stands before "_" is a genome's name, such as GRCh38.
+    # The part before "_" is a genome's name, such as GRCh38.
     found = ID.match(text.rpartition("_")[2].strip())
     return found[1] if found else UNKNOWN
 
@@ -95,22 +95,22 @@ class GeneTable:
     repeated: Sequence[str] = ()
 
     @classmethod
-    def of_var(cls, var: pd.DataFrame) -> GeneTable:
+    def from_var(cls, var: pd.DataFrame) -> GeneTable:
         """From the var that QC writes."""
         again = var.index[var[REPEATED].to_numpy(dtype=bool)] if REPEATED in var else ()
         return cls(var.index.astype(str).tolist(), ensembl_ids(var), list(again))
 
     @classmethod
-    def of_file(cls, file: h5py.File) -> GeneTable:
+    def from_file(cls, file: h5py.File) -> GeneTable:
         """The same from QC's h5ad, of whose var only what is needed is read."""
         var = file["var"]
         columns = list(var.attrs["column-order"])
         wanted = [*id_columns(columns), *([REPEATED] if REPEATED in columns else [])]
         index = read_elem(var[var.attrs["_index"]])
-        return cls.of_var(pd.DataFrame({name: read_elem(var[name]) for name in wanted}, index))
+        return cls.from_var(pd.DataFrame({name: read_elem(var[name]) for name in wanted}, index))
 
     @classmethod
-    def of_summary(cls, summary: Mapping) -> GeneTable:
+    def from_summary(cls, summary: Mapping) -> GeneTable:
         """From <id>.sentences.json."""
         return cls(summary["symbols"], summary.get("gene_ids", ()), summary.get("repeated", ()))
 
@@ -218,7 +218,7 @@ class GeneAlignment:
         }
         several = {symbol for symbol, columns in columns_of.items() if len(columns) > 1}
         found = {
-            "genes have another symbol in another sample, and one column by their Ensembl id": [
+            "genes have different symbols in different samples, and share a column by Ensembl id": [
                 " and ".join(symbols) for symbols in symbols_of.values() if len(symbols) > 1
             ],
             "symbols have another Ensembl id in another sample, as in another release of Ensembl, "
@@ -227,11 +227,9 @@ class GeneAlignment:
                 for symbol, ids in ids_of.items()
                 if len(ids) > 1 and symbol not in several
             ],
-            "symbols are of several genes, which have a column each by their Ensembl ids": [
-                *several
-            ],
+            "symbols belong to several genes, which get one column each by Ensembl id": [*several],
             "symbols of several genes are in samples without Ensembl ids, where they cannot be "
-            "told apart, and have columns of their own": [
+            "distinguished, and have columns of their own": [
                 symbol
                 for symbol, columns in columns_of.items()
                 if self._pairs.get((symbol, UNKNOWN), min(columns)) not in columns
@@ -246,5 +244,5 @@ class GeneAlignment:
 
 def word_columns(summary: Mapping, genes: GeneAlignment) -> dict[str, int]:
     """Column of each word of a sample, from its <id>.sentences.json."""
-    columns = genes.columns(GeneTable.of_summary(summary)).tolist()
+    columns = genes.columns(GeneTable.from_summary(summary)).tolist()
     return dict(zip(summary["genes"], columns, strict=True))

@@ -94,7 +94,7 @@ def find_features(var: pd.DataFrame, asked: str, where: str) -> Features:
     """Which features are genes.
 
     A column of `TYPE_COLUMNS` decides, in any spelling; without one, names that no gene has (peaks,
-    TotalSeq antibodies, ERCC spike-ins) are told from the rest.
+    TotalSeq antibodies, ERCC spike-ins) are distinguished from genes.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def find_features(var: pd.DataFrame, asked: str, where: str) -> Features:
 
 
 def type_columns(var: pd.DataFrame) -> list[str]:
-    """Columns of var that hold types of features, those first that say most."""
+    """Columns of var that hold types of features, the most specific first."""
     spelled = {re.sub(r"[^a-z]", "", str(name).lower()): name for name in reversed(var.columns)}
     found = [spelled.get(name.replace("_", "")) for name in TYPE_COLUMNS]
     return [name for name in found if name is not None and _texts(var[name]).ne("").any()]
@@ -161,7 +161,7 @@ def _kinds_by_type(var: pd.DataFrame, columns: list[str], where: str) -> np.ndar
         known = {text: kind_of(text) for text in set(texts) - {""}}
         found = np.array([known.get(text, "") for text in texts], dtype=object)
         unknown = unknown.where(~((texts != "") & (found == "")), texts)
-        # That a feature is no gene is never said by mistake; that it is one, by "protein_coding".
+        # A label "not a gene" is reliable; a label "gene" may be "protein_coding" by default.
         kinds = np.where((found != "") & ((kinds == "") | (found != GENES)), found, kinds)
     _check_types(var, columns, kinds, unknown.to_numpy(), where)
     return kinds.astype(object)
@@ -179,8 +179,7 @@ def _check_types(
         texts = pd.Series(unknown[odd]).value_counts()
         many = ", ".join(f"{text!r} ({n})" for text, n in texts.head(5).items())
         raise UserError(
-            f"{where}: var[{columns[0]!r}] holds types of features that are not known: {many}; "
-            f"{HOW}"
+            f"{where}: var[{columns[0]!r}] holds unknown types of features: {many}; {HOW}"
         )
     by_name = _kinds_by_name(var.index) != GENES
     missing = ~known & ~odd & ~is_ensembl & ~by_name

@@ -158,31 +158,31 @@ def find_organism(organism: str, data: CellData, symbols: pd.Index, where: str) 
         If neither annotation nor the genes decide.
     """
     given = organism_name(organism) if organism != "auto" else None
-    if given := given or _of_obs(data, where) or _of_uns(data):
+    if given := given or _from_obs(data, where) or _from_uns(data):
         _compare(given, data, where)
         return given
-    return _of_reference(data.var, where) or _of_symbols(data, symbols, where)
+    return _from_reference(data.var, where) or _from_symbols(data, symbols, where)
 
 
-def _of_reference(var: pd.DataFrame, where: str) -> str | None:
-    return _of_genome(var, where) or _of_genes(var, where) or _of_identifiers(var, where)
+def _from_reference(var: pd.DataFrame, where: str) -> str | None:
+    return _from_genome(var, where) or _from_genes(var, where) or _from_identifiers(var, where)
 
 
 def _compare(given: str, data: CellData, where: str) -> None:
     """Note that the genes are another organism's: orthologues, or a mistake."""
     try:
-        of_genes = _of_reference(data.var, where)
+        expected = _from_reference(data.var, where)
     except UserError:  # of several, or not known: nothing speaks against what is given
         return
     there = set(cell_organisms(data.obs)) if given == PER_CELL else {given}
-    if of_genes and of_genes not in there:
+    if expected and expected not in there:
         data.notes.append(
             f"the organism is given as {' and '.join(sorted(there))}, but the genes are of "
-            f"{of_genes} by their identifiers or genome: right for orthologues only"
+            f"{expected} by their identifiers or genome: right for orthologues only"
         )
 
 
-def _of_obs(data: CellData, where: str) -> str | None:
+def _from_obs(data: CellData, where: str) -> str | None:
     obs, column = data.obs, organism_column(data.obs)
     for name in COLUMNS[: COLUMNS.index(column) if column else None]:
         if name in obs:
@@ -208,7 +208,7 @@ def _passed_over(values: pd.Series, name: str, where: str) -> str:
             "the names of the organisms there, or give --organism"
         )
     held = f"holds the code {codes[0]}" if codes else "names no organism"
-    return f"obs[{name!r}] {held}: passed over"
+    return f"obs[{name!r}] {held}: ignored"
 
 
 def _is_something(value: object) -> bool:
@@ -232,7 +232,7 @@ def cell_organisms(obs: pd.DataFrame) -> np.ndarray:
     return names.astype(object).map(known).to_numpy(dtype=object)
 
 
-def _of_uns(data: CellData) -> str | None:
+def _from_uns(data: CellData) -> str | None:
     for name in COLUMNS:
         recorded = data.recorded(name)
         if isinstance(recorded, str) and _is_something(recorded):
@@ -240,7 +240,7 @@ def _of_uns(data: CellData) -> str | None:
     return None
 
 
-def _of_genome(var: pd.DataFrame, where: str) -> str | None:
+def _from_genome(var: pd.DataFrame, where: str) -> str | None:
     """By the assembly that 10x files name."""
     if "genome" not in var:
         return None
@@ -252,7 +252,7 @@ def _of_genome(var: pd.DataFrame, where: str) -> str | None:
     return _only_one(found, len(var), "var['genome'] names", where)
 
 
-def _of_genes(var: pd.DataFrame, where: str) -> str | None:
+def _from_genes(var: pd.DataFrame, where: str) -> str | None:
     """By a column of var that names the organism of each gene, as CELLxGENE has it."""
     for column in GENE_COLUMNS:
         if column in var:
@@ -262,7 +262,7 @@ def _of_genes(var: pd.DataFrame, where: str) -> str | None:
     return None
 
 
-def _of_identifiers(var: pd.DataFrame, where: str) -> str | None:
+def _from_identifiers(var: pd.DataFrame, where: str) -> str | None:
     """By the prefix of Ensembl's identifiers, or those of other bases."""
     for names in (var.index, *(var[name] for name in var if _is_text(var[name]))):
         found = Counter(filter(None, map(_species_of_id, np.asarray(names, dtype=object))))
@@ -271,8 +271,8 @@ def _of_identifiers(var: pd.DataFrame, where: str) -> str | None:
             if unknown and found[unknown[0]] == max(found.values()):
                 example = next(n for n in names if str(n).startswith(unknown[0]))
                 raise UserError(
-                    f"{where}: the organism of the identifiers (such as {example}) is not known "
-                    f"here; name it with --organism"
+                    f"{where}: the organism of the identifiers (such as {example}) is unknown "
+                    f"here; give it with --organism"
                 )
             return _only_one(found, len(var), "the identifiers are of", where)
     return None
@@ -299,7 +299,7 @@ def _only_one(found: Counter, n_genes: int, what: str, where: str) -> str | None
     return there[0] if there else None
 
 
-def _of_symbols(data: CellData, symbols: Iterable[str], where: str) -> str:
+def _from_symbols(data: CellData, symbols: Iterable[str], where: str) -> str:
     """By symbols that one species alone has; in upper case, if known, they are human."""
     names = [str(name) for name in symbols]
     marks = {
@@ -313,10 +313,10 @@ def _of_symbols(data: CellData, symbols: Iterable[str], where: str) -> str:
         raise UserError(f"{where}: gene names fit {fits}; {ASK}")
     if marks:
         return next(iter(marks))
-    return _of_case(data, names, where)
+    return _from_case(data, names, where)
 
 
-def _of_case(data: CellData, names: list[str], where: str) -> str:
+def _from_case(data: CellData, names: list[str], where: str) -> str:
     letters = [name for name in names if sum(map(str.isalpha, name)) > 1]
     upper = [name for name in letters if name.isupper()]
     known = sum(name in KNOWN_SYMBOLS for name in upper)
@@ -329,9 +329,7 @@ def _of_case(data: CellData, names: list[str], where: str) -> str:
     title = sum(name[0].isupper() and name[1:].islower() for name in letters)
     if letters and title > 0.6 * len(letters):
         raise UserError(
-            f"{where}: gene names (such as {letters[0]}) fit mouse and rat, and nothing decides; "
+            f"{where}: gene names (such as {letters[0]}) fit mouse and rat alike; "
             "give --organism mouse or --organism rat"
         )
-    raise UserError(
-        f"{where}: the organism is not told by obs['organism'] nor by the gene names; {ASK}"
-    )
+    raise UserError(f"{where}: neither obs['organism'] nor the gene names show the organism; {ASK}")

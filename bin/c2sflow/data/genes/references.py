@@ -88,17 +88,17 @@ def find_genomes(var: pd.DataFrame, is_gene: np.ndarray) -> Reference:
         prefixes = _prefixes(texts, is_gene, named)
         if not prefixes:
             continue
-        cleaned, of = _without(texts.to_numpy(dtype=object), prefixes)
-        genome = np.where((genome == "") & (of != ""), of, genome)
+        cleaned, removed = _without(texts.to_numpy(dtype=object), prefixes)
+        genome = np.where((genome == "") & (removed != ""), removed, genome)
         if name is None:
-            counts = {g: int((of == g).sum()) for g in sorted(set(of) - {""})}
+            counts = {g: int((removed == g).sum()) for g in sorted(set(removed) - {""})}
             frame = frame.set_axis(pd.Index(cleaned, dtype=object), axis=0)
         else:
             column = pd.Series(cleaned, index=frame.index, dtype=object)
             missing = np.asarray(values.isna())
             frame = frame.assign(**{str(name): column.where(~missing, None)})
     if counts and COLUMN not in frame:
-        frame = frame.assign(**{COLUMN: genome})  # what the prefix said, for the organism
+        frame = frame.assign(**{COLUMN: genome})  # from the prefix, for the organism
     return Reference(_one_name_each(genome), frame, counts)
 
 
@@ -186,12 +186,12 @@ def _without(texts: np.ndarray, prefixes: dict[str, str]) -> tuple[np.ndarray, n
     """Names without their prefix, and the genome of each."""
     longest = sorted(prefixes, key=len, reverse=True)
     pattern = re.compile("|".join(map(re.escape, longest)))
-    cleaned, of = texts.copy(), np.full(len(texts), "", dtype=object)
+    cleaned, removed = texts.copy(), np.full(len(texts), "", dtype=object)
     for place, text in enumerate(texts):
         match = pattern.match(text)
         if match and match.end() < len(text):
-            cleaned[place], of[place] = text[match.end() :], prefixes[match.group()]
-    return cleaned, of
+            cleaned[place], removed[place] = text[match.end() :], prefixes[match.group()]
+    return cleaned, removed
 
 
 def organism_of(genome: str) -> str:

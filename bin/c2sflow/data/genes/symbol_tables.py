@@ -11,7 +11,7 @@ from c2sflow.common.errors import UserError
 from c2sflow.common.files import read_text
 from c2sflow.common.separators import find_separator
 
-COLUMN = "c2s_gene_symbol"  # of var, which gets what the table says
+COLUMN = "c2s_gene_symbol"  # of var, filled from the table
 VERSION = r"(?:\.\d+)?(?:_PAR_Y)?$"  # GENCODE's second copy of a gene has the symbol of the first
 FIRST_LINES = 30  # by which the separator is found
 

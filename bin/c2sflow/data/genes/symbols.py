@@ -128,7 +128,7 @@ def find_symbols(
             return name
     what = "identifiers"
     if is_transcript(var.index).mean() > 0.5:
-        what = "identifiers of transcripts, which are to be summed by gene"
+        what = "identifiers of transcripts; sum them by gene first"
     names = f"{where}: gene names are {what} (such as {var.index[0]})"
     if text_table:
         raise UserError(

@@ -18,10 +18,10 @@ from c2sflow.data.obs.query_text import parse_query
 
 OPTION = "--training_cells"
 UNKNOWN_TRAINING = (
-    f"Which cells the model was trained on is not known ({OPTION}): figures may be of cells that "
-    "it has seen, and then do not show how it does on new ones"
+    f"Which cells the model was trained on is unknown ({OPTION}): metrics may include cells "
+    "it has seen, and then do not show its performance on new cells"
 )
-# How annotation spells that nobody knows, in any case. Beside `c2sflow.data.obs.labels.NO_LABELS`.
+# How annotation spells an unknown label, in any case. See also `c2sflow.data.obs.labels.NO_LABELS`.
 UNKNOWN_LABELS = frozenset(
     {"unknown", "unassigned", "not assigned", "unlabelled", "unlabeled", "unclassified"}
     | {"unannotated", "undetermined", "undefined", "none", "null", "nan", "n/a", "?", "-"}

@@ -1,4 +1,4 @@
-"""Labels of cells in obs: which say that nothing was done, and which are none."""
+"""Labels of cells in obs: which mark controls, and which are no labels."""
 
 from __future__ import annotations
 

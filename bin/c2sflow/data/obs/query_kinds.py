@@ -54,25 +54,27 @@ def column_operand(column: pd.Series, name: str) -> Operand:
     UserError
         If it holds neither text nor numbers nor booleans.
     """
-    told, dtype = f"obs[{name!r}]", column.dtype
+    shown, dtype = f"obs[{name!r}]", column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
-        return Operand(_inferred(dtype.categories, told), LABELS, told)
+        return Operand(_inferred(dtype.categories, shown), LABELS, shown)
     if pd.api.types.is_object_dtype(dtype) or pd.api.types.is_string_dtype(dtype):
-        return Operand(_inferred(column, told), LABELS, told)
+        return Operand(_inferred(column, shown), LABELS, shown)
     if pd.api.types.is_bool_dtype(dtype):
-        return Operand(BOOLEAN, COLUMN, told)
+        return Operand(BOOLEAN, COLUMN, shown)
     if isinstance(dtype, np.dtype) and dtype.kind == "f" and column.isna().all():
-        return Operand(MISSING, COLUMN, told)
+        return Operand(MISSING, COLUMN, shown)
     is_nullable = pd.api.types.is_integer_dtype(dtype)  # Float64 has NaN and NA
     if is_nullable or (isinstance(dtype, np.dtype) and dtype.kind == "f"):
-        return Operand(NUMBER, COLUMN, told)
-    raise UserError(f"{told} holds {dtype}; a query compares text, numbers and booleans")
+        return Operand(NUMBER, COLUMN, shown)
+    raise UserError(f"{shown} holds {dtype}; a query compares text, numbers and booleans")
 
 
-def _inferred(values: pd.Series | pd.Index, told: str) -> str:
+def _inferred(values: pd.Series | pd.Index, shown: str) -> str:
     found = pd.api.types.infer_dtype(values, skipna=True)
     if found not in INFERRED:
-        raise UserError(f"{told} holds {found} values; a query compares text, numbers and booleans")
+        raise UserError(
+            f"{shown} holds {found} values; a query compares text, numbers and booleans"
+        )
     return INFERRED[found]
 
 
@@ -166,7 +168,7 @@ def _check_pair(op: ast.cmpop, left: Operand, right: Operand) -> None:
         raise UserError(f"compares {names}, which gives no yes or no per cell; name a column")
     is_in = isinstance(op, ast.In | ast.NotIn)
     if is_in and not (LIST in forms or (VALUE in forms and TEXT in (left.kind, right.kind))):
-        raise UserError("after in stands a list of values: COLUMN in ['A', 'B']")
+        raise UserError("in needs a list of values: COLUMN in ['A', 'B']")
     is_equal = is_in or isinstance(op, ast.Eq | ast.NotEq)
     if LIST in forms and not (is_in or (forms & {COLUMN, LABELS} and is_equal)):
         raise UserError(f"compares {names}; write COLUMN in ['A', 'B']")

@@ -127,7 +127,7 @@ def _pieces(query: str, plain: dict[str, str], where: str) -> list[str]:
             pieces.append(SIGNS.get(match[0], match[0]))
         if (match["sign"] or "") in "#;\r\n\f\v\0" and match["sign"]:
             found = "a comment" if match["sign"] == "#" else "a line break or ;"
-            raise UserError(f"{where}: a query is one expression; {found} has no place in it")
+            raise UserError(f"{where}: a query is one expression; {found} is not allowed in it")
     if place != len(query):
         raise UserError(f"{where}: not a query; a quote or backtick is not closed")
     return pieces

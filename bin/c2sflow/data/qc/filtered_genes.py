@@ -49,7 +49,7 @@ class FilteredWriter:
 
 def filtered_table(file: h5py.File) -> GeneTable:
     """The genes filtered from a sample, from QC's h5ad."""
-    return GeneTable.of_file(file[PLACE]) if PLACE in file else GeneTable(())
+    return GeneTable.from_file(file[PLACE]) if PLACE in file else GeneTable(())
 
 
 class FilteredColumns:

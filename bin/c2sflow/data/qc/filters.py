@@ -46,7 +46,7 @@ class Filters:
         return reason
 
 
-def of_other_genomes(reason: np.ndarray, shares: np.ndarray) -> None:
+def mark_other_genomes(reason: np.ndarray, shares: np.ndarray) -> None:
     """Mark cells of another genome and mixtures (doublets) in `reason`, by `GENOME_SHARE`."""
     reason[shares < GENOME_SHARE] = len(REASONS) + 1
     reason[shares <= 1 - GENOME_SHARE] = len(REASONS)

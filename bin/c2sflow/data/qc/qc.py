@@ -54,11 +54,11 @@ def _annotate(
     split: Rule | None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """obs of the kept cells, and warnings about columns that had to give way."""
-    obs, said = data.obs.copy(), []
+    obs, notices = data.obs.copy(), []
     for name in ("sample", *extra):
         if name in obs and not (obs[name].astype(str) == {**extra, "sample": sample}[name]).all():
             kept = free_name(f"input_{name}", obs)
-            said.append(f"obs[{name!r}] of the input is kept as obs[{kept!r}]")
+            notices.append(f"obs[{name!r}] of the input is kept as obs[{kept!r}]")
             obs[kept] = obs[name]
     names = cell_organisms(obs) if organism == PER_CELL else [organism] * len(obs)
     for name, column in found.metrics.items():
@@ -70,7 +70,7 @@ def _annotate(
         obs["organism"] = obs[ORGANISM]
     if split is not None:
         obs[SPLIT] = pd.Categorical(split.apply(obs))
-    return obs[found.cells], said
+    return obs[found.cells], notices
 
 
 def free_name(name: str, obs: pd.DataFrame) -> str:
@@ -208,7 +208,7 @@ def run_qc(
     sample
         Name of the sample.
     organism
-        "human", "mouse", another name, or "obs" if obs tells it per cell.
+        "human", "mouse", another name, or "obs" if obs holds it per cell.
     state
         Of the values of X; every cell is checked against it.
     state_declared
@@ -223,11 +223,11 @@ def run_qc(
     filters
         Thresholds; None for the defaults.
     split
-        If a model is to be trained: which cells are for what, told in ``obs["c2s_split"]``.
+        For training: how cells are split, recorded in ``obs["c2s_split"]``.
     chunk_size
         Rows read at once; None bounds memory.
     kind
-        "cells", or "bulk": no thresholds hold for bulk samples, their own metrics are told, and
+        "cells", or "bulk": bulk samples have no thresholds but metrics of their own, and
         values that come normalised, such as TPM, are brought to 10,000 a sample.
     view
         Which matrix, features and genome, as `c2sflow.data.views.apply_view` decided; None: X, the
@@ -249,16 +249,16 @@ def run_qc(
             data, symbols, state, filters, chunk_size, TOP_GENES if bulk else None,
             genome_shares(data, viewed, state), state_declared,
         )  # fmt: skip
-        obs, said = _annotate(data, found, sample, organism, extra or {}, split)
+        obs, notices = _annotate(data, found, sample, organism, extra or {}, split)
         var = data.var.set_axis(symbols, axis=0)
         if symbols_column is not None:
             var["input_id"] = data.var_names.to_numpy()
         if (repeated := repeated_symbols(symbols)).any():
             var[REPEATED] = repeated
         _write(Path(target), data, found, obs, var, state, chunk_size, bulk, viewed.others)
-        said += [*data.notes, *viewed.warnings, *found.state.warnings]
-        said += [*_warnings(data, symbols, symbol_counts, bulk), *dates_note(symbols)]
-    for line in said:
+        notices += [*data.notes, *viewed.warnings, *found.state.warnings]
+        notices += [*_warnings(data, symbols, symbol_counts, bulk), *dates_note(symbols)]
+    for line in notices:
         LOGGER.warning("%s: %s", sample, line)
     figures = (
         _summary(found, state)
@@ -267,21 +267,27 @@ def run_qc(
     )
     if split is not None:
         figures["splits"] = obs[SPLIT].value_counts().sort_index().to_dict()
-    return {"sample": sample, "organism": organism, **figures, "warnings": said}
+    return {"sample": sample, "organism": organism, **figures, "warnings": notices}
 
 
 def _warnings(
     data: CellData, symbols: pd.Index, counts: Mapping[str, int], bulk: bool
 ) -> list[str]:
-    said = []
+    notices = []
     if data.duplicate_names:
-        said.append(f"{data.duplicate_names} cells had the name of another; made unique")
+        notices.append(
+            f"{data.duplicate_names} cells share their name with another cell; made unique"
+        )
     if counts["duplicates"]:
-        said.append(f"{counts['duplicates']} genes had the symbol of another; made unique")
+        notices.append(
+            f"{counts['duplicates']} genes share their symbol with another gene; made unique"
+        )
     if counts["missing"]:
-        said.append(f"{counts['missing']} of {len(symbols)} genes without a symbol keep their id")
+        notices.append(
+            f"{counts['missing']} of {len(symbols)} genes without a symbol keep their id"
+        )
     if "cleaned" in counts:
-        said.append(f"{counts['cleaned']} genes had an Ensembl id beside the symbol; taken off")
+        notices.append(f"{counts['cleaned']} genes have an Ensembl id with the symbol; removed")
     if not bulk and not is_mitochondrial(symbols).any():
-        said.append("no mitochondrial genes: --max_pct_mt drops nothing")
-    return said
+        notices.append("no mitochondrial genes found: --max_pct_mt drops no cells")
+    return notices

@@ -13,7 +13,7 @@ from scipy import sparse
 from c2sflow.common.errors import UserError
 from c2sflow.data.backed import CellData
 from c2sflow.data.genes.symbols import is_mitochondrial
-from c2sflow.data.qc.filters import GENOME_REASONS, REASONS, Filters, of_other_genomes
+from c2sflow.data.qc.filters import GENOME_REASONS, REASONS, Filters, mark_other_genomes
 from c2sflow.data.state.decision import Decision, check_declared, check_state
 from c2sflow.data.state.evidence import Evidence, cell_evidence
 from c2sflow.data.state.normalization import State, linear_values
@@ -114,7 +114,7 @@ def survey(
         metrics.append(cell_metrics(block, mitochondrial, state, n_top))
         reasons.append(filters.reason(metrics[-1]))
         if genome_shares is not None:
-            of_other_genomes(reasons[-1], genome_shares[start : start + block.shape[0]])
+            mark_other_genomes(reasons[-1], genome_shares[start : start + block.shape[0]])
         n_cells += block[reasons[-1] < 0].getnnz(axis=0)
     evidence, reason = Evidence.concat(seen), np.concatenate(reasons)
     if declared:

@@ -155,7 +155,7 @@ def _too_few(sizes: Collection[str], wanted: Iterable[str]) -> str:
     listed = ", ".join(sorted(sizes)[:10]) or "none"
     return (
         f"{len(sizes)} groups ({listed}) for {len(names.split(', '))} splits ({names}): take a "
-        "column with more, or --split_by cell, or say the split yourself in a --split_column"
+        "column with more, or --split_by cell, or give the split in a --split_column"
     )
 
 

@@ -96,19 +96,19 @@ class Rule:
         """
         labels = _column(obs, self.by, "--split_by")
         named = labels.notna() & ~labels.astype(str).str.strip().isin(NO_LABELS)
-        if self._of_perturbations:
+        if self._by_perturbation:
             named = is_perturbed(labels) & ~self._controls(obs)
         texts = labels.astype(str)
         clean = {text: clean_label(text) for text in texts.unique()}
         return texts.map(clean).astype(object).where(named, None)
 
     @property
-    def _of_perturbations(self) -> bool:
+    def _by_perturbation(self) -> bool:
         return self.by == self.perturbation_column
 
     def _controls(self, obs: pd.DataFrame) -> np.ndarray:
         """Cells that the groups have in common."""
-        if not self._of_perturbations:
+        if not self._by_perturbation:
             return np.zeros(len(obs), dtype=bool)
         controls = is_control(obs[self.by]).to_numpy(copy=True)
         if self.control is not None:
@@ -123,12 +123,12 @@ class Rule:
         UserError
             If there are too few groups.
         """
-        names = same_groups(sizes, self._of_perturbations)
+        names = same_groups(sizes, self._by_perturbation)
         whole: Counter[str] = Counter()
         for label, size in sizes.items():
             whole[names[label]] += size
         containing = None
-        if self._of_perturbations and self.combinations:
+        if self._by_perturbation and self.combinations:
             containing = groups_containing(whole)
         splits = assign_groups(whole, self.held_out, self.validation, self.seed, containing)
         rare = {name: split for name, split in splits.items() if split != TRAIN}
@@ -139,7 +139,7 @@ class Rule:
 
         A group that was not known when the others were assigned is for training like most are.
         """
-        if not self._of_perturbations:
+        if not self._by_perturbation:
             return self._known.get(self._parts(label), TRAIN)
         if not self.combinations:
             parts = parts_of(label)
@@ -152,7 +152,7 @@ class Rule:
 
     def doubts(self, labels: Iterable[str]) -> list[str]:
         """What labels of perturbations leave open, in words."""
-        if not self._of_perturbations:
+        if not self._by_perturbation:
             return []
         parts = {part for label in labels for part in parts_of(label)}
         return [
@@ -169,7 +169,7 @@ class Rule:
 
     def _parts(self, label: str) -> frozenset[str]:
         """What a label is made of; of what is no perturbation, the name in any case."""
-        return parts_of(label) if self._of_perturbations else frozenset({label.casefold()})
+        return parts_of(label) if self._by_perturbation else frozenset({label.casefold()})
 
     @cached_property
     def _together(self) -> list[tuple[frozenset[str], str]]:
@@ -224,7 +224,7 @@ def _own_splits(labels: pd.Series) -> np.ndarray:
     texts = texts.mask(texts.isin(NO_LABELS), UNUSED).to_numpy(dtype=object)
     if strange := sorted(set(texts) - {*SPLITS, UNUSED}):
         raise UserError(
-            f"--split_column {labels.name}: holds {', '.join(map(repr, strange[:5]))}; it must say "
-            "train, validation or test, or nothing for cells to leave out"
+            f"--split_column {labels.name}: holds {', '.join(map(repr, strange[:5]))}; use "
+            "train, validation or test, or leave it empty for cells to leave out"
         )
     return texts

@@ -46,7 +46,7 @@ def cell_keys(shards: Sequence[Path]) -> pd.DataFrame:
     """sentence and content of each cell as hashes, in the order of the shards.
 
     A sentence that another cell has is its twin's; so are the genes and values of another cell, in
-    whose sentence ties stand in another order. None for a cell without genes, or without that
+    whose sentence has ties in another order. None for a cell without genes, or without that
     column.
     """
     parts = []
@@ -70,11 +70,11 @@ def _digest(sentence: str | None) -> str | None:
 
 
 def twin_warnings(n_moved: int, splits: pd.DataFrame) -> list[str]:
-    """What there is to say of cells that changed their split."""
+    """Warnings about cells that changed their split."""
     if not n_moved:
         return []
     counts = ", ".join(f"{(splits['split'] == name).sum()} for {name}" for name in SPLITS)
     return [
-        f"{n_moved} cells are once more a cell that is held out, or that says when to stop, and "
-        f"went to its split (now {counts}): the same cell is in the data more than once"
+        f"{n_moved} cells are copies of a held-out or validation cell, and were moved "
+        f"to its split (now {counts}): the same cell is in the data more than once"
     ]

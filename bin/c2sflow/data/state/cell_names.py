@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-# Columns that often tell batches apart come first; any other that does will do.
+# Columns that often hold batches come first; any other that separates them will do.
 BATCH_COLUMNS = (
     "sample", "sample_id", "batch", "donor", "donor_id", "dataset", "dataset_id", "library",
     "study", "assay", "orig.ident",

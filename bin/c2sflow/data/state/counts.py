@@ -44,12 +44,12 @@ def doubt_about_counts(evidence: Evidence) -> str | None:
 
 def _narrow_ranges(cells: Evidence) -> str | None:
     """Ranks and quantiles may begin high; the rarest of many genes has few counts."""
-    telling = (cells.n_values >= RANGE_GENES) & (cells.smallest > 2)
-    narrow = telling & (cells.largest < RANGE * cells.smallest)
+    informative = (cells.n_values >= RANGE_GENES) & (cells.smallest > 2)
+    narrow = informative & (cells.largest < RANGE * cells.smallest)
     if narrow.sum() < max(1, RANGE_SHARE * len(cells)):
         return None
     low, high = cells.smallest[narrow].min(), cells.largest[narrow].max()
-    return f"those of {narrow.sum():,} cells lie between {low:,.0f} and {high:,.0f}: ranks?"
+    return f"those of {narrow.sum():,} cells are between {low:,.0f} and {high:,.0f}: ranks?"
 
 
 def _equal_maxima(cells: Evidence) -> str | None:

@@ -14,7 +14,7 @@ from c2sflow.data.state.cell_names import name_cells
 from c2sflow.data.state.counts import doubt_about_counts
 from c2sflow.data.state.evidence import FAULTS, Evidence, cell_evidence
 from c2sflow.data.state.fits import COLUMNS, COUNTS, NORMALIZED, Fits, fit_cells, rounded_cells
-from c2sflow.data.state.normalization import HOW_TO_SAY, LOG_BASES, LOG_NAMES, InputState, State
+from c2sflow.data.state.normalization import HOW_TO_DECLARE, LOG_BASES, LOG_NAMES, InputState, State
 
 LOOKS = (
     "raw counts", "normalised values", "natural logs of normalised values",
@@ -26,7 +26,7 @@ SHOWN_GROUPS = 3
 LARGEST = 50.0  # no logarithm is larger: 2^50 is beyond any count
 # A state that so many times more evidence speaks for than for the next one is the state.
 CLEARLY = 1.5
-FEW_POOLED = 20  # values so large that every number is stored as a whole one: too few to say
+FEW_POOLED = 20  # values so large that every number is stored as a whole one: too few to decide
 FEWEST = 60  # values of a file with fractions, from which on they show what they are
 SILENT_SHARE = 0.05  # of the cells with many values may show nothing
 SILENT_SHARE_OF_FULLER = 0.2  # of the cells with more values than the median
@@ -99,7 +99,7 @@ def decide_state(evidence: Evidence, obs: pd.DataFrame, where: str) -> Decision:
     if n_values < FEWEST and (evidence.whole[evidence.n_values > 0] < 1).any():
         raise UserError(
             f"{where}: the values of X are ambiguous ({n_values} values with fractions are too few "
-            f"to show what they are); {HOW_TO_SAY}"
+            f"to show what they are); {HOW_TO_DECLARE}"
         )
     fits = fit_cells(evidence)
     column = _best(fits, evidence, where)
@@ -111,12 +111,14 @@ def decide_state(evidence: Evidence, obs: pd.DataFrame, where: str) -> Decision:
     if wrong.any() or not (fits.table[:, column] > 0).any():
         _refuse(fits, evidence, obs, where)
     if column == COUNTS and (doubt := doubt_about_counts(evidence)):
-        raise UserError(f"{where}: the values of X are whole numbers, but {doubt}; {HOW_TO_SAY}")
+        raise UserError(
+            f"{where}: the values of X are whole numbers, but {doubt}; {HOW_TO_DECLARE}"
+        )
     silent = _silent(fits.table[:, column] > 0, evidence, column)
     if silent.any():
         raise UserError(
             f"{where}: the values of X are ambiguous ({LOOKS[column]}, but "
-            f"{name_cells(silent, obs)} do not show it); {HOW_TO_SAY}"
+            f"{name_cells(silent, obs)} do not show it); {HOW_TO_DECLARE}"
         )
     return Decision(
         COLUMNS[column], _describe(fits, evidence, column), _warn(fits, evidence, obs, column)
@@ -167,7 +169,7 @@ def check_state(evidence: Evidence, obs: pd.DataFrame, state: State, where: str)
         like = next((look for look in looks if look), NEITHER)
         raise UserError(
             f"{where}: taken as {state}, but X holds others ({like}) in {name_cells(wrong, obs)}; "
-            f"give a file or layer for each, or {HOW_TO_SAY}"
+            f"give a file or layer for each, or {HOW_TO_DECLARE}"
         )
     return Decision(state, _describe(fits, evidence, column), _warn(fits, evidence, obs, column))
 
@@ -185,7 +187,7 @@ def _best(fits: Fits, evidence: Evidence, where: str) -> int:
         if score[first] < CLEARLY * score[second]:
             raise UserError(
                 f"{where}: the values of X are ambiguous ({LOOKS[first]} or {LOOKS[second]}); "
-                f"{HOW_TO_SAY}"
+                f"{HOW_TO_DECLARE}"
             )
     return int(np.argmax(np.where(possible, score, 0) if possible.any() else score))
 
@@ -201,7 +203,7 @@ def _pooled_counts(fits: Fits, evidence: Evidence) -> bool:
 
 
 def _looks(fits: Fits, evidence: Evidence) -> np.ndarray:
-    """What the values of each cell look like on their own, in words; "" for too few to say."""
+    """What the values of each cell look like on their own, in words; "" for too few values."""
     looks = np.full(len(evidence), "", dtype=object)
     contradicted = (fits.table < 0).all(axis=1)
     looks[contradicted] = NEITHER
@@ -226,20 +228,22 @@ def _refuse(fits: Fits, evidence: Evidence, obs: pd.DataFrame, where: str) -> No
             cells = evidence.take(np.flatnonzero(evidence.n_values > 0))
             binary = (cells.smallest == 1).all() and (cells.largest == 1).all()
             why = "all values are 1: made binary?" if binary else NOTHING
-        raise UserError(f"{where}: the values of X are ambiguous ({why}); {HOW_TO_SAY}")
+        raise UserError(f"{where}: the values of X are ambiguous ({why}); {HOW_TO_DECLARE}")
     if kinds.size == 1 and kinds[0].startswith("the log of counts"):
         raise UserError(
-            f"{where}: the values look like {kinds[0]}; give the counts, or {HOW_TO_SAY}"
+            f"{where}: the values look like {kinds[0]}; give the counts, or {HOW_TO_DECLARE}"
         )
     if kinds.size == 1:
-        raise UserError(f"{where}: the values of X are ambiguous ({_why(kinds[0])}); {HOW_TO_SAY}")
+        raise UserError(
+            f"{where}: the values of X are ambiguous ({_why(kinds[0])}); {HOW_TO_DECLARE}"
+        )
     groups = [
         f"{name_cells(looks == kind, obs)} look like {kind}".replace("look like nei", "are nei")
         for kind in kinds[:SHOWN_GROUPS]
     ]
     raise UserError(
         f"{where}: the values of X are ambiguous, cells differ: {', '.join(groups)}; give a file "
-        f"or layer for each, or {HOW_TO_SAY}"
+        f"or layer for each, or {HOW_TO_DECLARE}"
     )
 
 
@@ -261,7 +265,7 @@ def _describe(fits: Fits, evidence: Evidence, column: int) -> str:
         line = f"{shown} % whole numbers, row sums {_span(evidence.total[cells])}"
         return line if whole == 100 else f"{line}; {FRACTIONS}"
     scale = column - NORMALIZED
-    of = (
+    which = (
         "the values"
         if not scale
         else f"the values before the {LOG_NAMES[COLUMNS[column].log_base]}"
@@ -269,9 +273,9 @@ def _describe(fits: Fits, evidence: Evidence, column: int) -> str:
     if fits.totals[scale]:
         share = 100 * fits.by_sum[cells, scale].mean()
         totals = " or ".join(f"{total:,.6g}" for total in sorted(fits.totals[scale]))
-        return f"{of} sum to {totals} in {share:.0f} % of the cells"
+        return f"{which} sum to {totals} in {share:.0f} % of the cells"
     share = 100 * (evidence.fits[cells, scale] > 0).mean()
-    return f"{of} are whole multiples of the cell's smallest in {share:.0f} % of the cells"
+    return f"{which} are whole multiples of the cell's smallest in {share:.0f} % of the cells"
 
 
 def _span(values: np.ndarray) -> str:
@@ -326,9 +330,9 @@ def check_declared(
             raise UserError(
                 f"{where}: --input_state {name}, but X holds {what} in {name_cells(cells, obs)}"
             )
-    said = "as declared with --input_state"
+    reason = "as declared with --input_state"
     if name != "lognormalized":
-        return Decision(State(name), said)
+        return Decision(State(name), reason)
     supported = [column for column in range(2, 5) if (fits.table[:, column] > 0).any()]
     clean = [column for column in supported if (fits.table[:, column] >= 0).all()]
     if len(supported) > 1 and not clean:
@@ -338,12 +342,12 @@ def check_declared(
             "for each base"
         )
     if len(found := clean or supported) == 1:
-        return Decision(COLUMNS[found[0]], said)
+        return Decision(COLUMNS[found[0]], reason)
     for base, value in LOG_BASES.items():
         if recorded_base is not None and np.isclose(recorded_base, value):
-            return Decision(State(name, base), said)
+            return Decision(State(name, base), reason)
     warning = "the values do not show the base of the logarithm: taken as natural"
-    return Decision(State(name, "e"), said, (warning,))
+    return Decision(State(name, "e"), reason, (warning,))
 
 
 def _impossible(
@@ -355,9 +359,12 @@ def _impossible(
     fractions = evidence.whole < 0.5
     if name == "counts":
         yield many & (evidence.largest < 1), "values that are no integers, none of them above 1,"
-        made = (fits.table[:, NORMALIZED:] > 0).any(axis=1) | evidence.roots
-        made |= fits.logged_counts
-        yield fractions & made, "values that are no integers but normalised or transformed ones"
+        processed = (fits.table[:, NORMALIZED:] > 0).any(axis=1) | evidence.roots
+        processed |= fits.logged_counts
+        yield (
+            fractions & processed,
+            "values that are no integers but normalised or transformed ones",
+        )
     elif name == "normalized":
         logged = (fits.table[:, 2:] > 0).any(axis=1) & (fits.table[:, NORMALIZED] < 1)
         yield logged, "logs of normalised values"

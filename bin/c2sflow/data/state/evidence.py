@@ -16,8 +16,8 @@ from c2sflow.data.state.multiples import (
     MULTIPLE_SHARE,
     SCALES,
     Picks,
+    fraction_figures,
     multiples,
-    of_fractions,
     ragged,
 )
 
@@ -50,7 +50,7 @@ class Evidence:
     halves: np.ndarray  # all values are whole multiples of 0.5
     divisor: np.ndarray  # greatest common divisor, of cells of whole numbers
     stepped: np.ndarray  # whole numbers: digits of evidence that they are rounded multiples of a
-    # step, -1 if they are not, 0 where nothing tells
+    # step, -1 if they are not, 0 where nothing shows it
     ranks: np.ndarray  # the values are the ranks of the cell's genes
     roots: np.ndarray  # the values are square roots of whole numbers
     half_step: np.ndarray  # rounding to decimals
@@ -86,21 +86,21 @@ def cell_evidence(block: sparse.csr_matrix) -> Evidence:
         Cells × genes, CSR without explicit zeros.
     """
     n_cells = block.shape[0]
-    made = {
+    columns = {
         **{name: np.zeros(n_cells) for name in _FLOATS},
         **{name: np.zeros(n_cells, dtype) for name, dtype in _OTHERS.items()},
         **{name: np.zeros((n_cells, len(SCALES))) for name in _SCALED},
         "fits": np.zeros((n_cells, len(SCALES)), np.int8),
     }
     n_values = np.diff(block.indptr)
-    made["n_values"][:] = n_values
-    made["fault"] = _faults(block, n_values)
-    sound = np.flatnonzero((n_values > 0) & (made["fault"] == 0))
+    columns["n_values"][:] = n_values
+    columns["fault"] = _faults(block, n_values)
+    sound = np.flatnonzero((n_values > 0) & (columns["fault"] == 0))
     if sound.size:
         rows = block if sound.size == n_cells else block[sound]
         for name, values in _figures(rows).items():
-            made[name][sound] = values
-    return Evidence(**made)
+            columns[name][sound] = values
+    return Evidence(**columns)
 
 
 _FLOATS = (
@@ -150,16 +150,16 @@ def _figures(rows: sparse.csr_matrix) -> dict[str, np.ndarray]:
     smallest = figures["smallest"]
     low = np.repeat(smallest.astype(data.dtype), n_values)
     figures["lows"] = np.add.reduceat(data == low, starts, dtype=np.int64)
-    picks = Picks.of(data, starts, n_values, figures["smallest"])
+    picks = Picks.pick(data, starts, n_values, figures["smallest"])
     is_whole = figures["whole"] == 1
     figures["coarse"] = smallest * picks.precision >= 0.25
     few = _few(data, n_values)
     figures["gaps"] = is_whole & _gaps(few)
     figures["bumps"] = np.where(is_whole, _bumps(few), 0.0)
     figures["halves"] = ~is_whole & (picks.half_step == 0.05) & _all_halves(picks)
-    figures |= _of_whole_numbers(data, rows.indptr, figures, picks, is_whole)
+    figures |= _whole_number_figures(data, rows.indptr, figures, picks, is_whole)
     figures["ranks"] = _ranks(data, rows.indptr, figures, rows.shape[1])
-    figures |= of_fractions(data, rows.indptr, figures, picks, ~is_whole)
+    figures |= fraction_figures(data, rows.indptr, figures, picks, ~is_whole)
     return figures
 
 
@@ -197,7 +197,7 @@ def _bumps(few: np.ndarray) -> np.ndarray:
         return np.where(enough, -growth / error, 0.0).max(axis=1, initial=0.0)
 
 
-def _of_whole_numbers(
+def _whole_number_figures(
     data: np.ndarray,
     indptr: np.ndarray,
     figures: Mapping[str, np.ndarray],
@@ -215,9 +215,9 @@ def _of_whole_numbers(
     if coarse.any():
         rounded = Picks(
             picks.cell, picks.values, smallest, np.full(n_cells, 0.5), picks.precision
-        ).only(coarse)
-        n_telling, share, digits = multiples(rounded, None)
-        stepped = np.where(share >= MULTIPLE_SHARE, digits, -1) * (coarse & (n_telling > 0))
+        ).select(coarse)
+        n_informative, share, digits = multiples(rounded, None)
+        stepped = np.where(share >= MULTIPLE_SHARE, digits, -1) * (coarse & (n_informative > 0))
     return {"divisor": divisor, "stepped": stepped}
 
 

@@ -25,7 +25,7 @@ WHOLE_SHARE = 0.6
 # Equal sums: in at least so many cells, this share, and by chance excluded to so many digits.
 LEAST_CELLS, CELL_SHARE, DIGITS = 3, 0.05, 6.0
 TYPICAL_SPREAD = 0.02  # of sums that nobody made equal; cells differ more
-# Sums of values that were rounded more coarsely tell nothing; those of values that are no whole
+# Sums of values that were rounded more coarsely show nothing; those of values that are no whole
 # multiples (TPM, but also TF-IDF of genes that nearly all cells have) must be sharper.
 LARGEST_ERROR, LARGEST_ERROR_ALONE = 1e-3, 1e-4
 MOST_TOTALS = 6
@@ -109,9 +109,9 @@ def rounded_cells(evidence: Evidence) -> np.ndarray:
     clear |= multiples & (evidence.largest >= 8 * evidence.divisor)
     whole = (evidence.whole == 1) & (evidence.n_values >= 3)
     factor = np.median(evidence.divisor[whole]) if whole.sum() > 1 else 1
-    of_factor = whole & (factor > 1) & (evidence.divisor % max(factor, 1) == 0)
-    of_factor &= evidence.smallest <= MOST_STEPS * factor  # coarse storage has one, too
-    return clear & ~(of_factor & (of_factor.sum() > 0.8 * whole.sum()))
+    by_factor = whole & (factor > 1) & (evidence.divisor % max(factor, 1) == 0)
+    by_factor &= evidence.smallest <= MOST_STEPS * factor  # coarse storage has one, too
+    return clear & ~(by_factor & (by_factor.sum() > 0.8 * whole.sum()))
 
 
 def _is_share(steps: np.ndarray) -> np.ndarray:

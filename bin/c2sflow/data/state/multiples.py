@@ -18,7 +18,7 @@ SCALES: tuple[float | None, ...] = (None, 1.0, float(np.log(2)), float(np.log(10
 LARGEST_LOG = float(np.log(1e15))
 PER_CELL = 64  # values of a cell that are tested for being multiples
 MULTIPLE_SHARE = 0.9  # of them must be
-SHARPNESS = 0.1  # a value tells only where rounding leaves its multiple sharper than this
+SHARPNESS = 0.1  # a value is informative only where rounding leaves its multiple sharper than this
 DIGITS = 4.0  # decimal digits by which chance is excluded
 # The smallest value of a cell is a count of up to this many (few genes, deep cells).
 MOST_STEPS, FEW_VALUES = 32, 500
@@ -41,7 +41,7 @@ class Picks:
     precision: np.ndarray  # of each cell: relative
 
     @staticmethod
-    def of(
+    def pick(
         data: np.ndarray, starts: np.ndarray, n_values: np.ndarray, smallest: np.ndarray
     ) -> Picks:
         """Evenly over the genes of each cell."""
@@ -56,7 +56,7 @@ class Picks:
         half_step, precision = _sharpness(cell, values, smallest)
         return Picks(cell, values, smallest, half_step, precision)
 
-    def only(self, cells: np.ndarray) -> Picks:
+    def select(self, cells: np.ndarray) -> Picks:
         """Those of some cells (bool); the others have none."""
         kept = cells[self.cell]
         return Picks(
@@ -69,7 +69,7 @@ def _sharpness(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Half the step of values rounded to 1 to 5 decimals (else 0), and their precision.
 
-    The precision is told by the low bits of float32 that no value of the cell uses: values that
+    The precision is found from the low bits of float32 that no value of the cell uses: values that
     were stored as float16 leave 13 of 24 empty.
     """
     n_cells = len(smallest)
@@ -91,7 +91,7 @@ def _sharpness(
 def multiples(
     picks: Picks, log: float | None, n_steps: int = 1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How many values of each cell tell, the share that are multiples, and digits of evidence.
+    """How many values of each cell are informative, the share of multiples, digits of evidence.
 
     A multiple is one of the smallest value divided by `n_steps`. Digits: by which chance is
     excluded, counted over different multiples.
@@ -100,24 +100,24 @@ def multiples(
     with np.errstate(over="ignore"):
         low, linear = unlog(picks.smallest, log), unlog(picks.values, log)
     own = _relative_error(picks.values, linear, picks.half_step[cell], picks.precision[cell], log)
-    of_low = _relative_error(picks.smallest, low, picks.half_step, picks.precision, log)
+    low_error = _relative_error(picks.smallest, low, picks.half_step, picks.precision, log)
     with np.errstate(divide="ignore", invalid="ignore"):
         found = n_steps * linear / low[cell]
-        tolerance = found * (own + of_low[cell]) + 1e-5
-    tells = (tolerance < SHARPNESS) & (found > n_steps + 5 * tolerance)
+        tolerance = found * (own + low_error[cell]) + 1e-5
+    informative = (tolerance < SHARPNESS) & (found > n_steps + 5 * tolerance)
     if log is not None:  # 2^x - 1 and 10^x - 1 are whole multiples of 1 and 9 for any whole x
-        tells &= picks.values != np.rint(picks.values)
-    cell, found, tolerance = cell[tells], found[tells], tolerance[tells]
+        informative &= picks.values != np.rint(picks.values)
+    cell, found, tolerance = cell[informative], found[informative], tolerance[informative]
     nearest = np.rint(found)
     passes = np.abs(found - nearest) <= tolerance
-    n_telling = np.bincount(cell, minlength=n_cells)
-    share = np.bincount(cell[passes], minlength=n_cells) / np.maximum(n_telling, 1)
+    n_informative = np.bincount(cell, minlength=n_cells)
+    share = np.bincount(cell[passes], minlength=n_cells) / np.maximum(n_informative, 1)
     keys = cell[passes] * 2**24 + np.minimum(nearest[passes], 2**24 - 1).astype(np.int64)
     _, first = np.unique(keys, return_index=True)
     digits = np.bincount(
         cell[passes][first], -np.log10(2 * tolerance[passes][first]), minlength=n_cells
     )
-    return n_telling, share, digits
+    return n_informative, share, digits
 
 
 def _relative_error(
@@ -134,12 +134,12 @@ def _relative_error(
 
 
 def _verdict(
-    n_telling: np.ndarray, share: np.ndarray, digits: np.ndarray, needed: float, least: float
+    n_informative: np.ndarray, share: np.ndarray, digits: np.ndarray, needed: float, least: float
 ) -> np.ndarray:
     """1 for cells whose values are multiples, -1 for those whose are not, 0 undecided; int8."""
     fits = np.zeros(len(share), np.int8)
     fits[(share >= least) & (digits >= needed)] = 1
-    fits[(share < least) & (n_telling >= 2)] = -1
+    fits[(share < least) & (n_informative >= 2)] = -1
     return fits
 
 
@@ -165,7 +165,7 @@ def ragged(indptr: np.ndarray, numbers: np.ndarray) -> Iterator[Ragged]:
         yield Ragged(part, np.repeat(indptr[:-1][part], sizes) + inside, starts)
 
 
-def of_fractions(
+def fraction_figures(
     data: np.ndarray,
     indptr: np.ndarray,
     figures: Mapping[str, np.ndarray],
@@ -202,7 +202,7 @@ def of_fractions(
         judged = cells & _can_be(figures, log)
         if not judged.any():
             continue
-        found = _verdict(*multiples(picks.only(judged), log), DIGITS, 1.0)
+        found = _verdict(*multiples(picks.select(judged), log), DIGITS, 1.0)
         fits[judged, scale] = found[judged]
         fits[judged & _narrow(figures, log), scale] = -1
     n_steps = _more_steps(picks, figures, cells, fits)
@@ -281,12 +281,12 @@ def _more_steps(
         done = np.zeros(len(left), bool)
         for scale, log in enumerate(SCALES):
             judged = left & _can_be(figures, log)
-            n_telling, share, digits = multiples(picks.only(judged), log, n_steps)
-            found = judged & (n_telling > 0) & (share == 1)
+            n_informative, share, digits = multiples(picks.select(judged), log, n_steps)
+            found = judged & (n_informative > 0) & (share == 1)
             # A smallest count of many is one of few genes, and shows in sharp values only.
             found &= (n_steps <= 3) | ((figures["lows"] <= 3) & sharp)
             shown = digits >= needed
-            found &= shown | (n_telling <= 3)  # so few show nothing, and contradict nothing
+            found &= shown | (n_informative <= 3)  # so few show nothing, and contradict nothing
             fits[found, scale] = shown[found]
             counts[found, scale] = n_steps
             done |= found & shown
@@ -303,10 +303,10 @@ def _roots(picks: Picks, cells: np.ndarray) -> np.ndarray:
     fraction = cells[cell] & (values != np.rint(values))
     cell, values = cell[fraction], values[fraction]
     tolerance = 2 * values * (picks.half_step[cell] + picks.precision[cell] * values) + 1e-6
-    tells = tolerance < SHARPNESS
-    cell, squares, tolerance = cell[tells], values[tells] ** 2, tolerance[tells]
+    informative = tolerance < SHARPNESS
+    cell, squares, tolerance = cell[informative], values[informative] ** 2, tolerance[informative]
     passes = np.abs(squares - np.rint(squares)) <= tolerance
-    n_telling = np.bincount(cell, minlength=n_cells)
-    share = np.bincount(cell[passes], minlength=n_cells) / np.maximum(n_telling, 1)
+    n_informative = np.bincount(cell, minlength=n_cells)
+    share = np.bincount(cell[passes], minlength=n_cells) / np.maximum(n_informative, 1)
     mostly_whole = np.bincount(cell, minlength=n_cells) < 0.7 * np.maximum(n_all, 1)
-    return (n_telling >= np.where(mostly_whole, 1, 3)) & (share >= MULTIPLE_SHARE)
+    return (n_informative >= np.where(mostly_whole, 1, 3)) & (share >= MULTIPLE_SHARE)

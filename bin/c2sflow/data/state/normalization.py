@@ -14,7 +14,7 @@ LogBase = Literal["e", 2, 10]
 STATES: tuple[InputState, ...] = ("counts", "normalized", "lognormalized")
 LOG_BASES: dict[LogBase, float] = {"e": np.e, 2: 2.0, 10: 10.0}
 LOG_NAMES = {"e": "natural log", 2: "log base 2", 10: "log base 10"}
-HOW_TO_SAY = "say what they are with --input_state counts, normalized or lognormalized"
+HOW_TO_DECLARE = "declare them with --input_state counts, normalized or lognormalized"
 
 
 @dataclass(frozen=True)

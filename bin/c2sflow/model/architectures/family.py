@@ -27,7 +27,7 @@ class Family:
     config_names
         By what c2sflow asks of config.json, the names that the family may have for it.
     backbones
-        What stands before the names of the backbone's tensors in the model with its head.
+        Prefix of the names of the backbone's tensors in the model with its head.
     heads
         Names of the head's matrix, which is in no file where it is tied to the token embeddings.
     pad_token

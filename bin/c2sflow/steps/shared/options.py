@@ -19,17 +19,22 @@ MODEL_OPTIONS = (
         default="auto",
     ),
     click.option("--quantization", type=click.Choice(["none", "nf4", "int8"]), default="none"),
-    click.option("--max-batch-tokens", default="auto", help="Tokens a batch, or auto."),
+    click.option("--max-batch-tokens", default="auto", help="Tokens per batch, or auto."),
 )
 PROMPT_OPTIONS = (
-    click.option("--embedding-prompt", help="Prompt template, or a file that holds it."),
-    click.option("--embedding-layer", type=int, default=-1, help="Hidden state; -1 is the last."),
+    click.option("--embedding-prompt", help="Prompt template, or a file with it."),
+    click.option(
+        "--embedding-layer",
+        type=int,
+        default=-1,
+        help="Index of the hidden states; -1 is the last.",
+    ),
 )
 ATTEMPT = click.option(
     "--attempt",
     type=click.IntRange(1),
     default=1,
-    help="The how manieth try: each has half the tokens a batch of the one before.",
+    help="Number of this attempt; each halves the tokens per batch.",
 )
 POOLING = click.option("--pooling", type=click.Choice(["mean", "last", "genes"]), default="mean")
 

@@ -51,7 +51,7 @@ def test_two_genes_of_a_symbol_in_another_order_are_aligned_by_id():
     assert list(made.names) == ["DUP", "DUP-1", "A"]
     assert made.ids == [E1, E2, E3]
     assert columns == [[0, 1, 2], [2, 1, 0], [1]]
-    assert any("DUP" in line and "by their Ensembl ids" in line for line in made.notices())
+    assert any("DUP" in line and "by Ensembl id" in line for line in made.notices())
 
 
 def test_the_other_gene_of_a_symbol_was_filtered_out_in_each_sample():
@@ -73,7 +73,7 @@ def test_a_renamed_gene_and_a_symbol_that_moved():
     made, columns = aligned(GeneTable(["A", "B"], [E1, E2]), GeneTable(["A", "C"], [E2, E3]))
     assert columns == [[0, 1], [1, 2]]
     assert list(made.names) == ["A", "B", "C"]
-    assert any("another symbol" in line for line in made.notices())
+    assert any("different symbols" in line for line in made.notices())
 
 
 def test_samples_without_ids():

@@ -107,13 +107,13 @@ def test_upper_case_alone_is_noted():
 @pytest.mark.parametrize(
     ("symbols", "details", "message"),
     [
-        (TITLE, {}, "fit mouse and rat, and nothing decides"),
+        (TITLE, {}, "fit mouse and rat alike"),
         ([*TITLE, "Mt-co1", "Gm12345"], {}, r"fit mouse \(Gm12345\) and rat \(Mt-co1\)"),
         ([*TITLE, "Mt-co1", "1700001a01rik"], {}, "fit mouse .* and rat"),
         ([*UPPER, "MT-CO1", "GM12345"], {}, r"fit human \(MT-CO1\) and mouse \(GM12345\)"),
         ([*UPPER, "MT-CO1", "mt-Co1"], {}, r"human \(MT-CO1\) and mouse \(mt-Co1\)"),
-        (["g1", "g2"], {}, "not told by obs.'organism'. nor by the gene names"),
-        (["XYZ1", "ABC2"], {}, "nor by the gene names"),
+        (["g1", "g2"], {}, "neither obs.'organism'. nor the gene names show the organism"),
+        (["XYZ1", "ABC2"], {}, "nor the gene names show"),
         (UPPER, {"genome": ["GRCh38", "GRCh38", "mm10", "mm10"]}, "names human and mouse"),
         (
             UPPER,
@@ -138,10 +138,10 @@ def test_asked_for(symbols, details, message):
 @pytest.mark.parametrize(
     ("values", "note"),
     [
-        ([0, 0], "obs['species'] holds the code 0: passed over"),
-        (pd.Categorical(["1", "1"]), "obs['species'] holds the code 1: passed over"),
-        (["", "unknown"], "obs['species'] names no organism: passed over"),
-        ([None, None], "obs['species'] names no organism: passed over"),
+        ([0, 0], "obs['species'] holds the code 0: ignored"),
+        (pd.Categorical(["1", "1"]), "obs['species'] holds the code 1: ignored"),
+        (["", "unknown"], "obs['species'] names no organism: ignored"),
+        ([None, None], "obs['species'] names no organism: ignored"),
     ],
 )
 def test_nonsense_is_passed_over_with_a_line(values, note):

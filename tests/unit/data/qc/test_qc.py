@@ -291,7 +291,7 @@ def test_no_mitochondrial_genes_is_said(tmp_path):
     made, summary = qc(data, tmp_path, filters=Filters(0, 0, 5))
     assert "pct_counts_mt" not in made.obs
     assert "pct_counts_mt" not in summary["histograms"]
-    assert summary["warnings"] == ["no mitochondrial genes: --max_pct_mt drops nothing"]
+    assert summary["warnings"] == ["no mitochondrial genes found: --max_pct_mt drops no cells"]
 
 
 @pytest.mark.parametrize(

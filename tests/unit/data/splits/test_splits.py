@@ -126,7 +126,7 @@ def test_own_column():
     assert Rule(column="split").apply(obs).tolist() == [
         "train", "test", "unused", "validation", "train",
     ]  # fmt: skip
-    with pytest.raises(UserError, match="--split_column split: holds 'val'; it must say train"):
+    with pytest.raises(UserError, match="--split_column split: holds 'val'; use train"):
         Rule(column="split").apply(obs_of(1, split=["val"]))
     with pytest.raises(UserError, match=r"--split_column split: obs has no such column \(has sam"):
         Rule(column="split").apply(obs_of(1))

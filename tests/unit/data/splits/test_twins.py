@@ -97,7 +97,9 @@ def test_a_training_with_the_data_twice(training_data, tmp_path, random_model):
     given = read_splits(paths)
     n_moved = int((told["split"] != given["split"]).sum())
     assert record["n_twins"] == n_moved > 20
-    assert any(text.startswith(f"{n_moved} cells are once more") for text in record["warnings"])
+    assert any(
+        text.startswith(f"{n_moved} cells are copies of a held-out") for text in record["warnings"]
+    )
     texts = pd.concat(pd.read_parquet(path)["cell_sentence"] for path in paths)
     by_text = told["split"].groupby(texts.to_numpy()).nunique()
     assert by_text.max() == 1

@@ -108,7 +108,7 @@ def test_ranks_that_begin_high_are_no_counts():
     random = np.random.default_rng(0)
     rows = np.array([40 + random.permutation(60) for _ in range(30)], dtype=np.float32)
     rows += random.integers(0, 2, rows.shape)  # ties are broken otherwise
-    with pytest.raises(UserError, match="lie between 40 and 100: ranks"):
+    with pytest.raises(UserError, match="are between 40 and 100: ranks"):
         decide(sparse.csr_matrix(rows))
 
 
