@@ -296,7 +296,7 @@ class _Batch:
         continues = ~done & ~ended
         if self.state and state:
             state.trie.advance(state, chosen, emitted, continues)
-            self.state.put(rows, state)
+            self.state.assign(rows, state)
         # The token of a row that is done goes into the column behind the last; an end token has a
         # score, and is no token of the answer.
         self.tokens[rows] = tokens.scatter(

@@ -51,7 +51,7 @@ def write_effects(
     UserError
         If a file is missing or broken.
     """
-    samples = SentenceFiles.of(sentences_dir)
+    samples = SentenceFiles.find(sentences_dir)
     alignment, sums = GeneAlignment(), RankFit()
     for sample in samples.values():
         alignment.add(GeneTable.from_summary(sample))
