@@ -121,14 +121,14 @@ def merged_answers(
 def answer_figures(obs: pd.DataFrame, by: Sequence[str], count: str) -> pd.DataFrame:
     """Figures of each group of answers: how many, and how far to trust them.
 
-    Fractions are of the words said (valid, invalid and repeated genes together) and of the
+    Fractions are of all words (valid, invalid and repeated genes together) and of the
     answers (truncated).
     """
-    said = obs["c2s_n_predicted_genes"] + obs["c2s_invalid_genes"] + obs["c2s_duplicate_genes"]
-    groups = obs.assign(said=said, cut=obs["c2s_finish_reason"] == "length").groupby(
+    n_words = obs["c2s_n_predicted_genes"] + obs["c2s_invalid_genes"] + obs["c2s_duplicate_genes"]
+    groups = obs.assign(n_words=n_words, cut=obs["c2s_finish_reason"] == "length").groupby(
         list(by), observed=True, sort=True
     )
-    words = groups["said"].sum().clip(lower=1)
+    words = groups["n_words"].sum().clip(lower=1)
     figures = pd.DataFrame(
         {
             count: groups.size(),
