@@ -1,4 +1,4 @@
-"""What five orders of ties say of a trained demo model, as a section of its card."""
+"""Scores of a trained demo model over five orders of ties, as a section of its card."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ types. For research use a published C2S-Scale model. It is made by one command, 
 Another CPU or number of threads rounds differently: the same command gives a similar model, not the
 same bytes. The recipe was chosen by trials within the training cells; its length by a look at the
 held-out cells too, so a little optimism is in the figures: three times the tokens (2,000 steps of
-3,600) gave 5-NN 0.773 ± 0.016, said 0.827 ± 0.006, conversion 0.991 ± 0.009.
+3,600) gave 5-NN 0.773 ± 0.016, predicted 0.827 ± 0.006, conversion 0.991 ± 0.009.
 
 The {n_heldout} held-out cells (`heldout_cells.txt`), mean ± standard deviation over {n_seeds}
 orders of ties (seeds {seeds}). With so many cells, the standard error of an accuracy is about 0.03.
@@ -49,7 +49,7 @@ orders of ties (seeds {seeds}). With so many cells, the standard error of an acc
 |---|---|---|
 {conversion_rows}
 
-“Right” is said by a logistic regression on the ranks of real training cells; on real held-out
+“Right” is judged by a logistic regression on the ranks of real training cells; on real held-out
 cells it is right in {judge}.
 
 - The embedding does not clearly beat a logistic regression on the expression values, nor 50
@@ -87,7 +87,7 @@ def _type_rows(model, tokenizer, cells: Cells) -> str:
     trivial = baselines(cells)
     return "\n".join(
         [
-            _row("Said by the model (greedy)", said),
+            _row("Predicted by the model (greedy)", said),
             _row("5-NN on its embedding (mean-pooled last layer)", near),
             _row("5-NN on the embedding of random weights", random),
             _row("5-NN on 50 principal components of log expression", [trivial["pca"]]),
