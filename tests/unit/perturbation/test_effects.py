@@ -130,7 +130,7 @@ def test_no_p_value_is_below_the_exact_test(n):
 def test_missing_shard_is_named(tmp_path):
     options = write_run(tmp_path, *make_cells())
     (tmp_path / "shards" / "b.00000.parquet").unlink()
-    with pytest.raises(UserError, match=r"b\.00000\.perturbed\.parquet or the sentences"):
+    with pytest.raises(UserError, match=r"^b\.00000\.parquet is missing or broken"):
         write_effects(**options, outdir=tmp_path)
     assert not list((tmp_path / "perturbation").iterdir())
 
