@@ -193,7 +193,7 @@ def refused(nextflow, *arguments, by=("VALIDATE",)) -> str:
 def test_all_faults_are_told_at_once_and_nothing_runs(nextflow, cells):
     write_bad_samples(nextflow.folder, cells)
     options = [word for option in BAD_PARAMETERS for word in option.split()]
-    said = refused(nextflow, "--input", "sheet.csv", *options)
+    said = refused(nextflow, "--input", "sheet.csv", *options, by=("SHEET", "VALIDATE"))
     for message in BAD_PARAMETERS.values():
         assert message in said
     for name, message in BAD_SAMPLES.items():
