@@ -41,6 +41,18 @@ def open_h5(path: str | Path, of: str = "") -> Iterator[h5py.File]:
         yield file
 
 
+def column_names(path: str | Path, of: str = "") -> list[str]:
+    """Names of the columns of a Parquet file.
+
+    Raises
+    ------
+    UserError
+        If it is missing or broken.
+    """
+    with reading(path, of):
+        return pq.read_schema(path).names
+
+
 def read_parquet(path: str | Path, columns: Sequence[str] | None = None, of: str = "") -> pa.Table:
     """A Parquet file, or some of its columns.
 

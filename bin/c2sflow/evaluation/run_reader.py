@@ -12,12 +12,11 @@ import h5py
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from anndata.io import read_elem, sparse_dataset
 from scipy import sparse
 
 from c2sflow.common.files import read_json_list
-from c2sflow.common.opened import open_h5, read_parquet, reading
+from c2sflow.common.opened import column_names, open_h5, read_parquet
 from c2sflow.data.concat import concat_obs
 from c2sflow.data.genes.alignment import GeneAlignment, GeneTable, word_columns
 from c2sflow.data.qc.filtered_genes import PLACE, FilteredColumns, filtered_table, with_filtered
@@ -319,6 +318,5 @@ def _read(path: Path, get: Callable[[h5py.File], Found]) -> Found:
 
 
 def _read_parquet(path: Path, columns: list[str], no_ops: bool = False) -> pa.Table:
-    with reading(path):
-        columns = with_no_op(columns, pq.read_schema(path).names) if no_ops else columns
+    columns = with_no_op(columns, column_names(path)) if no_ops else columns
     return read_parquet(path, columns)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from c2sflow.common.opened import read_parquet
+from c2sflow.common.opened import column_names, read_parquet, reading
 from c2sflow.data.obs.figure_cells import figure_cells, needed_columns
 from c2sflow.data.obs.labels import is_perturbed
 from c2sflow.data.result_tables import write_table
@@ -228,8 +228,7 @@ def _answers(folder: Path, sources: pd.DataFrame) -> pd.DataFrame:
     columns = ["source_cell", "sample", "condition", "perturbation", "c2s_sentence"]
     paths = sorted(folder.glob("*.perturbed.parquet"))
     found = pd.concat(
-        read_parquet(path, with_no_op(columns, pq.read_schema(path).names)).to_pandas()
-        for path in paths
+        read_parquet(path, with_no_op(columns, column_names(path))).to_pandas() for path in paths
     )
     found = predicted_only(found)
     found = found.assign(cell_id=found["source_cell"])[found["c2s_sentence"] != ""]
@@ -241,10 +240,11 @@ def _answers(folder: Path, sources: pd.DataFrame) -> pd.DataFrame:
 def _cells(folder: Path, columns: list[str]) -> pd.DataFrame:
     """shard, cell_id, sample, n_genes and these columns of every cell of the run."""
     columns = list(dict.fromkeys(["cell_id", "sample", "n_genes", *columns]))
-    frames = [
-        obs_frame(pq.read_table(path, columns=columns)).assign(shard=path.stem)
-        for path in sorted(folder.glob("*.parquet"))
-    ]
+    frames = []
+    for path in sorted(folder.glob("*.parquet")):
+        with reading(path):  # a sample may lack a column
+            table = pq.read_table(path, columns=columns)
+        frames.append(obs_frame(table).assign(shard=path.stem))
     return pd.concat(frames, ignore_index=True)
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from scipy import sparse
 
-from c2sflow.common.opened import read_parquet, reading
+from c2sflow.common.opened import column_names, read_parquet
 from c2sflow.data.obs.labels import is_labelled
 from c2sflow.inputs.perturbations import condition_columns
 from c2sflow.sentences.compare import compared_ranks, fold_changes
@@ -132,8 +131,7 @@ def read_shifts(
 
 def _read_shard(shard: Shard, more: Mapping[str, str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Predictions; and by cell_id the control sentence and `more` columns, by our names of them."""
-    with reading(shard.predictions):
-        known = pq.read_schema(shard.predictions).names
+    known = column_names(shard.predictions)
     columns = [*dict.fromkeys([*ROW, *condition_columns(known)])]
     predictions = read_parquet(shard.predictions, with_no_op(columns, known)).to_pandas()
     columns = [*dict.fromkeys(["cell_id", "cell_sentence", *more.values()])]

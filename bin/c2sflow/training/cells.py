@@ -16,10 +16,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from c2sflow.common.errors import UserError
-from c2sflow.common.opened import read_parquet, reading
+from c2sflow.common.opened import column_names, read_parquet
 from c2sflow.data.splits.splits import COLUMN as SPLIT
 from c2sflow.data.splits.splits import SPLITS, UNUSED
 from c2sflow.sentences.shards import obs_frame
@@ -139,8 +138,7 @@ def read_splits(shards: Iterable[Path]) -> pd.DataFrame:
 
 
 def _columns_of(shard: Path, needed: Iterable[str]) -> list[str]:
-    with reading(shard, "shard "):
-        names = pq.read_schema(shard).names
+    names = column_names(shard, "shard ")
     for name in needed:
         if name not in names:
             raise UserError(f"shard {shard.name} has no column {name!r}; create it again")

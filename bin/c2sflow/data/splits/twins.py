@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.parquet as pq
 
-from c2sflow.common.opened import read_parquet, reading
+from c2sflow.common.opened import column_names, read_parquet
 from c2sflow.data.obs.shard_columns import CONTENT
 from c2sflow.data.splits.splits import SPLITS, TEST, TRAIN, VALIDATION
 
@@ -51,8 +50,7 @@ def cell_keys(shards: Sequence[Path]) -> pd.DataFrame:
     """
     parts = []
     for shard in shards:
-        with reading(shard, "shard "):
-            names = pq.read_schema(shard).names
+        names = column_names(shard, "shard ")
         columns = [name for name in ("cell_sentence", CONTENT) if name in names]
         table = read_parquet(shard, columns, "shard ")
         sentences = [_digest(text.as_py()) for text in table["cell_sentence"]]
