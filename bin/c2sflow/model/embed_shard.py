@@ -6,18 +6,16 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from c2sflow.common.files import (
     MODEL_SOFTWARE,
     software_versions,
-    write_beside,
     write_json,
 )
-from c2sflow.data.h5ad import create_h5ad, write_element
 from c2sflow.model.batching import resolve_max_batch_tokens
 from c2sflow.model.embedding import Pooling, embed_cells
+from c2sflow.model.embedding_files import write_embedding
 from c2sflow.model.tasks import (
     batch_share,
     context_warning,
@@ -33,21 +31,6 @@ from c2sflow.sentences.prompts import (
 )
 
 LOGGER = logging.getLogger(__name__)
-
-
-def write_embedding(path: Path, obs: pd.DataFrame, vectors: np.ndarray, uns: Mapping) -> None:
-    """Write an h5ad of obs, ``obsm["X_c2s"]`` and uns, whole or not at all.
-
-    Parameters
-    ----------
-    obs
-        Indexed by the cells' names.
-    vectors
-        float (n_obs, hidden_size).
-    """
-    with write_beside(path) as partial, create_h5ad(partial, obs, pd.DataFrame()) as file:
-        write_element(file, "obsm/X_c2s", vectors)
-        write_element(file, "uns", dict(uns))
 
 
 def embed_shard(

@@ -20,7 +20,7 @@ from c2sflow.data.h5ad import write_element
 from c2sflow.data.qc.qc import Filters, run_qc
 from c2sflow.data.readers import open_anndata
 from c2sflow.data.state.normalization import State
-from c2sflow.model.embed_shard import write_embedding
+from c2sflow.model.embedding_files import write_embedding
 from c2sflow.results.merge import Sample, merge_samples
 from c2sflow.sentences.shards import obs_frame, obs_table
 
