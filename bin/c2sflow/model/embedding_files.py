@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from c2sflow.common.files import (
-    write_beside,
-)
+from c2sflow.common.files import write_beside
 from c2sflow.data.h5ad import create_h5ad, write_element
 
 
