@@ -23,6 +23,7 @@ workflow PERTURBATION {
         byName(cells), byName(sentences), named.perturbations, tokenizer,
         predicting.map { steps -> steps.plan }, code('plan'),
     )
+    PLAN.out.log.subscribe { plan -> log.info(plan.text.trim()) }
 
     // [name of the shard, the cells of it to perturb]
     plans = PLAN.out.plans.flatten().map { plan -> [plan.name - '.plan.parquet', plan] }
@@ -35,7 +36,6 @@ workflow PERTURBATION {
         byName(PERTURB.out.predictions), named.gene_sets, predicting.map { steps -> steps.effects }, code('effects'),
     )
 
-    plan = PLAN.out.log
     counts = PLAN.out.counts.ifEmpty([])
     predictions = PERTURB.out.predictions
     stats = PERTURB.out.stats
@@ -43,7 +43,6 @@ workflow PERTURBATION {
     versions = PLAN.out.versions.mix(PERTURB.out.versions, EFFECTS.out.versions)
 
     emit:
-    plan        // what is predicted, in words
     counts      // plan.json, or []
     predictions // a file for each shard that holds cells to perturb
     stats       // and another
