@@ -16,7 +16,8 @@ from anndata.io import read_elem, sparse_dataset
 from scipy import sparse
 
 from c2sflow.common.files import read_json_list
-from c2sflow.common.opened import column_names, open_h5, read_parquet
+from c2sflow.common.opened import open_h5
+from c2sflow.common.parquet import column_names, read_parquet
 from c2sflow.data.concat import concat_obs
 from c2sflow.data.genes.alignment import GeneAlignment, GeneTable, word_columns
 from c2sflow.data.qc.filtered_genes import PLACE, FilteredColumns, filtered_table, with_filtered

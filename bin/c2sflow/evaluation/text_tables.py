@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from c2sflow.common.opened import column_names, read_parquet, reading
+from c2sflow.common.opened import reading
+from c2sflow.common.parquet import column_names, read_parquet
 from c2sflow.data.obs.figure_cells import figure_cells, needed_columns
 from c2sflow.data.obs.labels import is_perturbed
 from c2sflow.data.result_tables import write_table

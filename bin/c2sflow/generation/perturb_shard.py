@@ -14,7 +14,7 @@ from c2sflow.common.files import (
     read_json,
     write_json,
 )
-from c2sflow.common.opened import read_parquet
+from c2sflow.common.parquet import read_parquet
 from c2sflow.generation.perturbation import predict, predicted_records
 from c2sflow.generation.tasks import (
     ANSWERING,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from c2sflow.common.errors import UserError
-from c2sflow.common.opened import read_parquet
+from c2sflow.common.parquet import read_parquet
 from c2sflow.model.attention import BLOCKWISE
 from c2sflow.model.attention_files import write_attention
 from c2sflow.model.attention_maps import attention_maps, shuffled_maps

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from c2sflow.common.opened import read_parquet
+from c2sflow.common.parquet import read_parquet
 from c2sflow.model.loading import load_model, load_tokenizer
 
 LOGGER = logging.getLogger(__name__)

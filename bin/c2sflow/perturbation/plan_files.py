@@ -9,7 +9,7 @@ import pandas as pd
 
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import write_beside, write_json
-from c2sflow.common.opened import read_parquet
+from c2sflow.common.parquet import read_parquet
 from c2sflow.inputs.perturbations import read_perturbations
 from c2sflow.perturbation.planning import (
     describe_no_ops,

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from c2sflow.common.opened import column_names, read_parquet
+from c2sflow.common.parquet import column_names, read_parquet
 from c2sflow.data.obs.labels import is_labelled
 from c2sflow.inputs.perturbations import condition_columns
 from c2sflow.sentences.compare import compared_ranks, fold_changes

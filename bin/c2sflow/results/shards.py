@@ -12,7 +12,8 @@ from anndata.io import read_elem
 
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import remedy
-from c2sflow.common.opened import open_h5, read_parquet
+from c2sflow.common.opened import open_h5
+from c2sflow.common.parquet import read_parquet
 
 
 @dataclass

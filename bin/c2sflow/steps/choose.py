@@ -23,7 +23,7 @@ def main(cells_dir, attention_maps, label_column, seed, outdir):
     import pandas as pd
 
     from c2sflow.common.files import write_beside
-    from c2sflow.common.opened import read_parquet
+    from c2sflow.common.parquet import read_parquet
     from c2sflow.data.sampling import choose_cells
 
     columns = list(dict.fromkeys(["shard", "cell_id", "sample", label_column or "sample"]))

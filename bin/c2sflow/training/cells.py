@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from c2sflow.common.errors import UserError
-from c2sflow.common.opened import column_names, read_parquet
+from c2sflow.common.parquet import column_names, read_parquet
 from c2sflow.data.splits.splits import COLUMN as SPLIT
 from c2sflow.data.splits.splits import SPLITS, UNUSED
 from c2sflow.sentences.shards import obs_frame

@@ -318,7 +318,7 @@ def test_a_new_small_model(dataset, adata, tmp_path):
     [
         ({"tasks": "naming"}, "no task 'naming'"),
         ({"tasks": "cell_type", "label_column": None}, "name the column of obs with the labels"),
-        ({"tasks": "perturbation"}, "measured under"),
+        ({"tasks": "perturbation"}, "measured perturbation"),
         ({"split_by": "clinic"}, "obs has no such column"),
         ({"held_out": 0.8, "validation": 0.2}, "leave more to train"),
     ],

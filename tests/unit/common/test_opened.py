@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from c2sflow.common.errors import UserError
-from c2sflow.common.opened import open_h5, read_parquet, reading
+from c2sflow.common.opened import open_h5, reading
+from c2sflow.common.parquet import read_parquet
 
 
 @pytest.fixture

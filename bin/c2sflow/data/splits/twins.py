@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from c2sflow.common.opened import column_names, read_parquet
+from c2sflow.common.parquet import column_names, read_parquet
 from c2sflow.data.obs.shard_columns import CONTENT
 from c2sflow.data.splits.splits import SPLITS, TEST, TRAIN, VALIDATION
 

@@ -120,7 +120,9 @@ def test_types_can_be_named():
 
 
 def test_unknown_types_are_asked_for():
-    with pytest.raises(UserError, match=r"not known: 'odd' \(2\); --features names the types"):
+    with pytest.raises(
+        UserError, match=r"unknown types of features: 'odd' \(2\); --features names the types"
+    ):
         find_features(var(["Gene Expression", "odd", "odd"]), "genes", "s (x)")
 
 
