@@ -87,9 +87,9 @@ def sheet_paths(path: str | Path) -> list[str | None] | None:
         return None
     try:
         if path.suffix.lower() in (".csv", ".tsv"):
-            records = [record for _, record in _read_table(path)]
             if not _names_files(path):
                 return None
+            records = [record for _, record in _read_table(path)]
         else:
             content = _read_content(path)
             records = content if isinstance(content, list) else []
@@ -100,10 +100,15 @@ def sheet_paths(path: str | Path) -> list[str | None] | None:
 
 
 def _names_files(path: Path) -> bool:
-    """Whether a table has the columns of a samplesheet."""
-    header = next(iter(read_text(path, path.name, "a samplesheet").splitlines()), "")
+    """Whether a table has the columns of a samplesheet: only its first line is read."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        header = file.readline()
     needed = ("sample", "path")
-    names = next(csv.reader([header], delimiter=header_separator(header, needed, ",")), [])
+    try:
+        separator = header_separator(header, needed, ",")
+        names = next(csv.reader([header], delimiter=separator, skipinitialspace=True), [])
+    except csv.Error:  # a field as long as the names of all genes
+        return False
     return set(needed) <= {name.strip() for name in names}
 
 

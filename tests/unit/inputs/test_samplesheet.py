@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from c2sflow.inputs.samplesheet import Row, read_samplesheet, sample_ids, single_row
+from c2sflow.inputs.samplesheet import (
+    Row,
+    read_samplesheet,
+    sample_ids,
+    sheet_paths,
+    single_row,
+)
 
 ASSETS = Path(__file__).resolve().parents[3] / "assets"
 SCHEMA = json.loads((ASSETS / "schema_input.json").read_text())
@@ -150,3 +156,26 @@ def test_ids_of_long_names_leave_room_for_endings():
     assert others == [name for name, long in zip(ids, LONG, strict=True) if long.isascii()]
     assert sample_ids(["x" * 120]) == ["x" * 120]
     assert len(sample_ids(["x" * 121])[0]) == 120
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "gene,s1,s1\nA,1,2\n",  # two columns of one name
+        "sample," + ",".join(f"GENE{n:05d}" for n in range(20_000)) + "\ns1" + ",1" * 20_000,
+        "gène,s1\nA,2\n".encode("latin-1"),
+        "",
+    ],
+)
+def test_a_table_of_data_is_no_samplesheet(content, tmp_path):
+    path = tmp_path / "bulk.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert sheet_paths(path) is None
+
+
+def test_the_paths_of_a_samplesheet_are_listed_whatever_else_is_wrong(tmp_path):
+    path = tmp_path / "sheet.csv"
+    path.write_text('"sample"; path\na;"b;c.h5ad"\n;\nb;\n', encoding="utf-8-sig")
+    assert sheet_paths(path) == ["b;c.h5ad", None]
+    path.write_text("sample,path,path\na,b,c\n")
+    assert sheet_paths(path) == []  # read_samplesheet has the fault

@@ -17,7 +17,7 @@ from c2sflow.common.errors import UserError
 
 MAX_BYTES = 100_000  # a query is one word of a step's command line; Linux takes 128 KiB
 MAX_OPERATORS = 100  # far below Python's limit of recursion, which pandas meets in `a or b or …`
-OWN_OPERATORS = 2  # modules/run.nf adds `or c2s_split != "test"` to what VALIDATE has seen
+OWN_OPERATORS = 2  # step_options.py adds `or c2s_split != "test"` to what VALIDATE has seen
 
 TOKEN = re.compile(
     r"""

@@ -163,7 +163,7 @@ def test_two_columns_of_one_name():
 
 
 def test_a_query_as_long_as_may_be():
-    """Also with what modules/run.nf adds to it, from a deep stack as much as from a flat one."""
+    """Also with what step_options adds to it, from a deep stack as much as from a flat one."""
     query = " or ".join(["n == 1"] * 50)
     obs = OBS.assign(c2s_split="test")
     added = select_cells(obs, f'({query}) and c2s_split == "test"', "--control")
