@@ -15,8 +15,9 @@ from tokenizers import Tokenizer
 
 from c2sflow.common.errors import UserError
 from c2sflow.data.obs.figure_cells import figure_cells
+from c2sflow.data.obs.held_values import offer_values
 from c2sflow.data.obs.labels import is_control, is_perturbed
-from c2sflow.data.obs.queries import select_cells
+from c2sflow.data.obs.queries import query_columns, select_cells
 from c2sflow.data.obs.shard_columns import N_GENES
 from c2sflow.data.sampling import cell_draws
 from c2sflow.inputs.perturbations import Treatment
@@ -99,9 +100,12 @@ def plan_predictions(
     plan = plan.iloc[np.lexsort((plan["condition"].to_numpy(dtype=str), plan.index))]
     plan = plan.drop_duplicates([*CELL, "condition"]).reset_index(drop=True)
     if plan.empty:
+        queries = [control, training_cells, *(treatment.cell_query for treatment in treatments)]
+        names = [name for query in queries if query for name in query_columns(query, "plan")]
         raise UserError(
             "nothing to predict: no cell that passed QC is selected by --control, is not among the "
             "--training_cells and has a perturbation in --perturbations or --perturbation_column"
+            + offer_values(cells[[n for n in (perturbation_column, *names) if n is not None]])
         )
     return plan
 
@@ -123,14 +127,15 @@ def _applied(
     chosen: dict[str | None, np.ndarray] = {None: controls}
     for treatment in treatments:
         query = treatment.cell_query
+        where = f"{treatment.where}: cell_query"
         if query not in chosen:
-            where = f"{treatment.where}: cell_query"
             chosen[query] = controls & select_cells(cells, query, where)
         rows = np.flatnonzero(chosen[query])
         if not rows.size:
+            names = query_columns(query, where) if query else []
             LOGGER.warning(
-                "plan: %s: no cell that passed QC is left for %s", treatment.where,
-                treatment.condition,
+                "plan: %s: no cell that passed QC is left for %s%s", treatment.where,
+                treatment.condition, offer_values(cells.loc[controls, names]),
             )  # fmt: skip
         yield treatment, rows
 

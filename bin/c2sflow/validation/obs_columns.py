@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import ceil
@@ -10,9 +10,10 @@ from math import ceil
 import numpy as np
 import pandas as pd
 
-from c2sflow.common.errors import Faults
+from c2sflow.common.errors import Faults, some
+from c2sflow.data.obs.held_values import HeldValues
 from c2sflow.data.obs.labels import is_labelled, is_perturbed
-from c2sflow.data.obs.queries import CheckedQueries, obsm_keys
+from c2sflow.data.obs.queries import CheckedQueries, obsm_keys, query_columns
 from c2sflow.inputs.gene_sets import MIN_GENES, describe_sets, found_genes
 from c2sflow.inputs.lists import allowed_words
 from c2sflow.inputs.perturbations import Treatment, prompt_text
@@ -56,6 +57,9 @@ class Targets:
     labelled_controls: Counter = field(default_factory=Counter)
     contexts: set = field(default_factory=set)
     replicates: set[str] = field(default_factory=set)
+    measured: set[str] = field(default_factory=set)  # perturbations that are in the data, too
+    # By option or row: what the cells hold that it could have selected.
+    held: defaultdict[str, HeldValues] = field(default_factory=lambda: defaultdict(HeldValues))
     n_training_cells: int = 0
     n_trained_controls: int = 0  # control cells that are none to predict from
     queries: CheckedQueries = field(default_factory=CheckedQueries)
@@ -98,10 +102,15 @@ class Targets:
             labelled = is_perturbed(labels)
             self.labelled.update(labels[labelled & ~trained].astype(str))
             self.labelled_controls.update(labels[labelled & ~controls].astype(str))
+            self.held["--perturbation_column"].add(obs[[self.perturbation_column]])
             if not self.treatments and self.control is None:
                 perturbed = labelled.to_numpy()
         if self.context in obs:
             self.contexts |= set(obs[self.context][perturbed].dropna().unique())
+        if self.measured_column in obs:
+            names = {name for t in self.treatments for name in (t.condition, t.perturbation)}
+            self.measured |= names & set(obs[self.measured_column].dropna().astype(str).str.strip())
+            self.held["--measured_column"].add(obs[[self.measured_column]])
         if self.replicate_column in obs:
             replicates = obs[self.replicate_column][perturbed]
             self.replicates |= set(replicates[is_labelled(replicates)].astype(str).unique())
@@ -130,6 +139,9 @@ class Targets:
                     controls = chosen
                     self.n_trained_controls += int((controls & trained).sum())
                 self.chosen[query] += int((controls & chosen & ~trained).sum())
+                if own is not None:
+                    among = controls & ~trained if query is not None else np.full(len(obs), True)
+                    self._hold(place, own, obs, among, chosen)
             if len(faults) > n_faults:
                 self.unknown.add(query)
         return controls
@@ -143,9 +155,17 @@ class Targets:
                 option = "--training_cells"
                 chosen = self.queries.select(obs, self.training_cells, option, where)
                 self.n_training_cells += int(chosen.sum())
+                self._hold(option, self.training_cells, obs, np.full(len(obs), True), chosen)
             if len(faults) > n_faults:
                 self.n_training_cells += 1  # one fault is enough
         return chosen & self.wanted
+
+    def _hold(
+        self, place: str, query: str, obs: pd.DataFrame, among: np.ndarray, chosen: np.ndarray
+    ) -> None:
+        """Note what the columns of a query hold among some cells, if it selects none of them."""
+        if not (among & chosen).any():
+            self.held[place].add(obs.loc[among, query_columns(query, place)])
 
     def look_at_obsm(self, names: Iterable[str], where: str, faults: Faults) -> None:
         """Whether a sample has the embeddings to compare with."""
@@ -197,6 +217,20 @@ class Targets:
                 )
         return lines
 
+    def unmeasured(self) -> list[str]:
+        """Perturbations that the data have no measured cells of, in words."""
+        names = [
+            treatment.condition
+            for treatment in self.treatments
+            if not {treatment.condition, treatment.perturbation} & self.measured
+        ]
+        if self.measured_column is None or self.measured_column in self.unknown or not names:
+            return []
+        return [
+            f"--measured_column {self.measured_column}: no cell was measured under {some(names)}, "
+            "which cannot be compared with measured cells" + self.held["--measured_column"].offer()
+        ]
+
     def n_predictions(self, max_cells: int | None) -> int:
         """Cells × perturbations if every cell passes QC: no run predicts more."""
         if not self.wanted:
@@ -244,6 +278,7 @@ class Targets:
         if self.training_cells is not None and not self.n_training_cells:
             faults.append(
                 f"--training_cells {self.training_cells!r}: selects no cell of any sample"
+                + self.held["--training_cells"].offer()
             )
         conditions = [*(t.condition for t in self.treatments), *self.labelled]
         if taken := [name for name in conditions if name.startswith(PREFIX)]:
@@ -261,17 +296,23 @@ class Targets:
             )
             return
         if self.control is not None and not self.n_controls:
-            faults.append(f"--control {self.control!r}: selects no cell of any sample")
+            faults.append(
+                f"--control {self.control!r}: selects no cell of any sample"
+                + self.held["--control"].offer()
+            )
             return
         which = " that is not among --training_cells" if self.n_trained_controls else ""
         for query, place in self._queries().items():
             if query not in self.unknown and not self.chosen[query]:
-                faults.append(f"{place} {query!r}: selects no control cell{which} of any sample")
+                faults.append(
+                    f"{place} {query!r}: selects no control cell{which} of any sample"
+                    + self.held[place].offer()
+                )
         by_column = self.perturbation_column not in (None, *self.unknown) and not self.treatments
         if by_column and not self.n_predictions(None):
             faults.append(
                 f"--perturbation_column {self.perturbation_column}: holds no perturbation but "
-                f"controls{which}; nothing to predict"
+                f"controls{which}; nothing to predict" + self.held["--perturbation_column"].offer()
             )
         if len(self.contexts) > MAX_CONTEXTS:
             faults.append(

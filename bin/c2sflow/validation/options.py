@@ -235,7 +235,7 @@ def plan_lines(
                 f"perturb: with fewer than {MIN_UNITS} there are no intervals, ranks or p-values "
                 "over them"
             )
-        lines += targets.alike()
+        lines += [*targets.alike(), *targets.unmeasured()]
         if flat["perturbations"]:
             unused.append((["perturbation_column"], "with --perturbations"))
         if not flat["gene_sets"]:

@@ -25,6 +25,7 @@ from c2sflow.data.genes.symbols import (
     without_ids,
 )
 from c2sflow.data.matrices import in_words, matrices_of
+from c2sflow.data.obs.held_values import offer_values
 from c2sflow.data.orientation import check_orientation
 from c2sflow.data.qc.filters import Filters, check_filters
 from c2sflow.data.readers import open_anndata
@@ -92,6 +93,7 @@ def inspect_sample(
         if data.duplicate_names:
             messages.append(f"{row.sample}: {data.duplicate_names} repeated cell names made unique")
         obs, n_rows = _future_obs(data, row, organism), data.n_obs
+        of_cells = obs
         if missing := [name for name in columns if name not in obs]:
             faults.append(
                 f"{row.where}: --pseudobulk {', '.join(missing)}: obs has no such column "
@@ -103,7 +105,10 @@ def inspect_sample(
             n_rows = len(obs)
             messages.append(f"{row.sample}: {n_rows} pseudobulk samples by {', '.join(columns)}")
             if not n_rows:
-                faults.append(f"{row.where}: --pseudobulk: no cell has a value in {columns}")
+                faults.append(
+                    f"{row.where}: --pseudobulk: no cell has a value in all of these columns"
+                    + offer_values(of_cells[columns])
+                )
         targets.organisms |= set(obs[ORGANISM].astype(str)) if organism else set()
         targets.look_at(obs, row.where, faults)
         if training:

@@ -12,10 +12,11 @@ import pandas as pd
 
 from c2sflow.common.errors import Faults
 from c2sflow.data.genes.organisms import COLUMN as ORGANISM
+from c2sflow.data.obs.held_values import HeldValues
 from c2sflow.data.obs.labels import is_control, is_labelled, is_perturbed, where_known
-from c2sflow.data.obs.queries import select_cells
+from c2sflow.data.obs.queries import query_columns, select_cells
 from c2sflow.data.obs.shard_columns import RESERVED
-from c2sflow.data.splits.splits import SPLITS, TEST, TRAIN, VALIDATION, Rule
+from c2sflow.data.splits.splits import BY_CELL, SPLITS, TEST, TRAIN, VALIDATION, Rule
 from c2sflow.training.tasks import parse_tasks
 
 MAX_RULE = 100_000  # characters: the rule is handed on as one word of a command
@@ -48,6 +49,7 @@ class Training:
     split_sizes: Counter[tuple[str, str]] = field(default_factory=Counter)
     held_out: float = 1.0
     failed: bool = False
+    held: HeldValues = field(default_factory=HeldValues)  # of the columns that tasks and splits use
 
     @property
     def strata(self) -> str | None:
@@ -72,7 +74,18 @@ class Training:
             self._count(obs)
         self.failed |= len(faults) > n_faults
 
+    def _columns(self) -> list[str]:
+        """Columns of obs that tasks and splits use."""
+        own = None if self.rule.by == BY_CELL else self.rule.by
+        names = [self.rule.column or own, self.label_column, self.rule.perturbation_column]
+        return [name for name in dict.fromkeys([*names, *self._of_control]) if name is not None]
+
+    @property
+    def _of_control(self) -> list[str]:
+        return query_columns(self.rule.control, "--control") if self.rule.control else []
+
     def _count(self, obs: pd.DataFrame) -> None:
+        self.held.add(obs[[name for name in self._columns() if name in obs]])
         splits = pd.Series(self.rule.apply(obs), obs.index)
         groups = pd.Series(None, obs.index, dtype=object)
         if self.rule.by_group:
@@ -123,7 +136,10 @@ class Training:
         empty = [name for name in self.rule.needed if not counts[name, CELLS]]
         if empty:
             how = self.rule.column or self.rule.by
-            yield f"--finetune: no cell is for {' or '.join(empty)} (split by {how})"
+            yield (
+                f"--finetune: no cell is for {' or '.join(empty)} (split by {how})"
+                + self.held.offer(how)
+            )
             return
         for split in (name for name in SPLITS[:2] if counts[name, CELLS]):
             labels = [kind for name, kind in counts if name == split and kind.startswith(LABEL)]
@@ -135,7 +151,7 @@ class Training:
                     many = "two labels of one organism" if needed[task] == 2 else "a label"
                     yield (
                         f"--finetune {task}: the {split} cells do not have {many} in "
-                        f"--label_column {self.label_column}"
+                        f"--label_column {self.label_column}" + self.held.offer(self.label_column)
                     )
         if "perturbation" in self.tasks:
             yield from self._pair_faults({kind for name, kind in counts if name == TRAIN})
@@ -157,6 +173,9 @@ class Training:
             yield (
                 f"--finetune perturbation: none of the train cells is a {missing[0]} cell, by "
                 f"{self.rule.perturbation_column} and --control"
+                + self.held.offer(
+                    *dict.fromkeys([self.rule.perturbation_column, *self._of_control])
+                )
             )
             return
         end = f"\n{CONTROL}"

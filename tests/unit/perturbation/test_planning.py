@@ -185,8 +185,13 @@ def test_order_is_that_of_the_cells(cells):
     ],
 )
 def test_nothing_to_predict_is_an_error(cells, options):
-    with pytest.raises(UserError, match="nothing to predict"):
+    with pytest.raises(UserError, match="nothing to predict") as error:
         plan_predictions(cells, **options)
+    counts = cells["type"].value_counts().sort_index()
+    if "perturbation_column" in options:
+        assert f"obs['type'] holds: B ({counts['B']}), T ({counts['T']})" in str(error.value)
+    else:
+        assert "; obs['condition'] holds: " in str(error.value)
 
 
 def test_a_row_that_qc_left_without_cells_is_said(cells, table, caplog):

@@ -567,6 +567,53 @@ def test_all_faults_of_perturbations_are_told_together(inputs):
         assert any(fault in line for line in faults), fault
 
 
+@pytest.mark.parametrize(
+    ("params", "fault", "columns"),
+    [
+        ({"control": "condition == 'ctrl'"}, "--control", ["condition"]),
+        ({"control": "condition == 'ctrl' and score > 2"}, "--control", ["condition", "score"]),
+        ({"training_cells": "type == 'X'"}, "--training_cells", ["type"]),
+        ({"table": "perturbation,cell_query\nA,type == 'X'\n"}, "cell_query", ["type"]),
+        (
+            {"perturbation_column": "cell type", "control": "score >= 0"},
+            "--perturbation_column",
+            ["cell type"],
+        ),
+    ],
+)
+def test_values_are_offered_where_nothing_is_selected(inputs, params, fault, columns):
+    """Those of the cells of all samples."""
+    own = {"control": "condition == 'control'"} if fault == "cell_query" else {}
+    if not {"table", "perturbation_column"} & set(params):
+        own = {"perturbations": "A"}
+    with pytest.raises(UserError) as error:
+        validate(inputs, sheet="sample,path\na,good.h5ad\nb,mito.h5ad\n", **own, **params)
+    line = next(line for line in str(error.value).splitlines() if fault in line)
+    obs = pd.concat([ad.read_h5ad(inputs / f"{name}.h5ad").obs for name in ("good", "mito")])
+    obs = obs[obs["condition"] == "control"] if "control" in own else obs
+    for name in columns:
+        if name == "score":
+            held = f"numbers from {obs[name].min():.4g} to {obs[name].max():.4g}"
+        else:
+            counts = obs[name].astype(str).value_counts().sort_index()
+            counts = counts.sort_values(ascending=False, kind="stable")
+            held = ", ".join(f"{value} ({n})" for value, n in counts.items())
+        assert f"obs[{name!r}] holds: {held}" in line
+
+
+def test_perturbations_that_were_not_measured(inputs, caplog):
+    asked = {"control": "condition == 'control'", "measured_column": "condition"}
+    with caplog.at_level(logging.INFO):
+        validate(inputs, perturbations="IFN", **asked)
+    assert "no cell was measured under" not in caplog.text
+    with caplog.at_level(logging.INFO):
+        validate(inputs, perturbations="IFN,IFN-beta,IL-6", **asked)
+    assert (
+        "--measured_column condition: no cell was measured under IFN-beta, IL-6, which cannot be "
+        "compared with measured cells; obs['condition'] holds: IFN (20), control (20)"
+    ) in caplog.messages
+
+
 FAULTS = [
     ("none", {}, "none (none.h5ad): no such file"),
     ("broken", {}, "broken (broken.h5ad): cannot be read as h5ad"),

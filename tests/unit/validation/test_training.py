@@ -138,7 +138,8 @@ def test_prompts_of_the_tasks_are_checked(inputs):
         ({"finetune": "generation", "split_by": "n_genes"}, "--split_by n_genes is a name of c2s"),
         (
             {"finetune": "generation", "split_column": "untested"},
-            r"--finetune: no cell is for test \(split by untested\)",
+            r"--finetune: no cell is for test \(split by untested\); obs\['untested'\] holds: \w+ "
+            r"\(\d{3}\), \w+ \(\d{3}\)$",
         ),
         ({"finetune": "generation", "split_column": "odd"}, "--split_column odd: holds 'val'; use"),
         (
@@ -147,7 +148,8 @@ def test_prompts_of_the_tasks_are_checked(inputs):
         ),
         (
             {"finetune": "perturbation", "measured_column": "donor"},
-            "none of the train cells is a control cell, by donor and --control",
+            r"none of the train cells is a control cell, by donor and --control; obs\['donor'\] "
+            r"holds: a0 \(100\), a1 \(100\), a2 \(100\), a3 \(100\), b0 ",
         ),
         (
             {"finetune": "perturbation", "measured_column": "drug", "label_column": "apart"},
