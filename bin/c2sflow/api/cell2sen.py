@@ -166,7 +166,12 @@ class Cell2Sen(Cell2SenModel):
         UserError
             If there are less than two labels, or the tokenizer cannot represent one.
         """
-        from c2sflow.generation.annotation import annotate
+        from c2sflow.generation.annotation import (
+            annotate,
+            annotation_warnings,
+            one_type_warning,
+        )
+        from c2sflow.model.tasks import log_warnings
 
         labels = None if cell_types is None else read_cell_types("\n".join(cell_types))
         result = annotate(
@@ -176,6 +181,10 @@ class Cell2Sen(Cell2SenModel):
             self._in_context(ANNOTATION_PROMPT),
             labels,
             max_rows=self.config.batch_size,
+        )
+        context = self.model.config.max_position_embeddings
+        log_warnings(
+            annotation_warnings(result, context) + one_type_warning(result.table["c2s_cell_type"])
         )
         return result.table.set_axis(dataset.index)
 

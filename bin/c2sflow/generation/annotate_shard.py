@@ -9,21 +9,19 @@ from pathlib import Path
 import numpy as np
 
 from c2sflow.common.files import write_beside, write_json
-from c2sflow.generation.annotation import Annotation, annotate
+from c2sflow.generation.annotation import annotate, annotation_warnings
 from c2sflow.inputs.lists import read_cell_types
 from c2sflow.model.batching import peak_memory, resolve_cache_tokens
 from c2sflow.model.tasks import (
     batch_share,
-    context_warning,
     load,
     log_warnings,
     read_shard,
     run_figures,
 )
-from c2sflow.sentences.prompts import ANNOTATION_PROMPT, ANSWER_TOKENS, check_fields, load_template
+from c2sflow.sentences.prompts import ANNOTATION_PROMPT, check_fields, load_template
 
 LOGGER = logging.getLogger(__name__)
-LITTLE = 0.1  # mean probability of the whole list below which its words are not the model's
 
 
 def annotate_shard(
@@ -79,29 +77,11 @@ def annotate_shard(
         "cells_per_second": len(cells) / seconds,
         "tokens_per_second": annotated.stats.n_prompt_tokens / seconds,
         "peak_memory_bytes": peak_memory(model.device),
-        "warnings": log_warnings(_warnings(annotated, model.config.max_position_embeddings)),
+        "warnings": log_warnings(
+            annotation_warnings(annotated, model.config.max_position_embeddings)
+        ),
     }
     write_json(outdir / f"{shard.stem}.annotate.json", figures)
     LOGGER.info(
         "%s: %d cells annotated, %.1f cells/s", shard.stem, len(cells), figures["cells_per_second"]
     )
-
-
-def _warnings(annotated: Annotation, context: int) -> list[str]:
-    warnings = context_warning(annotated.truncated, context, "cells to annotate")
-    without = int(annotated.table["c2s_cell_type"].isna().sum())
-    if without:
-        warnings.append(f"{without} cells have no cell type: no genes, or an empty answer")
-    if annotated.n_cut:
-        warnings.append(
-            f"{annotated.n_cut} answers were cut at {ANSWER_TOKENS} tokens before the cell type "
-            "ended; name the labels to choose from with --cell_types"
-        )
-    coverage = annotated.coverage[np.isfinite(annotated.coverage)]
-    if coverage.size and coverage.mean() < LITTLE:
-        warnings.append(
-            f"the labels of --cell_types have {100 * coverage.mean():.1f} % of the model's "
-            "probability together: it prefers other answers for these cells (run without "
-            "--cell_types to see them), so the choice among these labels is not reliable"
-        )
-    return warnings

@@ -17,11 +17,14 @@ from c2sflow.generation.decoding import Decoding, GenerationStats, end_tokens, g
 from c2sflow.generation.label_scoring import ScoringStats, score_paths
 from c2sflow.generation.logits import answer_tokens
 from c2sflow.inputs.lists import label_stem
+from c2sflow.model.tasks import context_warning
 from c2sflow.model.tokenization import tokenize_prompts
 from c2sflow.sentences.prompts import ANSWER_TOKENS
 
 LOGGER = logging.getLogger(__name__)
 
+LITTLE = 0.1  # mean probability of the whole list below which its words are not the model's
+FEW_CELLS = 5  # of which one cell type is no surprise
 # Published C2S models were trained on answers that end in a full stop; others may not.
 ENDINGS = ("", ".")
 
@@ -122,6 +125,48 @@ def annotate(
         None if np.isnan(total) else cell_types[n] for n, total in zip(best, whole, strict=True)
     ]
     return Annotation(_table(labels, chances), np.exp(whole), prompts.truncated, stats)
+
+
+def annotation_warnings(annotated: Annotation, context: int) -> list[str]:
+    """What a user should know about predicted cell types, a line each.
+
+    Parameters
+    ----------
+    context
+        Tokens that the model takes.
+    """
+    warnings = context_warning(annotated.truncated, context, "cells to annotate")
+    without = int(annotated.table["c2s_cell_type"].isna().sum())
+    if without:
+        warnings.append(f"{without} cells have no cell type: no genes, or an empty answer")
+    if annotated.n_cut:
+        warnings.append(
+            f"{annotated.n_cut} answers were cut at {ANSWER_TOKENS} tokens before the cell type "
+            "ended; name the labels to choose from with --cell_types"
+        )
+    coverage = annotated.coverage[np.isfinite(annotated.coverage)]
+    if coverage.size and coverage.mean() < LITTLE:
+        warnings.append(
+            f"the labels of --cell_types have {100 * coverage.mean():.1f} % of the model's "
+            "probability together: it prefers other answers for these cells (run without "
+            "--cell_types to see them), so the choice among these labels is not reliable"
+        )
+    return warnings
+
+
+def one_type_warning(labels: pd.Series) -> list[str]:
+    """A warning if all cells of a data set have one cell type.
+
+    A shard may hold cells of one type; where a whole data set does, the model hardly distinguishes
+    its cells.
+    """
+    found = labels.dropna()
+    if len(found) < FEW_CELLS or found.nunique() > 1:
+        return []
+    return [
+        f"all {len(found)} cells are predicted to be {found.iloc[0]!r}: unless they were sorted, "
+        "the model does not distinguish them; compare with known labels or marker genes"
+    ]
 
 
 def label_paths(tokenizer: PreTrainedTokenizerBase, cell_types: Sequence[str]) -> list[list[int]]:

@@ -133,6 +133,22 @@ def test_the_context_is_in_every_prompt(cell2sen, dataset, steps, random_model, 
     assert any(sentences)
 
 
+def test_annotations_warn_as_the_workflow_does(
+    cell2sen, dataset, steps, random_model, tmp_path, caplog
+):
+    options = {"model": str(random_model), **ENGINE}
+    annotate_shard(
+        shard(steps), tmp_path, options, cell_types="\n".join(TYPES),
+        annotation_prompt=said(ANNOTATION_PROMPT),
+    )  # fmt: skip
+    expected = read_json(tmp_path / "s.00000.annotate.json")["warnings"]
+    assert any("of the model's probability together" in line for line in expected)
+    caplog.clear()
+    cell2sen.get_annotations(dataset[:25], TYPES)
+    warned = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert [line for line in warned if "are predicted to be" not in line] == expected
+
+
 def test_the_context_stands_where_the_prompt_has_it(random_model):
     config = Cell2SenConfig(
         model_path=random_model, embedding_prompt_template="({dataset_context}) {cell_sentence}",

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from c2sflow.common.errors import UserError
 from c2sflow.generation import label_scoring as label_scores
 from c2sflow.generation.annotate_shard import annotate_shard
-from c2sflow.generation.annotation import annotate, label_paths
+from c2sflow.generation.annotation import annotate, label_paths, one_type_warning
 from c2sflow.generation.label_scoring import branches_of, score_paths
 from c2sflow.inputs.lists import read_cell_types
 from c2sflow.sentences.prompts import ANNOTATION_PROMPT, fill
@@ -206,6 +206,13 @@ def test_the_demo_model_knows_blood_cells(demo_model, pbmc):
     right = chosen["c2s_cell_type"] == truth
     chances = chosen["c2s_cell_type_probability"]
     assert chances[right].mean() > chances[~right].mean()
+
+
+def test_one_type_for_all_cells_is_a_warning():
+    (line,) = one_type_warning(pd.Series(["NK cell"] * 5 + [None], dtype=object))
+    assert line.startswith("all 5 cells are predicted to be 'NK cell': ")
+    for labels in (["NK cell"] * 4, ["NK cell"] * 5 + ["B cell"], [None] * 9, []):
+        assert not one_type_warning(pd.Series(labels, dtype=object))
 
 
 def write_shard(folder, records):
