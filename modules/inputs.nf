@@ -91,7 +91,8 @@ def findModel(model, base_model = null) {
         return []
     }
     def files = modelFiles(folder) ?: [stageable(folder)]
-    def base = withoutBase(files) ? findModel(baseOf(files, base_model).model) : []
+    def named = withoutBase(files) ? baseOf(files, base_model).model : null
+    def base = base_model || !named ? findModel(named) : findModel(nearAdapter(named, folder))
     withoutBase(files) ? besideBase(files, base.any { path -> path.name == 'adapter_config.json' } ? [] : base) : files
 }
 
@@ -113,18 +114,43 @@ def baseOf(List<Path> files, base_model) {
     [model: base_model ?: config.base_model_name_or_path, model_revision: base_model ? 'main' : config.revision ?: 'main']
 }
 
+// A base that an adapter names by a path: it counts from a folder that the adapter lies in, however
+// deep, or from where the run was launched. (As c2sflow.model.hub has it.)
+def nearAdapter(name, Path adapter) {
+    def near = parentsOf(adapter)
+        .collect { folder -> folder.resolve("${name}") }
+        .find { base -> base.isDirectory() && !base.resolve('adapter_config.json').exists() }
+    near ? near.toUriString() : name
+}
+
+def parentsOf(Path folder) {
+    folder.parent ? [folder.parent] + parentsOf(folder.parent) : []
+}
+
 // What a task needs of an adapter, and of its base.
 def besideBase(adapter, base) {
     def files = [adapter].flatten()
-    files.any { path -> path.name == 'adapter_config.json' }
-        ? files.findAll { path -> path.name.startsWith('adapter_') } + base
+    def own = files.findAll { path -> path.name.startsWith('adapter_') || path.name == 'c2s_training.json' }
+    def names = own.collect { path -> path.name }
+    'adapter_config.json' in names
+        ? own + base.findAll { path -> !(path.name in names) }
         : files.findAll { path -> path.name ==~ /.*\.(safetensors|json|jinja|model)/ }
 }
 
-// The name of the base in the results, if it is a folder of the user's; fetched files hold their own.
+// The name of the base in the results and for those who use an adapter of it, if it is a folder of
+// the user's: its path from where the run was launched (as c2sflow.model.hub.portable_name makes
+// it). Fetched files hold their own name.
 def baseId(model, List<Path> files) {
     def known = !files || files.any { path -> path.name == 'c2s_source.json' }
-    known ? null : "${findFile(model == 'demo' ? "${projectDir}/assets/demo_model" : model).toRealPath()}"
+    if (known || model == 'demo') {
+        return known ? null : model
+    }
+    def folder = findFile(model).toRealPath()
+    if (folder.fileSystem != java.nio.file.FileSystems.default) {
+        return folder.toUriString()
+    }
+    def path = launchDir.toRealPath().relativize(folder).toString()
+    return path.startsWith('..') ? path : "./${path}".toString()
 }
 
 // What FETCH has to fetch: [:] for the model itself, the id and revision of an adapter's base, or null

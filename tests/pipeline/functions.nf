@@ -1,7 +1,7 @@
 // Prints what functions of the modules return, for test_functions.py to judge.
 
 include { cli; closureOf; quote } from '../../modules/code'
-include { findInput; findModel; toFetch } from '../../modules/inputs'
+include { baseId; findInput; findModel; toFetch } from '../../modules/inputs'
 include { unwritable; withoutProgram; withoutService } from '../../modules/places'
 
 process ECHO {
@@ -31,6 +31,7 @@ workflow {
     }
     def models = cases.models.collectEntries { name -> [name, findModel(name).collect { path -> "${path.name}" }] }
     def fetched = cases.models.collectEntries { name -> [name, toFetch(findModel(name), null)] }
+    def base_ids = cases.models.collectEntries { name -> [name, baseId(name, findModel(name))] }
     def places = cases.profiles.collectEntries { name -> [name, withoutProgram(name.tokenize(',')) + withoutService(name.tokenize(','))] }
     def outdirs = cases.outdirs.collectEntries { name -> [name, unwritable(name)] }
     ECHO(cases.options)
@@ -40,6 +41,7 @@ workflow {
             inputs: inputs,
             models: models,
             fetched: fetched,
+            base_ids: base_ids,
             places: places,
             outdirs: outdirs,
             other_base: findModel('adapter', 'someone/else').collect { path -> "${path.name}" } + [toFetch(findModel('adapter', 'someone/else'), 'someone/else')],

@@ -49,14 +49,17 @@ INPUTS = {
     "s3://bucket/without-plugin.h5ad": (False, [], [None]),
 }
 ADAPTER = ["adapter_config.json", "adapter_model.safetensors"]
+WHOLE = ["c2s_training.json", "config.json", "model.safetensors", "tokenizer.json"]
 MODELS = {
-    "model": ["config.json", "model.safetensors", "tokenizer.json"],
+    "model": WHOLE,
     "folder.zarr": ["folder.zarr"],  # no model: VALIDATE says so
     "someone/some-model": [],
-    # An adapter comes with its base, if that is here; of the adapter's own folder nothing else.
-    "adapter": [*ADAPTER, "config.json", "model.safetensors", "tokenizer.json"],
-    "hub_adapter": ADAPTER,
-    "broken_adapter": ADAPTER,
+    # An adapter comes with its base, if that is here; of the adapter's own folder nothing else but
+    # its record, in place of the base's.
+    "adapter": [*ADAPTER, *WHOLE],
+    "moved/results/model": [*ADAPTER, *WHOLE],  # with the project that its base is in
+    "hub_adapter": [*ADAPTER, WHOLE[0]],
+    "broken_adapter": [*ADAPTER, WHOLE[0]],
 }
 # Profiles, and what is missing on a machine where `docker` reaches no service.
 PROFILES = {
@@ -81,8 +84,16 @@ FETCHED = {
     "folder.zarr": None,
     "someone/some-model": {},
     "adapter": None,
+    "moved/results/model": None,
     "hub_adapter": {"model": "someone/base", "model_revision": "v1"},
     "broken_adapter": {"model": None, "model_revision": "main"},
+}
+# How the results and an adapter call their base.
+BASE_IDS = {
+    "model": "./model",
+    "moved/a base": "./moved/a base",
+    "someone/some-model": None,
+    "fetched": None,
 }
 
 
@@ -113,18 +124,21 @@ def write_inputs(folder: Path) -> None:
     (folder / "sheet.json").write_text('[{"sample": "s1", "path": "a.h5ad"}, 3]')
     (folder / "broken.json").write_text('[{"sample": "s1", "pa')
     (folder / "bulk.csv").write_text("gene,s1\nA,2\n")
-    (folder / "model").mkdir()
-    for name in (*MODELS["model"], "README.md", "pytorch_model.bin", ".hidden.json"):
-        (folder / "model" / name).touch()
+    for base in ("model", "moved/a base", "fetched"):
+        (folder / base).mkdir(parents=True)
+        for name in (*WHOLE, "README.md", "pytorch_model.bin", ".hidden.json"):
+            (folder / base / name).touch()
+    (folder / "fetched" / "c2s_source.json").touch()
     bases = {
+        "moved/results/model": '{"base_model_name_or_path": "./a base"}',
         "adapter": '{"base_model_name_or_path": "model", "revision": null}',
         "hub_adapter": '{"base_model_name_or_path": "someone/base", "revision": "v1"}',
         "broken_adapter": "{",
     }
     for name, config in bases.items():
-        (folder / name).mkdir()
+        (folder / name).mkdir(parents=True)
         (folder / name / "adapter_config.json").write_text(config)
-        for other in ("adapter_model.safetensors", "config.json", "tokenizer.json"):
+        for other in ("adapter_model.safetensors", *WHOLE[:2], "tokenizer.json"):
             (folder / name / other).touch()
 
 
@@ -135,7 +149,7 @@ def answers(request, tmp_path_factory, nextflow_home) -> dict:
     cases = {
         "options": OPTIONS,
         "inputs": {name: sheet_paths(folder / name) for name in INPUTS},
-        "models": list(MODELS),
+        "models": list(MODELS | BASE_IDS),
     }
     cases |= {"profiles": list(PROFILES), "outdirs": list(OUTDIRS)}
     (folder / "cases.json").write_text(json.dumps(cases), encoding="utf-8")
@@ -176,6 +190,11 @@ def test_model_is_found(answers, name):
     assert answers["fetched"][name] == FETCHED[name]
 
 
+@pytest.mark.parametrize("name", BASE_IDS)
+def test_a_base_is_named_by_no_absolute_path(answers, name):
+    assert answers["base_ids"][name] == BASE_IDS[name]
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_what_a_profile_needs_is_on_this_machine(answers, profile):
     for program in ("ch-run", "bsub"):
@@ -197,7 +216,7 @@ def test_results_go_to_a_folder(answers, outdir):
 
 def test_another_base_is_fetched_for_an_adapter(answers):
     fetched = {"model": "someone/else", "model_revision": "main"}
-    assert answers["other_base"] == [*ADAPTER, fetched]
+    assert answers["other_base"] == [*ADAPTER, WHOLE[0], fetched]
 
 
 def test_code_of_a_step_is_all_it_imports(answers):

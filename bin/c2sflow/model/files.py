@@ -13,6 +13,7 @@ from c2sflow.common.files import file_digest, read_object
 from c2sflow.model import adapters
 from c2sflow.model.adapters import check_fit, has_adapter, read_adapter
 from c2sflow.model.architectures.registry import family_of
+from c2sflow.model.trained import read_trained
 from c2sflow.model.weights import weight_files, weight_shapes
 
 # What a model needs to run, and nothing that can execute code: no pickle, no Python.
@@ -68,6 +69,8 @@ def file_faults(directory: str | Path, encoder: bool = False) -> Faults:
         if not (directory / "tokenizer.json").is_file():
             raise UserError(f"model {directory}: no tokenizer.json (a fast tokenizer is needed)")
         read_object(directory, "tokenizer.json")
+    with faults.collect():
+        read_trained(directory)
     with faults.collect():
         shapes = weight_shapes(directory)
         if has_adapter(directory):

@@ -24,7 +24,9 @@ from c2sflow.model.adapters import has_adapter
 from c2sflow.model.batching import free_bytes
 from c2sflow.model.embedding import embed_cells
 from c2sflow.model.files import describe_model
+from c2sflow.model.hub import portable_name
 from c2sflow.model.loading import load_model, load_tokenizer
+from c2sflow.model.trained import ANSWER_GENES, Trained, answer_genes, read_trained
 from c2sflow.sentences.prompts import EMBEDDING_PROMPT, load_template
 from c2sflow.training.cells import TrainingCells, read_splits, read_training_cells
 from c2sflow.training.checkpoints import Checkpoints
@@ -91,6 +93,7 @@ def finetune(
         raise UserError("no shard of sentences to train on")
     if (outdir / "model").exists():
         raise UserError(f"{outdir / 'model'} already exists; give another --outdir")
+    options = replace(options, max_answer_genes=answer_genes(base, options.max_answer_genes))
     team = Team(options.device)
     if not team.leads:
         logging.getLogger("c2sflow").setLevel(logging.WARNING)
@@ -115,6 +118,8 @@ def finetune(
         written = Path(name)
         write_trained(written, trainer.trainee, base, described, options.merge_adapter)
         trainer.free()
+        for folder in written.iterdir():
+            _trained_for(cells[0], options, base).write(folder)
         if trainer.validation is not None:
             record = _read_back(record, written / "model", base, trainer.validation, options)
         for warning in record["warnings"]:
@@ -127,6 +132,15 @@ def finetune(
             written.iterdir()
         ):  # adapter/ first: model/ marks the output as complete
             folder.replace(outdir / folder.name)
+
+
+def _trained_for(cells: TrainingCells, options: TrainingOptions, base: Path | None) -> Trained:
+    """What later runs take their defaults from; of what was not trained here the base's record."""
+    tasks = options.shares()
+    labels = labels_of(cells.obs, options.label_column) if "cell_type" in tasks else ()
+    makes_sentences = bool(set(tasks) - {"cell_type"})
+    genes = options.max_answer_genes if makes_sentences else read_trained(base).max_answer_genes
+    return Trained(genes, tuple(sorted(set(labels) - {None})))
 
 
 def _read_back(
@@ -206,7 +220,7 @@ def _describe(base: Path | None, options: TrainingOptions) -> dict[str, str] | N
     """id, revision, commit and digest of the base model."""
     if base is None:
         return None
-    found = describe_model(base, options.base_id or str(base.resolve()))
+    found = describe_model(base, options.base_id or portable_name(base))
     if options.base_id:
         found |= {"id": options.base_id, "revision": options.base_revision or found["revision"]}
     return {name: found[name] for name in ("id", "revision", "commit", "digest")}
@@ -259,7 +273,7 @@ def _maker(
         context=trainee.context,
         label_column=options.label_column,
         perturbation_column=options.perturbation_column,
-        max_answer_genes=options.max_answer_genes,
+        max_answer_genes=options.max_answer_genes or ANSWER_GENES,
         augmentation=augmentation,
         seed=options.seed,
     )

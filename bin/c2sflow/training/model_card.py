@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from c2sflow.model.architectures.registry import SMALL
+from c2sflow.model.files import HUB_ID
 from c2sflow.training.examples import UNCONDITIONAL, Templates
 
 METHODS = {
@@ -108,10 +109,10 @@ def model_card(
     weight = options["prompt_gene_weight"]
     return CARD.format(
         library="peft" if adapter else "transformers",
-        base_line=f"base_model: {base['id']}\n" if base else "",
+        base_line=f"base_model: {base['id']}\n" if base and _on_hub(base["id"]) else "",
         title=f"{base['id'].rstrip('/').split('/')[-1]}, fine-tuned" if base else "A c2sflow model",
         version=version,
-        kind="It is an adapter and needs its base beside it." if adapter else "",
+        kind=_kind(base) if adapter else "",
         base=_base(base),
         method=METHODS[record["method"]],
         n_trained=record["n_trainable"],
@@ -143,6 +144,28 @@ def model_card(
         software=", ".join(f"{name} {found}" for name, found in record["software"].items()),
         prompts="".join(_prompt(task, templates) for task in record["tasks"]),
     )  # fmt: skip
+
+
+def _on_hub(name: str) -> bool:
+    """Whether the base's name is a Hugging Face id ("demo" is the bundled model)."""
+    return name != "demo" and HUB_ID.fullmatch(name) is not None
+
+
+def _kind(base: Mapping[str, str] | None) -> str:
+    """How an adapter finds its base."""
+    name = base["id"] if base else ""
+    where = (
+        "the model that c2sflow bundles"
+        if name == "demo"
+        else "a Hugging Face id, which is fetched"
+        if _on_hub(name)
+        else "a path from where the training was launched: it is looked for from there, and from "
+        "the folders that hold this adapter"
+    )
+    return (
+        f"It is an adapter and needs its base, `{name}` ({where}). If the base is elsewhere, name "
+        "its folder or its Hugging Face id with `--base_model`."
+    )
 
 
 def _base(base: Mapping[str, str] | None) -> str:

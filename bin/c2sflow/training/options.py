@@ -56,7 +56,8 @@ class TrainingOptions:
     max_batch_tokens
         Tokens through the model at once: "auto" or a number.
     max_answer_genes
-        Genes of an answer that is a sentence.
+        Genes of an answer that is a sentence; None for the base's own, see
+        `c2sflow.model.trained.answer_genes`.
     warmup
         Share of the steps in which the learning rate rises.
     patience
@@ -95,7 +96,7 @@ class TrainingOptions:
     max_steps: int | None = None
     batch_tokens: int = 8192
     max_batch_tokens: str | int = "auto"
-    max_answer_genes: int = 200
+    max_answer_genes: int | None = None
     warmup: float = 0.03
     patience: int = 3
     evaluate_every: str | int = "auto"

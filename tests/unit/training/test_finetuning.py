@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,9 @@ from transformers import AutoModelForCausalLM
 
 from c2sflow.common.errors import UserError
 from c2sflow.model.files import read_config
+from c2sflow.model.hub import base_folder
 from c2sflow.model.loading import load_model, load_tokenizer
+from c2sflow.model.trained import Trained, read_trained
 from c2sflow.training import finetuning
 from c2sflow.training import trainee as training_methods
 from c2sflow.training.finetuning import finetune
@@ -90,7 +93,8 @@ def lora(train, tmp_path_factory):
 def test_files_of_an_adapter(lora, training_shards, random_model):
     record = json.loads((lora / "finetune.json").read_text())
     assert record["n_cells"] == {"train": 60, "validation": 20, "test": 10}
-    assert record["base"]["id"] == str(random_model)
+    base = os.path.relpath(random_model)
+    assert record["base"]["id"] == base
     assert (record["steps"], record["stopped"], record["attention"]) == (4, "steps", "eager")
     assert record["padding"] < 0.05
     assert 0 < record["n_trainable"] < record["n_parameters"]
@@ -109,13 +113,33 @@ def test_files_of_an_adapter(lora, training_shards, random_model):
     assert splits["split"].tolist() == cells["c2s_split"].tolist()
     model = lora / "model"
     adapter = json.loads((model / "adapter_config.json").read_text())
-    assert adapter["base_model_name_or_path"] == str(random_model)
+    assert adapter["base_model_name_or_path"] == base
+    assert base_folder(model).samefile(random_model)
     for name in ("config.json", "tokenizer.json"):
         assert (model / name).read_bytes() == (random_model / name).read_bytes()
     card = (model / "README.md").read_text()
-    assert f"base_model: {random_model}" in card
+    assert "base_model: " not in card  # the hub takes an id there, and no path
+    assert f"needs its base, `{base}`" in card
+    assert "`--base_model`" in card
     assert "| train | 60 | training |" in card
     assert "{cell_sentence}" in card
+
+
+def test_what_later_runs_take_their_defaults_from(
+    lora, train, tmp_path, training_shards, random_model
+):
+    cells = pd.concat(map(pd.read_parquet, training_shards))
+    labels = tuple(sorted(set(cells.loc[cells["c2s_split"] == "train", "label"].dropna())))
+    assert read_trained(lora / "model") == Trained(10, labels)
+    # Answers are as long as the base's by default; of what is not trained the base's record holds.
+    base = shutil.copytree(random_model, tmp_path / "base")
+    Trained(12, ("B", "T")).write(base)
+    options = {"base": base, "max_answer_genes": None, "max_steps": 1}
+    for tasks, expected in {"generation": Trained(12), "cell_type": Trained(12, labels)}.items():
+        outdir = train(tmp_path / tasks, tasks=tasks, merge_adapter=True, **options)
+        assert {read_trained(outdir / name) for name in ("model", "adapter")} == {expected}
+        record = json.loads((outdir / "finetune.json").read_text())
+        assert record["options"]["max_answer_genes"] == 12
 
 
 def test_nothing_is_pickled_and_all_can_read_it(lora):
