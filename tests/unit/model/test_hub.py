@@ -28,7 +28,7 @@ def project(tmp_path, monkeypatch):
 
 
 def test_the_name_is_no_absolute_path_and_no_hub_id(project):
-    launch, base, _, name = project
+    launch, _, _, name = project
     assert name == "../models/base"
     (launch / "base").mkdir()
     assert portable_name(launch / "base") == "./base"
