@@ -61,6 +61,19 @@ def make_answers(folder: Path, n_cells: int) -> None:
             write_answers(path, pd.DataFrame({**answers, **own}), vectors)
 
 
+def control_cells(n_cells: int) -> pd.DataFrame:
+    """obs of c2s.h5ad, with as many columns as an atlas has."""
+    names = [f"AAACCTGAGAAACC-{n}" for n in range(n_cells)]
+    random = np.random.default_rng(0)
+    columns = {
+        f"column {n}": pd.Categorical(random.integers(9, size=n_cells).astype(str)) if n % 2
+        else random.random(n_cells)
+        for n in range(20)
+    }  # fmt: skip
+    sample = pd.Categorical(["atlas"] * n_cells)
+    return pd.DataFrame({"sample": sample, **columns}, index=names)
+
+
 def merge(step: str, folder: Path, n_cells: int) -> None:
     """c2s_perturbed.h5ad or c2s_generated.h5ad."""
     from c2sflow.results.generated import merge_generated
@@ -71,8 +84,11 @@ def merge(step: str, folder: Path, n_cells: int) -> None:
     columns, target = {word: n for n, word in enumerate(words())}, folder / f"{step}.h5ad"
     var = pd.DataFrame(index=words())
     if step == "predicted":
-        shards = [Predicted(path, n, columns) for path, n in zip(paths, sizes, strict=True)]
-        merge_predictions(shards, var, FIT, target, {})
+        cells = control_cells(-(-n_cells // PER_CELL))
+        shards = [
+            Predicted(path, n, columns, cells.index) for path, n in zip(paths, sizes, strict=True)
+        ]
+        merge_predictions(shards, cells, var, FIT, target, {})
     else:
         tasks = list(zip(paths, sizes, strict=True))
         merge_generated(tasks, {"human": columns}, var, FIT, target, {})

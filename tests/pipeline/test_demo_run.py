@@ -142,13 +142,19 @@ def test_predictions_are_genes_and_their_expression_the_fit(outdir, embedded):
     fit = predicted.uns["c2s"]["rank_fit"]
     upper = {name.upper(): n for n, name in enumerate(predicted.var_names)}
     controls = embedded.obs_names[embedded.obs["bulk_labels"] == "CD4+/CD25 T Reg"]
-    assert set(predicted.obs["source_cell"]) <= set(controls)
+    assert set(predicted.obs["c2s_source_cell"]) <= set(controls)
     no_op = predicted.obs["c2s_no_op"]
-    assert (predicted.obs.loc[~no_op, "perturbation"].value_counts()[lambda n: n > 0] == 14).all()
+    assert (
+        predicted.obs.loc[~no_op, "c2s_perturbation"].value_counts()[lambda n: n > 0] == 14
+    ).all()
     # Every control cell that is perturbed is converted to its own type, too.
-    own = predicted.obs[no_op].set_index("source_cell")["perturbation"]
+    own = predicted.obs[no_op].set_index("c2s_source_cell")["c2s_perturbation"]
     assert set(own) == {"conversion to CD4+/CD25 T Reg"}
-    assert sorted(own.index) == sorted(set(predicted.obs.loc[~no_op, "source_cell"]))
+    assert sorted(own.index) == sorted(set(predicted.obs.loc[~no_op, "c2s_source_cell"]))
+    # What is known of the control cell comes along.
+    source = embedded.obs.loc[predicted.obs["c2s_source_cell"]]
+    for name in ("bulk_labels", "split", "sample", "c2s_organism", "n_genes_by_counts"):
+        assert predicted.obs[name].tolist() == source[name].tolist()
     for sentence, row in zip(predicted.obs["c2s_sentence"], predicted.X.toarray(), strict=True):
         genes = [upper[word] for word in sentence.split()]
         assert len(set(genes)) == len(genes) > 0
@@ -158,17 +164,41 @@ def test_predictions_are_genes_and_their_expression_the_fit(outdir, embedded):
     assert not predicted.obs[["c2s_invalid_genes", "c2s_duplicate_genes"]].to_numpy().any()
 
 
+def test_docs_join_control_predicted_and_measured_cells(outdir, monkeypatch):
+    """The code of docs/output.md, as it stands there but for the name of the user's column."""
+    page = (ROOT / "docs" / "output.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    code = next(block for block in blocks if "c2s_perturbed.h5ad" in block)
+    assert 'cells.obs["perturbation"]' in code
+    found = {}
+    monkeypatch.chdir(outdir.parent)
+    exec(code.replace('cells.obs["perturbation"]', 'cells.obs["bulk_labels"]'), found)
+    both, cells, predicted = (found[name] for name in ("both", "cells", "predicted"))
+    assert both.n_obs == cells.n_obs + predicted.n_obs
+    assert list(both.var_names) == list(cells.var_names)
+    assert both.obs_names.is_unique
+    assert {"shown_as", "bulk_labels", "sample"} <= set(both.obs)
+    assert np.isfinite(both.obsm["X_umap"]).all()
+    kinds = set(both.obs["shown_as"])
+    assert kinds == set(cells.obs["bulk_labels"]) | {
+        "predicted conversion to CD14+ Monocyte", "predicted conversion to CD19+ B",
+        "predicted no-op: conversion to own bulk_labels",
+    }  # fmt: skip
+    assert list(found["controls"].obs_names) == list(predicted.obs["c2s_source_cell"])
+    assert (predicted.obs["bulk_labels"].to_numpy() == found["controls"].obs["bulk_labels"]).all()
+
+
 def test_effects_are_those_of_the_sentences(outdir, cells):
     """Mean shifts of every gene, from the predicted sentences and the answers to the no-op."""
     raw, _, kept = cells
     predicted = ad.read_h5ad(outdir / "c2s_perturbed.h5ad").obs
-    no_ops = predicted[predicted["c2s_no_op"]].set_index("source_cell")["c2s_sentence"]
+    no_ops = predicted[predicted["c2s_no_op"]].set_index("c2s_source_cell")["c2s_sentence"]
     measured = {f"lane_{n + 1}": set(raw.var_names[kept[n]].str.upper()) for n in (0, 1)}
     table = pd.read_csv(outdir / "perturbation/perturbation_effects.tsv", sep="\t")
     for condition, rows in table.groupby("condition"):
         shifts = {gene: [] for gene in rows["gene"]}
-        for _, cell in predicted[predicted["condition"] == condition].iterrows():
-            said, control = cell["c2s_sentence"].split(), no_ops[cell["source_cell"]].split()
+        for _, cell in predicted[predicted["c2s_condition"] == condition].iterrows():
+            said, control = cell["c2s_sentence"].split(), no_ops[cell["c2s_source_cell"]].split()
             depth = min(len(said), len(control))
             for gene, found in shifts.items():
                 if gene.upper() in measured[cell["sample"]]:
@@ -230,9 +260,9 @@ def test_evaluation_is_that_of_the_results(outdir, embedded, sentences):
     predicted = predicted[~predicted["c2s_no_op"]]
     own = dict(zip(embedded.obs_names, sentences, strict=True))
     novelty = tables["trust"].set_index(["subject", "predictor", "metric"])["value"]
-    for condition, answers in predicted.groupby("condition", observed=True):
+    for condition, answers in predicted.groupby("c2s_condition", observed=True):
         values = []
-        for source, text in zip(answers["source_cell"], answers["c2s_sentence"], strict=True):
+        for source, text in zip(answers["c2s_source_cell"], answers["c2s_sentence"], strict=True):
             said = text.split()
             values.append(np.mean([g not in own[source].split()[: len(said)] for g in said]))
         found = novelty[condition, "model", "novelty"]
@@ -267,8 +297,8 @@ def test_demo_gives_every_result(demo):
     assert (vectors.std(axis=0) > 0).all()
 
     predicted = ad.read_h5ad(outdir / "c2s_perturbed.h5ad")
-    assert set(predicted.obs["source_cell"]) <= set(embedded.obs_names)
-    assert predicted.obs.loc[~predicted.obs["c2s_no_op"], "perturbation"].nunique() == 2
+    assert set(predicted.obs["c2s_source_cell"]) <= set(embedded.obs_names)
+    assert predicted.obs.loc[~predicted.obs["c2s_no_op"], "c2s_perturbation"].nunique() == 2
     assert predicted.obsm["X_c2s"].shape == (predicted.n_obs, vectors.shape[1])
     summary = pd.read_csv(outdir / "perturbation/summary.tsv", sep="\t")
     assert summary["n_predictions"].sum() == (~predicted.obs["c2s_no_op"]).sum() == 28

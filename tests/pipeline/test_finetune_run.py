@@ -59,7 +59,7 @@ def test_killed_resumed_evaluated_and_used_again(nextflow):
     assert record["n_cells"] == {name: counts[name] for name in ("train", "validation", "test")}
     splits = pd.read_csv(trained / "splits.tsv", sep="\t")
     assert splits["split"].tolist() == cells.obs["c2s_split"].tolist()
-    source = cells.obs.loc[predicted.obs["source_cell"]]
+    source = cells.obs.loc[predicted.obs["c2s_source_cell"]]
     assert set(source["c2s_split"]) == {"test"}
     assert set(source["bulk_labels"]) == {CONTROL}
     measured = pd.read_csv(outdir / "evaluation/perturbation.tsv", sep="\t")

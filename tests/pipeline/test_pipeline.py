@@ -55,7 +55,7 @@ def test_result_does_not_depend_on_shards_nor_on_the_engine(nextflow, oldest, ce
     pd.testing.assert_frame_equal(embedded.obs, whole.obs)
     assert (embedded.X != whole.X).nnz == 0
     np.testing.assert_allclose(embedded.obsm["X_c2s"], whole.obsm["X_c2s"], rtol=1e-4, atol=1e-5)
-    for name in ("source_cell", "c2s_sentence"):
+    for name in ("c2s_source_cell", "c2s_sentence"):
         assert list(predicted.obs[name]) == list(whole_predicted.obs[name])
 
 
@@ -120,13 +120,14 @@ def test_names_may_hold_anything(nextflow, cells):
     # A conversion has the cell's own label for a no-op, others the control; and the prompt takes a
     # column of the table: each of its values has a no-op of its own.
     named = {"no-op: conversion to own batch $x, from 'the' table", "no-op: control, $HOME"}
-    assert set(answers.obs.loc[answers.obs["c2s_no_op"], "condition"]) == named
+    assert set(answers.obs.loc[answers.obs["c2s_no_op"], "c2s_condition"]) == named
     predicted = answers[~answers.obs["c2s_no_op"]].copy()
-    assert dict(predicted.obs["condition"].value_counts()) == dict(
+    assert dict(predicted.obs["c2s_condition"].value_counts()) == dict(
         zip(conditions, (2, 4), strict=True)
     )
-    assert set(predicted.obs["perturbation"]) == set(table["perturbation"])
-    assert set(predicted.obs["batch $x"]) == set(table["batch $x"])
+    assert set(predicted.obs["c2s_perturbation"]) == set(table["perturbation"])
+    assert set(predicted.obs["c2s_batch $x"]) == set(table["batch $x"])
+    assert set(predicted.obs["batch $x"]) == {"k=v '0'"}  # of the control cells
     assert set(predicted.obs["sample"]) == {names[0]}
     said = {gene for text in predicted.obs["c2s_sentence"] for gene in text.split()}
     assert said

@@ -33,7 +33,8 @@ twice gets "_1".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Container, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -122,6 +123,12 @@ def clean_names(names: Iterable[object]) -> list[str]:
             new = f"{text}_{n}"
         written.append(new)
     return written
+
+
+def free_name(name: str, taken: Container[object]) -> str:
+    """The name, with _2, _3, … where it is taken, such as by an earlier run."""
+    names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+    return next(free for free in names if free not in taken)
 
 
 def renamed_notice(where: str, before: Sequence[object], after: Sequence[str]) -> list[str]:

@@ -135,6 +135,14 @@ def append_text(group: h5py.Group, key: str, texts: Sequence[str]) -> None:
     _extend(group[key], np.asarray(texts, dtype=object))
 
 
+def write_column(group: h5py.Group, name: str, values: pd.Series) -> None:
+    """Add a column, as `clean_columns` makes them, to a table that is written already."""
+    values = values.astype(object) if is_text(values) else values
+    plain = isinstance(values.dtype, np.dtype)
+    write_elem(group, name, values.to_numpy() if plain else values.array)
+    group.attrs["column-order"] = [*group.attrs["column-order"], name]
+
+
 @contextmanager
 def create_h5ad(path: str | Path, obs: pd.DataFrame, var: pd.DataFrame) -> Iterator[h5py.File]:
     """Make an h5ad file with these annotations, to be filled by `RowWriter`s."""

@@ -18,10 +18,12 @@ from c2sflow.common.separators import header_separator
 AMOUNTS = ("dose", "time")
 # Columns of a table that select cells; all others belong to the prompt.
 OF_CELLS = ("cell_query", "n_cells")
-# Names that prompts and results use for something else.
+# Names that prompts and results use for something else. In obs of the predicted cells a column
+# has the prefix c2s_, as those that each answer has.
 RESERVED = frozenset(
     {"cell_id", "cell_sentence", "condition", "n_genes", "num_genes", "organism", "sample"}
-    | {"sample_index", "shard", "source_cell"}
+    | {"sample_index", "shard", "source_cell", "no_op", "compared_with", "sentence", "truncated"}
+    | {"n_predicted_genes", "invalid_genes", "duplicate_genes", "finish_reason", "log_likelihood"}
 )
 
 

@@ -14,6 +14,7 @@ from c2sflow.common.opened import open_h5
 from c2sflow.data.obs.figure_cells import FigureCells, figure_cells, needed_columns
 from c2sflow.data.result_tables import read_evaluation, read_table
 from c2sflow.report.map import CellMap, read_map
+from c2sflow.results.own_columns import own_name
 from c2sflow.sentences.no_ops import predicted_only, with_no_op
 from c2sflow.sentences.summaries import SentenceFiles
 
@@ -27,6 +28,7 @@ PAIR_TEXT = ("label", "query_gene", "key_gene")  # of gene pairs
 COLOURS = ("c2s_cell_type", "n_genes_by_counts", "total_counts", "pct_counts_mt")
 
 
+CONDITION = own_name("condition")  # in obs of the predicted cells
 GENES = ("genes", "symbols", "gene_ids", "repeated")  # of sentences.json: long, and not used
 
 
@@ -228,7 +230,8 @@ def _word_counts(perturbed: Path) -> pd.DataFrame:
         "invalid": "c2s_invalid_genes",
     }
     with open_h5(perturbed) as file:
-        names = with_no_op(("condition", "sample", *sums.values()), file["obs"])
+        names = with_no_op((CONDITION, "sample", *sums.values()), file["obs"])
         obs = pd.DataFrame({name: read_elem(file["obs"][name]) for name in names})
+    obs = obs.rename(columns={CONDITION: "condition"})
     groups = predicted_only(obs).groupby(["condition", "sample"], observed=True)
     return groups[list(sums.values())].sum().set_axis(list(sums), axis=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,14 @@ from c2sflow.common.errors import UserError
 from c2sflow.common.files import remedy, write_beside
 from c2sflow.common.opened import reading
 from c2sflow.data.columns import is_text
-from c2sflow.data.h5ad import RowWriter, append_dense, append_text, create_h5ad, write_element
+from c2sflow.data.h5ad import (
+    RowWriter,
+    append_dense,
+    append_text,
+    create_h5ad,
+    write_column,
+    write_element,
+)
 from c2sflow.sentences.rank_fit import expression_from_ranks
 
 BLOCK = 2048  # answers read at a time
@@ -94,12 +101,21 @@ class MergedAnswers:
             {name: _joined([frame.pop(name) for frame in self._frames]) for name in self._frames[0]}
         )
 
-    def finish(self, obs: pd.DataFrame, uns: Mapping) -> None:
-        """Write obs, in which the sentences get their place, and uns."""
+    def finish(
+        self, obs: pd.DataFrame, uns: Mapping, more: Iterable[tuple[str, pd.Series]] = ()
+    ) -> None:
+        """Write obs, in which the sentences get their place, and uns.
+
+        Of `more` columns, which stand before ours, one is in memory at a time.
+        """
         write_element(self._file, "obs", obs)
         self._file.move(SENTENCE, f"obs/{SENTENCE}")
+        table = self._file["obs"]
+        table.attrs["column-order"] = []
+        for name, values in more:
+            write_column(table, name, values)
         order = [name for name in self._order if name in obs or name == SENTENCE]
-        self._file["obs"].attrs["column-order"] = order
+        table.attrs["column-order"] = [*table.attrs["column-order"], *order]
         write_element(self._file, "uns", {"log1p": {"base": 10.0}, "c2s": dict(uns)})
 
 

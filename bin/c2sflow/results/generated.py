@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from c2sflow.data.genes.organisms import COLUMN as ORGANISM
 from c2sflow.results.answers import answer_blocks, answer_figures, merged_answers
 
 OBS_COLUMNS = (
@@ -28,11 +29,11 @@ def generated_names(obs: pd.DataFrame) -> pd.Index:
     Parameters
     ----------
     obs
-        organism, c2s_cell_type ("" for none) and number.
+        c2s_organism, c2s_cell_type ("" for none) and number.
     """
     parts = [obs["c2s_cell_type"].astype(object).replace("", "generated"), obs["number"]]
-    if obs["organism"].nunique() > 1:
-        parts.insert(0, obs["organism"])
+    if obs[ORGANISM].nunique() > 1:
+        parts.insert(0, obs[ORGANISM])
     return pd.Index(["|".join(map(str, row)) for row in zip(*parts, strict=True)])
 
 
@@ -79,7 +80,7 @@ def merge_generated(
                 genes = [
                     [columns[organism][word] for word in text.split()] for organism, text in pairs
                 ]
-                out.append(obs, genes, vectors)
+                out.append(obs.rename(columns={"organism": ORGANISM}), genes, vectors)
         obs = out.obs()
         obs = obs.set_axis(generated_names(obs)).drop(columns="number")
         untyped = obs["c2s_cell_type"].cat.categories.tolist() == [""]
@@ -89,4 +90,5 @@ def merge_generated(
 
 def summarise_generated(obs: pd.DataFrame) -> pd.DataFrame:
     """`c2sflow.results.answers.answer_figures` of each organism and cell type."""
+    obs = obs.rename(columns={ORGANISM: "organism"})
     return answer_figures(obs, ["organism", "c2s_cell_type"], "n_cells")

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from anndata.utils import make_index_unique
 
+from c2sflow.common.errors import UserError
+from c2sflow.common.files import remedy
+from c2sflow.data.columns import clean_columns, free_name
 from c2sflow.inputs.perturbations import condition_columns
 from c2sflow.results.answers import answer_blocks, answer_figures, merged_answers
+from c2sflow.results.own_columns import PREFIX, own_name, own_names
+from c2sflow.results.umap import CLUSTERS
 from c2sflow.sentences.no_ops import NO_OP, predicted_only
 
-OBS_COLUMNS = (
+# Of a shard; in obs by their own names, before the columns of the table of perturbations.
+SHARD_COLUMNS = (
     "source_cell",
     "condition",
     "perturbation",
-    "sample",
-    "organism",
     "c2s_n_predicted_genes",
     "c2s_invalid_genes",
     "c2s_duplicate_genes",
@@ -27,19 +32,24 @@ OBS_COLUMNS = (
     "c2s_truncated",
     "c2s_sentence",
 )
+SOURCE, CONDITION = own_name("source_cell"), own_name("condition")
+# What a predicted cell has from its control cell by another way, or does not share with it.
+NOT_COPIED = ("sample", "organism", "sample_index", "X_c2s")
+# Of the control cell's own sentence and embedding, which are not the predicted cell's.
+OF_ITS_SENTENCE = ("c2s_n_genes", "c2s_n_tokens", "c2s_truncated", CLUSTERS)
 
 
 def _more_columns(names: Iterable[str]) -> list[str]:
-    return [name for name in names if name not in (*OBS_COLUMNS, "sample_index", "X_c2s")]
+    return [name for name in names if name not in (*SHARD_COLUMNS, *NOT_COPIED)]
 
 
 def _columns(names: Sequence[str]) -> list[str]:
-    return [*OBS_COLUMNS, *_more_columns(names)]
+    return [*SHARD_COLUMNS, *_more_columns(names)]
 
 
 def prediction_names(obs: pd.DataFrame) -> pd.Index:
     """Names of predicted cells: "<source cell>|<condition>", numbered where that repeats."""
-    cells = zip(obs["source_cell"], obs["condition"], strict=True)
+    cells = zip(obs[SOURCE], obs[CONDITION], strict=True)
     names = pd.Series([f"{cell}|{condition}" for cell, condition in cells], dtype=object)
     number = names.groupby(names).cumcount()
     again = number[number > 0]
@@ -60,30 +70,52 @@ class Predicted:
         Number of predictions that were planned.
     columns
         Column of each gene word of its sample.
-    renamed
-        Merged name of each cell of the sample whose name differs from its own.
+    cells
+        Names of the sample's cells, in order.
+    first
+        Row of the first of these in c2s.h5ad.
     """
 
     path: Path
     n_cells: int
     columns: Mapping[str, int]
-    renamed: Mapping[str, str] = field(default_factory=dict)
+    cells: pd.Index
+    first: int = 0
+
+    def rows(self, names: pd.Series) -> np.ndarray:
+        """Row of each of these cells in c2s.h5ad, int64.
+
+        Raises
+        ------
+        UserError
+            If the sample has no such cell.
+        """
+        found = self.cells.get_indexer(names)
+        if (found < 0).any():
+            name = names[found < 0].iloc[0]
+            raise UserError(f"{self.path.name}: no cell is named {name!r}; {remedy(self.path)}")
+        return self.first + found
 
 
 def merge_predictions(
     shards: Iterable[Predicted],
+    cells: pd.DataFrame,
     var: pd.DataFrame,
     rank_fit: Mapping[str, float],
     target: str | Path,
     uns: Mapping,
     n_each: int = 1,
-) -> pd.DataFrame:
-    """Write c2s_perturbed.h5ad; memory holds obs without the sentences, and one block of cells.
+) -> tuple[pd.DataFrame, list[str]]:
+    """Write c2s_perturbed.h5ad.
+
+    Memory holds ours of obs without the sentences, one of its other columns, and a block of cells.
 
     Parameters
     ----------
     shards
         In the order of the cells; taken one at a time.
+    cells
+        obs of c2s.h5ad: each predicted cell gets the columns of its control cell.
     var
         Genes of the merged data set.
     rank_fit
@@ -97,7 +129,8 @@ def merge_predictions(
 
     Returns
     -------
-    obs of the file but the sentences, with a row for each prediction.
+    What is ours of obs, and sample, with a row for each prediction, but no sentences; and which
+    columns of the control cells are renamed, a line each.
 
     Raises
     ------
@@ -109,23 +142,58 @@ def merge_predictions(
             columns, n_answers = shard.columns, shard.n_cells * n_each
             for obs, vectors in answer_blocks(shard.path, n_answers, "predictions", _columns):
                 genes = [[columns[word] for word in text.split()] for text in obs["c2s_sentence"]]
-                if shard.renamed:
-                    cells = obs["source_cell"]
-                    obs["source_cell"] = [shard.renamed.get(cell, cell) for cell in cells]
+                obs["source_cell"] = shard.rows(obs["source_cell"])
                 for name in _more_columns(obs.columns):  # text as given, missing where empty
                     if name != NO_OP:
                         obs[name] = obs[name].astype("string").astype("category")
-                out.append(obs, genes, vectors)
+                out.append(obs.rename(columns=own_names(obs.columns)), genes, vectors)
         obs = out.obs()
+        rows = obs[SOURCE].to_numpy()
+        obs[SOURCE] = cells.index.to_numpy(dtype=object)[rows]
         obs = obs.set_axis(prediction_names(obs))
-        obs["source_cell"] = obs["source_cell"].astype(object)
-        out.finish(obs, uns)
-    return obs
+        names = _source_names(cells, obs)
+        out.finish(obs, uns, _source_columns(cells, rows, names))
+    notices = [
+        f"c2s_perturbed.h5ad: obs[{name!r}] of the control cells is kept as obs[{kept!r}]"
+        for name, kept in names.items()
+        if name != kept
+    ]
+    return obs.assign(sample=cells["sample"].array.take(rows)), notices
+
+
+def _source_names(cells: pd.DataFrame, obs: pd.DataFrame) -> dict[str, str]:
+    """Columns that come along from the control cells, and their names beside ours."""
+    names: dict[str, str] = {}
+    for name in (name for name in cells if name not in OF_ITS_SENTENCE):
+        taken = {*obs, *cells, *names.values()}
+        names[name] = free_name(f"input_{name}", taken) if name in obs else name
+    return names
+
+
+def _source_columns(
+    cells: pd.DataFrame, rows: np.ndarray, names: Mapping[str, str]
+) -> Iterator[tuple[str, pd.Series]]:
+    """Each of these columns, a row for each predicted cell."""
+    for name, kept in names.items():
+        clean, _ = clean_columns(cells[[name]], "obs")
+        if name not in clean:  # nor does c2s.h5ad have it: no file can hold it
+            continue
+        values = clean[name].take(rows)
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            values = values.cat.remove_unused_categories()
+        yield kept, values
 
 
 def summarise(obs: pd.DataFrame) -> pd.DataFrame:
-    """`answer_figures` of each condition and sample, without the no-ops."""
-    obs = predicted_only(obs)
+    """`answer_figures` of each condition and sample, without the no-ops.
+
+    Parameters
+    ----------
+    obs
+        From `merge_predictions`.
+    """
+    names = condition_columns([name.removeprefix(PREFIX) for name in obs])
+    obs = predicted_only(obs).rename(columns={own_name(name): name for name in names})
     figures = answer_figures(obs, ["condition", "sample"], "n_predictions")
-    conditions = obs[condition_columns(obs.columns)].drop_duplicates("condition")
+    conditions = obs[names].drop_duplicates("condition")
     return conditions.merge(figures, on="condition", how="right")

@@ -179,7 +179,7 @@ def merge_run(
         planned = read_json(plan)
         answered = _predicted(parts, shards, sentences, perturbed_dir, planned, merged)
         n_each = uns["parameters"].get("num_samples", 1)
-        _merge_perturbed(answered, n_each, outdir, merged.genes.names, uns)
+        merged.notices += _merge_perturbed(answered, n_each, outdir, merged, uns)
     if generated_dir is not None:
         _merge_generated(sheet, sentences, generated_dir, groups, outdir, merged.genes, uns)
     # The report lists it among what the steps warn of.
@@ -213,26 +213,29 @@ def _predicted(
     for part in parts:
         with h5py.File(part.path) as file:
             cells = read_elem(file["obs"]).index
-        names = merged.obs.index[start : start + len(cells)]
-        start += len(cells)
         chosen = [shard for shard in shards[part.id] if shard in planned]
-        if not chosen:
-            continue
-        columns = word_columns(sentences[part.id], merged.genes)
-        renamed = {old: new for old, new in zip(cells, names, strict=True) if old != new}
+        if chosen:
+            columns = word_columns(sentences[part.id], merged.genes)
         for shard in chosen:
             path = perturbed_dir / f"{shard}.perturbed.parquet"
-            yield Predicted(path, planned[shard], columns, renamed)
+            yield Predicted(path, planned[shard], columns, cells, start)
+        start += len(cells)
 
 
 def _merge_perturbed(
-    answered: Iterable[Predicted], n_each: int, outdir: Path, genes: pd.Index, uns: Mapping
-) -> None:
-    target, var = outdir / "c2s_perturbed.h5ad", pd.DataFrame(index=genes)
-    predicted = merge_predictions(answered, var, uns["rank_fit"], target, uns, n_each)
+    answered: Iterable[Predicted], n_each: int, outdir: Path, merged: Merged, uns: Mapping
+) -> list[str]:
+    """Write the predicted cells and their summary; what is renamed, a line each."""
+    target, var = outdir / "c2s_perturbed.h5ad", pd.DataFrame(index=merged.genes.names)
+    predicted, notices = merge_predictions(
+        answered, merged.obs, var, uns["rank_fit"], target, uns, n_each
+    )
+    for line in notices:
+        LOGGER.warning(line)
     n = len(predicted_only(predicted))
     LOGGER.info("%s: %d predicted cells, %d answers to no-ops", target.name, n, len(predicted) - n)
     write_table(summarise(predicted), outdir / "perturbation" / "summary.tsv")
+    return notices
 
 
 def _merge_generated(

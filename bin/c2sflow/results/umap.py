@@ -19,6 +19,7 @@ LOGGER = logging.getLogger(__name__)
 MIN_CELLS = 10
 # Names of our own: an input may bring a UMAP and neighbours, which stay.
 NEIGHBORS, UMAP, CLUSTERS = "c2s_neighbors", "X_c2s_umap", "c2s_leiden"
+SCANPYS = "X_umap"  # where scanpy.pl.umap looks
 
 
 def add_umap(file: h5py.File, seed: int = 42) -> None:
@@ -27,7 +28,7 @@ def add_umap(file: h5py.File, seed: int = 42) -> None:
     ``uns["c2s_neighbors"]`` and ``obsp["c2s_neighbors_connectivities"]`` and ``…_distances`` (15
     neighbours, CSR, n_obs × n_obs), ``obsm["X_c2s_umap"]`` float32 (n_obs, 2) and
     ``obs["c2s_leiden"]`` (igraph, resolution 1). A cell without an embedding has no neighbours, NaN
-    and no cluster.
+    and no cluster. ``obsm["X_umap"]`` is the same, unless the input has one of its own.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ def add_umap(file: h5py.File, seed: int = 42) -> None:
         write_element(file, f"obsp/{name}", _among_all(graph, rows, len(there)))
     places = np.full((len(there), 2), np.nan, dtype=np.float32)
     places[rows] = cells.obsm[UMAP]
-    write_element(file, f"obsm/{UMAP}", places)
+    _write_places(file, places)
     clusters = cells.obs[CLUSTERS].cat
     codes = np.full(len(there), -1)
     codes[rows] = clusters.codes
@@ -67,6 +68,21 @@ def add_umap(file: h5py.File, seed: int = 42) -> None:
     write_element(file, "obs", obs)
     write_element(file, f"uns/{NEIGHBORS}", cells.uns[NEIGHBORS])
     LOGGER.info("UMAP and %d clusters of %d cells", len(clusters.categories), cells.n_obs)
+
+
+def _write_places(file: h5py.File, places: np.ndarray) -> None:
+    """The UMAP, and for ``scanpy.pl.umap`` as X_umap, unless that is the input's own."""
+    stored = file["obsm"]
+    before = [stored[name][:] if name in stored else None for name in (UMAP, SCANPYS)]
+    write_element(file, f"obsm/{UMAP}", places)
+    # One that an earlier run of ours made gives way, as all that it made.
+    if before[1] is None or (before[0] is not None and np.array_equal(*before, equal_nan=True)):
+        write_element(file, f"obsm/{SCANPYS}", places)
+    else:
+        LOGGER.info(
+            'obsm["%s"] is the input\'s own; that of the embedding: sc.pl.embedding(adata, "%s")',
+            SCANPYS, UMAP,
+        )  # fmt: skip
 
 
 def _among_all(graph: sparse.spmatrix, rows: np.ndarray, n_obs: int) -> sparse.csr_matrix:

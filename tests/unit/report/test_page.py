@@ -121,9 +121,9 @@ def make_predictions(folder, samples):
     rng = np.random.default_rng(0)
     obs = pd.DataFrame(
         {
-            "condition": pd.Categorical([f"IFN {EVIL}", "drug, 2 µM"] * 6),
-            "perturbation": pd.Categorical([f"IFN {EVIL}", "drug"] * 6),
-            "dose": pd.Categorical([None, "2 µM"] * 6),
+            "c2s_condition": pd.Categorical([f"IFN {EVIL}", "drug, 2 µM"] * 6),
+            "c2s_perturbation": pd.Categorical([f"IFN {EVIL}", "drug"] * 6),
+            "c2s_dose": pd.Categorical([None, "2 µM"] * 6),
             "sample": pd.Categorical(np.repeat(samples, 12 // len(samples))),
             "c2s_n_predicted_genes": rng.integers(5, 9, 12),
             "c2s_invalid_genes": rng.integers(0, 3, 12),

@@ -10,17 +10,23 @@ import pyarrow.parquet as pq
 import pytest
 
 from c2sflow.common.errors import UserError
-from c2sflow.inputs.perturbations import condition_columns
+from c2sflow.inputs.perturbations import RESERVED
 from c2sflow.results import answers as merged_answers
 from c2sflow.results.predictions import (
-    OBS_COLUMNS,
+    SHARD_COLUMNS,
     Predicted,
     merge_predictions,
     prediction_names,
     summarise,
 )
+from c2sflow.sentences.no_ops import COMPARED_WITH, NO_OP
 
 FIT = {"slope": -0.5, "intercept": 2.0}
+
+
+def controls(names, **columns):
+    """obs of c2s.h5ad: cells of these names."""
+    return pd.DataFrame({"sample": pd.Categorical(["s 1"] * len(names)), **columns}, index=names)
 
 
 def write_shard(path, rows):
@@ -54,11 +60,13 @@ def merged(tmp_path):
     write_shard(tmp_path / "0.parquet", [("c1", "IFN 'β'", "B A", 0), ("c1", "KO", "", 2)])
     write_shard(tmp_path / "1.parquet", [("c2", "KO, 2 µM", "A", 0), ("c2", "KO, 2 µM", "A B", 0)])
     columns = {"A": 2, "B": 0}
-    renamed = {"c1": "c1-s 1"}
-    shards = [Predicted(tmp_path / f"{n}.parquet", 2, columns, renamed) for n in (0, 1)]
+    # c1 is renamed when the samples are merged; another sample's cells come first.
+    own = pd.Index(["c0", "c1", "c2"])
+    shards = [Predicted(tmp_path / f"{n}.parquet", 2, columns, own, 2) for n in (0, 1)]
+    cells = controls(["c1-s 0", "c2-s 0", "c0", "c1-s 1", "c2"])
     var = pd.DataFrame(index=["b", "x", "a"])
     target = tmp_path / "c2s_perturbed.h5ad"
-    obs = merge_predictions(shards, var, FIT, target, {"seed": 1})
+    obs, _ = merge_predictions(shards, cells, var, FIT, target, {"seed": 1})
     return obs, ad.read_h5ad(target)
 
 
@@ -76,23 +84,69 @@ def test_names_are_unique_and_sources_those_of_the_merged_file(merged):
     assert list(adata.obs_names) == [
         "c1-s 1|IFN 'β'", "c1-s 1|KO", "c2|KO, 2 µM", "c2|KO, 2 µM|1",
     ]  # fmt: skip
-    assert obs["source_cell"].tolist() == ["c1-s 1", "c1-s 1", "c2", "c2"]
+    assert obs["c2s_source_cell"].tolist() == ["c1-s 1", "c1-s 1", "c2", "c2"]
     assert prediction_names(obs).is_unique
 
 
 def test_names_that_a_number_makes_another_s_are_unique():
-    obs = pd.DataFrame({"source_cell": ["a", "a", "a"], "condition": ["K", "K", "K|1"]})
+    obs = pd.DataFrame({"c2s_source_cell": ["a", "a", "a"], "c2s_condition": ["K", "K", "K|1"]})
     assert prediction_names(obs).is_unique
 
 
 def test_columns_of_the_table_of_perturbations(merged):
     _, adata = merged
-    assert adata.obs["perturbation"].tolist() == ["IFN 'β'", "KO", "KO", "KO"]
-    assert adata.obs["condition"].tolist()[2] == "KO, 2 µM"
-    assert adata.obs["dose"].isna().tolist() == [True, True, False, False]
-    assert adata.obs["dose"].tolist()[2:] == ["2 µM", "2 µM"]
-    assert adata.obs["note"].isna().all()
-    assert condition_columns(adata.obs) == ["condition", "perturbation", "dose"]
+    assert adata.obs["c2s_perturbation"].tolist() == ["IFN 'β'", "KO", "KO", "KO"]
+    assert adata.obs["c2s_condition"].tolist()[2] == "KO, 2 µM"
+    assert adata.obs["c2s_dose"].isna().tolist() == [True, True, False, False]
+    assert adata.obs["c2s_dose"].tolist()[2:] == ["2 µM", "2 µM"]
+    assert adata.obs["c2s_note"].isna().all()
+    # No other column of ours has a name that a user's own may have.
+    assert {name for name in adata.obs if not name.startswith("c2s_")} == {"sample"}
+
+
+def test_columns_of_the_control_cells_come_along(tmp_path):
+    """As pandas picks them by name; ours keep their names, those of its own sentence stay away."""
+    rows = [("c2", "IFN", "A", 0), ("c0", "KO", "B A", 0), ("c2", "KO", "A B", 1)]
+    write_shard(tmp_path / "0.parquet", rows)
+    names = ["c0", "c1", "c2"]
+    cells = controls(
+        names,
+        condition=pd.Categorical(["ctrl", "stim", "ctrl"]),
+        ordered=pd.Categorical(["low", "high", "mid"], ["low", "mid", "high"], ordered=True),
+        dose=[0.5, np.nan, 2.0],
+        donor=pd.array([1, None, 3], dtype="Int64"),
+        is_kept=[True, False, True],
+        text=["β", "b", "c d"],
+        c2s_organism=pd.Categorical(["human"] * 3),
+        c2s_cell_type=pd.Categorical(["B", "T", None]),
+        c2s_condition=pd.Categorical(["of an", "earlier", "run"]),
+        input_c2s_condition=[1, 2, 3],
+        c2s_truncated=[True, True, True],
+        c2s_n_genes=[9, 9, 9],
+        c2s_leiden=pd.Categorical(["0", "1", "1"]),
+    )
+    shards = [Predicted(tmp_path / "0.parquet", 3, {"A": 0, "B": 1}, pd.Index(names))]
+    target = tmp_path / "c2s_perturbed.h5ad"
+    var = pd.DataFrame(index=["A", "B"])
+    _, notices = merge_predictions(shards, cells, var, FIT, target, {})
+    assert notices == [
+        "c2s_perturbed.h5ad: obs['c2s_condition'] of the control cells is kept as "
+        "obs['input_c2s_condition_2']"
+    ]
+    found = ad.read_h5ad(target).obs
+    assert found["c2s_condition"].tolist() == ["IFN", "KO", "KO"]
+    assert found["c2s_truncated"].tolist() == [False] * 3
+    assert not {"c2s_n_genes", "c2s_leiden"} & set(found)
+    renamed = {"c2s_condition": "input_c2s_condition_2"}
+    kept = cells.drop(columns=["c2s_truncated", "c2s_n_genes", "c2s_leiden"])
+    whole = ad.AnnData(obs=kept)[["c2", "c0", "c2"]].copy()
+    whole.obs_names = found.index
+    whole.write_h5ad(tmp_path / "expected.h5ad")
+    expected = ad.read_h5ad(tmp_path / "expected.h5ad").obs.rename(columns=renamed)
+    text = pd.Series(["a"]).dtype  # AnnData makes a category of it
+    expected["text"] = expected["text"].astype(object).astype(text)
+    pd.testing.assert_frame_equal(found[list(expected)], expected)
+    assert list(found)[: expected.shape[1]] == list(expected)  # theirs first, then ours
 
 
 def test_summary(merged):
@@ -111,7 +165,8 @@ def test_broken_shard(tmp_path):
     (tmp_path / "0.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match="missing or broken"):
         merge_predictions(
-            [Predicted(tmp_path / "0.parquet", 1, {})],
+            [Predicted(tmp_path / "0.parquet", 1, {}, pd.Index([]))],
+            controls(["c1"]),
             pd.DataFrame(index=["a"]),
             FIT,
             tmp_path / "p.h5ad",
@@ -124,10 +179,25 @@ def test_missing_predictions(tmp_path):
     write_shard(tmp_path / "0.parquet", [("c1", "KO", "A", 0)])
     with pytest.raises(UserError, match="1 predictions instead of 2 planned"):
         merge_predictions(
-            [Predicted(tmp_path / "0.parquet", 1, {"A": 0})],
-            pd.DataFrame(index=["a"]), FIT, tmp_path / "p.h5ad", {}, n_each=2,
+            [Predicted(tmp_path / "0.parquet", 1, {"A": 0}, pd.Index(["c1"]))],
+            controls(["c1"]), pd.DataFrame(index=["a"]), FIT, tmp_path / "p.h5ad", {}, n_each=2,
         )  # fmt: skip
     assert not (tmp_path / "p.h5ad").exists()
+
+
+def test_cells_of_another_sample(tmp_path):
+    write_shard(tmp_path / "0.parquet", [("c1", "KO", "A", 0)])
+    shard = Predicted(tmp_path / "0.parquet", 1, {"A": 0}, pd.Index(["x1"]))
+    var = pd.DataFrame(index=["a"])
+    with pytest.raises(UserError, match="no cell is named 'c1'"):
+        merge_predictions([shard], controls(["x1"]), var, FIT, tmp_path / "p.h5ad", {})
+    assert not (tmp_path / "p.h5ad").exists()
+
+
+def test_a_table_of_perturbations_takes_none_of_our_names():
+    """A column of it gets our prefix, too."""
+    names = {name.removeprefix("c2s_") for name in (*SHARD_COLUMNS, NO_OP, COMPARED_WITH)}
+    assert names - {"perturbation"} <= RESERVED
 
 
 def test_blocks_give_the_frame_that_pandas_does(tmp_path, monkeypatch):
@@ -145,37 +215,47 @@ def test_blocks_give_the_frame_that_pandas_does(tmp_path, monkeypatch):
     target = tmp_path / "c2s_perturbed.h5ad"
     words = {"A": 0, "B": 1, "C": 2}
     var = pd.DataFrame(index=list(words))
-    shards = [Predicted(path, n, words) for path, n in zip(paths, sizes, strict=True)]
-    obs = merge_predictions(shards, var, FIT, target, {})
+    own = pd.Index(["c0", "c1", "c2"])
+    shards = [Predicted(path, n, words, own) for path, n in zip(paths, sizes, strict=True)]
+    obs, _ = merge_predictions(shards, controls(own), var, FIT, target, {})
 
     whole = pd.concat(
         [pd.read_parquet(path) for path, size in zip(paths, sizes, strict=True) if size]
     )
     vectors = np.stack(whole.pop("X_c2s"))
-    whole = whole[[*OBS_COLUMNS, "dose", "note"]].set_axis(range(len(whole)))
-    names = whole["source_cell"] + "|" + whole["condition"]
+    whole = whole[["sample", *SHARD_COLUMNS, "dose", "note"]].set_axis(range(len(whole)))
+    own = {"source_cell", "condition", "perturbation", "dose", "note"}
+    whole = whole.rename(columns={name: f"c2s_{name}" for name in own})
+    names = whole["c2s_source_cell"] + "|" + whole["c2s_condition"]
     number = names.groupby(names).cumcount()
     whole.index = [f"{a}|{n}" if n else a for a, n in zip(names, number, strict=True)]
-    for name in ("condition", "perturbation", "sample", "organism", "c2s_finish_reason"):
+    for name in ("c2s_condition", "c2s_perturbation", "sample", "c2s_finish_reason"):
         whole[name] = whole[name].astype("category")
-    for name in ("dose", "note"):
+    for name in ("c2s_dose", "c2s_note"):
         whole[name] = whole[name].astype("string").astype("category")
     ad.AnnData(obs=whole).write_h5ad(tmp_path / "whole.h5ad")
     merged, expected = ad.read_h5ad(target), ad.read_h5ad(tmp_path / "whole.h5ad").obs
     text = pd.Series(["a"]).dtype  # object, or pandas 3's str
-    for name in ("source_cell", "c2s_sentence"):  # of which AnnData makes categories
+    for name in ("c2s_source_cell", "c2s_sentence"):  # of which AnnData makes categories
         expected[name] = expected[name].astype(object).astype(text)
     pd.testing.assert_frame_equal(merged.obs, expected)
     whole.index = whole.index.astype(obs.index.dtype)
-    whole["source_cell"] = whole["source_cell"].astype(obs["source_cell"].dtype)
-    pd.testing.assert_frame_equal(obs, whole.drop(columns="c2s_sentence"))
+    source = "c2s_source_cell"
+    whole[source] = whole[source].astype(obs[source].dtype)
+    pd.testing.assert_frame_equal(
+        obs[[*whole.columns.drop("c2s_sentence")]], whole.drop(columns="c2s_sentence")
+    )
     assert np.array_equal(merged.obsm["X_c2s"], vectors)
     n_genes = [len(text.split()) for text in merged.obs["c2s_sentence"]]
     assert np.array_equal(np.diff(merged.X.indptr), n_genes)
 
 
 def test_memory_does_not_hold_the_sentences(tmp_path, monkeypatch):
-    """A further cell takes 0.5 kB at most; its sentence alone has 1.6 kB."""
+    """A further cell takes 0.5 kB at most; its sentence alone has 1.6 kB.
+
+    Nor the columns of the control cells: 200 of them would be as much.
+    """
+    cells = controls(["cell"], **{f"column {n}": [float(n)] for n in range(200)})
     monkeypatch.setattr(merged_answers, "BLOCK", 100)
     words = {f"GENE{n:03d}": n for n in range(200)}
     text = " ".join(words)
@@ -183,9 +263,9 @@ def test_memory_does_not_hold_the_sentences(tmp_path, monkeypatch):
     var = pd.DataFrame(index=list(words))
 
     def peak(n_files):
-        shards = [Predicted(tmp_path / "0.parquet", 300, words)] * n_files
+        shards = [Predicted(tmp_path / "0.parquet", 300, words, pd.Index(["cell"]))] * n_files
         tracemalloc.start()
-        merge_predictions(shards, var, FIT, tmp_path / "p.h5ad", {})
+        merge_predictions(shards, cells, var, FIT, tmp_path / "p.h5ad", {})
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most

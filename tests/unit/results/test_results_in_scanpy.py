@@ -63,8 +63,10 @@ def answers_of(folder):
     }  # fmt: skip
     path = folder / "0.perturbed.parquet"
     write_answers(path, pd.DataFrame(more | shared), vectors)
-    shards = [Predicted(path, 60, columns)]
-    merge_predictions(shards, var, FIT, folder / "perturbed.h5ad", {})
+    names = pd.Index([f"cell{n}" for n in range(30)])
+    controls = pd.DataFrame({"sample": "s", "condition": ["control", "IFN"] * 15}, index=names)
+    shards = [Predicted(path, 60, columns, names)]
+    merge_predictions(shards, controls, var, FIT, folder / "perturbed.h5ad", {})
     more = {"c2s_cell_type": ["B", "T"] * 30, "number": np.arange(60) // 2}
     path = folder / "0.generated.parquet"
     write_answers(path, pd.DataFrame(more | shared), vectors)
@@ -129,7 +131,9 @@ def test_one_dtype_of_indices_and_pointers(results):
 
 def test_scanpy(path):
     adata = ad.read_h5ad(path)
-    label = next(c for c in ("type", "condition", "c2s_cell_type") if c in adata.obs)
+    label = next(
+        c for c in ("type", "c2s_condition", "condition", "c2s_cell_type") if c in adata.obs
+    )
     adata.obs[label] = adata.obs[label].astype("category")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -5,6 +5,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy as sc
 from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 
@@ -13,14 +14,15 @@ from c2sflow.results.umap import add_umap
 GROUPS = 3
 
 
-def stored(path, vectors, layout=True):
-    """c2s.h5ad of these embeddings, with a UMAP that the input brought."""
+def stored(path, vectors, layout=True, own=("X_umap",)):
+    """c2s.h5ad of these embeddings, with a UMAP that the input brought under each name of `own`."""
     cells = ad.AnnData(
         sparse.csr_matrix((len(vectors), 2), dtype=np.float32),
         obs=pd.DataFrame(
             {"n": np.arange(len(vectors))}, index=[f"c{n}" for n in range(len(vectors))]
         ),
-        obsm={"X_c2s": vectors, "X_umap": np.ones((len(vectors), 2), dtype=np.float32)},
+        obsm={"X_c2s": vectors}
+        | {name: np.ones((len(vectors), 2), dtype=np.float32) for name in own},
     )
     cells.write_h5ad(path)
     if layout:
@@ -64,6 +66,25 @@ def test_neighbours_are_the_nearest_and_clusters_the_groups(tmp_path, vectors):
     assert cells.uns["c2s_neighbors"]["connectivities_key"] == "c2s_neighbors_connectivities"
     assert (cells.obsm["X_umap"] == 1).all()  # the input's own stays
     assert cells.obs["n"].tolist() == list(range(90))
+
+
+def test_scanpy_plots_it_where_the_input_has_none_of_its_own(tmp_path, vectors, caplog):
+    caplog.set_level("INFO")
+    cells = stored(tmp_path / "c2s.h5ad", vectors, own=())
+    assert np.array_equal(cells.obsm["X_umap"], cells.obsm["X_c2s_umap"], equal_nan=True)
+    axes = sc.pl.umap(cells, color="c2s_leiden", show=False)
+    drawn = axes.collections[0].get_offsets()
+    assert len(drawn) == len(vectors)
+    assert "own" not in caplog.text
+
+    # That of an earlier run of ours is both; the input's own is not, and how to plot ours is known.
+    cells = stored(tmp_path / "again.h5ad", vectors, own=("X_umap", "X_c2s_umap"))
+    assert np.array_equal(cells.obsm["X_umap"], cells.obsm["X_c2s_umap"], equal_nan=True)
+    assert "own" not in caplog.text
+    cells = stored(tmp_path / "own.h5ad", vectors)
+    assert (cells.obsm["X_umap"] == 1).all()
+    assert 'sc.pl.embedding(adata, "X_c2s_umap")' in caplog.text
+    sc.pl.embedding(cells, "X_c2s_umap", show=False)
 
 
 def test_the_same_every_time(tmp_path, vectors):

@@ -130,14 +130,15 @@ def test_no_ops_are_marked_and_are_no_predictions(tmp_path):
         }
     )  # fmt: skip
     write_answers(tmp_path / "s.perturbed.parquet", table, np.ones((n, 4), np.float32))
-    shard = Predicted(tmp_path / "s.perturbed.parquet", n, {"G0": 0, "G1": 1})
+    cells = pd.DataFrame({"sample": "s"}, index=[f"c{i}" for i in range(3)])
+    shard = Predicted(tmp_path / "s.perturbed.parquet", n, {"G0": 0, "G1": 1}, cells.index)
     fit = {"slope": -1.0, "intercept": 2.0, "r_squared": 1.0, "n": 9}
     var = pd.DataFrame(index=["G0", "G1"])
-    obs = merge_predictions([shard], var, fit, tmp_path / "p.h5ad", {})
+    obs, _ = merge_predictions([shard], cells, var, fit, tmp_path / "p.h5ad", {})
     written = ad.read_h5ad(tmp_path / "p.h5ad")
     assert written.obs["c2s_no_op"].dtype == bool
     predicted = written[~written.obs["c2s_no_op"]].obs
-    assert predicted["condition"].tolist() == ["A"] * 3
+    assert predicted["c2s_condition"].tolist() == ["A"] * 3
     assert (predicted["c2s_compared_with"] == "no-op: DMSO").all()
     assert written.obs_names[1] == "c0|no-op: DMSO"
     summary = summarise(obs)

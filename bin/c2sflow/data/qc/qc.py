@@ -7,7 +7,6 @@ kept cells and genes. The result is that of scanpy in memory, whatever the size 
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from scipy import sparse
 from c2sflow.common.files import write_beside
 from c2sflow.data.backed import CellData
 from c2sflow.data.bulk.bulk import TOP, TOP_GENES, bulk_table
+from c2sflow.data.columns import free_name
 from c2sflow.data.genes import symbol_tables
 from c2sflow.data.genes.alignment import REPEATED, repeated_symbols
 from c2sflow.data.genes.excel_dates import dates_note
@@ -71,12 +71,6 @@ def _annotate(
     if split is not None:
         obs[SPLIT] = pd.Categorical(split.apply(obs))
     return obs[found.cells], notices
-
-
-def free_name(name: str, obs: pd.DataFrame) -> str:
-    """The name, with _2, _3, … where an earlier run has it already."""
-    names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
-    return next(free for free in names if free not in obs)
 
 
 def _write(
