@@ -12,9 +12,9 @@ from anndata.io import read_elem
 from c2sflow.common.files import read_json
 from c2sflow.common.opened import open_h5
 from c2sflow.data.obs.figure_cells import FigureCells, figure_cells, needed_columns
+from c2sflow.data.own_columns import own_name
 from c2sflow.data.result_tables import read_evaluation, read_table
 from c2sflow.report.map import CellMap, read_map
-from c2sflow.results.own_columns import own_name
 from c2sflow.sentences.no_ops import predicted_only, with_no_op
 from c2sflow.sentences.summaries import SentenceFiles
 

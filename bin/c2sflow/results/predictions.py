@@ -13,9 +13,9 @@ from anndata.utils import make_index_unique
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import remedy
 from c2sflow.data.columns import clean_columns, free_name
+from c2sflow.data.own_columns import PREFIX, own_name, own_names
 from c2sflow.inputs.perturbations import condition_columns
 from c2sflow.results.answers import answer_blocks, answer_figures, merged_answers
-from c2sflow.results.own_columns import PREFIX, own_name, own_names
 from c2sflow.results.umap import CLUSTERS
 from c2sflow.sentences.no_ops import NO_OP, predicted_only
 
