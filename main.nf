@@ -17,8 +17,8 @@ include { helpText       } from './modules/parameters'
 include { finish; namedFiles; start; writeVersions } from './modules/run'
 
 workflow {
-    if ("${params.help}" != 'false') {
-        println(helpText(params.help))
+    if ("${params.help} ${params.help_all}" != 'false false') {
+        println(helpText(params.help, "${params.help_all}" == 'true'))
         return
     }
     // [base, encoder: [file], missing: what is to be fetched, base_id, checkpoints]; [parameter: [file that it names]]

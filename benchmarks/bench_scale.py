@@ -23,6 +23,7 @@ from scipy import sparse
 GENES, WIDTH, SHARD, BLOCK = 20_000, 2304, 2000, 5000
 DEPTH, SHAPE = 620, 6.0  # mean and shape of the gamma distribution of a cell's size
 STEPS = ("qc", "sentences", "merge")
+FILES = ("input.h5ad", "atlas.h5ad", "shards", "embeddings", "c2s.h5ad")  # what they leave on disk
 
 
 def atlas(n_cells: int, seed: int = 0) -> Iterator[sparse.csr_matrix]:
@@ -142,7 +143,14 @@ def measure(n_cells: int) -> dict:
                     "cpu_microseconds_per_cell": 1e6 * made["cpu_seconds"] / n_cells,
                 }
                 print(f"{n_cells} cells, {which}: {figures[which]}", flush=True)
+        figures["bytes"] = {name: size(Path(folder) / name) for name in FILES}
     return figures
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of those of a folder."""
+    files = path.iterdir() if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files)
 
 
 def growth(figures: dict[int, dict]) -> dict:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 INTRODUCTION = (
-    "Made from `nextflow_schema.json` by `make docs`; `nextflow run … --help NAME` prints more.",
+    "Made from `nextflow_schema.json` by `make docs`. `nextflow run . --help` lists the parameters",
+    "that matter most, `--help_all` all of them, `--help NAME` prints more about one.",
     "How parameters work together: [usage](usage.md).",
 )
 LIMITS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}"}
@@ -28,7 +29,8 @@ def row(name: str, entry: Mapping) -> str:
     """One parameter as a row of a Markdown table."""
     default = entry.get("default")
     shown = "" if default is None else f"`{json.dumps(default)}`".replace('"', "")
-    cells = [f"`--{name}`", ", ".join(kinds(entry)), shown, entry["description"]]
+    what = " ".join(entry[key] for key in ("description", "advice") if key in entry)
+    cells = [f"`--{name}`", ", ".join(kinds(entry)), shown, what]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

@@ -6,29 +6,44 @@ def parameterGroups() {
     new groovy.json.JsonSlurper().parseText(file("${projectDir}/nextflow_schema.json").text)['$defs'].values()
 }
 
-// What --help prints: every parameter, or all about the one that it names.
-def helpText(asked) {
+// What --help prints: the parameters that matter most, all of them (--help_all), or all about one (--help NAME).
+def helpText(asked, boolean everything) {
     def groups = parameterGroups()
     def entries = groups.collectEntries { group -> group.properties }
     def name = "${asked}".replaceFirst('^-+', '')
-    if (name == 'true') {
-        return "${workflow.manifest.description}\n\n  nextflow run . --input cells.h5ad --outdir results\n\n" +
-            "${groups.collect { group -> groupHelp(group) }.join('\n\n')}\n\n" +
-            'More about one of them: --help NAME'
+    if (!(name in ['true', 'false'])) {
+        return entries.containsKey(name) ? parameterHelp(name, entries[name]) : "--help ${name}: no such parameter"
     }
-    entries.containsKey(name) ? parameterHelp(name, entries[name]) : "--help ${name}: no such parameter"
+    def listed = everything ? groups.collect { group -> fullGroupHelp(group) } : groups.findResults { group -> groupHelp(group, entries) }
+    def others = everything ? '' : "    All ${entries.size()} parameters: --help_all"
+    "${workflow.manifest.description}\n\n  nextflow run . --input cells.h5ad --outdir results\n\n" +
+        "${listed.join('\n\n')}\n\nMore about one of them: --help NAME${others}"
+}
+
+// Those of a group that are not `hidden` (as nf-core calls it), each with advice, or null.
+def groupHelp(Map group, Map entries) {
+    def width = entries.findAll { _name, entry -> !entry.hidden }.keySet()*.length().max()
+    def lines = group.properties.findAll { _name, entry -> !entry.hidden }.collectMany { name, entry ->
+        ["  --${name.padRight(width)}  ${described(entry)}", "${' ' * (width + 6)}${entry.advice}"]
+    }
+    lines ? "${group.title}\n${lines.join('\n')}" : null
 }
 
 // A group of parameters, a line each: name, type, description, choices, default.
-def groupHelp(Map group) {
+def fullGroupHelp(Map group) {
     def names = group.properties.keySet()*.length().max()
     def types = group.properties.values().collect { entry -> typeOf(entry).length() }.max()
     def lines = group.properties.collect { name, entry ->
-        def choice = entry['enum'] ? " (${entry['enum'].join(', ')})" : ''
-        def preset = entry.containsKey('default') ? " [default: ${entry['default']}]" : ''
-        "  --${name.padRight(names)}  ${typeOf(entry).padRight(types)}  ${entry.description}${choice}${preset}"
+        "  --${name.padRight(names)}  ${typeOf(entry).padRight(types)}  ${described(entry)}"
     }
     "${group.title}: ${group.description}\n${lines.join('\n')}"
+}
+
+// Description, choices, default.
+def described(Map entry) {
+    def choice = entry['enum'] ? " (${entry['enum'].join(', ')})" : ''
+    def preset = entry.containsKey('default') ? " [default: ${entry['default']}]" : ''
+    "${entry.description}${choice}${preset}"
 }
 
 def parameterHelp(String name, Map entry) {
@@ -42,7 +57,8 @@ def parameterHelp(String name, Map entry) {
         ['default', entry['default']],
     ]
     def lines = rows.findAll { _key, value -> value != null }.collect { key, value -> "  ${key.padRight(8)} ${value}" }
-    (["--${name}: ${entry.description}"] + lines + (entry.help_text ? ["\n${entry.help_text}"] : [])).join('\n')
+    def texts = [entry.advice, entry.help_text].findAll { text -> text }.collect { text -> "\n${text}" }
+    (["--${name}: ${entry.description}"] + lines + texts).join('\n')
 }
 
 def typeOf(Map entry) {

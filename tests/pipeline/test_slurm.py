@@ -30,6 +30,8 @@ process {
         }
     }
 }
+"""
+EXECUTOR = """
 executor {
     pollInterval = '1 sec'
     queueStatInterval = '3 sec'
@@ -62,12 +64,13 @@ def finished_jobs(folder: Path) -> pd.DataFrame:
 
 def test_demo_on_slurm(slurm, nextflow):
     nextflow.env["SLURM_CONF"] = str(slurm / "slurm.conf")
-    (nextflow.folder / "site.config").write_text(CONFIG)
+    (nextflow.folder / "site.config").write_text(CONFIG + EXECUTOR)
     run = nextflow.run(
         *("-profile", "test,slurm", "-c", "site.config", "--outdir", "results"),
         *("--queue", "main", "--gpu_queue", "gpus", "--gpu_type", "a100", "--job_array", 2),
         *("--max_cpus", os.cpu_count(), "--max_memory", "8 GB"),
         *("--submit_rate", "50/1sec", "--cluster_options=--comment=c2sflow", "--device", "auto"),
+        "--gpu_cluster_options=--constraint=large|small",  # no pipe of the shell
         *("--annotate", "false", "--attention_maps", 0),  # jobs like those of the other models
     )
     assert "Error is ignored" not in run.output
@@ -96,4 +99,22 @@ def test_demo_on_slurm(slurm, nextflow):
         assert "#SBATCH --comment=c2sflow" in head or "--comment=c2sflow" in head, process
         gpu = (Path(folder) / ".gpus").read_text().strip()
         on_gpu = process.split(":")[-1] in GPU_STEPS
+        assert ("--constraint=large|small" in head) == on_gpu, process
         assert gpu in (("0", "1") if on_gpu else ("none",)), process
+
+
+def test_a_site_that_takes_no_memory_request(slurm, nextflow):
+    """As docs/slurm.md describes it, with the text of that page."""
+    nextflow.env["SLURM_CONF"] = str(slurm / "slurm.conf")
+    page = (ROOT / "docs/slurm.md").read_text(encoding="utf-8")
+    (recipe,) = (text for text in re.findall(r"```groovy\n(.*?)```", page, re.S) if "null" in text)
+    (nextflow.folder / "site.config").write_text(recipe + EXECUTOR)
+    run = nextflow.run(
+        *("-profile", "test,slurm", "-c", "site.config", "-stub-run", "--outdir", "results"),
+        *("--queue", "main", "--gpu_queue", "gpus", "--max_cpus", os.cpu_count()),
+        *("--submit_rate", "50/1sec", "--device", "cpu"),
+    )
+    assert run.submitted["EMBED"] == 6
+    trace = pd.read_csv(nextflow.folder / "results/pipeline_info/execution_trace.tsv", sep="\t")
+    for folder in trace["workdir"]:
+        assert "--mem" not in (Path(folder) / ".command.run").read_text()

@@ -36,6 +36,13 @@ def option(step: str, name: str) -> click.Option | None:
     return next((found for found in command(step).params if flag in found.opts), None)
 
 
+def test_a_parameter_is_hidden_from_help_or_has_advice():
+    """`hidden` is nf-core's word; what --help lists fits two screens, and says when to set it."""
+    for name, entry in ENTRIES.items():
+        assert ("advice" in entry) != entry.get("hidden", False), f"{name}: hidden, or advice?"
+    assert 25 <= sum("advice" in entry for entry in ENTRIES.values()) <= 35
+
+
 def test_every_step_is_one_that_there_is():
     modules = {path.parent.name for path in (ROOT / "modules").glob("*/main.nf")}
     assert {step for step, _ in PASSED} <= modules
