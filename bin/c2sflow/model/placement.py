@@ -45,7 +45,11 @@ def resolve_dtype(dtype: str, device: torch.device, config: PreTrainedConfig) ->
     if dtype != "auto":
         return getattr(torch, dtype)
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        return (
+            torch.bfloat16
+            if torch.cuda.is_bf16_supported(including_emulation=False)
+            else torch.float32
+        )
     if config.hidden_size < SMALL:
         return torch.float32
     seconds = {kind: _seconds_of_product(kind, config) for kind in (torch.float32, torch.bfloat16)}
