@@ -80,13 +80,13 @@ lock: setup ## update requirements.lock from pyproject.toml, and the other locks
 
 # All but the command lines of the steps, whose options docs/parameters.md has.
 LIBRARY := $(filter-out c2sflow.steps,$(subst /,.,$(patsubst bin/%/__init__.py,%,$(wildcard bin/c2sflow/*/__init__.py))))
-docs: setup ## write docs/parameters.md from the schema, and API pages from the docstrings: build/docs/
-	@$(ACTIVATE); python docs/parameters.py
+docs: setup ## write docs/parameters.md, the tables of docs/planning.md, and API pages: build/docs/
+	@$(ACTIVATE); python docs/parameters.py; python docs/planning.py
 	@$(ACTIVATE); PYTHONPATH=bin pdoc --docformat numpy --no-show-source --output-directory build/docs $(LIBRARY)
 	@echo build/docs/index.html
 
-picture: setup ## draw docs/images/*.svg from the pipeline's graph and the packages' imports
-	@$(ACTIVATE); python docs/images/draw.py; python docs/images/draw_rooms.py
+picture: setup ## draw docs/images/: the pipeline, the packages, and results/demo (after make demo)
+	@$(ACTIVATE); python docs/images/draw.py; python docs/images/draw_rooms.py; python docs/images/draw_results.py
 
 clean: ## remove what runs and tests leave behind, but neither .venv/ nor results/
 	rm -rf build work .nextflow .nextflow.log* .pytest_cache .ruff_cache .nf-test

@@ -107,7 +107,9 @@ def test_a_site_that_takes_no_memory_request(slurm, nextflow):
     """As docs/slurm.md describes it, with the text of that page."""
     nextflow.env["SLURM_CONF"] = str(slurm / "slurm.conf")
     page = (ROOT / "docs/slurm.md").read_text(encoding="utf-8")
-    (recipe,) = (text for text in re.findall(r"```groovy\n(.*?)```", page, re.S) if "null" in text)
+    (recipe,) = (
+        text for text in re.findall(r"```nextflow\n(.*?)```", page, re.S) if "null" in text
+    )
     (nextflow.folder / "site.config").write_text(recipe + EXECUTOR)
     run = nextflow.run(
         *("-profile", "test,slurm", "-c", "site.config", "-stub-run", "--outdir", "results"),

@@ -1,9 +1,11 @@
 """The documents: links lead somewhere, and the pictures show the code as it is."""
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,85 @@ def test_links_lead_somewhere(page):
             assert not anchor or anchor in anchors(other), target
 
 
+def script(path: str):
+    """A tool of the documents, as a module."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look themselves up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_options_that_a_page_names_exist(page):
+    """Those with an underscore are the pipeline's; other programs use hyphens."""
+    schema = json.loads((ROOT / "nextflow_schema.json").read_text(encoding="utf-8"))
+    known = {name for group in schema["$defs"].values() for name in group["properties"]}
+    text = page.read_text(encoding="utf-8")
+    if page.name in ("CHANGELOG.md", "CONTRIBUTING.md"):  # the past, and an invented example
+        return
+    assert set(re.findall(r"(?<![\w-])--([a-z]+(?:_[a-z]+)+)", text)) <= known
+    for command in re.findall(r"nextflow run (?:.*\\\n)*.*", text):
+        for name in re.findall(r"(?<!\S)--([a-z_]+)", command.split("`")[0]):
+            assert name in known, command
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/planning.md"])
+def test_tables_of_plans_are_computed_from_what_was_measured(page):
+    """If this fails after a new measurement: make docs."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert "<!-- memory -->" in text
+    assert script("docs/planning.py").filled(text) == text
+
+
+def test_the_arithmetic_of_plans_agrees_with_the_benchmark():
+    planning = script("docs/planning.py")
+    run = planning.results("gpu_2B")
+    reached = planning.embedding_rate(planning.MEASURED) / run["matmul_flops"]
+    assert reached == pytest.approx(run["ways"]["auto"]["utilisation"], rel=0.02)
+    # On the card that was measured, the cells that were measured take as long as they did.
+    model = planning.MODELS["Gemma-2-2B"]
+    tokens = run["ways"]["auto"]["tokens"] / run["cells"]
+    seconds = run["cells"] * model.flops(tokens) / planning.embedding_rate(planning.MEASURED)
+    assert seconds == pytest.approx(run["ways"]["auto"]["seconds"], rel=1e-6)
+    assert model.gib("bfloat16") == pytest.approx(4.87, abs=0.01)
+    assert planning.smallest_card(15.8) == "24 GB"
+    assert planning.smallest_card(200) == "several"
+
+
+def labels() -> dict[str, set[str]]:
+    """By label, the processes that have it."""
+    found: dict[str, set[str]] = {}
+    for module in ROOT.glob("modules/*/main.nf"):
+        text = module.read_text(encoding="utf-8")
+        name = re.search(r"^process (\w+)", text, re.MULTILINE)[1]
+        for label in re.findall(r"^    label '(\w+)'", text, re.MULTILINE):
+            found.setdefault(label, set()).add(name)
+    return found
+
+
+def test_the_page_of_slurm_lists_the_steps_of_each_label():
+    text = (ROOT / "docs/slurm.md").read_text(encoding="utf-8")
+    for label, steps in labels().items():
+        row = re.search(rf"^\| `{label}` \| ([^|]+) \|", text, re.MULTILINE)[1]
+        assert row == "the others" or set(row.split(", ")) == steps, label
+
+
+def test_the_page_of_aws_gives_each_step_the_image_of_its_kind():
+    text = (ROOT / "docs/aws.md").read_text(encoding="utf-8")
+    selectors = re.findall(r"with(Label|Name): '?([\w|]+)'? \{ container = .*c2sflow-(\w+):", text)
+    image = {}
+    for kind, names, chosen in selectors:  # names after labels, as Nextflow's rule is
+        steps = labels()[names] if kind == "Label" else set(names.split("|"))
+        image |= dict.fromkeys(steps, chosen)
+    for folder in (ROOT / "containers").iterdir():
+        if folder.is_symlink():
+            kind = str(folder.readlink())
+            assert image.get(folder.name.upper(), "cpu") == kind, folder.name
+    assert image["EVALUATE"] == "evaluate"
+    assert image["REPORT"] == "report"
+
+
 def test_the_picture_shows_every_step():
     picture = (ROOT / "docs/images/c2sflow.svg").read_text(encoding="utf-8")
     drawn = re.findall(r'<text x="\d+" y="\d+">(\w+)</text>', picture)
@@ -37,10 +118,7 @@ def test_the_picture_shows_every_step():
 
 def test_the_picture_of_the_packages_is_what_the_tool_draws():
     """If this fails after an import or a docstring changed: make picture."""
-    tool = ROOT / "docs/images/draw_rooms.py"
-    spec = importlib.util.spec_from_file_location("draw_rooms", tool)
-    draw_rooms = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(draw_rooms)
+    draw_rooms = script("docs/images/draw_rooms.py")
     assert (ROOT / "docs/images/rooms.svg").read_text(encoding="utf-8") == draw_rooms.draw()
 
 
