@@ -14,6 +14,7 @@ include { RESULTS        } from './subworkflows/results'
 include { code           } from './modules/code'
 include { findModels     } from './modules/inputs'
 include { helpText       } from './modules/parameters'
+include { countTasks; logProgress } from './modules/progress'
 include { finish; namedFiles; start; writeVersions } from './modules/run'
 
 workflow {
@@ -47,6 +48,11 @@ workflow {
     GENERATION(INPUT.out.sheet, PREPARE.out.sentences, model, named.gene_vocabulary, options)
     ATTENTION_MAPS(shards, PREPARE.out.obs, model, options)
     PERTURBATION(shards, PREPARE.out.obs, PREPARE.out.sentences, model, named, options)
+    // [step: number of its tasks, and of those done]
+    counts = [:]
+    countTasks(counts, 'embed', shards, EMBED.out.embeddings)
+    countTasks(counts, 'perturb', PERTURBATION.out.planned, PERTURBATION.out.predictions)
+    logProgress(workDir, counts)
     made = [
         input: INPUT.out, cells: PREPARE.out, finetuning: FINETUNING.out, embedding: EMBED.out, annotation: ANNOTATION.out,
         generation: GENERATION.out, attention: ATTENTION_MAPS.out, perturbation: PERTURBATION.out,

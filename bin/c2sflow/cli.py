@@ -42,7 +42,8 @@ class Steps(click.Group):
 
 @click.command(cls=Steps)
 @click.version_option(__version__, prog_name="c2s")
-def c2s() -> None:
+@click.pass_context
+def c2s(context: click.Context) -> None:
     """Run one step of c2sflow: Cell2Sentence-Scale on any AnnData file."""
     expected = os.environ.get("C2SFLOW_VERSION", __version__)
     if expected != __version__:
@@ -50,6 +51,10 @@ def c2s() -> None:
             f"c2sflow {__version__} is installed where c2sflow {expected} runs: uninstall it "
             "(pip uninstall c2sflow) or install the same version"
         )
+    if record := os.environ.get("C2SFLOW_PROGRESS"):
+        from c2sflow.common.progress import RECORDER  # imports tqdm
+
+        RECORDER.start(record, str(context.invoked_subcommand))
 
 
 def main() -> None:

@@ -43,6 +43,7 @@ workflow PERTURBATION {
     versions = PLAN.out.versions.mix(PERTURB.out.versions, EFFECTS.out.versions)
 
     emit:
+    planned     // [meta of the shard, shard, sentences.json, the cells of it to perturb]
     counts      // plan.json, or []
     predictions // a file for each shard that holds cells to perturb
     stats       // and another

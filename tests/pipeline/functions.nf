@@ -2,6 +2,7 @@
 
 include { cli; closureOf; quote } from '../../modules/code'
 include { baseId; findInput; findModel; toFetch } from '../../modules/inputs'
+include { progressLines; taskFolders } from '../../modules/progress'
 include { unwritable; withoutProgram; withoutService } from '../../modules/places'
 
 process ECHO {
@@ -34,6 +35,11 @@ workflow {
     def base_ids = cases.models.collectEntries { name -> [name, baseId(name, findModel(name))] }
     def places = cases.profiles.collectEntries { name -> [name, withoutProgram(name.tokenize(',')) + withoutService(name.tokenize(','))] }
     def outdirs = cases.outdirs.collectEntries { name -> [name, unwritable(name)] }
+    def work = file('progress')
+    def earlier = taskFolders(work).findAll { folder -> folder.endsWith('earlier') }.toSet()
+    def seen = [:]
+    def counts = [embed: [tasks: 5, finished: 1]]
+    def progress = [progressLines(work, earlier, seen, counts), progressLines(work, earlier, seen, counts)]
     ECHO(cases.options)
     ECHO.out.map { arguments ->
         println(groovy.json.JsonOutput.toJson([
@@ -44,6 +50,7 @@ workflow {
             base_ids: base_ids,
             places: places,
             outdirs: outdirs,
+            progress: progress.collect { lines -> lines.collect { line -> "${line}".toString() } },
             other_base: findModel('adapter', 'someone/else').collect { path -> "${path.name}" } + [toFetch(findModel('adapter', 'someone/else'), 'someone/else')],
             arguments: new groovy.json.JsonSlurperClassic().parseText(arguments.text),
         ]))

@@ -97,6 +97,26 @@ BASE_IDS = {
 }
 
 
+# What tasks leave in their folders: (folder, step, done, total, unit, seconds).
+PROGRESS = [
+    ("ab/finished", "embed", 1000, 1000, "cell", 50),
+    ("ab/running", "embed", 600, 800, "cell", 30),
+    ("cd/begun", "embed", 100, 900, "cell", 10),
+    ("cd/earlier", "embed", 7, 900, "cell", 1),
+    ("cd/training", "finetune", 3, 5000, "step", 30),
+    ("cd/done", "qc", 10, 10, "cell", 1),
+    ("tmp/other", "embed", 1, 2, "cell", 1),
+]
+
+
+def write_progress(folder: Path) -> None:
+    (folder / "ab/without").mkdir(parents=True)
+    for name, *values in PROGRESS:
+        record = dict(zip(("step", "done", "total", "unit", "seconds"), values, strict=True))
+        (folder / name).mkdir(parents=True)
+        (folder / name / "progress.json").write_text(json.dumps(record))
+
+
 def write_inputs(folder: Path) -> None:
     for name in ("a.h5ad", "b, 'c'.h5ad", "c;d.h5ad", "g[1]*.h5ad", "empty.csv"):
         (folder / name).touch()
@@ -146,6 +166,7 @@ def write_inputs(folder: Path) -> None:
 def answers(request, tmp_path_factory, nextflow_home) -> dict:
     folder = tmp_path_factory.mktemp("functions")
     write_inputs(folder)
+    write_progress(folder / "progress")
     cases = {
         "options": OPTIONS,
         "inputs": {name: sheet_paths(folder / name) for name in INPUTS},
@@ -212,6 +233,16 @@ def test_results_go_to_a_folder(answers, outdir):
         assert len(found) == 1
         assert found[0].startswith(f"--outdir {outdir}: ")
         assert OUTDIRS[outdir] in found[0]
+
+
+def test_progress_is_logged_once(answers):
+    # Of 5 tasks of EMBED 1 is done and 2 run: 2 wait, with 900 cells each as far as is known. 1,700
+    # cells took 90 s, and two tasks run side by side.
+    embed = "EMBED: 1,700 of about 4,500 cells (38 %), 38 a second, about 2 min left"
+    finetune = "FINETUNE: 3 of 5000 steps (0 %), 0.10 a second, about 13 h 53 min left"
+    first, second = answers["progress"]
+    assert sorted(first) == [embed, finetune.replace("5000", "5,000")]
+    assert second == []  # nothing has moved
 
 
 def test_another_base_is_fetched_for_an_adapter(answers):

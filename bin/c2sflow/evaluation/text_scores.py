@@ -20,8 +20,8 @@ from torchmetrics.functional.text.bert import bert_score
 from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from c2sflow.common.errors import UserError
+from c2sflow.common.progress import progress_bar
 from c2sflow.model.architectures.registry import family_of
-from c2sflow.model.batching import progress_bar
 from c2sflow.model.config import read_tokenizer
 from c2sflow.model.files import read_encoder
 from c2sflow.model.loading import loaded, loading_faults

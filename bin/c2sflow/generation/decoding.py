@@ -19,12 +19,12 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from c2sflow.common.progress import progress_bar
 from c2sflow.generation.kv_cache import CompiledStep, DecodeCache, worth_compiling
 from c2sflow.generation.logits import GeneTrie, next_tokens, row_numbers
 from c2sflow.generation.prefill import prefill
 from c2sflow.model.batching import (
     free_bytes,
-    progress_bar,
     resolve_cache_tokens,
     resolve_max_batch_tokens,
 )

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from c2sflow.common.progress import progress_bar
 from c2sflow.generation.kv_cache import DecodeCache
 from c2sflow.generation.prefill import prefill
-from c2sflow.model.batching import progress_bar, resolve_cache_tokens, resolve_max_batch_tokens
+from c2sflow.model.batching import resolve_cache_tokens, resolve_max_batch_tokens
 from c2sflow.model.memory import MemoryWatch, halved
 
 MOST_LOGITS = 2**27  # numbers of a step's logits: rows times tokens times vocabulary

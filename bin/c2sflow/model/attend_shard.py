@@ -10,10 +10,10 @@ import numpy as np
 
 from c2sflow.common.errors import UserError
 from c2sflow.common.parquet import read_parquet
+from c2sflow.common.progress import progress_bar
 from c2sflow.model.attention import BLOCKWISE
 from c2sflow.model.attention_files import write_attention
 from c2sflow.model.attention_maps import attention_maps, shuffled_maps
-from c2sflow.model.batching import progress_bar
 from c2sflow.model.embedding import check_layer
 from c2sflow.model.loading import load_model, load_tokenizer
 from c2sflow.model.tasks import read_shard

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import sys
 from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, field
 from typing import Required, TypedDict
@@ -11,7 +10,6 @@ from typing import Required, TypedDict
 import numpy as np
 import psutil
 import torch
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 CPU_TOKENS = 4096  # measured on two cores: larger batches fall out of the cache
@@ -61,12 +59,6 @@ def resolve_cache_tokens(value: int | str | None, model: PreTrainedModel) -> int
     free = sum(free_bytes(device) for device in devices_of(model))
     share, most = (0.5, GPU_CACHE) if model.device.type == "cuda" else (0.25, CPU_CACHE)
     return int(np.clip(share * free // (kept * model.dtype.itemsize), 1024, most))
-
-
-def progress_bar(total: int, unit: str, show: bool) -> tqdm:
-    """A bar on a terminal; in a log file a line every half a minute."""
-    interval = 0.1 if sys.stderr.isatty() else 30
-    return tqdm(total=total, unit=unit, disable=not show, mininterval=interval)
 
 
 def peak_memory(device: torch.device) -> int:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from c2sflow.common.errors import UserError
+from c2sflow.common.progress import progress_bar
 from c2sflow.model.architectures.registry import family_of
 from c2sflow.model.attention import PACKED
 from c2sflow.model.batching import (
@@ -22,7 +23,6 @@ from c2sflow.model.batching import (
     PromptPool,
     free_bytes,
     peak_memory,
-    progress_bar,
     resolve_max_batch_tokens,
 )
 from c2sflow.model.memory import MemoryWatch, halved

@@ -22,6 +22,7 @@ from scipy import sparse
 
 from c2sflow.common.files import write_beside
 from c2sflow.common.opened import reading
+from c2sflow.common.progress import progress_bar
 from c2sflow.data.concat import concat_obs
 from c2sflow.data.genes.alignment import REPEATED, UNKNOWN, GeneAlignment, GeneTable
 from c2sflow.data.genes.other_features import feature_names, merge_features, obsm_key
@@ -304,6 +305,7 @@ def _copy_matrices(
     layers, obsm = ([f"{kind}/{key}" for key in shared[kind].common] for kind in ("layers", "obsm"))
     writers = {key: RowWriter(out, key, n_vars) for key in ["X", *layers]}
     fold = VarFold(shared["var"].common, n_vars)
+    bar = progress_bar(len(samples), "sample")
     for sample in samples:
         with _open(sample) as file:
             kept = GeneTable.from_file(file)
@@ -317,6 +319,8 @@ def _copy_matrices(
                     sample.name, n_values,
                 )  # fmt: skip
             _copy_dense(file, out, obsm)
+        bar.update()
+    bar.close()
     var = fold.frame(genes)
     shared["var"].common = dict.fromkeys(var)
     write_element(out, "var", var)

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from c2sflow.common.files import write_beside
 from c2sflow.common.opened import open_h5
+from c2sflow.common.progress import progress_bar
 from c2sflow.common.threads import in_threads
 from c2sflow.data.backed import CellData
 from c2sflow.data.genes.alignment import GeneTable
@@ -153,6 +154,7 @@ def write_shards(
     examples: list[str] = []
     lengths: list[np.ndarray] = []
     with ExitStack() as stack:
+        bar = stack.enter_context(progress_bar(len(cells), "cell"))
         partial = stack.enter_context(write_beside(Path(outdir) / f"{name}.obs.parquet"))
         own = stack.enter_context(_Writer(partial))
         for number, (start, stop) in enumerate(bounds):
@@ -165,6 +167,7 @@ def write_shards(
             # Of this table only: a query may name the input's own column n_genes.
             own.write(_with(obs, {"shard": pa.repeat(shard, len(obs)), N_GENES: n_genes}))
             shards.append({"name": shard, "n_cells": len(obs), "n_genes": int(n_genes.sum())})
+            bar.update(len(obs))
     counts, edges = np.histogram(np.concatenate(lengths), bins=LENGTH_BINS)
     table = GeneTable.from_var(data.var)
     return {

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 
 from c2sflow.common.errors import UserError
+from c2sflow.common.progress import RECORDER
 from c2sflow.common.threads import in_threads
 from c2sflow.model.batching import Batch
 from c2sflow.model.memory import MemoryWatch, halved
@@ -173,6 +174,7 @@ class Trainer:
         for examples in self._examples(range(progress.step, recipe.steps)):
             self._step(examples)
             progress.seconds = time.perf_counter() - started
+            RECORDER.write(progress.step, recipe.steps, "step", progress.seconds)
             evaluated = progress.step % recipe.evaluate_every == 0 or progress.step == recipe.steps
             if evaluated or progress.step % max(1, recipe.steps // ROWS) == 0:
                 self._look(evaluated)

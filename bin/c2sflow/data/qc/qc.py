@@ -19,6 +19,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from c2sflow.common.files import write_beside
+from c2sflow.common.progress import progress_bar
 from c2sflow.data.backed import CellData
 from c2sflow.data.bulk.bulk import TOP, TOP_GENES, bulk_table
 from c2sflow.data.columns import free_name
@@ -90,7 +91,11 @@ def _write(
     reads them.
     """
     var, filtered_var = var[found.genes], var[~found.genes]
-    with write_beside(target) as partial, create_h5ad(partial, obs, var) as file:
+    with (
+        write_beside(target) as partial,
+        create_h5ad(partial, obs, var) as file,
+        progress_bar(data.n_obs, "cell") as bar,
+    ):
         write_element(file, "uns", {"log1p": {"base": LOG_BASE}})
         for name, array in data.obsm().items():
             _write_obsm(file, f"obsm/{name}", array, found.cells)
@@ -105,6 +110,7 @@ def _write(
             if counts is not None:
                 counts.append(kept)
                 beside.append("layers/counts", filtered)
+            bar.update(block.shape[0])
         write_features(file, data, found.cells, others or {}, chunk_size)
         for name in data.layers:
             if name == "counts" and with_counts:

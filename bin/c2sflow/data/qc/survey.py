@@ -11,6 +11,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from c2sflow.common.errors import UserError
+from c2sflow.common.progress import progress_bar
 from c2sflow.data.backed import CellData
 from c2sflow.data.genes.symbols import is_mitochondrial
 from c2sflow.data.qc.filters import GENOME_REASONS, REASONS, Filters, mark_other_genomes
@@ -109,13 +110,15 @@ def survey(
     mitochondrial = np.asarray(is_mitochondrial(symbols), dtype=bool)
     n_cells = np.zeros(data.n_vars, dtype=np.int64)
     metrics, reasons, seen = [], [], []
-    for start, block in data.chunks(chunk_size):
-        seen.append(cell_evidence(block))
-        metrics.append(cell_metrics(block, mitochondrial, state, n_top))
-        reasons.append(filters.reason(metrics[-1]))
-        if genome_shares is not None:
-            mark_other_genomes(reasons[-1], genome_shares[start : start + block.shape[0]])
-        n_cells += block[reasons[-1] < 0].getnnz(axis=0)
+    with progress_bar(data.n_obs, "cell") as bar:
+        for start, block in data.chunks(chunk_size):
+            seen.append(cell_evidence(block))
+            metrics.append(cell_metrics(block, mitochondrial, state, n_top))
+            reasons.append(filters.reason(metrics[-1]))
+            if genome_shares is not None:
+                mark_other_genomes(reasons[-1], genome_shares[start : start + block.shape[0]])
+            n_cells += block[reasons[-1] < 0].getnnz(axis=0)
+            bar.update(block.shape[0])
     evidence, reason = Evidence.concat(seen), np.concatenate(reasons)
     if declared:
         decision = check_declared(evidence, data.obs, state.name, data.label)
