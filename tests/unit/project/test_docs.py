@@ -4,11 +4,13 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -120,6 +122,38 @@ def test_the_picture_of_the_packages_is_what_the_tool_draws():
     """If this fails after an import or a docstring changed: make picture."""
     draw_rooms = script("docs/images/draw_rooms.py")
     assert (ROOT / "docs/images/rooms.svg").read_text(encoding="utf-8") == draw_rooms.draw()
+
+
+SCREENS = {"report.png": (1280, 900), "report_mobile.png": (390, 844)}
+
+
+def test_the_pictures_of_the_results_are_small():
+    for name in ("umap.png", *SCREENS):
+        path = ROOT / "docs/images" / name
+        assert path.stat().st_size < 300_000
+        with Image.open(path) as picture:
+            assert picture.size == SCREENS.get(name, picture.size)
+
+
+def test_a_report_is_photographed_as_wide_as_the_screen(tmp_path):
+    tool = script("docs/images/draw_results.py")
+    browser = next(filter(None, map(shutil.which, tool.BROWSERS)), None)
+    if browser is None:
+        pytest.skip("no Chromium: nothing was photographed")
+    page = tmp_path / "a report.html"
+    page.write_text("<style>@media (max-width: 400px) { body { background: red } }</style>")
+    tool.photograph(page, tmp_path, browser)
+    for name, size in SCREENS.items():
+        with Image.open(tmp_path / name) as picture:
+            assert picture.size == size
+            red, green, _ = picture.convert("RGB").getpixel((200, 800))
+            assert red > 240
+            assert (green < 16) == (name == "report_mobile.png")
+
+
+def test_pictures_of_results_want_results(tmp_path):
+    with pytest.raises(SystemExit, match="run make demo first"):
+        script("docs/images/draw_results.py").main(tmp_path)
 
 
 def test_pages_of_the_library_are_made_from_its_docstrings(tmp_path):
