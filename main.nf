@@ -69,5 +69,5 @@ workflow {
         ATTENTION_MAPS.out.versions, PERTURBATION.out.versions, EVALUATION.out.versions, RESULTS.out.versions,
     ), params.outdir)
 
-    workflow.onComplete = { finish(params, workflow.success) }
+    workflow.onComplete = { finish(params, workflow.success, workflow.errorMessage) }
 }

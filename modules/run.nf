@@ -3,7 +3,7 @@
 include { optionalFile } from './inputs'
 include { parameterGroups; summary } from './parameters'
 include { placeFaults } from './places'
-include { toJson } from './channels'
+include { readJson; toJson } from './channels'
 
 // [parameter: [the file that it names], or []] of those that may name one: `names_file` in the schema.
 def namedFiles(Map given) {
@@ -51,13 +51,18 @@ def revision() {
     }
 }
 
-// What a run logs last: where its results are, and what an earlier run into the same folder left
-// there that this one does not make.
-def finish(Map given, boolean success) {
+// What a run logs last: all warnings again, what is good and poor about the results, where they are,
+// and what an earlier run into the same folder left there that this one does not make. Of a failed
+// run, what has to be done; where nothing was run, nothing can be resumed.
+def finish(Map given, boolean success, String failure) {
     if (!success) {
-        log.info('\nNot finished. Resume it with -resume: what is done is not run again.')
+        if (!"${failure}".contains('nothing was run')) {
+            log.info('\nNot finished. Resume it with -resume: what is done is not run again.')
+        }
         return
     }
+    completeReport(given.outdir)
+    logVerdict(given.outdir)
     def made = resultsOf(given)
     def found = made.keySet().findAll { name -> file("${given.outdir}/${name}").exists() }
     def old = found.findAll { name -> !made[name] }
@@ -65,6 +70,43 @@ def finish(Map given, boolean success) {
         log.warn("Of an earlier run, and not of this one:\n${pathLines(given.outdir, old)}")
     }
     log.info("\nDone in ${workflow.duration}:\n${pathLines(given.outdir, found - old)}")
+}
+
+// What REPORT found, taken from where it is published: so a run logs it whether REPORT ran or -resume
+// took it from an earlier run.
+def logVerdict(outdir) {
+    def record = file("${outdir}/pipeline_info/verdict.json", glob: false)
+    if (!record.exists()) {
+        return
+    }
+    def found = readJson(record)
+    if (found.warnings) {
+        log.warn("All warnings (once more):\n${found.warnings.collect { line -> "  ${line}" }.join('\n')}")
+    }
+    def judged = ['poor', 'good'].collectMany { state -> found[state].collect { line -> "  ${state}  ${line}" } }
+    log.info("\nVerdict (report.html has all figures):\n${judged ? judged.join('\n') : '  no figure has a bound to judge it by'}")
+}
+
+// The report's rows about the run itself: a task that knew the run's name would never be resumed.
+def completeReport(outdir) {
+    def page = file("${outdir}/report.html", glob: false)
+    if (!page.exists()) {
+        return
+    }
+    def docs = workflow.repository ? "${workflow.repository}/blob/${workflow.commitId}/docs" : "file://${projectDir}/docs"
+    def rows = [
+        'Command line': escaped(workflow.commandLine),
+        'Run name': escaped(workflow.runName),
+        Started: workflow.start.format(java.time.format.DateTimeFormatter.ofPattern('yyyy-MM-dd HH:mm:ss xxx')) + ", finished after ${workflow.duration}",
+        Documentation: ['output', 'usage'].collect { name -> "<a href=\"${escaped("${docs}/${name}.md")}\">docs/${name}.md</a>" }.join(', '),
+    ].collect { name, value -> "<tr><th class=\"text-nowrap\">${name}</th><td class=\"text-break\">${value}</td></tr>" }
+    def partial = page.resolveSibling('.report.html.partial')
+    partial.text = page.text.replace('<tr hidden class="c2s-of-the-run"></tr>', rows.join('\n'))
+    java.nio.file.Files.move(partial, page, java.nio.file.StandardCopyOption.REPLACE_EXISTING)
+}
+
+def escaped(value) {
+    "${value}".replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;').replace('"', '&#34;')
 }
 
 // [name of a result in the outdir: whether a run with these parameters makes it]

@@ -20,6 +20,7 @@ process REPORT {
 
     output:
     path 'report.html', emit: report
+    path 'verdict.json', emit: verdict // what the log ends with: findings and warnings
     tuple val(task.process), eval('c2s versions multiqc umap-learn scikit-learn'), emit: versions
 
     script:
@@ -40,5 +41,6 @@ process REPORT {
     stub:
     """
     touch report.html
+    echo '{"poor": [], "good": [], "warnings": []}' > verdict.json
     """
 }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from natsort import natsorted
 
 from c2sflow.data.obs.figure_cells import UNKNOWN_TRAINING
+from c2sflow.evaluation.figures import share_interval
 from c2sflow.report.plots import (
     PALETTE,
     Section,
@@ -16,6 +19,7 @@ from c2sflow.report.plots import (
     number,
     safe,
     table_plot,
+    total,
 )
 from c2sflow.report.run import Run
 
@@ -42,15 +46,48 @@ def held_out(types: pd.DataFrame) -> pd.DataFrame:
     return types[~types["trained"]]
 
 
-def agreement(types: pd.DataFrame | None) -> float | None:
-    """Share of the labelled cells whose label the model predicts; None if there are no labels."""
+@dataclass
+class Agreement:
+    """Of predicted cell types with labels.
+
+    Parameters
+    ----------
+    share
+        Share of the labelled cells whose label is predicted.
+    low
+        Lower limit of its 95 % interval (Wilson's).
+    commonest
+        The share if each cell were called the most common label.
+    """
+
+    share: float
+    low: float
+    commonest: float
+
+
+def agreement(types: pd.DataFrame | None) -> Agreement | None:
+    """How many predicted types are the label; None if there are no labels, or other names."""
     if types is None or "label" not in types:
         return None
     types = held_out(types)
     both = types[types["label"].notna() & types["predicted"].notna()]
     if both.empty or not set(both["label"]) & set(both["predicted"]):
         return None
-    return float((both["label"] == both["predicted"]).mean())
+    right = both["label"] == both["predicted"]
+    return Agreement(
+        share=float(right.mean()),
+        low=share_interval(int(right.sum()), len(both))[0],
+        commonest=float(both["label"].value_counts(normalize=True).iloc[0]),
+    )
+
+
+def share_of_list(records: list[dict]) -> float | None:
+    """Mean probability that the model gives to the labels together; None without a list."""
+    listed = [record for record in records if record["coverage"] is not None]
+    n_cells = total(listed, "n_cells")
+    if not n_cells:
+        return None
+    return sum(record["coverage"] * record["n_cells"] for record in listed) / n_cells
 
 
 def _types(run: Run, answered: pd.DataFrame) -> Section:
@@ -71,12 +108,12 @@ def _types(run: Run, answered: pd.DataFrame) -> Section:
         "median": number("Probability", f"Median over these cells{but}", "", 3, "Greens", top=1),
         "unsure": number("Unsure", f"Cells below {UNSURE:g}{but}", "%", 1, "Reds", top=100),
     }
-    listed = [shard["coverage"] for shard in run.annotate if shard["coverage"] is not None]
-    if listed:
+    share = share_of_list(run.annotate)
+    if share is not None:
         text = (
             "Chosen from <code>--cell_types</code>: the probability is relative to its "
             f"{run.annotate[0]['n_labels']} labels. Together they get "
-            f"{np.mean(listed):.0%} of the model's probability; if that is little, the model "
+            f"{share:.0%} of the model's probability; if that is little, the model "
             "prefers other answers for these cells, and the choice is not reliable."
         )
     else:
@@ -133,8 +170,8 @@ def _confusion(answered: pd.DataFrame, run: Run) -> Section:
     else:
         per_label = (answered["label"] == answered["predicted"]).groupby(answered["label"]).mean()
         text += (
-            f"{same:.0%} of {len(answered):,} cells agree; {per_label.mean():.0%} on average over "
-            f"the {len(per_label)} labels. "
+            f"{same.share:.0%} of {len(answered):,} cells agree; {per_label.mean():.0%} on average "
+            f"over the {len(per_label)} labels. "
         )
         never = [
             name for name in natsorted(per_label.index) if name not in set(answered["predicted"])

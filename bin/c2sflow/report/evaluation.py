@@ -176,6 +176,41 @@ def _gain(gains: pd.DataFrame) -> str:
     )
 
 
+def linear_probe_gains(table: pd.DataFrame | None) -> tuple[float, pd.DataFrame] | None:
+    """Accuracy of the linear probe on X_c2s, and its gain over each baseline; None without."""
+    if table is None:
+        return None
+    gains = table[table["metric"] == "accuracy_gain"].dropna(subset="value")
+    own = table[
+        (table["metric"] == "accuracy") & (table["subject"] == "") & (table["space"] == "X_c2s")
+    ]
+    own = own[own["predictor"] == "linear_probe"]
+    return None if gains.empty or own.empty else (float(own["value"].iloc[0]), gains)
+
+
+def better_than_no_change(table: pd.DataFrame | None) -> tuple[int, int]:
+    """In how many figures the predictions are better than no change, and in how many not.
+
+    Left out is what cannot be otherwise: the directions, of which no change has none right, and
+    the distances in X_c2s, where an answer is far from a cell because its sentence is shorter.
+    """
+    if table is None:
+        return 0, 0
+    shown, _ = _over_subjects(table)
+    shown = shown[shown["metric"].isin(METRICS)].set_index(["metric", "space", "subject"])
+    model, unchanged = (
+        shown.loc[shown["predictor"] == name, "value"] for name in ("model", "no_change")
+    )
+    better = worse = 0
+    for (metric, space, subject), value in model.items():
+        null = unchanged.get((metric, space, subject), math.nan)
+        if metric.startswith("direction") or space == "X_c2s" or math.isnan(value - null):
+            continue
+        gain = value - null if METRICS[metric][1] == "↑" else null - value
+        better, worse = better + (gain > 0), worse + (gain <= 0)
+    return better, worse
+
+
 def _confusion(table: pd.DataFrame) -> Section:
     """Of the linear probe on X_c2s."""
     shown = table[(table["predictor"] == "linear_probe") & (table["space"] == "X_c2s")]

@@ -14,7 +14,7 @@ from multiqc.base_module import BaseMultiqcModule
 from multiqc.core.update_config import ClConfig, update_config
 from multiqc.types import Anchor
 
-from c2sflow.common.files import write_beside
+from c2sflow.common.files import write_beside, write_json
 from c2sflow.report import annotation as report_annotation
 from c2sflow.report import effects as report_effects
 from c2sflow.report import evaluation as report_evaluation
@@ -24,6 +24,7 @@ from c2sflow.report import overview as report_overview
 from c2sflow.report import samples as report_sections
 from c2sflow.report import training as report_finetuning
 from c2sflow.report.run import Run, read_run
+from c2sflow.report.verdict import verdict
 
 LOGGER = logging.getLogger(__name__)
 
@@ -64,6 +65,8 @@ a.c2s-tile:hover { background: rgba(128, 128, 128, 0.2); }
 .c2s-look { border-left-color: #d98e04 !important; } .c2s-look .c2s-sign { color: #d98e04; }
 .c2s-poor { border-left-color: #d43f3f !important; } .c2s-poor .c2s-sign { color: #d43f3f; }
 .c2s-sign { font-weight: 700; font-size: 1.4rem; grid-row: span 3; align-self: start; }
+a.c2s-plain { grid-template-columns: 1fr; }
+.c2s-plain > span { grid-column: 1 !important; }
 .c2s-figure { font-size: 1.6rem; font-weight: 600; line-height: 1.2; }
 .c2s-title { grid-column: 2; font-weight: 600; }
 .c2s-meaning { grid-column: 2; font-size: 0.9rem; opacity: 0.85; }
@@ -71,14 +74,14 @@ a.c2s-tile:hover { background: rgba(128, 128, 128, 0.2); }
 
 
 def write_report(multiqc_config: Path, outdir: Path, **inputs: Any) -> None:
-    """Write report.html.
+    """Write report.html, and verdict.json for the end of the run's log.
 
     Parameters
     ----------
     multiqc_config
         Configuration of MultiQC.
     outdir
-        Gets the report.
+        Gets both.
     inputs
         Those of `c2sflow.report.run.read_run`.
 
@@ -91,6 +94,7 @@ def write_report(multiqc_config: Path, outdir: Path, **inputs: Any) -> None:
     page = _render(run, multiqc_config)
     with write_beside(outdir / "report.html") as partial:
         partial.write_text(page, encoding="utf-8")
+    write_json(outdir / "verdict.json", verdict(run))
     LOGGER.info("report.html: %d samples, %d cells", len(run.qc), run.cells.n_cells)
 
 

@@ -288,6 +288,12 @@ def ratio(part: float, whole: float) -> float:
     return part / whole if whole else math.nan
 
 
+def median(values: pd.Series) -> float:
+    """Median of the known values; NaN without any."""
+    known = values.dropna()
+    return float(known.median()) if len(known) else math.nan
+
+
 def padding(shards: Sequence[Mapping]) -> float:
     """Share of the computed tokens that only fill up batches (%)."""
     idle = total(shards, "n_padding")

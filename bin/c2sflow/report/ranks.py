@@ -11,7 +11,9 @@ def at_depth(table: pd.DataFrame | None) -> dict[str, float]:
     Returns
     -------
     ``depth`` (genes, int), ``named`` and ``all_genes`` (R² over these and over all genes),
-    ``total_measured`` and ``total_model`` (median sums); empty if there are no answers.
+    ``all_genes_low`` (lower limit of its interval, NaN without one), ``gene_mean`` (R² over all
+    genes of each gene's mean), ``total_measured`` and ``total_model`` (median sums); empty if
+    there are no answers.
     """
     if table is None:
         return {}
@@ -19,10 +21,12 @@ def at_depth(table: pd.DataFrame | None) -> dict[str, float]:
     wanted = {
         "named": ("r_squared_named", "model"),
         "all_genes": ("r_squared_all_genes", "model"),
+        "gene_mean": ("r_squared_all_genes", "gene_mean"),
         "total_measured": ("median_total", "measured"),
         "total_model": ("median_total", "model"),
     }
     if not all(key in own.index for key in wanted.values()):
         return {}
     found = {name: float(own.loc[key, "value"]) for name, key in wanted.items()}
-    return {"depth": int(own.loc[wanted["named"], "depth"]), **found}
+    low = float(own.loc[wanted["all_genes"], "ci_low"])
+    return {"depth": int(own.loc[wanted["named"], "depth"]), "all_genes_low": low, **found}

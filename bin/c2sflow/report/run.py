@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +31,7 @@ COLOURS = ("c2s_cell_type", "n_genes_by_counts", "total_counts", "pct_counts_mt"
 
 
 CONDITION = own_name("condition")  # in obs of the predicted cells
+OBS = ("sample", "n_genes_by_counts", "c2s_n_genes")  # of every cell
 GENES = ("genes", "symbols", "gene_ids", "repeated")  # of sentences.json: long, and not used
 
 
@@ -46,6 +49,8 @@ class Run:
         Content of generate.json of each task; figures of each organism and cell type.
     provenance
         ``uns["c2s"]``.
+    obs
+        Of every cell: sample, n_genes_by_counts and c2s_n_genes (genes in its sentence).
     cells
         The cells' map.
     types
@@ -78,6 +83,7 @@ class Run:
     annotate: list[dict]
     perturb: list[dict]
     provenance: dict
+    obs: pd.DataFrame
     cells: CellMap
     types: pd.DataFrame | None = None
     training_known: bool = False
@@ -102,6 +108,22 @@ class Run:
         trained = [{**self.training, "sample": "fine-tuning"}] if self.training else []
         shards = [*self.embed, *self.annotate, *self.perturb, *self.generate]
         return [*self.qc, *trained, *shards, *self.merge]
+
+    @property
+    def counted_warnings(self) -> list[tuple[str, int, str]]:
+        """Each warning once per sample: its numbers (0 without one) added up over the shards."""
+        counts: Counter[tuple[str, str]] = Counter()
+        for record in self.records:
+            for text in record["warnings"]:
+                _, number, rest = re.split(r"^(\d*) ?", text, maxsplit=1)
+                counts[record["sample"], rest] += int(number or 0)
+        return [(sample, number, text) for (sample, text), number in counts.items()]
+
+
+def constrained(run: Run) -> bool:
+    """Whether decoding leaves nothing but new genes, so that no word of an answer can be wrong."""
+    given = run.provenance["parameters"]
+    return bool(given.get("valid_genes_only") and given.get("no_repeats"))
 
 
 def read_run(
@@ -146,6 +168,7 @@ def read_run(
     columns = list(dict.fromkeys([*filter(None, [label_column]), "sample"]))
     with h5py.File(h5ad) as file:
         provenance = read_elem(file["uns/c2s"])
+        obs = pd.DataFrame({name: pd.Series(read_elem(file["obs"][name])) for name in OBS})
         usable = _usable(file, training_cells, label_column)
         cells = read_map(file, columns, COLOURS, usable.held_out)
         types = _cell_types(file, usable, label_column)
@@ -156,6 +179,7 @@ def read_run(
         annotate=read_all(stats_dir, "*.annotate.json"),
         perturb=read_all(stats_dir, "*.perturb.json"),
         provenance=provenance,
+        obs=obs,
         cells=cells,
         training_known=usable.known,
         types=types if any(stats_dir.glob("*.annotate.json")) else None,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Mapping
 from html import escape
 
@@ -19,6 +17,7 @@ from c2sflow.report.plots import (
     common_bins,
     histogram_line,
     line_plot,
+    median,
     number,
     padding,
     plain,
@@ -58,18 +57,18 @@ METRICS = {
 }
 
 
+# Where modules/run.nf puts the command line, the run's name and its date when the run is done.
+OF_THE_RUN = '<tr hidden class="c2s-of-the-run"></tr>'
+
+
 def warnings(run: Run) -> list[Section]:
     """The warnings of all steps, added up over the shards of a sample."""
-    counts: Counter[tuple[str, str]] = Counter()
-    for record in run.records:
-        for text in record["warnings"]:
-            _, number, rest = re.split(r"^(\d*) ?", text, maxsplit=1)
-            counts[record["sample"], rest] += int(number or 0)
-    if not counts:
+    found = run.counted_warnings
+    if not found:
         return [Section("", content="<p>None: no step has a warning.</p>")]
     items = "".join(
-        f"<li><strong>{safe(sample)}</strong>: {f'{number:,} ' if number else ''}{safe(rest)}</li>"
-        for (sample, rest), number in counts.items()
+        f"<li><strong>{safe(sample)}</strong>: {f'{number:,} ' if number else ''}{safe(text)}</li>"
+        for sample, number, text in found
     )
     content = f'<div class="alert alert-warning"><ul class="mb-0">{items}</ul></div>'
     return [Section("", "Read these before you trust a number below.", content=content)]
@@ -94,7 +93,7 @@ def provenance(run: Run) -> list[Section]:
     parameters = {
         k: v for k, v in provenance_of_run["parameters"].items() if v != "" and k != "model"
     }
-    content = facts_table(facts) + "".join(
+    content = facts_table(facts, OF_THE_RUN) + "".join(
         f'<details class="c2s-details"><summary>{title}</summary>{table}</details>'
         for title, table in (
             (f"{len(parameters)} parameters", facts_table(parameters)),
@@ -112,14 +111,14 @@ def provenance(run: Run) -> list[Section]:
     return [Section("", text, content=content)]
 
 
-def facts_table(facts: Mapping[str, object]) -> str:
-    """Names and values, in two columns."""
+def facts_table(facts: Mapping[str, object], more: str = "") -> str:
+    """Names and values, in two columns; `more` are further rows (HTML)."""
     rows = "".join(
         f'<tr><th class="text-nowrap">{safe(name)}</th>'
         f'<td class="text-break">{_one_line(value)}</td></tr>'
         for name, value in facts.items()
     )
-    return f'<table class="table table-sm c2s-facts"><tbody>{rows}</tbody></table>'
+    return f'<table class="table table-sm c2s-facts"><tbody>{rows}{more}</tbody></table>'
 
 
 def _one_line(value: object) -> str:
@@ -135,18 +134,17 @@ def _prompts(prompts: Mapping[str, str]) -> str:
 
 def samples(run: Run) -> list[Section]:
     """General statistics: a row per sample."""
-    lengths = {record["sample"]: record for record in run.sentences}
     rows = {}
     for record in run.qc:
         name = record["sample"]
         shards = [shard for shard in run.embed if shard["sample"] == name]
-        words = sum(shard["n_genes"] for shard in lengths[name]["shards"])
+        own = run.obs[run.obs["sample"].astype(str) == name]
         rows[name] = {
             "cells_in": record["n_cells_in"],
             "cells_kept": record["n_cells_kept"],
             "genes": record["n_genes_kept"],
-            "median_genes": record["median_genes"],
-            "words": words / max(1, lengths[name]["n_cells"]),
+            "median_genes": median(own["n_genes_by_counts"]),
+            "words": median(own["c2s_n_genes"]),
             "padding": padding(shards),
             "speed": ratio(total(shards, "n_cells"), total(shards, "seconds")),
             "organism": safe(record["organism"]),
@@ -156,8 +154,8 @@ def samples(run: Run) -> list[Section]:
         "cells_in": number("Cells in", "Cells in the input"),
         "cells_kept": number("Cells kept", "Cells that passed quality control", scale="Greens"),
         "genes": number("Genes", "Genes kept: expressed in at least min_cells cells"),
-        "median_genes": number("Genes / cell (median)", "Median of the genes detected in a cell"),
-        "words": number("Genes / sentence (mean)", "Mean number of genes in a cell sentence"),
+        "median_genes": number("Genes / cell", "Genes detected in a cell: median"),
+        "words": number("Genes / sentence", "Genes in the sentence that the model reads: median"),
         "padding": number("Padding", PADDING, "%", 1, top=100),
         "speed": number("Cells / s", "Cells embedded per second of one shard's task", "", 1),
         "organism": {"title": "Organism", "scale": False},
@@ -165,7 +163,7 @@ def samples(run: Run) -> list[Section]:
     }
     text = (
         "One row per sample. Look for samples that lose many cells, or whose cells have far fewer "
-        "genes than those of other samples."
+        "genes than those of other samples. Genes are medians over the cells that were kept."
     )
     return [Section("", text, plot=table_plot("samples", "Samples", "Sample", rows, headers))]
 

@@ -399,9 +399,10 @@ def test_the_first_look_says_whether_the_run_is_good(full):
     said = obs[obs["c2s_cell_type"].notna()]
     same = (said["c2s_cell_type"].astype(str) == said["label"].astype(str)).mean()
     assert found["cell types as labelled"] == ("plain", f"{same:.0%}")
-    assert found["predicted cells"] == ("look", "12")  # a third of the answers was cut
-    # At the depth of the answers: that of the fit is of whole sentences, and R² 0.91.
-    assert found["rank to expression"] == ("look", "R² 0.56")
+    assert found["complete answers"] == ("plain", "67%")
+    # At the depth of the answers: that of the fit is of whole sentences, and R² 0.91. Its interval
+    # holds that of the genes' means.
+    assert found["rank to expression"] == ("plain", "R² 0.56")
     words = " ".join(body(full[0]).split())
     assert "cut to 100 genes as in the answers; 0.88 over these genes alone" in words
     assert "a measured cell sum to 2,007, of an answer to 1,392" in words
