@@ -780,7 +780,7 @@ def test_script(full, tmp_path, monkeypatch, caplog):
     ]
     done = CliRunner().invoke(main, [*arguments, "--label-column=label"])
     assert done.exit_code == 0, done.output
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert {path.name for path in tmp_path.iterdir()} == {"report.html", "verdict.json"}
     kept = sum(json.loads(p.read_text())["n_cells_kept"] for p in options["qc_dir"].glob("*.json"))
     assert caplog.messages[-1] == f"report.html: 2 samples, {kept} cells"
 
