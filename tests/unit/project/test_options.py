@@ -114,6 +114,16 @@ def test_the_table_in_the_docs_is_made_from_the_schema():
     assert (ROOT / "docs/parameters.md").read_text(encoding="utf-8") == made.page(SCHEMA)
 
 
+@pytest.mark.parametrize("scheduler", ["slurm", "lsf", "sge", "pbspro"])
+def test_options_for_gpu_jobs_are_those_of_gpu_steps_only(scheduler):
+    """tests/pipeline/test_slurm.py sees them in the jobs of a real Slurm."""
+    config = (ROOT / f"conf/{scheduler}.config").read_text(encoding="utf-8")
+    others, gpu = config.split("withLabel: process_gpu")
+    assert "params.cluster_options" in others
+    assert "gpu_cluster_options" not in others
+    assert gpu.index("params.cluster_options") < gpu.index("params.gpu_cluster_options")
+
+
 def test_a_stub_run_gets_options_without_a_check(tmp_path):
     arguments = [
         "--no-check", f"--outdir={tmp_path}", "--staged=[0, null]",
