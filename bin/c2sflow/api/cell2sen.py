@@ -1,42 +1,30 @@
 """The library as one object, for a notebook: AnnData in; embeddings, answers, cells and models out.
 
-The names are those of Helical's ``Cell2Sen`` and ``Cell2SenConfig``, so that code written for
-them runs with its import changed.
+Settings and options have the names of the workflow's parameters. Code written for Helical's
+``Cell2Sen`` runs with `c2sflow.api.helical`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from c2sflow import __version__
-from c2sflow.api.config import POOLING, Cell2SenConfig
+from c2sflow.api.config import Cell2SenConfig
+from c2sflow.api.logged import logged
 from c2sflow.api.model import Cell2SenModel
+from c2sflow.api.prompts import training_prompts
 from c2sflow.api.sentence_table import sentence_table
-from c2sflow.common.files import MODEL_SOFTWARE, SOFTWARE, software_versions
+from c2sflow.common.errors import UserError
 from c2sflow.data.views import View
 from c2sflow.inputs.lists import read_cell_types
-from c2sflow.model.files import describe_model
-from c2sflow.sentences.prompts import (
-    ANNOTATION_PROMPT,
-    EMBEDDING_PROMPT,
-    PERTURBATION_PROMPT,
-    check_fields,
-    first_genes,
-    generation_template,
-    load_template,
-    with_context,
-)
+from c2sflow.sentences.prompts import check_fields, first_genes, generation_template
 
 __all__ = ["Cell2Sen", "Cell2SenConfig"]
-
-if TYPE_CHECKING:
-    from c2sflow.model.embedding import Embeddings
 
 
 class Cell2Sen(Cell2SenModel):
@@ -57,14 +45,8 @@ class Cell2Sen(Cell2SenModel):
 
     def __init__(self, configurer: Cell2SenConfig | None = None):
         super().__init__(configurer or Cell2SenConfig())
-        template = load_template(
-            self.config.embedding_prompt_template, EMBEDDING_PROMPT, ["cell_sentence"]
-        )
-        self.embedding_prompt = self._in_context(template)
 
-    def _in_context(self, template: str) -> str:
-        return with_context(template, self.config.dataset_context)
-
+    @logged
     def process_data(self, adata: AnnData) -> pd.DataFrame:
         """Turn cells into cell sentences.
 
@@ -95,10 +77,13 @@ class Cell2Sen(Cell2SenModel):
             seed=self.config.seed,
             return_fit=self.config.return_fit,
             view=View(self.config.matrix, self.config.features, self.config.genome),
+            input_state=self.config.input_state,
+            symbols=self.config.gene_symbols,
         )
 
+    @logged
     def get_embeddings(
-        self, dataset: pd.DataFrame, output_attentions: bool = False, emb_layer: int = -1
+        self, dataset: pd.DataFrame, output_attentions: bool = False, emb_layer: int | None = None
     ) -> np.ndarray | tuple[np.ndarray, list[np.ndarray]]:
         """Embed the cells of `process_data`.
 
@@ -110,18 +95,31 @@ class Cell2Sen(Cell2SenModel):
             Give the attention between the genes of each cell as well. The genes of a map are the
             words of the cell's sentence.
         emb_layer
-            Layer of the attention maps; -1 is the last.
+            Hidden state that is the embedding, and whose attention the maps are: -1 the last; 0 the
+            token embeddings, which have no maps. None for the setting `embedding_layer`.
 
         Returns
         -------
         float32 (n_cells, hidden_size), NaN for a cell without genes; and, with
         `output_attentions`, float32 (n_heads, n_genes, n_genes) of each cell, query × key.
+
+        Raises
+        ------
+        UserError
+            If the model has no such layer, or the prompt uses a column that the dataset lacks.
         """
         from c2sflow.model.attention_maps import attention_maps
+        from c2sflow.model.embedding import check_layer
+        from c2sflow.model.tasks import context_warning, log_warnings
 
-        check_fields(self.embedding_prompt, dataset.columns, "embedding_prompt_template")
+        layer = self.config.embedding_layer if emb_layer is None else emb_layer
+        position = check_layer(self.model.get_decoder(), layer)
+        if output_attentions and position == 0:
+            raise UserError("emb_layer 0 is the token embeddings, which no attention made")
+        check_fields(self.embedding_prompt, dataset.columns, "embedding_prompt")
         records = dataset.to_dict("records")
-        result = self._embed(records)
+        result = self._embed(records, layer)
+        log_warnings(context_warning(result.truncated, self._context, "cells"))
         if not output_attentions:
             return result.vectors
         used = [
@@ -129,21 +127,10 @@ class Cell2Sen(Cell2SenModel):
             for record, n in zip(records, result.n_genes.tolist(), strict=True)
         ]
         backbone = self.model.get_decoder()
-        maps = attention_maps(backbone, self.tokenizer, self.embedding_prompt, used, emb_layer)
+        maps = attention_maps(backbone, self.tokenizer, self.embedding_prompt, used, position - 1)
         return result.vectors, list(maps)
 
-    def _embed(self, records: Sequence[Mapping[str, object]]) -> Embeddings:
-        from c2sflow.model.embedding import embed_cells
-
-        return embed_cells(
-            self.model.get_decoder(),
-            self.tokenizer,
-            self.embedding_prompt,
-            records,
-            pooling=POOLING[self.config.aggregation_type],
-            max_rows=self.config.batch_size,
-        )
-
+    @logged
     def get_annotations(
         self, dataset: pd.DataFrame, cell_types: list[str] | None = None
     ) -> pd.DataFrame:
@@ -173,25 +160,26 @@ class Cell2Sen(Cell2SenModel):
         )
         from c2sflow.model.tasks import log_warnings
 
+        check_fields(self.annotation_prompt, dataset.columns, "annotation_prompt")
         labels = None if cell_types is None else read_cell_types("\n".join(cell_types))
         result = annotate(
             self.model,
             self.tokenizer,
             dataset,
-            self._in_context(ANNOTATION_PROMPT),
+            self.annotation_prompt,
             labels,
             max_rows=self.config.batch_size,
+            progress=self.config.verbose,
         )
-        context = self.model.config.max_position_embeddings
-        log_warnings(
-            annotation_warnings(result, context) + one_type_warning(result.table["c2s_cell_type"])
-        )
+        log_warnings(annotation_warnings(result, self._context))
+        log_warnings(one_type_warning(result.table["c2s_cell_type"]))
         return result.table.set_axis(dataset.index)
 
+    @logged
     def get_perturbations(
-        self, dataset: pd.DataFrame, perturbations_list: list[str | None] | None = None
-    ) -> tuple[pd.DataFrame, list[str | None]]:
-        """Predict the perturbed sentence of each cell.
+        self, dataset: pd.DataFrame, perturbations_list: Sequence[str | None] | None = None
+    ) -> AnnData:
+        """Predict perturbed cells.
 
         Parameters
         ----------
@@ -199,34 +187,60 @@ class Cell2Sen(Cell2SenModel):
             From `process_data`.
         perturbations_list
             A perturbation for each cell, None to leave a cell out; by default the labels of
-            `perturbation_column`.
+            `perturbation_column` but those of control cells (`control`, `ctrl`, `DMSO`, …).
 
         Returns
         -------
-        The dataset with the columns perturbed_cell_sentence (genes of the data, each once),
-        c2s_invalid_genes, c2s_duplicate_genes, c2s_finish_reason and c2s_log_likelihood; and the
-        sentences, None where there is no perturbation.
+        Predictions × genes, as the workflow's c2s_perturbed.h5ad: X the log-normalised expression
+        reconstructed from ranks (CSR float32), ``obsm["X_c2s"]``, ``obs["c2s_sentence"]`` and its
+        counts, ``obs["c2s_perturbation"]``, ``obs["c2s_source_cell"]`` and the columns of that
+        cell, provenance in ``uns["c2s"]``. `num_samples` rows for each cell with a perturbation.
 
         Raises
         ------
         UserError
-            If the list is not as long as the data set, or no cell has a perturbation.
+            If the list is not as long as the data set, no cell has a perturbation, or answers to
+            one cell could not differ.
         """
-        from c2sflow.api.perturbation import perturb_table
+        from c2sflow.api.perturbation import own_labels, perturbed_anndata
+        from c2sflow.generation.perturbation import predicted_records
 
-        labels = dataset["perturbations"] if perturbations_list is None else perturbations_list
-        result = perturb_table(
+        check_fields(self.embedding_prompt, dataset.columns, "embedding_prompt")
+        labels = own_labels(dataset) if perturbations_list is None else perturbations_list
+        cells, predictions = self._predict(dataset, labels, num_samples=self.config.num_samples)
+        vectors = self._embed(predicted_records(cells, predictions)).vectors
+        parameters = self._answering | {"num_samples": self.config.num_samples}
+        prompts = {"perturbation": self.perturbation_prompt, "embedding": self.embedding_prompt}
+        uns = self._provenance(dataset, parameters, prompts)
+        return perturbed_anndata(cells, predictions, vectors, uns)
+
+    def _predict(
+        self, dataset: pd.DataFrame, labels: Sequence[object] | pd.Series, num_samples: int = 1
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The cells that have a perturbation, and their predictions."""
+        from c2sflow.api.perturbation import predict_table
+        from c2sflow.generation.plan import sampling_faults
+        from c2sflow.model.tasks import context_warning, log_warnings
+
+        options = self._answering
+        if faults := [*sampling_faults(options["temperature"], options["top_p"], num_samples)]:
+            raise UserError("; ".join(faults))
+        cells, predictions = predict_table(
             self.model,
             self.tokenizer,
             dataset,
-            list(labels),
-            self._in_context(PERTURBATION_PROMPT),
-            max_new_tokens=self.config.max_new_tokens,
-            seed=self.config.seed,
+            labels,
+            self.perturbation_prompt,
+            num_samples=num_samples,
             max_rows=self.config.batch_size,
+            progress=self.config.verbose,
+            **options,
         )
-        return dataset.assign(**result), result["perturbed_cell_sentence"].tolist()
+        room = self._context - options["max_new_tokens"]
+        log_warnings(context_warning(predictions["c2s_truncated"], room, "predictions"))
+        return cells, predictions
 
+    @logged
     def generate_cells(
         self,
         dataset: pd.DataFrame,
@@ -234,8 +248,8 @@ class Cell2Sen(Cell2SenModel):
         cell_types: Iterable[str] | None = None,
         *,
         n_genes: int = 100,
-        temperature: float = 1.0,
-        top_p: float = 1.0,
+        temperature: float | None = None,
+        top_p: float | None = None,
         prompt: str | None = None,
     ) -> AnnData:
         """Make up cells, of cell types or of none.
@@ -253,10 +267,11 @@ class Cell2Sen(Cell2SenModel):
             Genes that the prompt asks for; the answer ends by itself or at `max_new_tokens`.
         temperature, top_p
             0 is greedy, for one cell of each type; else cells are sampled, from the likeliest
-            tokens that together have the probability `top_p`.
+            tokens that together have the probability `top_p`. None for the settings; for the
+            temperature 1, where that is greedy.
         prompt
-            Template with ``{num_genes}``, ``{organism}`` and ``{cell_type}``; None for the
-            built-in one.
+            Template with ``{num_genes}``, ``{organism}`` and ``{cell_type}``; None for the setting
+            `generation_prompt`.
 
         Returns
         -------
@@ -273,16 +288,18 @@ class Cell2Sen(Cell2SenModel):
         from c2sflow.api.generation import generated_anndata, plan_for_table
         from c2sflow.generation.cells import generate_cells, generated_records
 
+        if temperature is None:
+            temperature = self.config.temperature or 1.0
         plan = plan_for_table(dataset, n_cells, cell_types, temperature, self.embedding_prompt)
-        typed = cell_types is not None
-        template = generation_template(prompt, typed, self.config.dataset_context)
+        template = generation_template(
+            prompt or self.config.generation_prompt,
+            typed=cell_types is not None,
+            context=self.config.dataset_context,
+        )
         genes = dataset.attrs["genes"]
-        options: dict[str, Any] = {
-            "max_new_tokens": self.config.max_new_tokens,
-            "seed": self.config.seed,
-            "temperature": temperature,
-            "top_p": top_p,
-        }
+        options = self._answering | {"temperature": temperature}
+        if top_p is not None:
+            options["top_p"] = top_p
         cells, _ = generate_cells(
             self.model,
             self.tokenizer,
@@ -291,19 +308,16 @@ class Cell2Sen(Cell2SenModel):
             template,
             num_genes=n_genes,
             max_rows=self.config.batch_size,
+            progress=self.config.verbose,
             **options,
         )
-        uns = {
-            "version": __version__,
-            "model": describe_model(self.model_path, self.model_name),
-            "parameters": {"generate": n_cells, "generated_genes": n_genes, **options},
-            "prompts": {"generation": template, "embedding": self.embedding_prompt},
-            "software": software_versions((*SOFTWARE, *MODEL_SOFTWARE)),
-            "rank_fit": dataset.attrs["rank_fit"],
-        }
+        parameters = {"generate": n_cells, "generated_genes": n_genes, **options}
+        prompts = {"generation": template, "embedding": self.embedding_prompt}
+        uns = self._provenance(dataset, parameters, prompts)
         vectors = self._embed(generated_records(cells)).vectors
         return generated_anndata(cells, vectors, genes, dataset.attrs["rank_fit"], uns)
 
+    @logged
     def finetune(
         self,
         dataset: pd.DataFrame,
@@ -356,10 +370,10 @@ class Cell2Sen(Cell2SenModel):
         UserError
             If tasks, columns, splits and model do not go together, or `outdir` holds a model.
         """
-        from c2sflow.api.training import finetune_table, training_prompts
+        from c2sflow.api.training import finetune_table
         from c2sflow.training.options import TrainingOptions
 
-        prompts = training_prompts(self.config.dataset_context, label_column is not None)
+        prompts = training_prompts(self.config, label_column is not None)
         asked = TrainingOptions(
             tasks if isinstance(tasks, str) else ",".join(tasks),
             method,

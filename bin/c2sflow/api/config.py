@@ -12,16 +12,20 @@ HUB_MODELS = {
     "2B": "vandijklab/C2S-Scale-Gemma-2-2B",
     "27B": "vandijklab/C2S-Scale-Gemma-2-27B",
 }
-POOLING: dict[str, Literal["mean", "last", "genes"]] = {
-    "mean_pool": "mean",
-    "last_token": "last",
-    "gene_pool": "genes",
+CHOICES = {
+    "model_size": tuple(HUB_MODELS),
+    "pooling": ("mean", "last", "genes"),
+    "device": ("auto", "cpu", "cuda"),
+    "dtype": ("auto", "bfloat16", "float16", "float32"),
+    "attention": ("auto", "blockwise", "eager", "sdpa", "flex_attention", "flash_attention_2"),
+    "quantization": ("none", "nf4", "int8"),
+    "input_state": ("auto", "counts", "normalized", "lognormalized"),
 }
 
 
 @dataclass
 class Cell2SenConfig:
-    """Settings of `c2sflow.api.cell2sen.Cell2Sen`.
+    """Settings of `c2sflow.api.cell2sen.Cell2Sen`; most are the workflow's parameters.
 
     Parameters
     ----------
@@ -29,23 +33,36 @@ class Cell2SenConfig:
         Most cells in a batch; None for as many as memory holds.
     organism
         Such as "human"; None to find it from obs or the genes.
+    input_state
+        "auto", "counts", "normalized" or "lognormalized": what the values are.
+    gene_symbols
+        "auto", a column of var with the symbols, or a table (.csv, .tsv, .txt) of identifiers and
+        symbols.
     perturbation_column
         Column of obs with each cell's perturbation.
     max_new_tokens
         Longest predicted or generated sentence, in tokens.
+    temperature, top_p
+        0 is greedy; else predictions are sampled, from the likeliest tokens that together have the
+        probability `top_p`.
+    num_samples
+        Answers for each cell and perturbation; more than one needs a temperature above 0.
     max_genes
         Genes in a sentence; None for all that are expressed.
-    aggregation_type
-        "mean_pool" over the prompt's tokens, "gene_pool" over those of the genes, or the
-        "last_token".
-    embedding_prompt_template
-        Prompt with ``{cell_sentence}`` and, if wanted, ``{organism}``, ``{num_genes}`` or any
-        column of obs; None for the built-in one.
+    pooling
+        "mean" over the prompt's tokens, over those of the "genes", or the "last" token.
+    embedding_layer
+        Hidden state that is the embedding, of cells and of predicted ones: -1 the last, after the
+        final norm; 0 the token embeddings.
+    embedding_prompt, annotation_prompt, perturbation_prompt, generation_prompt
+        Template, or a text file with it: ``{cell_sentence}``, ``{perturbation}`` and, if wanted,
+        ``{organism}``, ``{num_genes}`` or any column of obs; for generated cells ``{cell_type}``,
+        ``{organism}``, ``{num_genes}``. None for the built-in one.
     dataset_context
         Text about the data set in every prompt, where that has ``{dataset_context}``, else on a
         line before it; None for none.
     return_fit
-        Fit expression to rank, and give the fit in the column ``fit_parameters``.
+        Give the fit of expression to rank in the column ``fit_parameters``.
     dtype
         "auto", "bfloat16", "float16" or "float32".
     model_size
@@ -56,12 +73,12 @@ class Cell2SenConfig:
         Of an adapter: directory or Hugging Face id of its base; None for the one it names.
     device
         "auto", "cpu" or "cuda".
-    use_quantization
-        4-bit weights (nf4).
+    quantization
+        "none", "nf4" (4-bit weights) or "int8".
+    attention
+        "auto" (the fastest that is exact for the model), or a name, such as "flash_attention_2".
     seed
         Decides the order of genes that tie, what is sampled, and what training draws.
-    use_flash_attn
-        Use flash_attention_2 (GPU only); otherwise the fastest that is exact for Gemma-2.
     matrix
         "auto", "X", "raw.X" or "layers/NAME": where the values are.
     features
@@ -69,15 +86,26 @@ class Cell2SenConfig:
         between, that are genes.
     genome
         Of a reference of several genomes, the one whose genes and cells get sentences.
+    verbose
+        Show progress bars and log lines; warnings are always shown.
     """
 
     batch_size: int | None = None
     organism: str | None = None
+    input_state: str = "auto"
+    gene_symbols: str = "auto"
     perturbation_column: str | None = None
     max_new_tokens: int = 200
+    temperature: float = 0.0
+    top_p: float = 1.0
+    num_samples: int = 1
     max_genes: int | None = None
-    aggregation_type: Literal["mean_pool", "gene_pool", "last_token"] = "mean_pool"
-    embedding_prompt_template: str | None = None
+    pooling: Literal["mean", "last", "genes"] = "mean"
+    embedding_layer: int = -1
+    embedding_prompt: str | None = None
+    annotation_prompt: str | None = None
+    perturbation_prompt: str | None = None
+    generation_prompt: str | None = None
     dataset_context: str | None = None
     return_fit: bool = False
     dtype: str = "auto"
@@ -85,17 +113,21 @@ class Cell2SenConfig:
     model_path: str | Path | None = None
     base_model: str | Path | None = None
     device: str = "auto"
-    use_quantization: bool = False
+    quantization: str = "none"
+    attention: str = "auto"
     seed: int = 42
-    use_flash_attn: bool = False
     matrix: str = "auto"
     features: str = "genes"
     genome: str | None = None
+    verbose: bool = True
 
     def __post_init__(self) -> None:
-        if self.model_size not in HUB_MODELS:
-            raise UserError(f"model_size {self.model_size!r}: choose 2B or 27B, or a model_path")
-        if self.aggregation_type not in POOLING:
-            raise UserError(
-                f"aggregation_type {self.aggregation_type!r}: choose {', '.join(POOLING)}"
-            )
+        for name, choices in CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
+                raise UserError(f"{name} {value!r}: choose {', '.join(choices)}")
+        if self.temperature < 0:
+            raise UserError(f"temperature {self.temperature}: must be 0 or more")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"top_p {self.top_p}: must be above 0, and 1 or less")
+        if self.num_samples < 1:
+            raise UserError(f"num_samples {self.num_samples}: must be 1 or more")

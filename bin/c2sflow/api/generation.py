@@ -10,6 +10,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from c2sflow.api.sentence_table import check_table
 from c2sflow.common.errors import UserError
 from c2sflow.generation.plan import GenerationPlan, generation_faults
 from c2sflow.generation.tasks import write_answers
@@ -44,10 +45,9 @@ def plan_for_table(
     faults = list(generation_faults(n_cells, temperature, embedding_prompt))
     if n_cells < 1:
         faults.append(f"n_cells {n_cells}: must be 1 or more")
-    if "genes" not in table.attrs:
-        faults.append("the dataset has no attrs['genes']: give what process_data made")
     if faults:
         raise UserError("; ".join(faults))
+    check_table(table)
     types = [""]
     if cell_types is not None:  # a label a line: one that holds a comma is one
         types = read_cell_types("".join(f"{label}\n" for label in cell_types), least=1)

@@ -1,4 +1,4 @@
-"""The model of the library's one object: found, fetched and loaded when first needed."""
+"""The model of the library's one object: loaded when first needed, and used by its settings."""
 
 from __future__ import annotations
 
@@ -6,24 +6,33 @@ import logging
 import shutil
 import tempfile
 import weakref
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
+from c2sflow import __version__
 from c2sflow.api.config import HUB_MODELS, Cell2SenConfig
+from c2sflow.api.prompts import prompt_of
 from c2sflow.common.errors import UserError
+from c2sflow.common.files import MODEL_SOFTWARE, SOFTWARE, software_versions
 from c2sflow.model.adapters import has_adapter
+from c2sflow.model.files import describe_model
 from c2sflow.model.hub import base_folder, link_adapter, model_folder
 from c2sflow.model.weights import base_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from c2sflow.model.embedding import Embeddings
+
 LOGGER = logging.getLogger(__name__)
 
 
 class Cell2SenModel:
-    """Model and tokenizer by the settings. Sentences need neither.
+    """Model, tokenizer and prompts by the settings. Sentences need none of them.
 
     Parameters
     ----------
@@ -33,6 +42,9 @@ class Cell2SenModel:
 
     def __init__(self, config: Cell2SenConfig):
         self.config = config
+        self.embedding_prompt = prompt_of(config, "embedding_prompt")
+        self.annotation_prompt = prompt_of(config, "annotation_prompt")
+        self.perturbation_prompt = prompt_of(config, "perturbation_prompt")
 
     @property
     def model_name(self) -> str:
@@ -79,16 +91,69 @@ class Cell2SenModel:
     @cached_property
     def model(self) -> PreTrainedModel:
         """The causal language model; its backbone embeds, its head generates."""
+        from transformers.utils.logging import (
+            disable_progress_bar,
+            enable_progress_bar,
+            is_progress_bar_enabled,
+        )
+
         from c2sflow.model.loading import load_model
 
-        return load_model(
-            self.model_path,
-            head=True,
-            device=self.config.device,
-            dtype=self.config.dtype,
-            attention="flash_attention_2" if self.config.use_flash_attn else "auto",
-            quantization="nf4" if self.config.use_quantization else "none",
+        path, has_bar = self.model_path, is_progress_bar_enabled()
+        if not self.config.verbose:
+            disable_progress_bar()
+        try:
+            return load_model(
+                path,
+                head=True,
+                device=self.config.device,
+                dtype=self.config.dtype,
+                attention=self.config.attention,
+                quantization=self.config.quantization,
+            )
+        finally:
+            if has_bar:
+                enable_progress_bar()
+
+    @property
+    def _context(self) -> int:
+        """Tokens of a prompt and its answer."""
+        return self.model.config.max_position_embeddings
+
+    def _embed(
+        self, records: Sequence[Mapping[str, object]], layer: int | None = None
+    ) -> Embeddings:
+        from c2sflow.model.embedding import embed_cells
+
+        return embed_cells(
+            self.model.get_decoder(),
+            self.tokenizer,
+            self.embedding_prompt,
+            records,
+            pooling=self.config.pooling,
+            layer=self.config.embedding_layer if layer is None else layer,
+            max_rows=self.config.batch_size,
+            progress=self.config.verbose,
         )
+
+    @property
+    def _answering(self) -> dict[str, Any]:
+        """How answers are decoded."""
+        names = ("max_new_tokens", "temperature", "top_p", "seed")
+        return {name: getattr(self.config, name) for name in names}
+
+    def _provenance(
+        self, dataset: pd.DataFrame, parameters: Mapping, prompts: Mapping
+    ) -> dict[str, object]:
+        """``uns["c2s"]`` of cells that the model made."""
+        return {
+            "version": __version__,
+            "model": describe_model(self.model_path, self.model_name),
+            "parameters": dict(parameters),
+            "prompts": dict(prompts),
+            "software": software_versions((*SOFTWARE, *MODEL_SOFTWARE)),
+            "rank_fit": dataset.attrs["rank_fit"],
+        }
 
     def unload(self) -> None:
         """Give back the model's memory; it is loaded again when needed."""

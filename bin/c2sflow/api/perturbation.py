@@ -1,32 +1,41 @@
-"""Predicted sentences of some cells of a table of cell sentences, beside the others."""
+"""Predicted cells of a table of cell sentences: their sentences, and what MERGE would write."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from c2sflow.api.sentence_table import check_table, source_obs
 from c2sflow.common.errors import UserError
+from c2sflow.data.obs.held_values import offer_values
+from c2sflow.data.obs.labels import is_perturbed
 from c2sflow.generation.perturbation import predict
-
-PERTURBED = "perturbed_cell_sentence"
-COLUMNS = (
-    PERTURBED, "c2s_invalid_genes", "c2s_duplicate_genes", "c2s_finish_reason",
-    "c2s_log_likelihood",
-)  # fmt: skip
+from c2sflow.generation.tasks import write_answers
+from c2sflow.results.predictions import Predicted, merge_predictions
+from c2sflow.sentences.prompts import check_fields
 
 
-def perturb_table(
+def own_labels(table: pd.DataFrame) -> pd.Series:
+    """Perturbation that each cell is labelled with: None without a label, and for control cells."""
+    labels = table["perturbations"]
+    return labels.where(is_perturbed(labels), None)
+
+
+def predict_table(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     table: pd.DataFrame,
-    labels: Sequence[str | None],
+    labels: Sequence[object] | pd.Series,
     template: str,
     **options: Any,
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Predict the perturbed sentence of each cell that has a perturbation.
 
     Parameters
@@ -34,32 +43,65 @@ def perturb_table(
     table
         From `c2sflow.api.sentence_table.sentence_table`.
     labels
-        Perturbation of each cell, or None.
+        Perturbation of each cell; missing: the cell is left out.
     template, options
         See `c2sflow.generation.perturbation.predict`.
 
     Returns
     -------
-    `COLUMNS` of every cell of the table; None or NaN where there is no perturbation.
+    The cells of the table that are perturbed, and their predictions.
 
     Raises
     ------
     UserError
-        If there are not as many labels as cells, or no cell has one.
+        If there are not as many labels as cells, no cell has one, or the prompt uses a column that
+        the table lacks.
     """
+    check_table(table)
     if len(labels) != len(table):
         raise UserError(f"perturbations_list has {len(labels)} entries for {len(table)} cells")
-    chosen = np.array([label is not None for label in labels])
+    names = pd.Series(list(labels), index=table.index, dtype=object)
+    chosen = names.notna().to_numpy()
     if not chosen.any():
         raise UserError(
             "no cell has a perturbation: set perturbation_column before process_data, or give "
-            "perturbations_list"
+            "perturbations_list" + offer_values(table[["perturbations"]])
         )
-    cells = table.assign(perturbation=labels)[chosen]
-    present = (word for text in table["cell_sentence"] for word in text.split())
-    genes = set(table.attrs.get("genes") or present)
-    predictions, _ = predict(model, tokenizer, cells, genes, template, **options)
-    answers = predictions.rename(columns={"c2s_sentence": PERTURBED})[list(COLUMNS)]
-    answers = answers.set_axis(table.index[chosen]).reindex(table.index)
-    sentences = answers[PERTURBED].astype(object)
-    return answers.assign(**{PERTURBED: sentences.where(sentences.notna(), None)})
+    names = names[chosen].astype(str)
+    cells = table[chosen].assign(perturbation=names, c2s_condition=names)
+    check_fields(template, cells.columns, "perturbation_prompt")
+    predictions, _ = predict(
+        model, tokenizer, cells, set(table.attrs["genes"]), template, **options
+    )
+    return cells, predictions.assign(condition=predictions["perturbation"])
+
+
+def perturbed_anndata(
+    cells: pd.DataFrame, predictions: pd.DataFrame, vectors: np.ndarray, uns: Mapping
+) -> ad.AnnData:
+    """What c2s_perturbed.h5ad holds of these predictions.
+
+    Parameters
+    ----------
+    cells, predictions
+        From `predict_table`.
+    vectors
+        float32 (n_predictions, hidden_size): embeddings, for ``obsm["X_c2s"]``.
+    uns
+        See `c2sflow.results.predictions.merge_predictions`.
+    """
+    genes = cells.attrs["genes"]
+    columns = {word: place for place, word in enumerate(genes)}
+    sources = source_obs(cells)
+    with tempfile.TemporaryDirectory(prefix="c2sflow-") as folder:
+        answers, target = Path(folder) / "cells.parquet", Path(folder) / "c2s_perturbed.h5ad"
+        write_answers(answers, predictions, vectors)
+        merge_predictions(
+            [Predicted(answers, len(predictions), columns, sources.index)],
+            sources,
+            pd.DataFrame(index=pd.Index(list(genes.values()))),
+            cells.attrs["rank_fit"],
+            target,
+            uns,
+        )
+        return ad.read_h5ad(target)

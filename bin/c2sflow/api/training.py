@@ -11,35 +11,12 @@ from c2sflow.common.errors import Faults
 from c2sflow.common.files import write_json
 from c2sflow.data.splits.splits import COLUMN as SPLIT
 from c2sflow.data.splits.splits import Rule
-from c2sflow.sentences.prompts import (
-    ANNOTATION_PROMPT,
-    PERTURBATION_PROMPT,
-    generation_template,
-    with_context,
-)
 from c2sflow.sentences.shards import write_table
 from c2sflow.training.finetuning import finetune
 from c2sflow.training.options import TrainingOptions
 from c2sflow.validation.training import training_of
 
 OURS = ("perturbations", "fit_parameters")  # columns that are no annotation of the cells
-
-
-def training_prompts(context: str | None, typed: bool) -> dict[str, str]:
-    """The tasks' built-in prompts as options of a training, with a text about the data set.
-
-    Parameters
-    ----------
-    typed
-        Whether cells to generate have a type.
-    """
-    if context is None:
-        return {}
-    return {
-        "annotation_prompt": with_context(ANNOTATION_PROMPT, context),
-        "perturbation_prompt": with_context(PERTURBATION_PROMPT, context),
-        "generation_prompt": generation_template(None, typed, context),
-    }
 
 
 def finetune_table(

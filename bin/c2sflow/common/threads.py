@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +12,18 @@ from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
+
+
+# Turns that a thread of torch's OpenMP waits for the others before it sleeps. It would wait much
+# longer: beside another process on the same cores, embedding took 5 to 14 times as long
+# (docs/performance.md). The workflow's tasks have it from conf/base.config.
+SPIN_COUNT = "3000"
+
+
+def let_threads_sleep() -> None:
+    """Set ``GOMP_SPINCOUNT`` for this process, unless it is set, or torch is loaded already."""
+    if "torch" not in sys.modules:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
 
 
 def n_cores() -> int:

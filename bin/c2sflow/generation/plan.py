@@ -84,6 +84,14 @@ class GenerationPlan:
         return f"{NAME}.{task:05d}"
 
 
+def sampling_faults(temperature: float, top_p: float, num_samples: int) -> Iterator[str]:
+    """Whether the answers to one prompt can differ, and `top_p` has an effect."""
+    if num_samples != 1 and not temperature:
+        yield "--num_samples: greedy answers are all the same; give --temperature above 0"
+    if top_p != 1 and not temperature:
+        yield "--top_p: only sampled answers use it; give --temperature above 0"
+
+
 def generation_faults(n_each: int, temperature: float, embedding_prompt: str) -> Iterator[str]:
     """Whether generated cells can differ, and whether their embeddings' prompt can be filled."""
     if n_each > 1 and not temperature:

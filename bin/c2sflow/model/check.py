@@ -82,7 +82,7 @@ def encoder_faults(directory: str | Path) -> Faults:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the messages of libraries: what matters in them is in the faults."""
-    level = logging.get_verbosity()
+    level, has_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(logging.CRITICAL)
     logging.disable_progress_bar()
     try:
@@ -91,7 +91,8 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.set_verbosity(level)
-        logging.enable_progress_bar()
+        if has_bar:
+            logging.enable_progress_bar()
 
 
 def _check_shapes(directory: Path, config: PreTrainedConfig, classes: Mapping) -> PreTrainedModel:

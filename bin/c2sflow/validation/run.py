@@ -11,6 +11,7 @@ from c2sflow.common.errors import Faults, UserError
 from c2sflow.data.genes.symbol_tables import is_table, read_symbols
 from c2sflow.data.obs.queries import CheckedQueries
 from c2sflow.data.obs.shard_columns import RESERVED
+from c2sflow.generation.plan import sampling_faults
 from c2sflow.inputs.gene_sets import read_gene_sets
 from c2sflow.inputs.lists import read_vocabulary
 from c2sflow.inputs.parameters import check_parameters
@@ -71,10 +72,7 @@ def validate_run(
     options, wrong = check_parameters(params, schema)
     faults += wrong
     flat = {name: value for group in options.values() for name, value in group.items()}
-    if flat["num_samples"] != 1 and not flat["temperature"]:
-        faults.append("--num_samples: greedy answers are all the same; give --temperature above 0")
-    if flat["top_p"] != 1 and not flat["temperature"]:
-        faults.append("--top_p: only sampled answers use it; give --temperature above 0")
+    faults += sampling_faults(flat["temperature"], flat["top_p"], flat["num_samples"])
     predicts = bool(flat["perturbations"] or flat["perturbation_column"])
     training = training_of(flat, predicts, faults)
     targets = _targets(flat, staged, training, faults)

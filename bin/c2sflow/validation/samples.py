@@ -17,11 +17,10 @@ from c2sflow.data.bulk.pseudobulk import pseudobulk_obs, read_columns
 from c2sflow.data.genes.excel_dates import dates_note
 from c2sflow.data.genes.organisms import COLUMN as ORGANISM
 from c2sflow.data.genes.organisms import PER_CELL, cell_organisms, find_organism
-from c2sflow.data.genes.symbol_tables import COLUMN, is_table, with_symbols
+from c2sflow.data.genes.symbol_tables import add_symbols, is_table
 from c2sflow.data.genes.symbols import (
     find_symbols,
     gene_symbols,
-    is_identifier,
     without_ids,
 )
 from c2sflow.data.matrices import in_words, matrices_of
@@ -157,10 +156,7 @@ def _symbols_column(data: CellData, given: str, table: pd.Series | None, row: Ro
         raise UserError(f"{row.where}: gene_symbols {given}: a table is for all: --gene_symbols")
     if not is_table(given):
         return find_symbols(data.var, given, row.where, is_text_table(row.path))
-    if table is None or is_identifier(data.var_names).mean() <= 0.5:
-        return None
-    data.var = with_symbols(data.var, table, row.where)
-    return COLUMN
+    return None if table is None else add_symbols(data, table, row.where)
 
 
 def _with_id(data: CellData, column: str | None) -> str:

@@ -20,10 +20,12 @@ from c2sflow.data.splits.splits import Rule
 from c2sflow.data.state.decision import detect_state
 from c2sflow.generation.annotate_shard import annotate_shard
 from c2sflow.generation.generate_task import generate_task
+from c2sflow.generation.perturb_shard import perturb_shard
 from c2sflow.generation.perturbation import predict
 from c2sflow.generation.plan import GenerationPlan
 from c2sflow.model.embed_shard import embed_shard
 from c2sflow.results.generated import merge_generated
+from c2sflow.results.predictions import Predicted, merge_predictions
 from c2sflow.sentences.prompts import (
     ANNOTATION_PROMPT,
     EMBEDDING_PROMPT,
@@ -129,9 +131,73 @@ def test_the_context_is_in_every_prompt(cell2sen, dataset, steps, random_model, 
         cell2sen.model, cell2sen.tokenizer, cells, genes, said(PERTURBATION_PROMPT),
         max_new_tokens=12,
     )  # fmt: skip
-    _, sentences = cell2sen.get_perturbations(dataset[:5], ["IFN"] * 5)
-    assert sentences == expected["c2s_sentence"].tolist()
-    assert any(sentences)
+    predicted = cell2sen.get_perturbations(dataset[:5], ["IFN"] * 5)
+    assert predicted.obs["c2s_sentence"].tolist() == expected["c2s_sentence"].tolist()
+    assert any(predicted.obs["c2s_sentence"])
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_predicted_cells_are_those_of_the_workflow(
+    dataset, steps, adata, random_model, tmp_path, sampled
+):
+    """Expression, embeddings and obs of c2s_perturbed.h5ad, of cells in two shards."""
+    decoding = {"max_new_tokens": 12, "seed": 42}
+    decoding |= (
+        {"temperature": 0.9, "top_p": 0.95, "num_samples": 2}
+        if sampled
+        else {"temperature": 0.0, "top_p": 1.0, "num_samples": 1}
+    )
+    given = {"pooling": "genes", "embedding_layer": 2, "dataset_context": CONTEXT, **decoding}
+    own = Cell2Sen(Cell2SenConfig(model_path=random_model, device="cpu", dtype="float32", **given))
+    labels = pd.Series([None, "IFN", "IL-6"] * 20, index=dataset.index)
+    made = own.get_perturbations(dataset, labels.tolist())
+
+    options = {
+        **ENGINE, "model": str(random_model), "max_batch_tokens": "auto", "pooling": "genes",
+        "embedding_layer": 2, "embedding_prompt": said(EMBEDDING_PROMPT), **decoding,
+        "perturbation_prompt": said(PERTURBATION_PROMPT),
+    }  # fmt: skip
+    summary = read_json(steps / "s.sentences.json")
+    columns = {word: place for place, word in enumerate(summary["genes"])}
+    shards = []
+    for number, rows in enumerate((slice(0, 25), slice(25, N_CELLS))):
+        plan = tmp_path / f"{number}.plan.parquet"
+        planned = labels[rows].dropna()
+        pd.DataFrame(
+            {
+                "shard": f"s.{number:05d}", "cell_id": planned.index, "condition": planned.array,
+                "perturbation": planned.array,
+            }
+        ).to_parquet(plan)  # fmt: skip
+        perturb_shard(shard(steps, number), plan, steps / "s.sentences.json", tmp_path, options)
+        answers = tmp_path / f"s.{number:05d}.perturbed.parquet"
+        shards.append(Predicted(answers, len(planned), columns, dataset.index))
+    target = tmp_path / "c2s_perturbed.h5ad"
+    merge_predictions(
+        shards, ad.read_h5ad(steps / "s.h5ad").obs, pd.DataFrame(index=summary["symbols"]),
+        summary["rank_fit"], target, {}, decoding["num_samples"],
+    )  # fmt: skip
+    expected = ad.read_h5ad(target)
+    assert len(made) == 40 * decoding["num_samples"]
+    assert made.obs["c2s_sentence"].nunique() > 10
+    pd.testing.assert_index_equal(made.obs_names, expected.obs_names)
+    measured = {
+        "n_genes_by_counts",
+        "total_counts",
+        "total_counts_mt",
+        "pct_counts_mt",
+        "c2s_split",
+    }
+    assert set(expected.obs) - set(made.obs) <= measured  # of QC and training
+    assert set(made.obs) <= set(expected.obs)
+    pd.testing.assert_frame_equal(
+        made.obs, expected.obs[list(made.obs)], check_categorical=False, rtol=1e-4
+    )
+    assert set(adata.obs) <= set(made.obs)
+    pd.testing.assert_frame_equal(made.var, expected.var)
+    np.testing.assert_allclose(made.X.toarray(), expected.X.toarray(), rtol=1e-6)
+    np.testing.assert_allclose(made.obsm["X_c2s"], expected.obsm["X_c2s"], rtol=1e-4, atol=1e-5)
+    assert made.uns["log1p"] == expected.uns["log1p"]
 
 
 def test_annotations_warn_as_the_workflow_does(
@@ -152,7 +218,7 @@ def test_annotations_warn_as_the_workflow_does(
 
 def test_the_context_stands_where_the_prompt_has_it(random_model):
     config = Cell2SenConfig(
-        model_path=random_model, embedding_prompt_template="({dataset_context}) {cell_sentence}",
+        model_path=random_model, embedding_prompt="({dataset_context}) {cell_sentence}",
         dataset_context="Blood.",
     )  # fmt: skip
     assert Cell2Sen(config).embedding_prompt == "(Blood.) {cell_sentence}"

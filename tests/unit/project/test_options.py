@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from steps_in_process import SCHEMA
 
-from c2sflow.api.config import Cell2SenConfig
+from c2sflow.api.config import CHOICES, Cell2SenConfig
 from c2sflow.inputs.parameters import check_parameters, parameter_groups
 from c2sflow.validation.step_options import step_options
 
@@ -99,12 +99,16 @@ def test_a_model_is_scored_on_what_it_was_not_trained_on():
     }  # fmt: skip
 
 
-def test_the_notebook_class_has_the_same_defaults():
+def test_the_notebook_class_has_the_same_names_and_defaults():
     """But for `organism`, whose None, Helical's default, means what --organism auto does."""
+    own = {"batch_size", "model_path", "model_size", "return_fit", "verbose"}
     for field in fields(Cell2SenConfig):
+        assert (field.name in ENTRIES) != (field.name in own), field.name
         entry = ENTRIES.get(field.name, {})
         if entry.get("default") is not None and field.name != "organism":
             assert field.default == entry["default"], field.name
+        if "enum" in entry:
+            assert set(CHOICES[field.name]) == set(entry["enum"]), field.name
 
 
 def test_the_table_in_the_docs_is_made_from_the_schema():

@@ -10,6 +10,8 @@ import pandas as pd
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import read_text
 from c2sflow.common.separators import find_separator
+from c2sflow.data.backed import CellData
+from c2sflow.data.genes.symbols import is_identifier
 
 COLUMN = "c2s_gene_symbol"  # of var, filled from the table
 VERSION = r"(?:\.\d+)?(?:_PAR_Y)?$"  # GENCODE's second copy of a gene has the symbol of the first
@@ -61,6 +63,31 @@ def read_symbols(path: str | Path) -> pd.Series:
     # R writes NA where there is none; one gene of that name is a gene.
     missing = symbols.isin(["NA", "nan", "NULL", "None"]) & symbols.duplicated(keep=False)
     return symbols[(symbols != "") & ~missing & ~names.duplicated().to_numpy()]
+
+
+def add_symbols(data: CellData, symbols: pd.Series, where: str) -> str | None:
+    """Add the column `COLUMN` to var if the genes' names are identifiers.
+
+    Parameters
+    ----------
+    symbols
+        From `read_symbols`.
+    where
+        The sample's name and file, for messages.
+
+    Returns
+    -------
+    `COLUMN`, or None where the names are symbols.
+
+    Raises
+    ------
+    UserError
+        See `with_symbols`.
+    """
+    if is_identifier(data.var_names).mean() <= 0.5:
+        return None
+    data.var = with_symbols(data.var, symbols, where)
+    return COLUMN
 
 
 def with_symbols(var: pd.DataFrame, symbols: pd.Series, where: str) -> pd.DataFrame:
