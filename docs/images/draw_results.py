@@ -24,7 +24,7 @@ from PIL import Image
 IMAGES = Path(__file__).parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SCREENS = {"report.png": (1280, 900), "report_mobile.png": (390, 844)}
-PALETTE = "petroff10"  # ten colours that readers with colour-blindness tell apart
+PALETTE = "petroff10"  # ten colours that colour-blind readers can distinguish
 COLOURS = 128  # of a PNG: a quarter of the bytes, and no difference to see
 
 

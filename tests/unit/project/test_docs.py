@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import c2sflow
+
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
@@ -107,6 +109,7 @@ def test_the_page_of_aws_gives_each_step_the_image_of_its_kind():
         if folder.is_symlink():
             kind = str(folder.readlink())
             assert image.get(folder.name.upper(), "cpu") == kind, folder.name
+    assert set(re.findall(r"c2sflow-[\w$]+:([\d.]+)", text)) == {c2sflow.__version__}
     assert image["EVALUATE"] == "evaluate"
     assert image["REPORT"] == "report"
 
