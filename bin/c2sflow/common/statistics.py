@@ -10,6 +10,7 @@ from scipy import sparse
 from scipy.stats import false_discovery_control
 from scipy.stats import t as student
 
+Moments = tuple[np.ndarray, np.ndarray, np.ndarray]  # mean, its variance, number of units
 MIN_UNITS = 3  # on each side: of fewer, no interval and no p-value
 LEVEL = 0.95
 
@@ -58,7 +59,12 @@ def mean_of(values: np.ndarray) -> Estimates:
     values
         float (n, n_units).
     """
-    value, variance, n = _moments(values)
+    return mean_of_moments(_moments(values))
+
+
+def mean_of_moments(moments: Moments) -> Estimates:
+    """`mean_of` where mean, variance of the mean and number of units are known."""
+    value, variance, n = moments
     enough = n >= MIN_UNITS
     return Estimates(
         value, np.where(enough, np.sqrt(variance), np.nan), np.where(enough, n - 1.0, np.nan)
@@ -73,7 +79,12 @@ def difference_of(one: np.ndarray, other: np.ndarray) -> Estimates:
     one, other
         float (n, n_units of either); NaN are no units.
     """
-    (mean, variance, n), (mean_other, variance_other, n_other) = map(_moments, (one, other))
+    return difference_of_moments(_moments(one), _moments(other))
+
+
+def difference_of_moments(one: Moments, other: Moments) -> Estimates:
+    """`difference_of` where mean, variance of the mean and number of units are known."""
+    (mean, variance, n), (mean_other, variance_other, n_other) = one, other
     enough = np.minimum(n, n_other) >= MIN_UNITS
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = variance**2 / (n - 1) + variance_other**2 / (n_other - 1)
@@ -85,8 +96,15 @@ def difference_of(one: np.ndarray, other: np.ndarray) -> Estimates:
     )
 
 
-def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, variance of the mean, and number of units."""
+def moments_of_sums(total: np.ndarray, squares: np.ndarray, n: np.ndarray) -> Moments:
+    """From sums of the values and of their squares, float64 (n,), over so many units."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = total / n
+        variance = np.maximum(squares - n * mean**2, 0) / (n - 1) / n
+    return mean, variance, n
+
+
+def _moments(values: np.ndarray) -> Moments:
     values = np.asarray(values, dtype=np.float64)
     known = np.isfinite(values)
     n = known.sum(axis=-1)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from c2sflow.common.files import write_beside
 from c2sflow.common.opened import reading
 
+TSV: dict[str, Any] = {"sep": "\t", "index": False, "float_format": "%.6g"}
 # In the order in which they are read.
 TABLES = (
     "accuracy", "confusion", "perturbation", "generation", "reconstruction", "text_scores", "trust",
@@ -23,7 +26,21 @@ TEXT = (
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table as TSV, whole or not at all."""
     with write_beside(path) as partial:
-        table.to_csv(partial, sep="\t", index=False, float_format="%.6g")
+        table.to_csv(partial, **TSV)
+
+
+@contextmanager
+def appended_table(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Write a table part by part, whole or not at all; without a part there is no file."""
+    with ExitStack() as stack:
+        partial: list[Path] = []
+
+        def append(part: pd.DataFrame) -> None:
+            if first := not partial:
+                partial.append(stack.enter_context(write_beside(path)))
+            part.to_csv(partial[0], mode="a", header=first, **TSV)
+
+        yield append
 
 
 def read_table(path: Path, text: Collection[str] = ()) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from c2sflow.data.obs.queries import select_cells
 from c2sflow.data.sampling import cell_draws, equal_shares
 from c2sflow.evaluation.conditions import ConditionCells
 from c2sflow.evaluation.figures import Figure
+from c2sflow.evaluation.gene_changes import GeneChanges
 from c2sflow.evaluation.perturbation import (
     MIN_CELLS,
     condition_figures,
@@ -122,7 +123,13 @@ def unlike_controls(labels: pd.Series, measured: Measured) -> list[str]:
 
 
 def perturbation_figures(
-    cells: RunCells, answers: pd.DataFrame, measured: Measured, most: int, seed: int
+    cells: RunCells,
+    answers: pd.DataFrame,
+    measured: Measured,
+    most: int,
+    seed: int,
+    genes: GeneChanges,
+    write_genes: Callable[[pd.DataFrame], None],
 ) -> tuple[list[Figure], list[str]]:
     """Figures of every condition that has measured cells, and notes on them.
 
@@ -134,6 +141,8 @@ def perturbation_figures(
         From `find_measured`.
     most
         Answers of all conditions together that are looked at.
+    genes, write_genes
+        Compares each gene, and gets the tables of the conditions one by one.
     """
     answers = answers[~measured.training[answers["source"]]]
     labels = _labels_of(answers, measured.groups)
@@ -163,6 +172,10 @@ def perturbation_figures(
                 notes.append(f"{name}: {few}")
                 continue
             figures += condition_figures(name, condition, seed)
+            both = (measured.groups[label] for label in (known[name], CONTROL))
+            if changes := genes.condition(name, drawn[name], *both):
+                write_genes(changes[0])
+                figures += changes[1]
     return [*figures, *mean_figures(figures)], notes
 
 

@@ -7,6 +7,7 @@ not grow with the data.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +17,11 @@ import pandas as pd
 from c2sflow.common.files import write_json
 from c2sflow.common.threads import one_blas_thread
 from c2sflow.data.obs.figure_cells import UNKNOWN_TRAINING, FigureCells, figure_cells
-from c2sflow.data.result_tables import write_table
+from c2sflow.data.result_tables import appended_table, write_table
 from c2sflow.evaluation import sentences as reconstruction_quality
 from c2sflow.evaluation.cell_types import type_tables
 from c2sflow.evaluation.figures import Figure, figures_table
+from c2sflow.evaluation.gene_changes import GeneChanges
 from c2sflow.evaluation.generation import generation_figures
 from c2sflow.evaluation.measured import (
     Measured,
@@ -54,6 +56,8 @@ class Settings:
         Column of obs with the perturbation under which a cell was measured.
     control
         pandas query that picks control cells; those labelled as control are control cells too.
+    replicate_column
+        Column of obs with the donor or sample of each cell: the unit of the changes by gene.
     training_cells
         pandas query that picks the cells that the model was trained on: no figure is of them. None
         if they are not known.
@@ -67,6 +71,7 @@ class Settings:
     evaluation_key: str | None = None
     measured_column: str | None = None
     control: str | None = None
+    replicate_column: str | None = None
     training_cells: str | None = None
     evaluation_cells: int = 10_000
     seed: int = 42
@@ -76,16 +81,16 @@ def write_evaluation(files: RunFiles, outdir: Path, settings: Settings) -> None:
     """Write the tables of the evaluation, those that this run has something for.
 
     ``evaluation/accuracy.tsv``, ``confusion.tsv``, ``reconstruction.tsv``, ``trust.tsv``,
-    ``perturbation.tsv`` and ``generation.tsv``; and ``evaluation/notes.json``: what is to be known
-    of each.
+    ``perturbation.tsv``, ``genes.tsv`` and ``generation.tsv``; and ``evaluation/notes.json``: what
+    is to be known of each.
 
     Raises
     ------
     UserError
         If a file is missing or broken.
     """
-    with one_blas_thread():
-        tables, notes = _tables(files, settings)
+    with one_blas_thread(), appended_table(outdir / "evaluation" / "genes.tsv") as write_genes:
+        tables, notes = _tables(files, settings, write_genes)
     for name, table in tables.items():
         if len(table):
             write_table(table, outdir / "evaluation" / f"{name}.tsv")
@@ -96,7 +101,7 @@ def write_evaluation(files: RunFiles, outdir: Path, settings: Settings) -> None:
 
 
 def _tables(
-    files: RunFiles, settings: Settings
+    files: RunFiles, settings: Settings, write_genes: Callable[[pd.DataFrame], None]
 ) -> tuple[dict[str, pd.DataFrame], dict[str, list[str]]]:
     """The tables by name, and the notes on each."""
     cells = RunCells(files)
@@ -120,8 +125,9 @@ def _tables(
             settings.evaluation_cells, settings.seed,
         )  # fmt: skip
         figures, notes["perturbation"] = perturbation_figures(
-            cells, answers, measured, settings.evaluation_cells, settings.seed
-        )
+            cells, answers, measured, settings.evaluation_cells, settings.seed,
+            GeneChanges(cells, settings.replicate_column, settings.seed), write_genes,
+        )  # fmt: skip
         notes["perturbation"] += _unlike_controls(usable, answers, measured, settings)
         tables["perturbation"] = figures_table(figures)
     generated = cells.generated()

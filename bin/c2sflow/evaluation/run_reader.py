@@ -22,7 +22,7 @@ from c2sflow.data.concat import concat_obs
 from c2sflow.data.genes.alignment import GeneAlignment, GeneTable, word_columns
 from c2sflow.data.qc.filtered_genes import PLACE, FilteredColumns, filtered_table, with_filtered
 from c2sflow.generation.plan import organism_columns
-from c2sflow.sentences.no_ops import predicted_only, with_no_op
+from c2sflow.sentences.no_ops import COMPARED_WITH, NO_OP, predicted_only, with_no_op
 from c2sflow.sentences.rank_fit import RankFit
 from c2sflow.sentences.summaries import SentenceFiles
 
@@ -154,6 +154,19 @@ class RunCells:
         filtered = _read(self._h5ad(sample), filtered_table)
         return self._filtered.columns(kept, filtered, self._alignment)
 
+    def sample_numbers(self, rows: np.ndarray) -> np.ndarray:
+        """Sample of each cell, counted from 0; int64 (n_rows,)."""
+        return np.searchsorted([part.first for part in self._samples], rows, side="right") - 1
+
+    def genes_of_samples(self) -> np.ndarray:
+        """Which genes each sample has: bool (n_samples, n_genes); in `expression` others are 0."""
+        has = np.zeros((len(self._samples), len(self.genes)), dtype=bool)
+        for row, part in zip(has, self._samples, strict=True):
+            row[self._columns[part.name]] = True
+            filtered = self._filtered_columns(part.name)
+            row[filtered[filtered >= 0]] = True
+        return has
+
     def obsm(self, key: str, rows: np.ndarray, of_input: bool = False) -> np.ndarray:
         """X_c2s of this run, or an array of the input's obsm: float32 (n_rows, width).
 
@@ -227,21 +240,26 @@ class RunCells:
         Returns
         -------
         condition, perturbation, sample, source_cell, the counts of c2sflow.results.predictions;
-        shard, row (in its file) and source (row of the source cell in `obs`). Empty without
-        predictions.
+        shard, row (in its file), source (row of the source cell in `obs`), and of the answer to a
+        no-op that it is compared with no_op_row (in the same file) and no_op, its condition; -1 and
+        None without. Empty without predictions.
         """
         columns = ["source_cell", "condition", "perturbation", "sample", "c2s_n_predicted_genes"]
         columns += ["c2s_invalid_genes", "c2s_duplicate_genes", "c2s_finish_reason"]
         frames = []
         for name, path in self._predicted().items():
             frame = _read_parquet(path, columns, no_ops=True).to_pandas()
-            frame = frame.assign(shard=name, row=np.arange(len(frame)))
+            frame = frame.assign(shard=name, row=np.arange(len(frame)), **_no_ops(frame))
             frames.append(predicted_only(frame))
         if not frames:
-            return pd.DataFrame(columns=[*columns, "shard", "row", "source"])
+            return pd.DataFrame(columns=[*columns, "shard", "row", "no_op_row", "no_op", "source"])
         found = pd.concat(frames, ignore_index=True)
         names = found["sample"].astype(str), found["source_cell"].astype(str)
         return found.assign(source=self.positions(*names))
+
+    def no_op_sentences(self, answers: pd.DataFrame) -> list[np.ndarray]:
+        """Sentences that these rows of `answers` are compared with; all must have one."""
+        return self.answer_sentences(answers.assign(row=answers["no_op_row"]))[0]
 
     def answer_sentences(self, answers: pd.DataFrame) -> tuple[list[np.ndarray], np.ndarray]:
         """Sentences (columns of the genes) and X_c2s of these rows of `answers`, in order."""
@@ -301,6 +319,17 @@ class RunCells:
             return {}
         paths = {name: folder / f"{name}.perturbed.parquet" for name in self._shards}
         return {name: path for name, path in paths.items() if path.exists()}
+
+
+def _no_ops(frame: pd.DataFrame) -> dict[str, object]:
+    """The first answer of a cell is compared with its first answer to the no-op, and so on."""
+    if NO_OP not in frame:
+        return {"no_op_row": -1, "no_op": None}
+    number = frame.groupby(["source_cell", "condition"], observed=True).cumcount()
+    places = pd.MultiIndex.from_arrays([frame["source_cell"], frame["condition"], number])
+    asked = pd.MultiIndex.from_arrays([frame["source_cell"], frame[COMPARED_WITH], number])
+    rows = places.get_indexer(asked)
+    return {"no_op_row": rows, "no_op": frame[COMPARED_WITH].astype(object).where(rows >= 0, None)}
 
 
 def sentence_columns(text: str, words: dict[str, int]) -> np.ndarray:

@@ -11,8 +11,7 @@ from scipy.stats import wilcoxon
 
 from c2sflow.common.statistics import adjusted, mean_of, replicate_means
 from c2sflow.perturbation.shifts import Shifts
-
-OWN_SENTENCE = "own sentence"  # what predictions without a no-op are compared with
+from c2sflow.sentences.no_ops import OWN_SENTENCE
 
 BLOCK_ELEMENTS = 2**22  # of the dense blocks that are tested at a time
 

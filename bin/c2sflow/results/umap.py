@@ -72,11 +72,13 @@ def add_umap(file: h5py.File, seed: int = 42) -> None:
 
 def _write_places(file: h5py.File, places: np.ndarray) -> None:
     """The UMAP, and for ``scanpy.pl.umap`` as X_umap, unless that is the input's own."""
-    stored = file["obsm"]
-    before = [stored[name][:] if name in stored else None for name in (UMAP, SCANPYS)]
+    stored = {name: file[f"obsm/{name}"][:] for name in (UMAP, SCANPYS) if name in file["obsm"]}
     write_element(file, f"obsm/{UMAP}", places)
     # One that an earlier run of ours made gives way, as all that it made.
-    if before[1] is None or (before[0] is not None and np.array_equal(*before, equal_nan=True)):
+    earlier = UMAP in stored and np.array_equal(
+        stored[UMAP], stored.get(SCANPYS, places), equal_nan=True
+    )
+    if SCANPYS not in stored or earlier:
         write_element(file, f"obsm/{SCANPYS}", places)
     else:
         LOGGER.info(

@@ -22,6 +22,7 @@ from c2sflow.sentences.prompts import template_fields
 AUTO, NONE = "auto", "none"  # values of --no_op that are no text
 NO_OP = "c2s_no_op"  # column: whether an answer is one to a no-op
 COMPARED_WITH = "c2s_compared_with"  # column: the condition of the no-op of a prediction
+OWN_SENTENCE = "own sentence"  # what predictions without a no-op are compared with
 PREFIX = "no-op: "  # of the names of these conditions
 CONVERSION = "conversion to "  # perturbations of the task that ends in a cell type
 UNNAMED = "control"  # where neither the file nor the user names the control

@@ -22,6 +22,7 @@ FILES = (
 @click.option("--evaluation-key", help="Arrays of the input's obsm to score too.")
 @click.option("--measured-column", help="Column of obs with the measured perturbations.")
 @click.option("--control", help="pandas query on obs; default: cells labelled as control.")
+@click.option("--replicate-column", help="Column of obs with the donor or sample of each cell.")
 @click.option("--training-cells", help="pandas query on obs: cells the model was trained on.")
 @click.option(
     "--evaluation-cells", type=click.IntRange(50), default=10_000, help="Maximum number of cells."

@@ -128,7 +128,9 @@ def evaluated(files, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tables")
     write_evaluation(files[0], folder, SETTINGS)
     notes = json.loads((folder / "evaluation" / "notes.json").read_text())
-    return read_evaluation(folder / "evaluation"), notes
+    tables = read_evaluation(folder / "evaluation")
+    assert "genes" not in tables  # a row for each gene is no part of uns
+    return tables | {"genes": pd.read_csv(folder / "evaluation" / "genes.tsv", sep="\t")}, notes
 
 
 def test_cells_are_read_in_any_order(files):
@@ -247,6 +249,39 @@ def test_training_cells_are_the_baseline_and_not_the_measure(evaluated, files):
     assert found["value"] == pytest.approx(expected, rel=0.1)
     found = figure(tables, "perturbation", "pearson_change", "training_mean", "to B, 1 µM")
     assert found["value"] == pytest.approx(stats.pearsonr(true, guess)[0], rel=0.05)
+
+
+def test_changes_by_gene_are_of_cells_that_can_show_them(evaluated, files):
+    """Not of training cells, nor of a sample that lacks the gene; a control cell on one side."""
+    table, cells = evaluated[0]["genes"], files[1]
+    assert set(table["condition"]) == {"to B, 1 µM", OTHER}
+    found = table[table["condition"] == "to B, 1 µM"].set_index("gene")
+    test, labels = cells.obs["split"] == "test", cells.obs["bulk_labels"]
+    first = np.arange(700) < 300
+    for genes, rows in ((cells.var_names[:40], first), (cells.var_names[40:], first | ~first)):
+        own = found.loc[[gene for gene in genes if gene in found.index]]
+        assert set(own["n_measured"]) == {((labels == TARGET) & test & rows).sum()}
+        together = own["n_control"] + own["n_predicted"]
+        assert set(together) == {((labels == CONTROL) & test & rows).sum()}
+    n_control = ((labels == CONTROL) & test).sum()
+    assert found["n_control"].max() == n_control // 2  # all have an answer
+    # The mean of the measured cells is known; control cells are drawn, their mean within its error.
+    values = cells.to_df() / np.log(2)
+    chosen = values[test], labels[test]
+    true = chosen[0][chosen[1] == TARGET].mean() - chosen[0][chosen[1] == CONTROL].mean()
+    shared = [gene for gene in cells.var_names[40:] if gene in found.index]
+    assert stats.pearsonr(found.loc[shared, "measured_log2_fold_change"], true[shared])[0] > 0.95
+    assert (found["compared_with"] == "own sentence").all()
+    good, copied = (
+        figure(evaluated[0], "perturbation", "pearson_log2_fold_change", "model", name)
+        for name in ("to B, 1 µM", OTHER)
+    )
+    assert good["ci_low"] > good["null_high"]
+    assert np.isnan(copied["value"])  # a copy changes nothing
+    one, other = (
+        found.loc[shared, f"{side}_log2_fold_change"] for side in ("measured", "predicted")
+    )
+    assert good["value"] == pytest.approx(stats.pearsonr(one, other)[0], abs=0.1)
 
 
 def test_less_cells_are_drawn_by_their_names(files, tmp_path):
