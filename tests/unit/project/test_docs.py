@@ -57,6 +57,24 @@ def test_options_that_a_page_names_exist(page):
             assert name in known, command
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_scripts_that_a_page_names_exist(page):
+    text = page.read_text(encoding="utf-8")
+    if page.name in ("CHANGELOG.md", "CONTRIBUTING.md"):
+        return
+    code = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^    (.+)$", text, re.MULTILINE)
+    code += "\n".join(re.findall(r"```bash\n(.*?)```", text, re.DOTALL)).splitlines()
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    steps = {path.stem for path in (ROOT / "bin/c2sflow/steps").glob("*.py")}
+    for line in code:
+        for target in re.findall(r"(?:^|[ ;])make ([a-z][a-z0-9-]*)", line):
+            assert target in targets, line
+        for step in re.findall(r"(?:^|[ ;])c2s ([a-z_]+)", line):
+            assert step in steps | {"step", "versions"}, line
+        for path in re.findall(r"(?<![\w/.])(?:docs|benchmarks|tests|bin)/[\w/.-]+\.py\b", line):
+            assert (ROOT / path).exists(), line
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/planning.md"])
 def test_tables_of_plans_are_computed_from_what_was_measured(page):
     """If this fails after a new measurement: make docs."""
