@@ -220,24 +220,26 @@ class Cell2Sen(Cell2SenModel):
         """The cells that have a perturbation, and their predictions."""
         from c2sflow.api.perturbation import predict_table
         from c2sflow.generation.plan import sampling_faults
+        from c2sflow.generation.tasks import cut_figures, cut_warnings
         from c2sflow.model.tasks import context_warning, log_warnings
 
         options = self._answering
         if faults := [*sampling_faults(options["temperature"], options["top_p"], num_samples)]:
             raise UserError("; ".join(faults))
-        cells, predictions = predict_table(
+        cells, predictions, stats = predict_table(
             self.model,
             self.tokenizer,
             dataset,
             labels,
             self.perturbation_prompt,
             num_samples=num_samples,
+            length=self._length,
             max_rows=self.config.batch_size,
             progress=self.config.verbose,
             **options,
         )
-        room = self._context - options["max_new_tokens"]
-        log_warnings(context_warning(predictions["c2s_truncated"], room, "predictions"))
+        log_warnings(context_warning(predictions["c2s_truncated"], stats.room, "predictions"))
+        log_warnings(cut_warnings(cut_figures(predictions, [stats], self._length)))
         return cells, predictions
 
     @logged
@@ -264,7 +266,7 @@ class Cell2Sen(Cell2SenModel):
         cell_types
             Types to name in the prompt; None for cells of no type in particular.
         n_genes
-            Genes that the prompt asks for; the answer ends by itself or at `max_new_tokens`.
+            Genes that the prompt asks for; the answer ends by itself or at `max_answer_genes`.
         temperature, top_p
             0 is greedy, for one cell of each type; else cells are sampled, from the likeliest
             tokens that together have the probability `top_p`. None for the settings; for the
@@ -287,6 +289,8 @@ class Cell2Sen(Cell2SenModel):
         """
         from c2sflow.api.generation import generated_anndata, plan_for_table
         from c2sflow.generation.cells import generate_cells, generated_records
+        from c2sflow.generation.tasks import cut_figures, cut_warnings
+        from c2sflow.model.tasks import log_warnings
 
         if temperature is None:
             temperature = self.config.temperature or 1.0
@@ -300,17 +304,19 @@ class Cell2Sen(Cell2SenModel):
         options = self._answering | {"temperature": temperature}
         if top_p is not None:
             options["top_p"] = top_p
-        cells, _ = generate_cells(
+        cells, stats = generate_cells(
             self.model,
             self.tokenizer,
             plan.cells(0),
             {organism: list(genes) for organism in plan.organisms},
             template,
             num_genes=n_genes,
+            length=self._length,
             max_rows=self.config.batch_size,
             progress=self.config.verbose,
             **options,
         )
+        log_warnings(cut_warnings(cut_figures(cells, stats, self._length)))
         parameters = {"generate": n_cells, "generated_genes": n_genes, **options}
         prompts = {"generation": template, "embedding": self.embedding_prompt}
         uns = self._provenance(dataset, parameters, prompts)

@@ -40,8 +40,11 @@ class Cell2SenConfig:
         symbols.
     perturbation_column
         Column of obs with each cell's perturbation.
+    max_answer_genes
+        Genes of a predicted or generated sentence, at most; None for as many as the model was
+        trained with, or 200 if its folder does not record it.
     max_new_tokens
-        Longest predicted or generated sentence, in tokens.
+        The same in tokens; None for as many as the genes need.
     temperature, top_p
         0 is greedy; else predictions are sampled, from the likeliest tokens that together have the
         probability `top_p`.
@@ -95,7 +98,8 @@ class Cell2SenConfig:
     input_state: str = "auto"
     gene_symbols: str = "auto"
     perturbation_column: str | None = None
-    max_new_tokens: int = 200
+    max_answer_genes: int | None = None
+    max_new_tokens: int | None = None
     temperature: float = 0.0
     top_p: float = 1.0
     num_samples: int = 1

@@ -19,6 +19,7 @@ from c2sflow.api.prompts import prompt_of
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import MODEL_SOFTWARE, SOFTWARE, software_versions
 from c2sflow.model.adapters import has_adapter
+from c2sflow.model.answer_limits import AnswerLength
 from c2sflow.model.files import describe_model
 from c2sflow.model.hub import base_folder, link_adapter, model_folder
 from c2sflow.model.weights import base_weights
@@ -139,8 +140,14 @@ class Cell2SenModel:
     @property
     def _answering(self) -> dict[str, Any]:
         """How answers are decoded."""
-        names = ("max_new_tokens", "temperature", "top_p", "seed")
+        names = ("temperature", "top_p", "seed")
         return {name: getattr(self.config, name) for name in names}
+
+    @property
+    def _length(self) -> AnswerLength:
+        """How long an answer that is a cell sentence may be."""
+        asked = self.config.max_answer_genes, self.config.max_new_tokens
+        return AnswerLength.of(self.model_path, *asked)
 
     def _provenance(
         self, dataset: pd.DataFrame, parameters: Mapping, prompts: Mapping
@@ -149,7 +156,7 @@ class Cell2SenModel:
         return {
             "version": __version__,
             "model": describe_model(self.model_path, self.model_name),
-            "parameters": dict(parameters),
+            "parameters": self._length.parameters() | dict(parameters),
             "prompts": dict(prompts),
             "software": software_versions((*SOFTWARE, *MODEL_SOFTWARE)),
             "rank_fit": dataset.attrs["rank_fit"],

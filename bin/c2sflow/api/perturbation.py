@@ -16,6 +16,7 @@ from c2sflow.api.sentence_table import check_table, source_obs
 from c2sflow.common.errors import UserError
 from c2sflow.data.obs.held_values import offer_values
 from c2sflow.data.obs.labels import is_perturbed
+from c2sflow.generation.decoding import GenerationStats
 from c2sflow.generation.perturbation import predict
 from c2sflow.generation.tasks import write_answers
 from c2sflow.results.predictions import Predicted, merge_predictions
@@ -35,7 +36,7 @@ def predict_table(
     labels: Sequence[object] | pd.Series,
     template: str,
     **options: Any,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> tuple[pd.DataFrame, pd.DataFrame, GenerationStats]:
     """Predict the perturbed sentence of each cell that has a perturbation.
 
     Parameters
@@ -49,7 +50,7 @@ def predict_table(
 
     Returns
     -------
-    The cells of the table that are perturbed, and their predictions.
+    The cells of the table that are perturbed, their predictions, and the figures of the run.
 
     Raises
     ------
@@ -70,10 +71,10 @@ def predict_table(
     names = names[chosen].astype(str)
     cells = table[chosen].assign(perturbation=names, c2s_condition=names)
     check_fields(template, cells.columns, "perturbation_prompt")
-    predictions, _ = predict(
+    predictions, stats = predict(
         model, tokenizer, cells, set(table.attrs["genes"]), template, **options
     )
-    return cells, predictions.assign(condition=predictions["perturbation"])
+    return cells, predictions.assign(condition=predictions["perturbation"]), stats
 
 
 def perturbed_anndata(

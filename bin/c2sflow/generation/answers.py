@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
@@ -18,6 +20,7 @@ from c2sflow.generation.decoding import (
     generate_tokens,
 )
 from c2sflow.generation.logits import GeneTrie, gene_tokens
+from c2sflow.model.answer_limits import AnswerLength, AnswerLimit
 
 
 @dataclass
@@ -32,17 +35,25 @@ class ParsedAnswer:
         Words that are no gene of the data set.
     n_duplicate
         Repeated genes.
-    left_out
-        Last word, where it is left out as half a gene; else "".
+    kept
+        The text up to its last word that counts; None where that is all of it.
+    full
+        Words behind the last allowed one are left out.
     """
 
     genes: list[str]
     n_invalid: int
     n_duplicate: int
-    left_out: str = ""
+    kept: str | None = None
+    full: bool = False
 
 
-def parse_answer(text: str, genes: Collection[str], cut: bool = False) -> ParsedAnswer:
+WORD = re.compile(r"[^\s,]+")
+
+
+def parse_answer(
+    text: str, genes: Collection[str], cut: bool = False, max_genes: int | None = None
+) -> ParsedAnswer:
     """Split an answer into words and check each against the data set's genes.
 
     Parameters
@@ -54,22 +65,53 @@ def parse_answer(text: str, genes: Collection[str], cut: bool = False) -> Parsed
     cut
         The answer was cut by max_new_tokens: its last word may be half a gene, and is left out,
         neither valid nor invalid, unless it is one.
+    max_genes
+        Words that count, at most.
     """
-    words = text.replace(",", " ").split()
-    left_out = ""
+    found = list(WORD.finditer(text))
+    words = [match[0] for match in found]
     if words:
-        last = words[-1]
-        words[-1] = last.rstrip(".")  # the prompt's own sentences end with a full stop
-        if cut and words[-1] not in genes:
-            words.pop()
-            left_out = last
+        words[-1] = words[-1].rstrip(".")  # the prompt's own sentences end with a full stop
+    n_words = len(words)
+    if cut and words and words[-1] not in genes:
+        n_words -= 1
+    full = max_genes is not None and n_words > max_genes
+    n_words = min(n_words, max_genes or n_words)
+    kept = None
+    if n_words < len(words):
+        kept = text[: found[n_words - 1].end()] if n_words else ""
+    words = words[:n_words]
     valid = [word for word in words if word in genes]
     distinct = list(dict.fromkeys(valid))
-    return ParsedAnswer(distinct, len(words) - len(valid), len(valid) - len(distinct), left_out)
+    n_invalid, n_duplicate = len(words) - len(valid), len(valid) - len(distinct)
+    return ParsedAnswer(distinct, n_invalid, n_duplicate, kept, full)
+
+
+class GeneVocabulary:
+    """The genes that answers may hold, and their tokens.
+
+    Parameters
+    ----------
+    words
+        Words of the data set's genes; those that the tokenizer cannot write are left out of
+        `tokens`, with a warning.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, words: Collection[str]):
+        self.words = frozenset(words)
+        self.tokens = gene_tokens(tokenizer, list(words))
+
+    def limit(
+        self, length: AnswerLength, model: PreTrainedModel, options: AnswerOptions
+    ) -> AnswerLimit:
+        """The most that an answer may have, in genes and in tokens."""
+        repeats = not (options.get("valid_genes_only", True) and options.get("no_repeats", True))
+        context = model.config.max_position_embeddings
+        return length.limit([len(ids) for ids in self.tokens.values()], context, repeats)
 
 
 class AnswerOptions(TypedDict, total=False):
-    """Keywords of `answer_sentences` but for max_new_tokens."""
+    """Keywords of `answer_sentences` but for the limit."""
 
     valid_genes_only: bool
     no_repeats: bool
@@ -86,11 +128,11 @@ def answer_sentences(
     tokenizer: PreTrainedTokenizerBase,
     input_ids: Sequence[np.ndarray],
     keys: Sequence[str],
-    genes: Collection[str],
+    genes: GeneVocabulary,
+    limit: AnswerLimit,
     *,
     valid_genes_only: bool = True,
     no_repeats: bool = True,
-    max_new_tokens: int = 200,
     temperature: float = 0.0,
     top_p: float = 1.0,
     seed: int = 42,
@@ -109,7 +151,10 @@ def answer_sentences(
     keys
         What the samples of each answer are drawn by, besides `seed`: all different.
     genes
-        Words of the data set's genes; other words count as invalid.
+        Those of the data set; other words count as invalid.
+    limit
+        The most that an answer may have. One that the model goes on with behind it is cut after
+        its last whole gene: "length" in c2s_finish_reason.
     valid_genes_only
         Restrict answers to `genes`; else the words of the answer are counted.
     no_repeats
@@ -129,12 +174,13 @@ def answer_sentences(
     eos = end_tokens(model, tokenizer.eos_token_id)
     trie = None
     if valid_genes_only:
-        paths = gene_tokens(tokenizer, list(genes)).values()
-        trie = GeneTrie(list(paths), eos, model.config.vocab_size, model.device, no_repeats)
+        paths = list(genes.tokens.values())
+        trie = GeneTrie(paths, eos, model.config.vocab_size, model.device, no_repeats)
     decoding = Decoding(
         pad_token_id=tokenizer.pad_token_id,
         eos_token_ids=eos,
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=limit.n_tokens,
+        max_genes=limit.n_genes,
         temperature=temperature,
         top_p=top_p,
         trie=trie,
@@ -149,10 +195,10 @@ def answer_sentences(
         max_rows=max_rows,
         progress=progress,
     )
+    stats.limit, stats.room = limit, model.config.max_position_embeddings - limit.n_tokens
     texts = tokenizer.batch_decode([a.token_ids for a in answers], skip_special_tokens=True)
-    known = frozenset(genes)
     parsed = [
-        parse_answer(text, known, cut=answer.finish_reason == "length")
+        parse_answer(text, genes.words, answer.finish_reason == "length", limit.n_genes)
         for text, answer in zip(texts, answers, strict=True)
     ]
     frame = pd.DataFrame(
@@ -161,27 +207,27 @@ def answer_sentences(
             "c2s_n_predicted_genes": [len(answer.genes) for answer in parsed],
             "c2s_invalid_genes": [answer.n_invalid for answer in parsed],
             "c2s_duplicate_genes": [answer.n_duplicate for answer in parsed],
-            "c2s_finish_reason": [answer.finish_reason for answer in answers],
+            "c2s_finish_reason": [
+                "length" if words.full else answer.finish_reason
+                for answer, words in zip(answers, parsed, strict=True)
+            ],
             "c2s_log_likelihood": [
-                _log_likelihood(tokenizer, answer, text, words.left_out)
-                for answer, text, words in zip(answers, texts, parsed, strict=True)
+                _log_likelihood(tokenizer, answer, words.kept)
+                for answer, words in zip(answers, parsed, strict=True)
             ],
         }
     )
     return frame, stats
 
 
-def _log_likelihood(
-    tokenizer: PreTrainedTokenizerBase, answer: Answer, text: str, left_out: str
-) -> float:
-    """Of the tokens before a last word that is left out; of all where none is."""
-    if not left_out:
+def _log_likelihood(tokenizer: PreTrainedTokenizerBase, answer: Answer, kept: str | None) -> float:
+    """Of the tokens of the text that is kept; of all, and the end, where all of it is."""
+    if kept is None:
         return answer.log_likelihood
-    kept = text[: text.rindex(left_out)].rstrip(" ,")
-    n = len(answer.token_ids)
-    while n:
-        shorter = str(tokenizer.decode(answer.token_ids[: n - 1], skip_special_tokens=True))
-        if not shorter.startswith(kept):
-            break
-        n -= 1
-    return float(sum(answer.log_likelihoods[:n]))
+
+    def holds(n_tokens: int) -> bool:
+        ids = answer.token_ids[:n_tokens]
+        return str(tokenizer.decode(ids, skip_special_tokens=True)).startswith(kept)
+
+    n_tokens = bisect_left(range(len(answer.token_ids)), True, key=holds)
+    return float(sum(answer.log_likelihoods[:n_tokens]))

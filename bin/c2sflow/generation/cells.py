@@ -10,8 +10,9 @@ import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from c2sflow.common.errors import UserError
-from c2sflow.generation.answers import AnswerOptions, answer_sentences
+from c2sflow.generation.answers import AnswerOptions, GeneVocabulary, answer_sentences
 from c2sflow.generation.decoding import GenerationStats
+from c2sflow.model.answer_limits import AnswerLength
 from c2sflow.sentences.prompts import fill
 
 
@@ -23,7 +24,7 @@ def generate_cells(
     template: str,
     *,
     num_genes: int = 100,
-    max_new_tokens: int = 200,
+    length: AnswerLength | None = None,
     **options: Unpack[AnswerOptions],
 ) -> tuple[pd.DataFrame, list[GenerationStats]]:
     """Generate the sentence of each cell.
@@ -39,7 +40,9 @@ def generate_cells(
         Generation prompt: may hold {num_genes}, {organism} and {cell_type}.
     num_genes
         What {num_genes} asks for.
-    model, tokenizer, max_new_tokens, options
+    length
+        How long an answer may be; None for the defaults.
+    model, tokenizer, options
         See `c2sflow.generation.answers.answer_sentences`.
 
     Returns
@@ -55,8 +58,8 @@ def generate_cells(
     tables, stats = [], []
     for organism, own in cells.groupby("organism", sort=False):
         answers, figures = _answers(
-            model, tokenizer, own, genes[str(organism)], template, num_genes, max_new_tokens,
-            **options,
+            model, tokenizer, own, genes[str(organism)], template, num_genes,
+            length or AnswerLength(), **options,
         )  # fmt: skip
         tables.append(pd.concat([own.reset_index(drop=True), answers], axis=1))
         stats.append(figures)
@@ -70,7 +73,7 @@ def _answers(
     genes: Collection[str],
     template: str,
     num_genes: int,
-    max_new_tokens: int,
+    length: AnswerLength,
     **options: Unpack[AnswerOptions],
 ) -> tuple[pd.DataFrame, GenerationStats]:
     kinds = ["organism", "c2s_cell_type"]
@@ -81,10 +84,13 @@ def _answers(
     ]
     tokens = [np.asarray(ids, dtype=np.int32) for ids in tokenizer(texts)["input_ids"]]
     longest, context = max(map(len, tokens), default=0), model.config.max_position_embeddings
-    if longest + max_new_tokens > context:
+    vocabulary = GeneVocabulary(tokenizer, genes)
+    limit = vocabulary.limit(length, model, options)
+    if longest + limit.n_tokens > context:
         raise UserError(
-            f"the prompt has {longest} tokens, the answer up to {max_new_tokens} (--max_new_tokens)"
-            f", and the model takes {context} together; shorten the prompt or the answer"
+            f"the prompt has {longest} tokens, the answer up to {limit.n_tokens}, and the model "
+            f"takes {context} together; shorten the prompt, or the answer with --max_answer_genes "
+            "or --max_new_tokens"
         )
     prompts = dict(zip(distinct.itertuples(index=False, name=None), tokens, strict=True))
     rows = list(cells[[*kinds, "number"]].itertuples(index=False, name=None))
@@ -93,8 +99,8 @@ def _answers(
         tokenizer,
         [prompts[row[:2]] for row in rows],
         ["|".join(map(str, ("generated", *row))) for row in rows],
-        genes,
-        max_new_tokens=max_new_tokens,
+        vocabulary,
+        limit,
         **options,
     )
 

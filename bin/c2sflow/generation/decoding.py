@@ -23,6 +23,7 @@ from c2sflow.common.progress import progress_bar
 from c2sflow.generation.kv_cache import CompiledStep, DecodeCache, worth_compiling
 from c2sflow.generation.logits import GeneTrie, next_tokens, row_numbers
 from c2sflow.generation.prefill import prefill
+from c2sflow.model.answer_limits import AnswerLimit
 from c2sflow.model.batching import (
     free_bytes,
     resolve_cache_tokens,
@@ -48,7 +49,7 @@ class Answer:
     token_ids
         Generated tokens without the end token.
     finish_reason
-        "eos", or "length" if cut by max_new_tokens.
+        "eos", or "length" if cut: by max_new_tokens, or before a gene more than max_genes.
     log_likelihoods
         Natural-log probability that the model gives each of these tokens, at temperature 1, and
         last that of the end token, if it ended the answer.
@@ -66,18 +67,28 @@ class Answer:
 
 @dataclass
 class GenerationStats:
-    """What a run of `generate_tokens` did."""
+    """What a run of `generate_tokens` did; of cell sentences also within which limit.
+
+    room
+        Tokens that the context has for a prompt.
+    """
 
     n_prompt_tokens: int = 0
     n_new_tokens: int = 0
     n_steps: int = 0
+    limit: AnswerLimit | None = None
+    room: int = 0
     seconds: float = 0.0
     max_batch_tokens: int = 0
 
 
 @dataclass
 class Decoding:
-    """How answers are made: see `generate_tokens`."""
+    """How answers are made: see `generate_tokens`.
+
+    max_genes ends an answer of a trie where the model goes on after so many genes: one that the
+    model ends is the same with any higher limit.
+    """
 
     pad_token_id: int
     eos_token_ids: Sequence[int]
@@ -86,6 +97,7 @@ class Decoding:
     top_p: float = 1.0
     trie: GeneTrie | None = None
     seed: int = 42
+    max_genes: int | None = None
 
 
 def end_tokens(model: PreTrainedModel, tokenizer_eos: int | None) -> list[int]:
@@ -293,12 +305,15 @@ class _Batch:
             numbers = self.numbers[rows].gather(1, emitted.clamp_max(limit - 1)[:, None])[:, 0]
         chosen = next_tokens(allowed, numbers, self.decoding.temperature, self.decoding.top_p)
         ended = torch.isin(chosen, self.eos) & ~done
-        continues = ~done & ~ended
+        full = torch.zeros_like(ended)
+        if state and self.decoding.max_genes is not None:
+            full = state.trie.begins(state, chosen) & (state.n_genes >= self.decoding.max_genes)
+        continues = ~done & ~ended & ~full
         if self.state and state:
             state.trie.advance(state, chosen, emitted, continues)
             self.state.assign(rows, state)
-        # The token of a row that is done goes into the column behind the last; an end token has a
-        # score, and is no token of the answer.
+        # The token of a row that is done, or full, goes into the column behind the last; an end
+        # token has a score, and is no token of the answer.
         self.tokens[rows] = tokens.scatter(
             1, torch.where(continues, emitted, limit)[:, None], chosen[:, None]
         )
@@ -310,7 +325,7 @@ class _Batch:
         self.n_emitted[rows] = emitted + continues
         self.last[rows] = chosen
         self.ended[rows] |= ended
-        self.done[rows] |= ended | (self.n_emitted[rows] >= limit)
+        self.done[rows] |= ended | full | (self.n_emitted[rows] >= limit)
 
     def _collect(self) -> None:
         """Answers of the rows that are done; their rows are free."""

@@ -16,7 +16,9 @@ from c2sflow.generation.tasks import (
     ANSWERING,
     allowed_genes,
     answer_figures,
+    answer_length,
     cache_share,
+    cut_warnings,
     embed_answers,
     write_answers,
 )
@@ -62,17 +64,18 @@ def generate_task(
         organism: allowed_genes(organism_genes(sheet, summaries, organism), options)
         for organism in cells["organism"].unique()
     }
+    length = answer_length(options)
     generated, stats = generate_cells(
         model, tokenizer, cells, genes, template,
-        num_genes=options["generated_genes"], **pick(options, ANSWERING),
+        num_genes=options["generated_genes"], length=length, **pick(options, ANSWERING),
         max_batch_tokens=cache_share(options, model),
     )  # fmt: skip
     prompt = load_template(options["embedding_prompt"], EMBEDDING_PROMPT, ["cell_sentence"])
     vectors = embed_answers(model, tokenizer, generated_records(generated), prompt, options)
     write_answers(outdir / f"{name}.generated.parquet", generated, vectors)
     figures = run_figures(model, name, generated.assign(sample="generated cells"))
-    figures |= answer_figures(model, len(generated), stats)
-    figures["warnings"] = log_warnings(_warnings(generated, options["max_new_tokens"]))
+    figures |= answer_figures(model, generated, stats, length)
+    figures["warnings"] = log_warnings([*cut_warnings(figures), *_warnings(generated)])
     write_json(outdir / f"{name}.generate.json", figures)
     LOGGER.info(
         "%s: %d cells generated, %.0f new tokens/s",
@@ -80,10 +83,8 @@ def generate_task(
     )  # fmt: skip
 
 
-def _warnings(cells: pd.DataFrame, max_new_tokens: int) -> list[str]:
+def _warnings(cells: pd.DataFrame) -> list[str]:
     warnings = []
-    if n_cut := int((cells["c2s_finish_reason"] == "length").sum()):
-        warnings.append(f"{n_cut} generated cells were cut by --max_new_tokens {max_new_tokens}")
     if n_empty := int((cells["c2s_n_predicted_genes"] == 0).sum()):
         warnings.append(f"{n_empty} generated cells hold no gene")
     return warnings

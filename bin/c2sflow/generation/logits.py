@@ -120,6 +120,7 @@ class GeneTrie:
             node=torch.zeros(n_rows, dtype=torch.int64, device=self.below.device),
             left=self.below.repeat(n_rows, 1),
             begun=torch.zeros(n_rows, dtype=torch.int64, device=self.below.device),
+            n_genes=torch.zeros(n_rows, dtype=torch.int64, device=self.below.device),
         )
 
     def restart(self, state: TrieState, rows: torch.Tensor) -> None:
@@ -166,6 +167,11 @@ class GeneTrie:
         result[:, self.eos] = scores[:, self.eos].masked_fill(~complete, -torch.inf)
         return result[:, : self.vocab_size]
 
+    def begins(self, state: TrieState, tokens: torch.Tensor) -> torch.Tensor:
+        """bool (n_rows,): the token, allowed by `constrain`, is the first of another gene."""
+        _, inside = self._child(state.node, tokens)
+        return ~inside | (state.node == 0)
+
     def advance(
         self, state: TrieState, tokens: torch.Tensor, steps: torch.Tensor, active: torch.Tensor
     ) -> None:
@@ -190,6 +196,7 @@ class GeneTrie:
             state.left[:, -1] = 0
         continues = inside & (state.node > 0) | ~active
         state.begun.copy_(torch.where(continues, state.begun, steps))
+        state.n_genes.add_((~continues).to(state.n_genes.dtype))
         state.node.copy_(torch.where(active, torch.where(inside, child, fresh), state.node))
 
     def _child(self, node: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -214,21 +221,27 @@ class TrieState:
         int32 (n_rows, n_nodes + 1): genes at or below each node that are not emitted yet.
     begun
         int64 (n_rows,): step at which the gene under way began.
+    n_genes
+        int64 (n_rows,): genes begun.
     """
 
     trie: GeneTrie
     node: torch.Tensor
     left: torch.Tensor
     begun: torch.Tensor
+    n_genes: torch.Tensor
 
     def select(self, rows: torch.Tensor | slice) -> TrieState:
         """State of some rows: a copy, or for a slice a view."""
-        return TrieState(self.trie, self.node[rows], self.left[rows], self.begun[rows])
+        return TrieState(
+            self.trie, self.node[rows], self.left[rows], self.begun[rows], self.n_genes[rows]
+        )
 
     def assign(self, rows: torch.Tensor | slice, state: TrieState) -> None:
         """Take over the state of some rows."""
         if not isinstance(rows, slice):  # else `state` is a view of this one
-            self.node[rows], self.left[rows], self.begun[rows] = state.node, state.left, state.begun
+            for name in ("node", "left", "begun", "n_genes"):
+                getattr(self, name)[rows] = getattr(state, name)
 
 
 def row_numbers(seed: int, key: str, n_steps: int) -> np.ndarray:

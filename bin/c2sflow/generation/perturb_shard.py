@@ -20,7 +20,9 @@ from c2sflow.generation.tasks import (
     ANSWERING,
     allowed_genes,
     answer_figures,
+    answer_length,
     cache_share,
+    cut_warnings,
     embed_answers,
     write_answers,
 )
@@ -57,9 +59,9 @@ def perturb_shard(
         ``<id>.sentences.json`` of the shard's sample.
     options
         Those of `embed_shard`, and perturbation_prompt, valid_genes_only, no_repeats,
-        gene_vocabulary_file, max_new_tokens, temperature, top_p, num_samples, seed: see
-        `c2sflow.generation.perturbation.predict`;
-        attempt: see `embed_shard`.
+        gene_vocabulary_file, temperature, top_p, num_samples, seed: see
+        `c2sflow.generation.perturbation.predict`; max_answer_genes, max_new_tokens: see
+        `c2sflow.model.answer_limits.AnswerLength`; attempt: see `embed_shard`.
     """
     template = load_template(
         options["perturbation_prompt"], PERTURBATION_PROMPT, ["cell_sentence", "perturbation"]
@@ -75,12 +77,13 @@ def perturb_shard(
     check_fields(embedding_template, cells.columns, shard.name)
     model, tokenizer = load(options, head=True)
     words = allowed_genes(read_json(genes)["genes"], options)
+    length = answer_length(options)
     predictions, stats = predict(
-        model, tokenizer, cells, words, template, **pick(options, (*ANSWERING, "num_samples")),
+        model, tokenizer, cells, words, template,
+        length=length, **pick(options, (*ANSWERING, "num_samples")),
         max_batch_tokens=cache_share(options, model),
     )  # fmt: skip
-    context = model.config.max_position_embeddings - int(options["max_new_tokens"])
-    warnings = context_warning(predictions["c2s_truncated"], context, "predictions")
+    warnings = context_warning(predictions["c2s_truncated"], stats.room, "predictions")
     records = predicted_records(cells, predictions)
     vectors = embed_answers(model, tokenizer, records, embedding_template, options)
     # Answers come in the order of the plan, those of one prediction together.
@@ -89,8 +92,8 @@ def perturb_shard(
         predictions[name] = planned[name].repeat(answers).to_numpy()
     write_answers(outdir / f"{shard.stem}.perturbed.parquet", predictions, vectors)
     figures = run_figures(model, shard.stem, cells)
-    figures |= answer_figures(model, len(predictions), [stats])
-    figures["warnings"] = log_warnings(warnings)
+    figures |= answer_figures(model, predictions, [stats], length)
+    figures["warnings"] = log_warnings([*warnings, *cut_warnings(figures)])
     write_json(outdir / f"{shard.stem}.perturb.json", figures)
     LOGGER.info(
         "%s: %d predictions, %.0f new tokens/s",

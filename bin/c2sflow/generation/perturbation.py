@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from c2sflow.generation.answers import AnswerOptions, answer_sentences
+from c2sflow.generation.answers import AnswerOptions, GeneVocabulary, answer_sentences
 from c2sflow.generation.decoding import GenerationStats
+from c2sflow.model.answer_limits import AnswerLength
 from c2sflow.model.tokenization import tokenize_prompts
 
 
@@ -21,7 +22,7 @@ def predict(
     genes: Collection[str],
     template: str,
     *,
-    max_new_tokens: int = 200,
+    length: AnswerLength | None = None,
     num_samples: int = 1,
     **options: Unpack[AnswerOptions],
 ) -> tuple[pd.DataFrame, GenerationStats]:
@@ -36,7 +37,11 @@ def predict(
         Perturbation prompt.
     num_samples
         Answers a row; more than one needs a temperature above 0.
-    model, tokenizer, genes, max_new_tokens, options
+    genes
+        Words of the data set's genes.
+    length
+        How long an answer may be; None for the defaults.
+    model, tokenizer, options
         See `c2sflow.generation.answers.answer_sentences`.
 
     Returns
@@ -61,10 +66,12 @@ def predict(
         for record, n in zip(records, number, strict=True)
     ]
     # The answer needs its place in the context too.
-    context = model.config.max_position_embeddings - max_new_tokens
+    vocabulary = GeneVocabulary(tokenizer, genes)
+    limit = vocabulary.limit(length or AnswerLength(), model, options)
+    context = model.config.max_position_embeddings - limit.n_tokens
     prompts = tokenize_prompts(tokenizer, template, records, context)
     answers, stats = answer_sentences(
-        model, tokenizer, prompts.input_ids, keys, genes, max_new_tokens=max_new_tokens, **options
+        model, tokenizer, prompts.input_ids, keys, vocabulary, limit, **options
     )
     copied = {"cell_id": "source_cell"} | {n: n for n in ("sample", "organism", "perturbation")}
     frame = pd.DataFrame({new: [r[old] for r in records] for old, new in copied.items()})

@@ -15,11 +15,18 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from c2sflow.common.files import write_beside
 from c2sflow.generation.decoding import GenerationStats
 from c2sflow.inputs.lists import allowed_words, read_vocabulary
+from c2sflow.model.answer_limits import AnswerLength
 from c2sflow.model.batching import peak_memory, resolve_cache_tokens, resolve_max_batch_tokens
 from c2sflow.model.embedding import embed_cells
 from c2sflow.model.tasks import batch_share
 
-ANSWERING = ("valid_genes_only", "no_repeats", "max_new_tokens", "temperature", "top_p", "seed")
+ANSWERING = ("valid_genes_only", "no_repeats", "temperature", "top_p", "seed")
+
+
+def answer_length(options: Mapping[str, Any]) -> AnswerLength:
+    """How long a task's answers may be, by its options and its model."""
+    asked = (options.get(name) for name in ("max_answer_genes", "max_new_tokens"))
+    return AnswerLength.of(options["model"], *asked)
 
 
 def cache_share(options: Mapping[str, Any], model: PreTrainedModel) -> int:
@@ -69,13 +76,24 @@ def write_answers(path: Path, answers: pd.DataFrame, vectors: np.ndarray) -> Non
 
 
 def answer_figures(
-    model: PreTrainedModel, n_answers: int, stats: Sequence[GenerationStats]
+    model: PreTrainedModel,
+    answers: pd.DataFrame,
+    stats: Sequence[GenerationStats],
+    length: AnswerLength,
 ) -> dict[str, object]:
-    """Number of tokens generated, and speed."""
+    """Numbers of answers, of those that were cut, of tokens generated, and speed.
+
+    Parameters
+    ----------
+    answers
+        Columns of `c2sflow.generation.answers.answer_sentences`.
+    length
+        What was asked for.
+    """
     seconds = sum(part.seconds for part in stats)
     n_new = sum(part.n_new_tokens for part in stats)
     return {
-        "n_predictions": n_answers,
+        **cut_figures(answers, stats, length),
         "n_prompt_tokens": sum(part.n_prompt_tokens for part in stats),
         "n_new_tokens": n_new,
         "max_batch_tokens": min(part.max_batch_tokens for part in stats),
@@ -83,3 +101,41 @@ def answer_figures(
         "tokens_per_second": n_new / seconds,
         "peak_memory_bytes": peak_memory(model.device),
     }
+
+
+def cut_figures(
+    answers: pd.DataFrame, stats: Sequence[GenerationStats], length: AnswerLength
+) -> dict[str, Any]:
+    """Numbers of answers, and of those that were cut: see `answer_figures`."""
+    words = ["c2s_n_predicted_genes", "c2s_invalid_genes", "c2s_duplicate_genes"]
+    n_words = answers[words].sum(axis=1)
+    cut = (answers["c2s_finish_reason"] == "length") & (n_words > 0)
+    at_genes = cut & (n_words >= length.n_genes)
+    return {
+        "n_predictions": len(answers),
+        "max_answer_genes": length.n_genes,
+        "max_answer_genes_from": length.source,
+        "max_new_tokens": max(part.limit.n_tokens for part in stats if part.limit),
+        "n_cut_by_genes": int(at_genes.sum()),
+        "n_cut_by_tokens": int((cut & ~at_genes).sum()),
+    }
+
+
+def cut_warnings(figures: Mapping[str, Any]) -> list[str]:
+    """How many answers of `cut_figures` were cut, and how to mend it.
+
+    To end where the model's training ended answers is no fault: the report counts such answers.
+    """
+    n_answers, warnings = figures["n_predictions"], []
+    n_cut, n_genes = figures["n_cut_by_genes"], figures["max_answer_genes"]
+    if n_cut and figures["max_answer_genes_from"] != "model":
+        warnings.append(
+            f"{n_cut} of {n_answers} answers reached {n_genes} genes and were cut there: raise "
+            "--max_answer_genes"
+        )
+    if n_cut := figures["n_cut_by_tokens"]:
+        warnings.append(
+            f"{n_cut} of {n_answers} answers were cut at {figures['max_new_tokens']} tokens: raise "
+            "--max_new_tokens"
+        )
+    return warnings

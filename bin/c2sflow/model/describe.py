@@ -7,6 +7,7 @@ from pathlib import Path
 
 from c2sflow.common.errors import Faults
 from c2sflow.model.files import describe_model
+from c2sflow.model.trained import read_trained
 
 
 def check_and_describe(
@@ -45,6 +46,16 @@ def check_and_describe(
         record = describe_model(directory, model)
         log = (
             f"model {model}: {record['model_type']}, {record['n_parameters']:,} parameters; names, "
-            "shapes and values of all tensors checked"
+            f"shapes and values of all tensors checked{_trained_for(directory)}"
         )
     return record, faults, log
+
+
+def _trained_for(directory: Path) -> str:
+    """What a model of ours was trained for, for the log; "" of others."""
+    trained, parts = read_trained(directory), []
+    if trained.max_answer_genes:
+        parts.append(f"answers of at most {trained.max_answer_genes} genes")
+    if trained.cell_types:
+        parts.append(f"{len(trained.cell_types)} cell types")
+    return f"; trained for {' and '.join(parts)}" if parts else ""

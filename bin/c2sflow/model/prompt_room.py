@@ -23,12 +23,16 @@ class Asked:
         See `c2sflow.sentences.prompts.load_template`.
     n_tokens
         Of the longest answer.
+    n_genes
+        Of the longest answer, where it is a cell sentence whose tokens nobody knows yet: it gets
+        half of the context (see `c2sflow.model.answer_limits`). 0 for as many as the model's own.
     labels
         Answers themselves, where they are known.
     """
 
     template: str
     n_tokens: int = 0
+    n_genes: int | None = None
     labels: tuple[str, ...] = ()
 
 
@@ -43,7 +47,13 @@ def check_context(
         n_prompt = len(tokenizer(fill(prompt.template, record))["input_ids"])
         labels = [f" {label}." for label in prompt.labels]
         longest = max(map(len, tokenizer(labels)["input_ids"])) if labels else 0
-        n_answer = max(prompt.n_tokens, longest)
+        half = context // 2 if prompt.n_genes is not None else 0
+        n_answer = max(prompt.n_tokens, longest, half)
+        if half and prompt.n_genes and prompt.n_genes >= half:
+            yield (
+                f"its context has {context} tokens, half of them for an answer, and answers of "
+                f"{prompt.n_genes} genes need more: lower --max_answer_genes"
+            )
         if n_prompt + n_answer > context:
             answer = f" and its answer up to {n_answer}" if n_answer else ""
             yield (

@@ -11,6 +11,7 @@ from c2sflow.common.errors import UserError
 from c2sflow.common.files import write_beside, write_json
 from c2sflow.common.parquet import read_parquet
 from c2sflow.inputs.perturbations import read_perturbations
+from c2sflow.model.answer_limits import AnswerLength
 from c2sflow.perturbation.planning import (
     describe_no_ops,
     describe_plan,
@@ -34,7 +35,8 @@ def write_plan(
     perturbations: str | None = None,
     perturbations_file: Path | None = None,
     perturbation_prompt: str | None = None,
-    max_new_tokens: int = 200,
+    max_answer_genes: int | None = None,
+    max_new_tokens: int | None = None,
     num_samples: int = 1,
     no_op: str | None = None,
     measured_column: str | None = None,
@@ -52,11 +54,13 @@ def write_plan(
     cells_dir, sentences_dir
         Folder of <id>.obs.parquet and <id>.sentences.json.
     model
-        Directory with tokenizer.json and config.json.
+        Directory with tokenizer.json, config.json and, if there is one, c2s_training.json.
     perturbations, perturbations_file
         See `c2sflow.inputs.perturbations.read_perturbations`.
-    perturbation_prompt, max_new_tokens, num_samples
+    perturbation_prompt, num_samples
         See `c2sflow.perturbation.planning.estimate_work`.
+    max_answer_genes, max_new_tokens
+        See `c2sflow.model.answer_limits.AnswerLength.of`.
     no_op, label_column
         See `c2sflow.sentences.no_ops.find_no_ops`.
     measured_column
@@ -96,15 +100,20 @@ def write_plan(
     )
     if no_ops is None:
         plan = plan.assign(**{NO_OP: False, COMPARED_WITH: None})
-    summaries = SentenceFiles.find(sentences_dir).values()
+    examples: list[str] = []
+    words: set[str] = set()
+    for summary in SentenceFiles.find(sentences_dir).values():
+        examples += summary["examples"]
+        words.update(summary["genes"])
     work = estimate_work(
         plan,
         cells,
-        [text for summary in summaries for text in summary["examples"]],
+        examples,
         model,
         template,
-        max_new_tokens,
+        AnswerLength.of(model, max_answer_genes, max_new_tokens),
         num_samples,
+        words,
     )
     for line in [*describe_plan(plan, work, num_samples), *describe_no_ops(plan, num_samples)]:
         LOGGER.info(line)

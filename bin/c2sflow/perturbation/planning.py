@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from c2sflow.data.obs.queries import query_columns, select_cells
 from c2sflow.data.obs.shard_columns import N_GENES
 from c2sflow.data.sampling import cell_draws
 from c2sflow.inputs.perturbations import Treatment
+from c2sflow.model.answer_limits import AnswerLength
 from c2sflow.model.files import config_number
 from c2sflow.sentences.no_ops import COMPARED_WITH, NO_OP, NoOps, filled, predicted_only
 
@@ -214,7 +215,9 @@ class Work:
     to_read
         Tokens of all prompts.
     to_write
-        Tokens of all answers, if each is as long as it may be.
+        Tokens of all answers, if each has as many genes as it may have.
+    n_genes
+        Those genes.
     to_embed
         Tokens that EMBED reads for all cells, for comparison.
     """
@@ -223,6 +226,7 @@ class Work:
     to_read: int
     to_write: int
     to_embed: int
+    n_genes: int
 
 
 def estimate_work(
@@ -231,8 +235,9 @@ def estimate_work(
     examples: Sequence[str],
     model: str | Path,
     template: str,
-    max_new_tokens: int = 200,
+    length: AnswerLength | None = None,
     num_samples: int = 1,
+    words: Collection[str] = (),
 ) -> Work:
     """Count with the model's tokenizer what a gene and the prompt's own words cost.
 
@@ -248,7 +253,12 @@ def estimate_work(
         Directory with tokenizer.json and config.json.
     template
         Perturbation prompt.
+    length
+        How long an answer may be; None for the defaults.
+    words
+        Genes that an answer may hold.
     """
+    length = length or AnswerLength()
     tokenizer = Tokenizer.from_file(str(Path(model) / "tokenizer.json"))
     config = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
     context = config_number(config, "max_position_embeddings")
@@ -261,15 +271,20 @@ def estimate_work(
     words = "".join(text for text, *_ in string.Formatter().parse(template))
     own = len(tokenizer.encode(words).ids)
 
+    encoded = tokenizer.encode_batch([f" {word}" for word in words], add_special_tokens=False)
+    limit = length.limit([len(gene.ids) for gene in encoded], context)
+    answer = min(limit.n_tokens, round(limit.n_genes * per_gene) + 1)
+
     def tokens(genes: np.ndarray, most: int) -> np.ndarray:
         return np.where(genes > 0, np.minimum(own + per_gene * genes, most), 0)
 
     genes = plan[CELL].merge(cells[[*CELL, N_GENES]], on=CELL, how="left")[N_GENES].to_numpy()
     return Work(
         tokens_per_gene=per_gene,
-        to_read=int(tokens(genes, context - max_new_tokens).sum()) * num_samples,
-        to_write=len(plan) * num_samples * max_new_tokens,
+        to_read=int(tokens(genes, context - limit.n_tokens).sum()) * num_samples,
+        to_write=len(plan) * num_samples * answer,
         to_embed=int(tokens(cells[N_GENES].to_numpy(), context).sum()),
+        n_genes=limit.n_genes,
     )
 
 
@@ -287,8 +302,9 @@ def describe_plan(plan: pd.DataFrame, work: Work, num_samples: int = 1) -> list[
         f"plan: {len(predicted) * num_samples:,} predictions: {len(counts):,} "
         f"perturbation{'s' * (len(counts) != 1)} of {each} cells{answers}; "
         f"{n_cells:,} different cells",
-        f"plan: about {work.to_read:,} tokens to read ({work.tokens_per_gene:.1f} a gene) and at "
-        f"most {work.to_write:,} to write: {times:.2g} times the tokens of embedding all cells",
+        f"plan: about {work.to_read:,} tokens to read ({work.tokens_per_gene:.1f} per gene) and "
+        f"{work.to_write:,} to write (answers of at most {work.n_genes} genes): {times:.2g} times "
+        "the tokens of embedding all cells",
     ]
 
 

@@ -229,11 +229,18 @@ def _predictions(run: Run) -> Iterator[Finding]:
         float((run.summary[columns].sum(axis=1) * n).sum() / n.sum())
         for columns in (["truncated_fraction"], ["invalid_fraction", "duplicate_fraction"])
     )
-    worst = max(cut, bad)
-    state = GOOD if worst <= 1 - COMPLETE else POOR if worst > CUT else PLAIN
+    # To end where the training's answers ended is no fault, and no merit.
+    own = {record["max_answer_genes_from"] for record in run.perturb} == {"model"}
+    own = own and not total(run.perturb, "n_cut_by_tokens")
+    poor = max(bad, 0 if own else cut) > CUT
+    state = GOOD if max(cut, bad) <= 1 - COMPLETE else POOR if poor else PLAIN
     bound = f"at most {1 - COMPLETE:.0%} (✗ above {CUT:.0%})"
-    line = f"predictions: {cut:.0%} of the answers are cut off"
-    if constrained(run):
+    line = f"predictions: {cut:.0%} of the answers are cut off (--max_answer_genes)"
+    if own:
+        line = f"predictions: {cut:.0%} of the answers are cut at the model's own length"
+    if own and constrained(run):
+        words = "the others are cut at the length that the model was trained with"
+    elif constrained(run):
         words = f"the others are cut off (✓ {bound})"
     else:
         words = f"{bad:.0%} of their words are not new genes (✓ if both this and the share of cut "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -217,7 +217,9 @@ def answer_table(
             "Invalid", "Words that are not genes of the data", "%", 1, **bad
         ),
         "duplicate_fraction": number("Repeated", "Genes repeated within an answer", "%", 1, **bad),
-        "truncated_fraction": number("Cut off", "Answers cut at max_new_tokens", "%", 1, **bad),
+        "truncated_fraction": number(
+            "Cut off", "Answers that the model would continue", "%", 1, **bad
+        ),
         "log_likelihood_mean": number(
             "Log-likelihood", "Mean over the answers: higher is more confident", "", 1, scale=False
         ),
@@ -227,7 +229,29 @@ def answer_table(
         for key, row in rows.items()
     }
     plot = table_plot(anchor, name, first, shown, headers)
-    return Section(name, text + _generation_speed(records), plot=plot)
+    text += cut_answers(records) + _generation_speed(records)
+    return Section(name, text, plot=plot)
+
+
+def cut_answers(records: Sequence[Mapping]) -> str:
+    """How many answers were cut, and how to get longer ones; "" if none was."""
+    if not records:
+        return ""
+    n_answers, text = total(records, "n_predictions"), ""
+    n_genes, source = records[0]["max_answer_genes"], records[0]["max_answer_genes_from"]
+    if n_cut := total(records, "n_cut_by_genes"):
+        own = ", as many as the model was trained with" if source == "model" else ""
+        text += (
+            f" {n_cut:,} of {n_answers:,} answers reached {n_genes:,} genes{own}, and were cut "
+            "there: raise <code>--max_answer_genes</code> for longer ones."
+        )
+    if n_cut := total(records, "n_cut_by_tokens"):
+        n_tokens = max(record["max_new_tokens"] for record in records)
+        text += (
+            f" {n_cut:,} of {n_answers:,} answers were cut at {n_tokens:,} tokens, before they "
+            f"had {n_genes:,} genes: raise <code>--max_new_tokens</code>."
+        )
+    return text
 
 
 def _generation_speed(records: list[dict]) -> str:

@@ -26,9 +26,8 @@ EXISTING = click.Path(exists=True)
 )
 @click.option("--no-repeats/--no-no-repeats", default=True, help="Each gene at most once.")
 @click.option("--gene-vocabulary-file", type=EXISTING, help="Allowed genes, one symbol per line.")
-@click.option(
-    "--max-new-tokens", type=click.IntRange(1), default=200, help="Maximum tokens of an answer."
-)
+@click.option("--max-answer-genes", type=click.IntRange(1), help="Default: the model's own.")
+@click.option("--max-new-tokens", type=click.IntRange(1), help="Default: as the genes need.")
 @click.option("--temperature", type=click.FloatRange(0), default=0.0, help="0 is greedy.")
 @click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0)
 @click.option("--seed", type=int, default=42, help="Random seed of sampling.")

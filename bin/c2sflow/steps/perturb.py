@@ -21,9 +21,8 @@ from c2sflow.steps.shared.options import embedding_options, model_options
     type=click.Path(exists=True),
     help="Allowed genes, one symbol per line.",
 )
-@click.option(
-    "--max-new-tokens", type=click.IntRange(1), default=200, help="Maximum tokens of an answer."
-)
+@click.option("--max-answer-genes", type=click.IntRange(1), help="Default: the model's own.")
+@click.option("--max-new-tokens", type=click.IntRange(1), help="Default: as the genes need.")
 @click.option("--temperature", type=click.FloatRange(0), default=0.0, help="0 is greedy.")
 @click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0)
 @click.option(

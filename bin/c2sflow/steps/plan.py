@@ -21,9 +21,8 @@ FOLDER = click.Path(exists=True, file_okay=False)
 @click.option("--measured-column", help="Column of obs with the measured perturbations.")
 @click.option("--label-column", help="Column of obs with cell types.")
 @click.option("--perturbation-prompt", help="Prompt template, or a file with it.")
-@click.option(
-    "--max-new-tokens", type=click.IntRange(1), default=200, help="Maximum tokens of an answer."
-)
+@click.option("--max-answer-genes", type=click.IntRange(1), help="Default: the model's own.")
+@click.option("--max-new-tokens", type=click.IntRange(1), help="Default: as the genes need.")
 @click.option(
     "--num-samples", type=click.IntRange(1), default=1, help="Answers per cell and perturbation."
 )

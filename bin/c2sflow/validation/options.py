@@ -120,10 +120,13 @@ def asked_of_model(flat: Mapping, targets: Targets, labels: list[str]) -> dict[s
     asked: dict[str, dict[str, object]] = {
         name: {"template": text} for name, text in targets.prompts.items()
     }
+    answer = {"n_genes": flat["max_answer_genes"] or 0}
+    if flat["max_new_tokens"]:
+        answer = {"n_tokens": flat["max_new_tokens"]}
     if targets.wanted:
-        asked["perturbation_prompt"]["n_tokens"] = flat["max_new_tokens"]
+        asked["perturbation_prompt"] |= answer
     if flat["generate"]:
-        asked["generation_prompt"]["n_tokens"] = flat["max_new_tokens"]
+        asked["generation_prompt"] |= answer
     if flat["annotate"]:
         asked["annotation_prompt"] |= {"labels": labels} if labels else {"n_tokens": ANSWER_TOKENS}
     return asked

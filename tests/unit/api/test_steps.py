@@ -23,6 +23,7 @@ from c2sflow.generation.generate_task import generate_task
 from c2sflow.generation.perturb_shard import perturb_shard
 from c2sflow.generation.perturbation import predict
 from c2sflow.generation.plan import GenerationPlan
+from c2sflow.model.answer_limits import AnswerLength
 from c2sflow.model.embed_shard import embed_shard
 from c2sflow.results.generated import merge_generated
 from c2sflow.results.predictions import Predicted, merge_predictions
@@ -129,7 +130,7 @@ def test_the_context_is_in_every_prompt(cell2sen, dataset, steps, random_model, 
     genes = read_json(steps / "s.sentences.json")["genes"]
     expected, _ = predict(
         cell2sen.model, cell2sen.tokenizer, cells, genes, said(PERTURBATION_PROMPT),
-        max_new_tokens=12,
+        length=AnswerLength(n_tokens=12),
     )  # fmt: skip
     predicted = cell2sen.get_perturbations(dataset[:5], ["IFN"] * 5)
     assert predicted.obs["c2s_sentence"].tolist() == expected["c2s_sentence"].tolist()

@@ -1,14 +1,20 @@
-"""Answers as sentences: the likelihood is that of the genes that the answer holds."""
+"""Answers as sentences: their likelihood is that of their genes, and their length in genes."""
+
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from c2sflow.generation.answers import answer_sentences
+from c2sflow.generation.answers import GeneVocabulary, answer_sentences
 from c2sflow.generation.decoding import Decoding, generate_tokens
 from c2sflow.generation.logits import gene_tokens
+from c2sflow.model.answer_limits import AnswerLimit
+from c2sflow.model.loading import load_model, load_tokenizer
 from c2sflow.model.tokenization import tokenize_prompts
-from c2sflow.sentences.prompts import EMBEDDING_PROMPT
+from c2sflow.sentences.prompts import EMBEDDING_PROMPT, PERTURBATION_PROMPT
 
 GENES = ["CD8", "CD8ALPHABETA", "XYZZYX-1", "HLA-DRB1-LIKE", "ORF12345", "TRBV20OR9-2", "FTL"]
 
@@ -29,8 +35,9 @@ def likelihood(reference, ids, answer):
 
 def answers(model, tokenizer, prompts, **options):
     keys = [str(n) for n in range(len(prompts))]
+    vocabulary, limit = GeneVocabulary(tokenizer, GENES), AnswerLimit(n_genes=20, n_tokens=11)
     return answer_sentences(
-        model, tokenizer, prompts, keys, GENES, max_new_tokens=11, progress=False, **options
+        model, tokenizer, prompts, keys, vocabulary, limit, progress=False, **options
     )[0]
 
 
@@ -65,3 +72,67 @@ def test_of_a_free_answer_likewise(model, tokenizer, reference, prompts):
         expected = likelihood(reference, ids, answer.token_ids[:n])
         assert row.c2s_log_likelihood == pytest.approx(expected, rel=1e-3)
         assert np.isfinite(row.c2s_log_likelihood)
+
+
+@pytest.fixture(scope="module")
+def within(demo_model, records, pbmc):
+    """Answers of the bundled model, which ends most after 100 genes, within some limit."""
+    model = load_model(demo_model, head=True, device="cpu", dtype="float32")
+    tokenizer = load_tokenizer(demo_model)
+    asked = [{**r, "perturbation": "conversion to CD19+ B"} for r in records if r["n_genes"] > 60]
+    prompts = tokenize_prompts(tokenizer, PERTURBATION_PROMPT, asked, 512).input_ids
+    # Some genes are none to it, and spelled in many tokens.
+    vocabulary = GeneVocabulary(tokenizer, [*pbmc.var_names, *(f"RP11-{n}" for n in range(50))])
+
+    @cache
+    def answer(n_genes, **how):
+        limit = AnswerLimit(n_genes, n_tokens=500)
+        keys = [str(n) for n in range(len(prompts))]
+        made, _ = answer_sentences(
+            model, tokenizer, prompts, keys, vocabulary, limit, progress=False, **how
+        )
+        return made.assign(
+            n_words=made[["c2s_n_predicted_genes", "c2s_invalid_genes", "c2s_duplicate_genes"]].sum(
+                axis=1
+            )
+        )
+
+    return answer
+
+
+@settings(max_examples=8)
+@given(
+    n_genes=st.sampled_from([1, 7, 60, 98, 99, 100, 101, 110]),
+    how=st.sampled_from(
+        [
+            {},
+            {"temperature": 1.0, "top_p": 0.9},
+            {"no_repeats": False},
+            {"valid_genes_only": False},
+            {"valid_genes_only": False, "temperature": 1.0},
+        ]
+    ),
+)
+def test_no_answer_has_more_genes_and_one_that_ends_is_the_same_within_any_higher_limit(
+    within, n_genes, how
+):
+    made, longer = within(n_genes, **how), within(140, **how)
+    assert (made["n_words"] <= n_genes).all()
+    for short, whole in zip(made.itertuples(), longer.itertuples(), strict=True):
+        if short.c2s_finish_reason == "eos":
+            assert short.c2s_sentence == whole.c2s_sentence
+            assert short.c2s_log_likelihood == pytest.approx(whole.c2s_log_likelihood, rel=1e-4)
+            assert whole.c2s_finish_reason == "eos"
+        else:  # cut behind exactly so many genes, of which the longer answer has more
+            assert short.n_words == n_genes
+            assert whole.c2s_sentence.startswith(short.c2s_sentence)
+            assert whole.n_words > n_genes
+            assert short.c2s_log_likelihood > whole.c2s_log_likelihood
+
+
+def test_the_limit_is_met_and_missed(within):
+    """Else the property above would hold for nothing."""
+    assert (within(140)["c2s_finish_reason"] == "eos").any()
+    assert set(within(99)["c2s_finish_reason"]) | set(within(110)["c2s_finish_reason"]) == {
+        "eos", "length",
+    }  # fmt: skip

@@ -23,3 +23,19 @@ GENES = {"ACTB", "CD8", "CD8A", "HLA-DRA"}
 def test_parse(text, cut, expected):
     parsed = parse_answer(text, GENES, cut)
     assert (parsed.genes, parsed.n_invalid, parsed.n_duplicate) == expected
+    assert not parsed.full
+
+
+@pytest.mark.parametrize(
+    ("text", "cut", "most", "expected"),
+    [
+        (" ACTB CD8A FOO", False, 2, (["ACTB", "CD8A"], True, " ACTB CD8A")),
+        (" ACTB, FOO ACTB CD8", False, 3, (["ACTB"], True, " ACTB, FOO ACTB")),
+        (" ACTB CD8A.", False, 2, (["ACTB", "CD8A"], False, None)),
+        (" ACTB HLA-D", True, 1, (["ACTB"], False, " ACTB")),  # half a gene is no gene more
+        (" HLA-D", True, 1, ([], False, "")),
+    ],
+)
+def test_words_behind_the_limit_are_left_out(text, cut, most, expected):
+    parsed = parse_answer(text, GENES, cut, most)
+    assert (parsed.genes, parsed.full, parsed.kept) == expected

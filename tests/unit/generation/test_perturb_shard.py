@@ -8,6 +8,7 @@ import pytest
 from c2sflow.generation.perturb_shard import perturb_shard
 from c2sflow.generation.perturbation import predict
 from c2sflow.inputs.perturbations import Treatment
+from c2sflow.model.answer_limits import AnswerLength
 from c2sflow.model.loading import load_model, load_tokenizer
 from c2sflow.perturbation.planning import plan_predictions
 from c2sflow.sentences.prompts import PERTURBATION_PROMPT
@@ -75,7 +76,8 @@ def test_prompts_and_conditions(shard, demo_model, tmp_path, prompt, texts, num_
     model = load_model(demo_model, head=True, device="cpu", dtype="float32", attention="eager")
     by_hand, _ = predict(
         model, load_tokenizer(demo_model), pd.DataFrame(rows), words, prompt or PERTURBATION_PROMPT,
-        max_new_tokens=12, num_samples=num_samples, temperature=options["temperature"], seed=1,
+        length=AnswerLength(n_tokens=12), num_samples=num_samples, seed=1,
+        temperature=options["temperature"],
     )  # fmt: skip
     assert found["c2s_sentence"].tolist() == by_hand["c2s_sentence"].tolist()
     assert found["c2s_sentence"].nunique() > 2

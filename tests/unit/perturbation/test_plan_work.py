@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from transformers import AutoTokenizer
 
 from c2sflow.inputs.perturbations import Treatment
+from c2sflow.model.answer_limits import AnswerLength
 from c2sflow.perturbation.planning import describe_plan, estimate_work, plan_predictions
 from c2sflow.sentences.prompts import EMBEDDING_PROMPT, PERTURBATION_PROMPT, fill
 from c2sflow.steps.plan import main
@@ -36,7 +37,8 @@ def tokens(demo_model, template, cells, most=10**9):
 
 def test_tokens_are_those_of_the_prompts(demo_model, cells, plan):
     examples = list(cells["cell_sentence"])
-    work = estimate_work(plan, cells, examples, demo_model, PERTURBATION_PROMPT, 50, 3)
+    length = AnswerLength(100, n_tokens=50)
+    work = estimate_work(plan, cells, examples, demo_model, PERTURBATION_PROMPT, length, 3)
     read = 6 * tokens(demo_model, PERTURBATION_PROMPT, cells)
     assert work.to_read == pytest.approx(read, rel=0.1)
     assert work.to_write == 24 * 2 * 3 * 50
@@ -48,11 +50,28 @@ def test_no_prompt_is_longer_than_the_context(demo_model, cells, plan, tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 100}))
     shutil.copy(demo_model / "tokenizer.json", tmp_path)
     work = estimate_work(
-        plan, cells, list(cells["cell_sentence"]), tmp_path, PERTURBATION_PROMPT, 20
+        plan,
+        cells,
+        list(cells["cell_sentence"]),
+        tmp_path,
+        PERTURBATION_PROMPT,
+        AnswerLength(n_tokens=20),
     )
     assert work.to_read == pytest.approx(
         2 * tokens(demo_model, PERTURBATION_PROMPT, cells, 80), rel=0.1
     )
+
+
+def test_answers_have_as_many_genes_as_they_may(demo_model, cells, plan):
+    """In tokens of the cells' own genes; what the prompt leaves room for is by the longest ones."""
+    examples = list(cells["cell_sentence"])
+    words = {word for text in examples for word in text.split()} | {"LINC00115", "RP11-206L10.9"}
+    work = estimate_work(
+        plan, cells, examples, demo_model, PERTURBATION_PROMPT, AnswerLength(60), 2, words
+    )
+    assert (work.n_genes, work.tokens_per_gene) == (60, pytest.approx(1, abs=0.1))
+    assert work.to_write == 24 * 2 * 2 * (round(60 * work.tokens_per_gene) + 1)
+    assert "to write (answers of at most 60 genes)" in describe_plan(plan, work)[1]
 
 
 def test_words(demo_model, cells, plan):
@@ -61,9 +80,7 @@ def test_words(demo_model, cells, plan):
     assert first == (
         "plan: 90 predictions: 2 perturbations of 22 to 23 cells x 2 answers; 23 different cells"
     )
-    assert second.startswith(
-        f"plan: about {work.to_read:,} tokens to read (1.0 a gene) and at most"
-    )
+    assert second.startswith(f"plan: about {work.to_read:,} tokens to read (1.0 per gene) and ")
     assert describe_plan(plan, work)[0].startswith("plan: 48 predictions: 2 perturbations of 24 ")
 
 
@@ -72,7 +89,7 @@ def test_script(cells, demo_model, tmp_path):
     for name in ("cells", "sentences"):
         (tmp_path / name).mkdir()
     obs.to_parquet(tmp_path / "cells" / "s.obs.parquet")
-    summary = {"examples": list(cells["cell_sentence"][:8])}
+    summary = {"examples": list(cells["cell_sentence"][:8]), "genes": ["CD3D", "LINC00115"]}
     (tmp_path / "sentences" / "s.sentences.json").write_text(json.dumps(summary))
     (tmp_path / "p.csv").write_text("perturbation,dose,cell_query\nA,1,n_genes > 50\nB,2,\n")
     arguments = [

@@ -154,6 +154,15 @@ def test_answers_are_complete_or_not(cut, wrong, state):
     assert "new genes" not in "".join(finding.meaning for finding in findings(run))
 
 
+def test_to_end_where_the_training_ended_is_no_fault():
+    summary = pd.DataFrame({"n_predictions": [9], "truncated_fraction": 0.6})
+    summary = summary.assign(invalid_fraction=0.0, duplicate_fraction=0.0)
+    run = a_run(summary=summary)
+    for source, at_tokens, state in (("model", 0, ""), ("model", 2, "poor"), ("default", 0, "poor")):
+        run.perturb[:] = [{"max_answer_genes_from": source, "n_cut_by_tokens": at_tokens}]
+        assert states(run)["complete answers"] == state
+
+
 def test_the_rank_fit_has_no_bound_of_its_own_but_the_genes_means():
     summary = pd.DataFrame({"n_predictions": [9], "truncated_fraction": 0.0})
     summary = summary.assign(invalid_fraction=0.0, duplicate_fraction=0.0)

@@ -138,6 +138,8 @@ def make_predictions(folder, samples):
     figures = {
         "shard": "s0.00000", "sample": samples[0], "device": "cpu", "n_predictions": 12,
         "n_new_tokens": 500, "seconds": 2.0, "warnings": [], "peak_memory_bytes": 2**30,
+        "max_answer_genes": 200, "max_answer_genes_from": "default", "n_cut_by_genes": 4,
+        "max_new_tokens": 900, "n_cut_by_tokens": 1,
         "dtype": "float32", "attention": "eager",
     }  # fmt: skip
     write_json(folder / "stats" / "s0.00000.perturb.json", figures)
@@ -356,6 +358,8 @@ def test_figures_of_the_run_are_told(full):
     assert re.search(r"IFN .* · donor", text)
     assert text.count("100 % whole numbers, row sums") == 2
     assert "500 tokens were generated, 250/s (cpu)" in text
+    assert "4 of 12 answers reached 200 genes, and were cut there: raise --max_answer_genes" in text
+    assert "1 of 12 answers were cut at 900 tokens, before they had 200 genes: raise --max" in text
     # The 5 strongest pairs of each label, as shares.
     assert "01 · NAN → CD74" in text
     assert "G4 → CD74" in text
@@ -611,6 +615,8 @@ def make_generated(folder):
     figures = {
         "shard": "generated.00000", "sample": "generated cells", "device": "cpu",
         "n_predictions": 28, "n_new_tokens": 1700, "seconds": 2.0, "peak_memory_bytes": 2**30,
+        "max_answer_genes": 100, "max_answer_genes_from": "model", "n_cut_by_genes": 9,
+        "max_new_tokens": 400, "n_cut_by_tokens": 0,
         "dtype": "float32", "attention": "eager", "warnings": ["28 generated cells were cut"],
     }  # fmt: skip
     write_json(folder / "stats" / "generated.00000.generate.json", figures)
@@ -648,6 +654,7 @@ def test_generated_cells_and_bulk_samples_are_told(tmp_path):
     for name in ("Bulk samples", "Generated cells", "Generated against real cells"):
         assert name in found
     assert "1,700 tokens were generated, 850/s (cpu)" in text
+    assert "9 of 28 answers reached 100 genes, as many as the model was trained with, and" in text
     assert "28 generated cells were cut" in text
     assert "Pseudobulk: cells summed by" in text
     assert "against real cells of 2 types" in text

@@ -110,7 +110,10 @@ def test_cells_hold_genes_of_the_data_once_and_depend_on_no_task(run, demo_model
     figures = json.loads((tmp_path / "one/generated.00000.generate.json").read_text())
     assert figures["n_predictions"] == 10
     cut = (cells["c2s_finish_reason"] == "length").sum()
-    assert figures["warnings"] == [f"{cut} generated cells were cut by --max_new_tokens 12"]
+    assert figures["n_cut_by_tokens"] == cut > 0
+    assert figures["warnings"] == [
+        f"{cut} of 10 answers were cut at 12 tokens: raise --max_new_tokens"
+    ]
 
 
 def test_answers_are_those_of_the_prompt_and_embedded_as_cells_are(run, demo_model, tmp_path):
