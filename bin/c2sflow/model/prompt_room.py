@@ -23,17 +23,17 @@ class Asked:
         See `c2sflow.sentences.prompts.load_template`.
     n_tokens
         Of the longest answer.
+    labels
+        Answers themselves, where they are known.
     n_genes
         Of the longest answer, where it is a cell sentence whose tokens nobody knows yet: it gets
         half of the context (see `c2sflow.model.answer_limits`). 0 for as many as the model's own.
-    labels
-        Answers themselves, where they are known.
     """
 
     template: str
     n_tokens: int = 0
-    n_genes: int | None = None
     labels: tuple[str, ...] = ()
+    n_genes: int | None = None
 
 
 def check_context(

@@ -331,6 +331,18 @@ def test_an_answer_needs_its_place(demo_model, n_tokens, labels):
     assert "and its answer up to" in fault
 
 
+def test_an_answer_in_genes_gets_half_of_the_context(demo_model):
+    """Of the bundled model 4,096 tokens; a gene has one at least, and then there is the end."""
+    asked = {"perturbation_prompt": Asked(EMBEDDING_PROMPT, n_genes=4095)}
+    assert model_faults(demo_model, asked) == []
+    asked = {"perturbation_prompt": Asked(EMBEDDING_PROMPT, n_genes=4096)}
+    (fault,) = model_faults(demo_model, asked)
+    assert "answers of 4096 genes need more: lower --max_answer_genes" in fault
+    asked = {"perturbation_prompt": Asked(EMBEDDING_PROMPT + " why?" * 5000, n_genes=0)}
+    (fault,) = model_faults(demo_model, asked)
+    assert "and its answer up to 4096; shorten the prompt or the answer" in fault
+
+
 @pytest.mark.parametrize("head", [True, False])
 def test_loading_refuses_a_hole_too(copied, head):
     weights(lambda tensors: tensors.pop(UP))(copied)

@@ -358,8 +358,10 @@ def test_figures_of_the_run_are_told(full):
     assert re.search(r"IFN .* · donor", text)
     assert text.count("100 % whole numbers, row sums") == 2
     assert "500 tokens were generated, 250/s (cpu)" in text
-    assert "4 of 12 answers reached 200 genes, and were cut there: raise --max_answer_genes" in text
-    assert "1 of 12 answers were cut at 900 tokens, before they had 200 genes: raise --max" in text
+    assert "4 of 12 answers reached 200 genes, and were cut there: raise <code>--max_" in text
+    assert (
+        "1 of 12 answers were cut at 900 tokens, before they had 200 genes: raise <code>-" in text
+    )
     # The 5 strongest pairs of each label, as shares.
     assert "01 · NAN → CD74" in text
     assert "G4 → CD74" in text
