@@ -158,8 +158,13 @@ def test_to_end_where_the_training_ended_is_no_fault():
     summary = pd.DataFrame({"n_predictions": [9], "truncated_fraction": 0.6})
     summary = summary.assign(invalid_fraction=0.0, duplicate_fraction=0.0)
     run = a_run(summary=summary)
-    for source, at_tokens, state in (("model", 0, ""), ("model", 2, "poor"), ("default", 0, "poor")):
-        run.perturb[:] = [{"max_answer_genes_from": source, "n_cut_by_tokens": at_tokens}]
+    for source, at_tokens, state in (
+        ("model", 0, ""),
+        ("model", 2, "poor"),
+        ("default", 0, "poor"),
+    ):
+        record = {"max_answer_genes_from": source, "n_cut_by_tokens": at_tokens}
+        run.perturb[:] = [{"sample": "s0", "warnings": [], **record}]
         assert states(run)["complete answers"] == state
 
 
