@@ -212,7 +212,7 @@ class Cell2Sen(Cell2SenModel):
         parameters = self._answering | {"num_samples": self.config.num_samples}
         prompts = {"perturbation": self.perturbation_prompt, "embedding": self.embedding_prompt}
         uns = self._provenance(dataset, parameters, prompts)
-        return perturbed_anndata(cells, predictions, vectors, uns)
+        return perturbed_anndata(dataset, predictions, vectors, uns)
 
     def _predict(
         self, dataset: pd.DataFrame, labels: Sequence[object] | pd.Series, num_samples: int = 1

@@ -78,22 +78,22 @@ def predict_table(
 
 
 def perturbed_anndata(
-    cells: pd.DataFrame, predictions: pd.DataFrame, vectors: np.ndarray, uns: Mapping
+    table: pd.DataFrame, predictions: pd.DataFrame, vectors: np.ndarray, uns: Mapping
 ) -> ad.AnnData:
     """What c2s_perturbed.h5ad holds of these predictions.
 
     Parameters
     ----------
-    cells, predictions
-        From `predict_table`.
+    table, predictions
+        Input and output of `predict_table`.
     vectors
         float32 (n_predictions, hidden_size): embeddings, for ``obsm["X_c2s"]``.
     uns
         See `c2sflow.results.predictions.merge_predictions`.
     """
-    genes = cells.attrs["genes"]
+    genes = table.attrs["genes"]
     columns = {word: place for place, word in enumerate(genes)}
-    sources = source_obs(cells)
+    sources = source_obs(table)
     with tempfile.TemporaryDirectory(prefix="c2sflow-") as folder:
         answers, target = Path(folder) / "cells.parquet", Path(folder) / "c2s_perturbed.h5ad"
         write_answers(answers, predictions, vectors)
@@ -101,7 +101,7 @@ def perturbed_anndata(
             [Predicted(answers, len(predictions), columns, sources.index)],
             sources,
             pd.DataFrame(index=pd.Index(list(genes.values()))),
-            cells.attrs["rank_fit"],
+            table.attrs["rank_fit"],
             target,
             uns,
         )

@@ -19,6 +19,7 @@ from c2sflow.data.genes.organisms import PER_CELL, cell_organisms, find_organism
 from c2sflow.data.genes.references import GENOME_SHARE
 from c2sflow.data.genes.symbol_tables import add_symbols, is_table, read_symbols
 from c2sflow.data.genes.symbols import find_symbols, gene_symbols
+from c2sflow.data.obs.held_values import offer_columns
 from c2sflow.data.orientation import check_orientation
 from c2sflow.data.readers import open_anndata
 from c2sflow.data.state.normalization import State, normalise
@@ -67,7 +68,10 @@ def sentence_table(
     the input_columns: name in the table of each column of obs that has a name of ours.
     """
     if perturbation_column is not None and perturbation_column not in adata.obs:
-        raise UserError(f"perturbation_column {perturbation_column!r}: obs has no such column")
+        raise UserError(
+            f"perturbation_column {perturbation_column!r}: obs has no such column "
+            + offer_columns(adata.obs, perturbation_column)
+        )
     with open_anndata(adata) as data:
         viewed = apply_view(data, view or View(), SAMPLE, input_state)
         for line in viewed.lines:
@@ -115,7 +119,7 @@ def source_obs(table: pd.DataFrame) -> pd.DataFrame:
     table = table[~table["cell_id"].duplicated()]
     kept = {n: stored for n, stored in table.attrs["input_columns"].items() if n != "sample"}
     made = [name for name in OURS if name not in ("sample", "organism")]
-    obs = table.drop(columns=[*made, "perturbation", "c2s_condition", *kept.values()])
+    obs = table.drop(columns=[*made, *kept.values()])
     obs = obs.assign(**{name: table[stored] for name, stored in kept.items()})
     obs["sample"] = pd.Categorical(table["sample"])
     obs[ORGANISM] = pd.Categorical(table["organism"])

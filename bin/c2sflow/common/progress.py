@@ -67,7 +67,7 @@ class _Bar(tqdm):
 
 
 def progress_bar(total: int, unit: str, show: bool | None = None) -> tqdm:
-    """A bar on a terminal; in a log file a line every half a minute.
+    """A bar on a terminal or in a notebook; in a log file a line every half a minute.
 
     Parameters
     ----------
@@ -79,5 +79,6 @@ def progress_bar(total: int, unit: str, show: bool | None = None) -> tqdm:
         Show the bar; None: only where the workflow records it.
     """
     shown = RECORDER.active if show is None else show
-    options: dict[str, Any] = {"mininterval": 0.1 if sys.stderr.isatty() else 30}
+    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
+    options: dict[str, Any] = {"mininterval": 0.1 if watched else 30}
     return _Bar(total=total, unit=unit, disable=not shown, **options)

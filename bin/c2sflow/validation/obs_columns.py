@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from c2sflow.common.errors import Faults, some
-from c2sflow.data.obs.held_values import HeldValues
+from c2sflow.data.obs.held_values import HeldValues, offer_columns
 from c2sflow.data.obs.labels import is_labelled, is_perturbed
 from c2sflow.data.obs.queries import CheckedQueries, obsm_keys, query_columns
 from c2sflow.inputs.gene_sets import MIN_GENES, describe_sets, found_genes
@@ -79,7 +79,7 @@ class Targets:
             name = getattr(self, option)
             if name is not None and name not in obs:
                 faults.append(
-                    f"{where}: --{option} {name}: obs has no such column ({some_columns(obs)})"
+                    f"{where}: --{option} {name}: obs has no such column {offer_columns(obs, name)}"
                 )
                 self.unknown.add(name)
         for name, prompt in self.prompts.items():
@@ -343,9 +343,3 @@ class Targets:
                 "symbols, of this organism?"
             )
         return [describe_sets(self.gene_sets, found)]
-
-
-def some_columns(obs: pd.DataFrame, most: int = 10) -> str:
-    """Some columns that obs has, for messages."""
-    names = [str(name) for name in obs.columns]
-    return "has " + (", ".join(names[:most]) or "none") + (", …" if len(names) > most else "")

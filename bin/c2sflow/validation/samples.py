@@ -24,7 +24,7 @@ from c2sflow.data.genes.symbols import (
     without_ids,
 )
 from c2sflow.data.matrices import in_words, matrices_of
-from c2sflow.data.obs.held_values import offer_values
+from c2sflow.data.obs.held_values import offer_columns, offer_values
 from c2sflow.data.orientation import check_orientation
 from c2sflow.data.qc.filters import Filters, check_filters
 from c2sflow.data.readers import open_anndata
@@ -33,7 +33,7 @@ from c2sflow.data.state.reading import find_state
 from c2sflow.data.views import SETTINGS as VIEW
 from c2sflow.data.views import View, apply_view, genome_shares
 from c2sflow.inputs.samplesheet import Row
-from c2sflow.validation.obs_columns import Targets, some_columns
+from c2sflow.validation.obs_columns import Targets
 from c2sflow.validation.training import Training
 
 
@@ -96,7 +96,7 @@ def inspect_sample(
         if missing := [name for name in columns if name not in obs]:
             faults.append(
                 f"{row.where}: --pseudobulk {', '.join(missing)}: obs has no such column "
-                f"({some_columns(obs)})"
+                f"{offer_columns(obs, *missing)}"
             )
             columns = []
         if columns:

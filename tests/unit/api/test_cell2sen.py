@@ -249,8 +249,9 @@ def test_verbose_shows_log_and_bars_and_quiet_only_warnings(adata, settings, cap
 
 
 def test_unknown_column(adata, settings):
-    with pytest.raises(UserError, match="no such column"):
-        Cell2Sen(Cell2SenConfig(perturbation_column="drug", **settings)).process_data(adata)
+    config = Cell2SenConfig(perturbation_column="perturbatoin", **settings)
+    with pytest.raises(UserError, match=r"no such column \(has .*; did you mean 'perturbation'\?"):
+        Cell2Sen(config).process_data(adata)
 
 
 def in_a_new_process(code, **environment):

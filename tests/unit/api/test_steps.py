@@ -55,6 +55,8 @@ def adata(pbmc):
     """Real cells; some genes have lower-case names, which sentences do not show."""
     cells = pbmc[:N_CELLS].copy()
     cells.var_names = [name.title() if n % 3 else name for n, name in enumerate(cells.var_names)]
+    cells.obs["perturbation"] = pd.Categorical(["none", "LPS"] * (N_CELLS // 2))
+    cells.obs["condition"] = pd.Categorical(["ctrl", "stim"] * (N_CELLS // 2))
     return cells
 
 

@@ -64,3 +64,13 @@ def test_a_step_records_its_cells(tmp_path):
     subprocess.run(command, cwd=tmp_path, env=environment, check=True)
     record = json.loads((tmp_path / "progress.json").read_text())
     assert (record["step"], record["done"], record["total"]) == ("qc", 50, 50)
+
+
+def test_a_bar_moves_where_it_is_watched(monkeypatch):
+    """Jupyter's stderr is no terminal."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    with progress_bar(3, "cell", show=True) as bar:
+        assert bar.mininterval == 30
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    with progress_bar(3, "cell", show=True) as bar:
+        assert bar.mininterval == 0.1

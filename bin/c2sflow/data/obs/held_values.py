@@ -1,9 +1,10 @@
-"""What columns of obs hold, in a few words: offered where a query or an option selects nothing."""
+"""What obs has, in a few words: offered where a query, a column or its name selects nothing."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 import numpy as np
 import pandas as pd
@@ -93,6 +94,16 @@ def offer_values(obs: pd.DataFrame) -> str:
     held = HeldValues()
     held.add(obs.loc[:, ~obs.columns.duplicated()])
     return held.offer()
+
+
+def offer_columns(obs: pd.DataFrame, *names: str) -> str:
+    """The end of a message about columns that obs lacks: some that it has, and the likeliest."""
+    columns = [str(name) for name in obs.columns]
+    some = ", ".join(columns[:MOST_SHOWN]) or "none"
+    close = [match for name in names for match in get_close_matches(name, columns, n=1)]
+    more = ", …" if len(columns) > MOST_SHOWN else ""
+    meant = f"; did you mean {', '.join(map(repr, close))}?" if close else ""
+    return f"(has {some}{more}){meant}"
 
 
 def _number(value: float) -> str:

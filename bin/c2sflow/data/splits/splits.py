@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from c2sflow.common.errors import UserError
+from c2sflow.data.obs.held_values import offer_columns
 from c2sflow.data.obs.labels import NO_LABELS, is_control, is_perturbed
 from c2sflow.data.obs.queries import select_cells
 from c2sflow.data.sampling import cell_draws
@@ -213,8 +214,7 @@ class Rule:
 
 def _column(obs: pd.DataFrame, name: str, option: str) -> pd.Series:
     if name not in obs:
-        some = ", ".join(map(str, obs.columns[:10])) or "none"
-        raise UserError(f"{option} {name}: obs has no such column (has {some})")
+        raise UserError(f"{option} {name}: obs has no such column {offer_columns(obs, name)}")
     return obs[name]
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from c2sflow.data.obs import held_values
-from c2sflow.data.obs.held_values import HeldValues, offer_values
+from c2sflow.data.obs.held_values import HeldValues, offer_columns, offer_values
 
 
 def test_labels_by_their_number():
@@ -51,6 +51,16 @@ def test_many_and_long_values_are_bounded(monkeypatch):
     for _ in range(3):
         held.add(obs[["barcode"]])
     assert len(held.texts["barcode"]) == 20
+
+
+def test_columns_are_offered_and_the_likeliest_named():
+    obs = pd.DataFrame(columns=["donor_id", "condition", *map(str, range(20))])
+    assert offer_columns(obs[["donor_id"]], "batch") == "(has donor_id)"
+    assert offer_columns(obs, "donor", "conditon") == (
+        "(has donor_id, condition, 0, 1, 2, 3, 4, 5, 6, 7, …); did you mean 'donor_id', "
+        "'condition'?"
+    )
+    assert offer_columns(obs[[]], "donor") == "(has none)"
 
 
 @given(st.lists(st.lists(st.sampled_from("abcdefghijklmn"), max_size=30), min_size=1, max_size=5))
