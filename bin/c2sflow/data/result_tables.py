@@ -60,14 +60,24 @@ def read_table(path: Path, text: Collection[str] = ()) -> pd.DataFrame:
         If it is missing or broken.
     """
     with reading(path):
-        header = pd.read_csv(path, sep="\t", nrows=0).columns
-        return pd.read_csv(
-            path,
-            sep="\t",
-            dtype=dict.fromkeys(text, str),
-            keep_default_na=False,
-            na_values={name: [""] for name in header if name not in text},
-        )
+        return pd.read_csv(path, **_columns(path, text))
+
+
+def read_parts(path: Path, text: Collection[str], n_rows: int) -> Iterator[pd.DataFrame]:
+    """`read_table` by so many rows, for a table that is too long for the memory."""
+    with reading(path), pd.read_csv(path, chunksize=n_rows, **_columns(path, text)) as parts:
+        yield from parts
+
+
+def _columns(path: Path, text: Collection[str]) -> dict[str, Any]:
+    """What pandas is to make of the columns."""
+    header = pd.read_csv(path, sep="\t", nrows=0).columns
+    return {
+        "sep": "\t",
+        "dtype": dict.fromkeys(text, str),
+        "keep_default_na": False,
+        "na_values": {name: [""] for name in header if name not in text},
+    }
 
 
 def read_evaluation(folder: Path) -> dict[str, pd.DataFrame]:

@@ -31,6 +31,7 @@ PREDICTORS = {
 }
 # Of perturbations, in the order of the table: what it is, and which way is better.
 METRICS = {
+    "pearson_log2_fold_change": ("Pearson of changes by gene (scatter of Perturbations)", "↑"),
     "pearson_change": ("Pearson of changes, all genes", "↑"),
     "pearson_change_top_20": ("Pearson of changes, top 20 genes", "↑"),
     "mse": ("Squared error, all genes", "↓"),

@@ -13,6 +13,7 @@ import numpy as np
 
 from c2sflow.report.annotation import agreement, held_out, share_of_list
 from c2sflow.report.evaluation import better_than_no_change, linear_probe_gains
+from c2sflow.report.gene_changes import agreement as agreement_by_gene
 from c2sflow.report.plots import median, ratio, safe, total
 from c2sflow.report.ranks import at_depth
 from c2sflow.report.run import Run, constrained
@@ -223,6 +224,7 @@ def _types(run: Run) -> Iterator[Finding]:
 def _predictions(run: Run) -> Iterator[Finding]:
     if run.summary is None or run.summary.empty:
         return
+    yield from _changes_by_gene(run)
     yield from _against_measured(run)
     n = run.summary["n_predictions"]
     cut, bad = (
@@ -249,6 +251,26 @@ def _predictions(run: Run) -> Iterator[Finding]:
     meaning = f"of {n.sum():,} predicted cells; {words}. This does not show that they are right."
     yield Finding(f"{1 - cut:.0%}", "complete answers", state, meaning, "perturbations", line)
     yield from _from_ranks(run)
+
+
+def _changes_by_gene(run: Run) -> Iterator[Finding]:
+    """Whether the genes that are predicted to change are those that do."""
+    found = agreement_by_gene(run.evaluation.get("perturbation"))
+    if found is None:
+        return
+    state = GOOD if found.n_beyond == found.n else POOR if 2 * found.n_within >= found.n else PLAIN
+    of = f" (mean of {found.n} perturbations)" if found.n > 1 else ""
+    line = f"predictions: changes by gene correlate with the measured ones by {found.value:.2f}{of}"
+    line += f", {found.null:.2f} without an effect"
+    state, which = _known(run, state)
+    meaning = (
+        f"between predicted and measured change of each gene{of}; {found.null:.2f} without an "
+        f"effect, {found.another:.2f} by another control cell (✓ if the 95 % interval is above "
+        f"what occurs without an effect, ✗ if the value is not"
+        f"{', in half of the perturbations' * (found.n > 1)}).{which}"
+    )
+    title = "correlation by gene"
+    yield Finding(f"{found.value:.2f}", title, state, meaning, "perturbations", line)
 
 
 def _against_measured(run: Run) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from c2sflow.common.files import write_beside, write_json
 from c2sflow.report import annotation as report_annotation
 from c2sflow.report import effects as report_effects
 from c2sflow.report import evaluation as report_evaluation
+from c2sflow.report import gene_changes as report_changes
 from c2sflow.report import model_results as report_generation
 from c2sflow.report import model_results as report_results
 from c2sflow.report import overview as report_overview
@@ -40,7 +41,7 @@ CHAPTERS = {
     "Embedding": report_results.embedding,
     "Cell types": report_annotation.annotation,
     "Attention": report_results.attention,
-    "Perturbations": report_results.perturbations,
+    "Perturbations": report_changes.perturbations,
     "Effects of the perturbations": report_effects.effects,
     "Screen": report_effects.screen,
     "Generated cells": report_generation.generation,

@@ -16,6 +16,7 @@ from c2sflow.common.opened import open_h5
 from c2sflow.data.obs.figure_cells import FigureCells, figure_cells, needed_columns
 from c2sflow.data.own_columns import own_name
 from c2sflow.data.result_tables import read_evaluation, read_table
+from c2sflow.report.gene_tables import read_changes
 from c2sflow.report.map import CellMap, read_map
 from c2sflow.sentences.no_ops import predicted_only, with_no_op
 from c2sflow.sentences.summaries import SentenceFiles
@@ -71,6 +72,8 @@ class Run:
         Tables of EFFECTS, and notes on them.
     evaluation, evaluation_notes
         The same of EVALUATE, by name.
+    changes
+        Of its genes.tsv what is drawn; None without measured cells.
     merge
         Content of merge.json: what MERGE warns of.
     training, losses
@@ -96,6 +99,7 @@ class Run:
     notes: dict[str, list[str]] = field(default_factory=dict)
     evaluation: dict[str, pd.DataFrame] = field(default_factory=dict)
     evaluation_notes: dict[str, list[str]] = field(default_factory=dict)
+    changes: pd.DataFrame | None = None
     generate: list[dict] = field(default_factory=list)
     merge: list[dict] = field(default_factory=list)
     generated: pd.DataFrame | None = None
@@ -189,6 +193,7 @@ def read_run(
         pairs=read_table(attention_pairs, PAIR_TEXT) if attention_pairs else None,
         **(_read_effects(effects_dir) if effects_dir else {}),
         evaluation=read_evaluation(evaluation_dir) if evaluation_dir else {},
+        changes=read_changes(evaluation_dir / "genes.tsv") if evaluation_dir else None,
         evaluation_notes=read_json(evaluation_dir / "notes.json") if evaluation_dir else {},
         generate=read_all(stats_dir, "*.generate.json"),
         merge=read_all(stats_dir, "merge.json"),

@@ -176,6 +176,7 @@ def make_effects(folder, contexts=True):
             **of,
             **dict(zip(names, values, strict=True)),
             "n_cells": 6,
+            "p_value": values[-1] / 2,
             "compared_with": f"no-op: {EVIL}",
         }
         for of, *values in figures
@@ -199,6 +200,17 @@ def make_effects(folder, contexts=True):
     return folder / "effects"
 
 
+def make_changes(folder):
+    """Measured and predicted changes of three genes, one of them in the wrong direction."""
+    genes = ["ISG15", f"IFI6 {EVIL}", "ACTB"]
+    table = pd.DataFrame({"condition": f"IFN {EVIL}", "gene": genes})
+    table["compared_with"], table["unit"] = f"no-op: {EVIL}", "cells"
+    for side, values in (("measured", [4.5, 2.25, 0.125]), ("predicted", [3.0, -0.5, 0.25])):
+        table[f"{side}_log2_fold_change"] = values
+        table[f"{side}_ci_low"], table[f"{side}_ci_high"] = (np.array(values) + d for d in (-1, 1))
+    write_table(table, folder / "evaluation" / "genes.tsv")
+
+
 def make_evaluation(folder):
     """Figures of one condition and two labels; one figure is not defined."""
     (folder / "evaluation").mkdir()
@@ -215,6 +227,8 @@ def make_evaluation(folder):
             for metric, predictor, value, space in (
                 ("scfid", "model", 4.0, "X_c2s"), ("scfid", "no_change", 5.0, "X_c2s"),
                 ("pearson_change_top_20", "model", 0.625, "expression"),
+                ("pearson_log2_fold_change", "model", 0.8125, "genes"),
+                ("pearson_log2_fold_change", "another_control", 0.03125, "genes"),
                 ("pearson_change_top_20", "no_change", np.nan, "expression"),
             )
         ],
@@ -235,6 +249,10 @@ def make_evaluation(folder):
             )
         ],
     }  # fmt: skip
+    for row in rows["perturbation"]:
+        if row["metric"] == "pearson_log2_fold_change":
+            row |= {"null": 0.01, "null_low": -0.125, "null_high": 0.2}
+    make_changes(folder)
     for name, figures in rows.items():
         write_table(pd.DataFrame(figures), folder / "evaluation" / f"{name}.tsv")
     pairs = {"label": [EVIL, "T", "T"], "found": [EVIL, "T", EVIL], "n_cells": [9, 3, 1]}
@@ -340,7 +358,8 @@ def test_sections_in_order(full):
         "Embedding", "UMAP", "Throughput",
         "Cell types", "Predicted cell types", "Confidence of the predictions", "Confusion matrix",
         "Attention", "Strongest gene pairs",
-        "Perturbations", "Predicted cells", "Validity of predicted genes",
+        "Perturbations", "Predicted against measured changes", "Predicted cells",
+        "Validity of predicted genes",
         "Effects of the perturbations", "Strongest gene effects", "Genes up and down",
         "Screen", "Shift of the gene sets", "Differences between contexts",
         "Evaluation", "Cell types from embeddings", "Confusion of the linear probe",
