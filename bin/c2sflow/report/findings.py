@@ -94,10 +94,9 @@ def _cells(run: Run) -> Iterator[Finding]:
         state, meaning = PLAIN, f"{meaning} QC was skipped."
     else:
         state = GOOD if least >= KEPT else POOR if least < LOST else PLAIN
-        meaning += (
-            f" Fewest of {safe(worst['sample'])}: {least:.0%} (✓ from {KEPT:.0%} of each sample "
-            f"on, ✗ below {LOST:.0%})."
-        )
+        if len(run.qc) > 1:
+            meaning += f" Fewest of {safe(worst['sample'])}: {least:.0%}."
+        meaning += f" (✓ from {KEPT:.0%} of each sample on, ✗ below {LOST:.0%}.)"
     line = f"cells: QC keeps {least:.0%} of {worst['sample']}"
     yield Finding(f"{kept:,}", "cells kept", state, meaning, "quality-control", line)
     lengths = median(run.obs["c2s_n_genes"])
@@ -169,15 +168,15 @@ def _beyond_expression(run: Run) -> Iterator[Finding]:
     accuracy, gains = found
     best = gains.loc[gains["value"].idxmin()]
     state = GOOD if (gains["ci_low"] > 0).all() else POOR if (gains["ci_high"] < 0).any() else PLAIN
-    judged = {GOOD: "beats expression", POOR: "is worse than expression"}.get(state, "")
+    judged = {GOOD: "better than", POOR: "worse than"}.get(state, "like")
     state, which = _known(run, state)
     expected = accuracy - best["value"]
     meaning = (
         f"of {safe(run.label_column)}, by a linear probe; {expected:.0%} from expression, without "
         f"a model (✓ if better than every baseline, ✗ if worse than one, by 95 % intervals).{which}"
     )
-    line = f"embedding: {judged} as a source of {run.label_column} "
-    line += f"({accuracy:.0%} and {expected:.0%} of the cells)"
+    line = f"embedding: {judged} expression: {accuracy:.0%} of {run.label_column} read right, "
+    line += f"{expected:.0%} from expression"
     title = "cell types read from the embedding"
     yield Finding(f"{accuracy:.0%}", title, state, meaning, "evaluation", line)
 
@@ -236,17 +235,16 @@ def _predictions(run: Run) -> Iterator[Finding]:
     own = own and not total(run.perturb, "n_cut_by_tokens")
     poor = max(bad, 0 if own else cut) > CUT
     state = GOOD if max(cut, bad) <= 1 - COMPLETE else POOR if poor else PLAIN
-    bound = f"at most {1 - COMPLETE:.0%} (✗ above {CUT:.0%})"
+    rule = f"(✓ if at most {1 - COMPLETE:.0%} are, ✗ if more than {CUT:.0%})"
     line = f"predictions: {cut:.0%} of the answers are cut off (--max_answer_genes)"
     if own:
         line = f"predictions: {cut:.0%} of the answers are cut at the model's own length"
     if own and constrained(run):
         words = "the others are cut at the length that the model was trained with"
     elif constrained(run):
-        words = f"the others are cut off (✓ {bound})"
+        words = f"the others are cut off {rule}"
     else:
-        words = f"{bad:.0%} of their words are not new genes (✓ if both this and the share of cut "
-        words += f"answers are {bound})"
+        words = f"{cut:.0%} are cut off, {bad:.0%} of their words are not new genes {rule}"
         line += f", {bad:.0%} of their words are not new genes"
     meaning = f"of {n.sum():,} predicted cells; {words}. This does not show that they are right."
     yield Finding(f"{1 - cut:.0%}", "complete answers", state, meaning, "perturbations", line)

@@ -15,11 +15,12 @@ from c2sflow.common.errors import UserError
 from c2sflow.common.threads import compiled_once
 from c2sflow.data.obs.figure_cells import known_labels
 
-MAX_CELLS = 20_000  # more points show no more, and slow the page down
+MAX_CELLS = 10_000  # more points show no more, and slow the page down
 MIN_CELLS = 10
 N_NEIGHBOURS = 15  # that UMAP looks at
 N_NEAR = 5  # that figures are of: few, so that a type of few cells can have as many
 SEED = 0
+STORED = "X_c2s_umap"  # in obsm, of --store_umap
 BLOCK_BYTES = 2**26
 
 
@@ -32,10 +33,14 @@ class CellMap:
     n_cells
         Cells in the file that figures may use: `c2sflow.data.obs.figure_cells`.
     obs
-        A column for each colour (label column, sample, predicted cell type, QC metrics), a row for
-        each cell shown.
+        What neighbours are compared by (label column, sample, predicted cell type), a row for each
+        cell shown.
+    rows
+        int (n_shown,): positions of these cells in the file, ascending.
     coordinates
         float (n_shown, 2), None if there is nothing to draw.
+    stored
+        Whether the coordinates are those of the file (``obsm["X_c2s_umap"]``).
     neighbours
         int (n_shown, k): nearest other cells shown, by their embeddings.
     missing
@@ -44,7 +49,9 @@ class CellMap:
 
     n_cells: int
     obs: pd.DataFrame
+    rows: np.ndarray
     coordinates: np.ndarray | None = None
+    stored: bool = False
     neighbours: np.ndarray | None = None
     missing: str = ""
 
@@ -119,14 +126,14 @@ def read_map(
     file: h5py.File, columns: list[str], optional: Sequence[str] = (),
     held_out: np.ndarray | None = None,
 ) -> CellMap:  # fmt: skip
-    """Draw the map of ``obsm["X_c2s"]``.
+    """Draw the map of ``obsm["X_c2s"]``, or take the one that is stored (``--store_umap``).
 
     Parameters
     ----------
     file
-        c2s.h5ad, open. Only these columns, X_c2s and no matrix of it are read.
+        c2s.h5ad, open. Only these columns, X_c2s, X_c2s_umap and no matrix of it are read.
     columns
-        Columns of obs to colour by.
+        Columns of obs that neighbours are compared by.
     optional
         Further ones, of which those are taken that are there.
     held_out
@@ -148,17 +155,32 @@ def read_map(
     dataset = file["obsm/X_c2s"]
     rows = np.arange(dataset.shape[0]) if held_out is None else np.flatnonzero(held_out)
     n_cells = len(rows)
-    if n_cells > MAX_CELLS:
-        chosen = np.random.default_rng(SEED).choice(n_cells, MAX_CELLS, replace=False)
-        rows = rows[np.sort(chosen)]
+    rows = some_rows(rows, MAX_CELLS)
     vectors = read_rows(dataset, rows)
     whole = np.isfinite(vectors).all(axis=1)
-    vectors, obs = vectors[whole], obs.iloc[rows[whole]].reset_index(drop=True)
+    vectors, rows = vectors[whole], rows[whole]
+    found = CellMap(n_cells, obs.iloc[rows].reset_index(drop=True), rows)
     if len(vectors) < MIN_CELLS:
-        missing = f"{len(vectors)} cells have an embedding; a UMAP needs at least {MIN_CELLS}."
-        return CellMap(n_cells, obs, missing=missing)
+        found.missing = (
+            f"{len(vectors)} cells have an embedding; a UMAP needs at least {MIN_CELLS}."
+        )
+        return found
     if not np.ptp(vectors, axis=0).any():
-        return CellMap(n_cells, obs, missing="All cells have the same embedding.")
+        found.missing = "All cells have the same embedding."
+        return found
     indices, distances = nearest(vectors)
-    coordinates = umap_coordinates(vectors, indices, distances)
-    return CellMap(n_cells, obs, coordinates, indices[:, :N_NEAR])
+    found.neighbours = indices[:, :N_NEAR]
+    if f"obsm/{STORED}" in file:
+        stored = read_rows(file[f"obsm/{STORED}"], rows)
+        found.stored = bool(np.isfinite(stored).all())
+        found.coordinates = stored if found.stored else None
+    if found.coordinates is None:
+        found.coordinates = umap_coordinates(vectors, indices, distances)
+    return found
+
+
+def some_rows(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the rows, drawn at random, in their order."""
+    if len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(SEED).choice(rows, most, replace=False))

@@ -8,8 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from c2sflow.data.obs.figure_cells import UNKNOWN_TRAINING
-from c2sflow.report.map import CellMap
 from c2sflow.report.plots import (
     PADDING,
     PALETTE,
@@ -17,64 +15,20 @@ from c2sflow.report.plots import (
     bar_plot,
     number,
     padding,
-    point_plot,
     ratio,
     safe,
     table_plot,
     total,
 )
-from c2sflow.report.run import Run
+from c2sflow.report.run import Run, constrained
+from c2sflow.report.umap import predicted_umap, umap
 
-NAMES = {
-    "c2s_cell_type": "predicted cell type",
-    "n_genes_by_counts": "genes per cell",
-    "total_counts": "counts per cell",
-    "pct_counts_mt": "mitochondrial %",
-}
-METRICS = list(NAMES)[1:]
 MOST_PAIRS, MOST_ROWS = 5, 200  # gene pairs shown of each label, and in all
 
 
 def embedding(run: Run) -> list[Section]:
     """The map of the cells, and how fast their embeddings were made."""
-    return [_map(run), _throughput(run)]
-
-
-def _map(run: Run) -> Section:
-    cells, name = run.cells, "UMAP"
-    if cells.coordinates is None:
-        return Section(name, content=f"<p>There is no UMAP to draw: {cells.missing}</p>")
-    shown = f"{len(cells.obs):,} of {cells.n_cells:,}"
-    text = (
-        f"{'Only cells the model was not trained on are shown. ' * run.training_known}"
-        f"Each point is a cell ({shown} shown), placed by UMAP of its embedding "
-        "<code>obsm['X_c2s']</code>: cells that are similar to the model are close. A useful "
-        "embedding separates labels and mixes samples, unless the samples differ in biology. The "
-        "buttons change the colours: a cluster that only stands out by few genes, low counts or "
-        "high mitochondrial expression is probably low quality, not a cell type."
-    )
-    axes = ("UMAP 1", "UMAP 2")
-    colours = cells.obs.rename(columns=NAMES)
-    plot = point_plot("map", name, axes, cells.coordinates, colours)
-    text += _agreement(cells)
-    if not run.training_known:
-        text += f" {UNKNOWN_TRAINING}."
-    return Section(name, text, plot=plot)
-
-
-def _agreement(cells: CellMap) -> str:
-    """What the neighbours share, in words."""
-    shares = []
-    for column in cells.obs.columns.difference(METRICS, sort=False):
-        if cells.obs[column].nunique() > 1:
-            found, chance = cells.agreement(column)
-            if math.isnan(found):
-                continue
-            name = f"<code>{safe(column)}</code>"
-            shares.append(f"{found:.0%} share its {name} ({chance:.0%} by chance)")
-    if not shares:
-        return ""
-    return f" Of a cell's {cells.n_near} nearest neighbours, {', '.join(shares)}."
+    return [umap(run), _throughput(run)]
 
 
 def _throughput(run: Run) -> Section:
@@ -166,7 +120,8 @@ def perturbations(run: Run) -> list[Section]:
     sections = []
     if run.summary is not None:
         sections.append(_predictions(run.summary, run.perturb))
-    if run.word_counts is not None:
+    sections += predicted_umap(run)
+    if run.word_counts is not None and not constrained(run):  # else all words are new genes
         bars = {
             f"{condition} · {sample}": counts
             for (condition, sample), counts in run.word_counts.to_dict("index").items()

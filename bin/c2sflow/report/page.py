@@ -54,6 +54,7 @@ STYLE = """
 .c2s-facts td { font-variant-numeric: tabular-nums; }
 .c2s-prompt { white-space: pre-wrap; padding: 0.75rem 1rem; border-radius: 0.5rem;
   background: rgba(128, 128, 128, 0.1); }
+.c2s-map select { max-width: 100%; margin: 0 0 0.5rem 0.4rem; padding: 0.2rem 0.4rem; }
 .c2s-details summary { cursor: pointer; font-weight: 600; padding: 0.35rem 0; }
 .c2s-tiles { display: grid; gap: 0.75rem;
   grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); }

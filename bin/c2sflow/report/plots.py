@@ -13,7 +13,6 @@ import pandas as pd
 from multiqc.plots import bargraph, heatmap, linegraph, table
 from multiqc.plots.plot import Plot
 from multiqc.types import Anchor, SampleName
-from natsort import natsorted
 
 PALETTE = (
     "#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#b279a2", "#eeca3b", "#9d755d",
@@ -21,8 +20,6 @@ PALETTE = (
     "#b5a300", "#a05195", "#1b7837", "#a50f15", "#6baed6", "#bdbd22", "#8c564b", "#d6a5c9",
 )  # fmt: skip
 GREY = "#bab0ac"
-# From little to much: seen on white and on black.
-SCALE = ("#3b4cc0", "#4c8bd6", "#3fb7b0", "#7bc96f", "#f0c33c", "#f07f2f")
 N_BINS = 40
 MAX_LEGEND = 40
 MOST_NUMBERS = 25  # columns or rows of a heat map that shows its numbers
@@ -116,80 +113,6 @@ def curve_plot(
     ]
     names = [SampleName(line.name) for line in lines]
     return linegraph.LinePlot.create([lines], config, Anchor(anchor), names)
-
-
-def point_plot(
-    anchor: str, title: str, axes: tuple[str, str], points: np.ndarray, groups: pd.DataFrame
-) -> Chart:
-    """Points (n, 2), coloured by each column of `groups` in turn; numbers by equal parts of them.
-
-    A group is a line plot's line without its line: MultiQC's own scatter plot makes each point a
-    trace, too slow for thousands of cells.
-    """
-    columns = [_point_groups(points, groups[column]) for column in groups]
-    config = linegraph.LinePlotConfig(
-        id=anchor,
-        title=title,
-        xlab=axes[0],
-        ylab=axes[1],
-        height=600,
-        data_labels=[{"name": safe(column)} for column in groups],
-        tt_label=" ",
-        series_label=False,
-        showlegend=True,
-    )
-    names = [SampleName(group.name) for group in columns[0]]
-    plot = linegraph.LinePlot.create(columns, config, Anchor(anchor), names)
-    marker = {"size": 6 if len(points) < 3000 else 4, "opacity": 0.8}
-    for dataset in plot.datasets:
-        dataset.trace_params |= {"mode": "markers", "marker": marker}
-    return plot
-
-
-def _point_groups(points: np.ndarray, group: pd.Series) -> list[linegraph.Series]:
-    """Points by group, in order of their names: the largest have a colour each, the rest one."""
-    if pd.api.types.is_numeric_dtype(group) and not pd.api.types.is_bool_dtype(group):
-        return _point_levels(points, group)
-    names = group.astype(object).where(group.notna(), "unknown").astype(str)
-    largest = names.value_counts().index[: len(PALETTE)]
-    rest = ~names.isin(largest).to_numpy()
-    series = [
-        linegraph.Series(
-            name=safe(name), pairs=points[(names == name).to_numpy()].round(3).tolist(), color=color
-        )
-        for name, color in zip(natsorted(largest), PALETTE, strict=False)
-    ]
-    if rest.any():
-        label = f"{names[rest].nunique()} others"
-        pairs = points[rest].round(3).tolist()
-        series.insert(0, linegraph.Series(name=label, pairs=pairs, color=GREY))
-    return series
-
-
-def _point_levels(points: np.ndarray, values: pd.Series) -> list[linegraph.Series]:
-    """Points by value: as many in each colour, from little to much."""
-    values = values.astype(float)
-    known = values.dropna()
-    edges = np.unique(np.quantile(known, np.linspace(0, 1, len(SCALE) + 1))) if len(known) else [0]
-    edges = np.asarray(edges, dtype=float).repeat(2 if len(edges) == 1 else 1)
-    level = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, edges.size - 2)
-    digits = max(0, 2 - math.floor(math.log10(max(abs(edges).max(), 1e-9))))
-    series = []
-    for n in range(edges.size - 1):
-        chosen = (level == n) & values.notna().to_numpy()
-        if not chosen.any():
-            continue
-        series.append(
-            linegraph.Series(
-                name=f"{edges[n]:,.{digits}f} – {edges[n + 1]:,.{digits}f}",
-                pairs=points[chosen].round(3).tolist(),
-                color=SCALE[n * (len(SCALE) - 1) // max(1, edges.size - 2)],
-            )
-        )
-    if values.isna().any():
-        pairs = points[values.isna().to_numpy()].round(3).tolist()
-        series.insert(0, linegraph.Series(name="unknown", pairs=pairs, color=GREY))
-    return series
 
 
 def bar_plot(

@@ -16,8 +16,10 @@ from c2sflow.common.opened import open_h5
 from c2sflow.data.obs.figure_cells import FigureCells, figure_cells, needed_columns
 from c2sflow.data.own_columns import own_name
 from c2sflow.data.result_tables import read_evaluation, read_table
+from c2sflow.report.colours import Colourings, read_colourings
 from c2sflow.report.gene_tables import read_changes
 from c2sflow.report.map import CellMap, read_map
+from c2sflow.report.predicted_map import PredictedMap, read_predicted_map
 from c2sflow.sentences.no_ops import predicted_only, with_no_op
 from c2sflow.sentences.summaries import SentenceFiles
 
@@ -27,10 +29,9 @@ TEXT = (
     "c2s_cell_type", "organism",
 )  # fmt: skip
 PAIR_TEXT = ("label", "query_gene", "key_gene")  # of gene pairs
-# What the map is coloured by, besides label and sample, where obs has it.
-COLOURS = ("c2s_cell_type", "n_genes_by_counts", "total_counts", "pct_counts_mt")
-
-
+TYPES = "c2s_cell_type"
+# Parameters that name a column of obs that the run is about.
+NAMED = ("perturbation_column", "measured_column", "replicate_column", "split_column")
 CONDITION = own_name("condition")  # in obs of the predicted cells
 OBS = ("sample", "n_genes_by_counts", "c2s_n_genes")  # of every cell
 GENES = ("genes", "symbols", "gene_ids", "repeated")  # of sentences.json: long, and not used
@@ -54,6 +55,10 @@ class Run:
         Of every cell: sample, n_genes_by_counts and c2s_n_genes (genes in its sentence).
     cells
         The cells' map.
+    colourings
+        What it may be coloured by.
+    predicted_map
+        Predicted cells among those of the run, if there are any.
     types
         With annotations, for every cell: predicted (cell type), probability and, with a label
         column, label; text, or None where there is none; and trained, whether the model was trained
@@ -88,6 +93,8 @@ class Run:
     provenance: dict
     obs: pd.DataFrame
     cells: CellMap
+    colourings: Colourings = field(default_factory=Colourings)
+    predicted_map: PredictedMap | None = None
     types: pd.DataFrame | None = None
     training_known: bool = False
     label_column: str | None = None
@@ -145,7 +152,7 @@ def read_run(
     training_cells: str | None = None,
     generated_summary: Path | None = None,
 ) -> Run:
-    """Read what the report shows; no matrix but X_c2s is touched.
+    """Read what the report shows; of X only the cells that the map shows.
 
     Parameters
     ----------
@@ -174,8 +181,18 @@ def read_run(
         provenance = read_elem(file["uns/c2s"])
         obs = pd.DataFrame({name: pd.Series(read_elem(file["obs"][name])) for name in OBS})
         usable = _usable(file, training_cells, label_column)
-        cells = read_map(file, columns, COLOURS, usable.held_out)
+        cells = read_map(file, columns, [TYPES], usable.held_out)
+        given = [provenance["parameters"].get(name) for name in NAMED]
+        named = [*filter(None, [label_column, TYPES, *given])]
+        colourings = read_colourings(file, cells.rows, named, label_column)
         types = _cell_types(file, usable, label_column)
+        measured = provenance["parameters"]
+        measured = measured.get("measured_column") or measured.get("perturbation_column")
+        together = None
+        if perturbed:
+            together = read_predicted_map(
+                file, perturbed, usable.held_out, measured or None, label_column
+            )
     return Run(
         qc=read_all(qc_dir, "*.qc.json"),
         sentences=read_sentences(sentences_dir),
@@ -185,6 +202,8 @@ def read_run(
         provenance=provenance,
         obs=obs,
         cells=cells,
+        colourings=colourings,
+        predicted_map=together,
         training_known=usable.known,
         types=types if any(stats_dir.glob("*.annotate.json")) else None,
         label_column=label_column,

@@ -27,7 +27,7 @@ def a_run(*, parameters=None, qc=(90,), **more):
         qc=records,
         obs=obs,
         provenance={"parameters": parameters or {}, "rank_fit": FIT},
-        cells=CellMap(3, obs, missing="too few"),
+        cells=CellMap(3, obs, np.arange(3), missing="too few"),
         **empty | known | more,
     )
 

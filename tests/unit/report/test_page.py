@@ -24,7 +24,7 @@ from c2sflow.data.splits.splits import Rule
 from c2sflow.data.state.normalization import State
 from c2sflow.report.map import read_map, read_rows
 from c2sflow.report.page import write_report
-from c2sflow.report.plots import _point_groups, common_bins, histogram_line, safe
+from c2sflow.report.plots import common_bins, histogram_line, safe
 from c2sflow.results.merge import merge_samples
 from c2sflow.results.predictions import summarise
 from c2sflow.results.shards import Sample
@@ -125,6 +125,7 @@ def make_predictions(folder, samples):
             "c2s_perturbation": pd.Categorical([f"IFN {EVIL}", "drug"] * 6),
             "c2s_dose": pd.Categorical([None, "2 µM"] * 6),
             "sample": pd.Categorical(np.repeat(samples, 12 // len(samples))),
+            "c2s_source_cell": [f"{n % len(samples)}_cell" for n in range(12)],
             "c2s_n_predicted_genes": rng.integers(5, 9, 12),
             "c2s_invalid_genes": rng.integers(0, 3, 12),
             "c2s_duplicate_genes": rng.integers(0, 3, 12),
@@ -133,7 +134,8 @@ def make_predictions(folder, samples):
         },
         index=[f"p{n}" for n in range(12)],
     )
-    ad.AnnData(obs=obs).write_h5ad(folder / "c2s_perturbed.h5ad")
+    vectors = {"X_c2s": rng.normal(size=(12, 6)).astype(np.float32)}
+    ad.AnnData(obs=obs, obsm=vectors).write_h5ad(folder / "c2s_perturbed.h5ad")
     summarise(obs).to_csv(folder / "summary.tsv", sep="\t", index=False)
     figures = {
         "shard": "s0.00000", "sample": samples[0], "device": "cpu", "n_predictions": 12,
@@ -359,6 +361,7 @@ def test_sections_in_order(full):
         "Cell types", "Predicted cell types", "Confidence of the predictions", "Confusion matrix",
         "Attention", "Strongest gene pairs",
         "Perturbations", "Predicted against measured changes", "Predicted cells",
+        "UMAP with predicted cells",
         "Validity of predicted genes",
         "Effects of the perturbations", "Strongest gene effects", "Genes up and down",
         "Screen", "Shift of the gene sets", "Differences between contexts",
@@ -561,24 +564,6 @@ def test_cells_without_a_label_are_left_out_of_the_agreement(full):
     assert np.isnan(cells.agreement("label")).all()
 
 
-def test_numbers_colour_the_map_in_equal_parts():
-    points = np.random.default_rng(0).normal(size=(100, 2))
-    values = pd.Series(np.random.default_rng(1).permutation(100).astype(float))
-    values[7] = np.nan
-    series = _point_groups(points, values)
-    sizes = [len(group.pairs) for group in series]
-    assert sum(sizes) == 100
-    assert series[0].name == "unknown"
-    assert sizes[0] == 1
-    assert max(sizes[1:]) - min(sizes[1:]) <= 2
-    for group in series[1:]:
-        low, high = (float(end) for end in group.name.split(" – "))
-        rows = [np.flatnonzero((points.round(3) == pair).all(axis=1))[0] for pair in group.pairs]
-        assert low - 0.01 <= values[rows].min() <= values[rows].max() <= high + 0.01
-    assert [len(group.pairs) for group in _point_groups(points, values * 0)] == [1, 99]
-    assert len(_point_groups(points, values * np.nan)) == 1
-
-
 def test_nothing_of_the_user_is_markup(full):
     assert safe('<b a="1">&\n') == "&lt;b a=&#34;1&#34;&gt;&amp; "  # Plotly knows no &quot;
     page = (full[0] / "report.html").read_text()
@@ -612,10 +597,13 @@ def test_a_browser_draws_it_without_network(full):
     dom, errors = dump(full[0] / "report.html")
     assert errors == []
     assert "alert('x')</script>" not in dom
-    # Bars, lines, points: 7 plots, each with its title.
+    # Bars, lines, points: each with its title; the map with what it is coloured by.
     titles = re.findall(r'class="gtitle"[^>]*>(?:<tspan[^>]*>)?([^<]+)', dom)
-    assert {"Cells kept and dropped", "Genes per cell", "UMAP"} <= set(titles)
-    # A marker for each cell of the map.
+    assert {"Cells kept and dropped", "Genes per cell", "label", "kind"} <= set(titles)
+    assert re.search(r'<optgroup label="Cells \(obs\)"><option value="0">label</option>', dom)
+    assert '<optgroup label="Genes (log10 expression)">' in dom
+    # A marker for each cell of the map, and the groups by name.
+    assert len(re.findall(r'class="annotation-text"[^>]*>T cell<', dom)) == 1
     with h5py.File(full[0] / "c2s.h5ad") as file:
         n_cells = file["obsm/X_c2s"].shape[0]
     assert len(re.findall(r'<path class="point"', dom)) >= n_cells
