@@ -21,7 +21,6 @@ from c2sflow.api.prompts import training_prompts
 from c2sflow.api.sentence_table import sentence_table
 from c2sflow.common.errors import UserError
 from c2sflow.data.views import View
-from c2sflow.inputs.lists import read_cell_types
 from c2sflow.sentences.prompts import check_fields, first_genes, generation_template
 
 __all__ = ["Cell2Sen", "Cell2SenConfig"]
@@ -132,7 +131,7 @@ class Cell2Sen(Cell2SenModel):
 
     @logged
     def get_annotations(
-        self, dataset: pd.DataFrame, cell_types: list[str] | None = None
+        self, dataset: pd.DataFrame, cell_types: list[str] | str | None = None
     ) -> pd.DataFrame:
         """Predict the cell type of each cell.
 
@@ -141,12 +140,14 @@ class Cell2Sen(Cell2SenModel):
         dataset
             From `process_data`.
         cell_types
-            Labels to choose from, each scored by its exact probability; None for free answers.
+            Labels to choose from, each scored by its exact probability; None for those that the
+            model was trained on, if its folder records some; "none" for free answers.
 
         Returns
         -------
-        c2s_cell_type (None for a cell without genes) and c2s_cell_type_probability (among the
-        labels; of a free answer: that of its words), indexed like the data set.
+        c2s_cell_type (None where there is none), c2s_cell_type_probability (among the labels; of a
+        free answer: that of its words) and c2s_cell_type_status ("ok", or why there is none, see
+        `c2sflow.generation.free_answers`), indexed like the data set.
 
         Raises
         ------
@@ -156,12 +157,14 @@ class Cell2Sen(Cell2SenModel):
         from c2sflow.generation.annotation import (
             annotate,
             annotation_warnings,
+            labels_to_choose_from,
             one_type_warning,
         )
         from c2sflow.model.tasks import log_warnings
 
         check_fields(self.annotation_prompt, dataset.columns, "annotation_prompt")
-        labels = None if cell_types is None else read_cell_types("\n".join(cell_types))
+        given = "\n".join(cell_types) if isinstance(cell_types, list) else cell_types
+        labels, _ = labels_to_choose_from(given, self.model_path)
         result = annotate(
             self.model,
             self.tokenizer,

@@ -9,8 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from c2sflow.common.files import write_beside, write_json
-from c2sflow.generation.annotation import annotate, annotation_warnings
-from c2sflow.inputs.lists import read_cell_types
+from c2sflow.generation.annotation import (
+    annotate,
+    annotation_warnings,
+    labels_to_choose_from,
+    without_type,
+)
 from c2sflow.model.batching import peak_memory, resolve_cache_tokens
 from c2sflow.model.tasks import (
     batch_share,
@@ -36,7 +40,8 @@ def annotate_shard(
 ) -> None:
     """Write ``<shard>.annotation.parquet`` and ``<shard>.annotate.json``.
 
-    The table holds cell_id, c2s_cell_type and c2s_cell_type_probability, a row a cell.
+    The table holds cell_id and the columns of `c2sflow.generation.annotation.Annotation`, a row a
+    cell.
 
     Parameters
     ----------
@@ -46,7 +51,7 @@ def annotate_shard(
         model (a directory), device, dtype, attention, quantization: see
         `c2sflow.model.loading.load_model`.
     cell_types
-        See `c2sflow.inputs.lists.read_cell_types`; None for free answers.
+        See `c2sflow.generation.annotation.labels_to_choose_from`.
     annotation_prompt
         See `c2sflow.sentences.prompts.load_template`.
     max_batch_tokens
@@ -57,12 +62,12 @@ def annotate_shard(
     cells = read_shard(shard)
     template = load_template(annotation_prompt, ANNOTATION_PROMPT, ["cell_sentence"])
     check_fields(template, cells.columns, shard.name)
-    labels = read_cell_types(cell_types) if cell_types else None
+    labels, source = labels_to_choose_from(cell_types, options["model"])
     model, tokenizer = load(options, head=True)
     budget = batch_share(resolve_cache_tokens(max_batch_tokens, model), attempt)
     annotated = annotate(model, tokenizer, cells, template, labels, max_batch_tokens=budget)
-    table = annotated.table.assign(cell_id=cells["cell_id"].astype(str).to_numpy())
-    table = table[["cell_id", "c2s_cell_type", "c2s_cell_type_probability"]]
+    table = annotated.table.copy()
+    table.insert(0, "cell_id", cells["cell_id"].astype(str).to_numpy())
     with write_beside(outdir / f"{shard.stem}.annotation.parquet") as partial:
         table.to_parquet(partial, index=False)
     seconds = annotated.stats.seconds
@@ -70,6 +75,8 @@ def annotate_shard(
     figures = run_figures(model, shard.stem, cells) | {
         "n_cells": len(cells),
         "n_labels": len(labels) if labels else 0,
+        "labels_from": source,
+        "without_type": without_type(table),
         "coverage": float(coverage.mean()) if coverage.size else None,
         "n_prompt_tokens": annotated.stats.n_prompt_tokens,
         "max_batch_tokens": annotated.stats.max_batch_tokens,

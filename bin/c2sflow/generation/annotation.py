@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,17 +15,31 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from c2sflow.common.errors import UserError
 from c2sflow.generation.decoding import Decoding, GenerationStats, end_tokens, generate_tokens
+from c2sflow.generation.free_answers import EMPTY, GENES, NO_GENES, OK, UNENDED, read_label
 from c2sflow.generation.label_scoring import ScoringStats, score_paths
 from c2sflow.generation.logits import answer_tokens
-from c2sflow.inputs.lists import label_stem
+from c2sflow.inputs.lists import (
+    MOST,
+    distinct_labels,
+    label_stem,
+    names_types,
+    read_cell_types,
+)
 from c2sflow.model.tasks import context_warning
 from c2sflow.model.tokenization import tokenize_prompts
+from c2sflow.model.trained import read_trained
 from c2sflow.sentences.prompts import ANSWER_TOKENS
 
 LOGGER = logging.getLogger(__name__)
 
 LITTLE = 0.1  # mean probability of the whole list below which its words are not the model's
 FEW_CELLS = 5  # of which one cell type is no surprise
+REASONS = {
+    NO_GENES: "have no genes",
+    EMPTY: "empty answers",
+    UNENDED: f"answers did not end within {ANSWER_TOKENS} tokens",
+    GENES: "answers list genes",
+}
 # Published C2S models were trained on answers that end in a full stop; others may not.
 ENDINGS = ("", ".")
 
@@ -36,21 +51,19 @@ class Annotation:
     Attributes
     ----------
     table
-        c2s_cell_type (None where there is none) and c2s_cell_type_probability (float32), a row a
-        cell in the order given.
+        c2s_cell_type (None where there is none), c2s_cell_type_probability (float32) and
+        c2s_cell_type_status (see `c2sflow.generation.free_answers`), a row a cell in the order
+        given.
     coverage
         float64 (n_cells,): probability of all labels of the list together; NaN without a list.
     truncated
         bool (n_cells,): genes were left out because the context is full.
-    n_cut
-        Free answers that did not end within `ANSWER_TOKENS`.
     """
 
     table: pd.DataFrame
     coverage: np.ndarray
     truncated: np.ndarray
     stats: ScoringStats | GenerationStats
-    n_cut: int = 0
 
 
 def annotate(
@@ -100,15 +113,17 @@ def annotate(
             max_batch_tokens=max_batch_tokens, max_rows=max_rows, progress=progress,
         )  # fmt: skip
         texts = tokenizer.batch_decode([a.token_ids for a in answers], skip_special_tokens=True)
-        labels = [_first_line(text) for text in texts]
+        genes = {word for text in cells["cell_sentence"] for word in text.split()}
+        read = [
+            read_label(text, answer.finish_reason == "eos", genes) if ids.size else (None, NO_GENES)
+            for text, answer, ids in zip(texts, answers, prompts.input_ids, strict=True)
+        ]
         chances = np.exp([answer.log_likelihood for answer in answers])
-        n_cut = sum(
-            answer.finish_reason == "length" and ids.size > 0
-            for answer, ids in zip(answers, prompts.input_ids, strict=True)
-        )
-        labels_table = _table(labels, chances)
         return Annotation(
-            labels_table, np.full(len(cells), np.nan), prompts.truncated, generated, n_cut
+            _table([label for label, _ in read], chances, [status for _, status in read]),
+            np.full(len(cells), np.nan),
+            prompts.truncated,
+            generated,
         )
     paths = label_paths(tokenizer, cell_types)
     longest = max(map(len, paths)) + 1
@@ -124,7 +139,29 @@ def annotate(
     labels = [
         None if np.isnan(total) else cell_types[n] for n, total in zip(best, whole, strict=True)
     ]
-    return Annotation(_table(labels, chances), np.exp(whole), prompts.truncated, stats)
+    statuses = [NO_GENES if label is None else OK for label in labels]
+    return Annotation(_table(labels, chances, statuses), np.exp(whole), prompts.truncated, stats)
+
+
+def labels_to_choose_from(given: str | None, model: str | Path) -> tuple[list[str] | None, str]:
+    """Labels of an annotation, and where they come from.
+
+    Parameters
+    ----------
+    given
+        --cell_types: see `c2sflow.inputs.lists.read_cell_types`; `NO_LIST` for free answers; None
+        for the labels that the model was trained on, if its folder records some.
+    model
+        Its folder.
+
+    Returns
+    -------
+    The labels, None for free answers; and "option", "model" or "free".
+    """
+    if names_types(given):
+        return read_cell_types(str(given)), "option"
+    own = [] if given else distinct_labels(read_trained(model).cell_types)
+    return (own, "model") if 1 < len(own) <= MOST else (None, "free")
 
 
 def annotation_warnings(annotated: Annotation, context: int) -> list[str]:
@@ -136,22 +173,30 @@ def annotation_warnings(annotated: Annotation, context: int) -> list[str]:
         Tokens that the model takes.
     """
     warnings = context_warning(annotated.truncated, context, "cells to annotate")
-    without = int(annotated.table["c2s_cell_type"].isna().sum())
+    without = without_type(annotated.table)
     if without:
-        warnings.append(f"{without} cells have no cell type: no genes, or an empty answer")
-    if annotated.n_cut:
-        warnings.append(
-            f"{annotated.n_cut} answers were cut at {ANSWER_TOKENS} tokens before the cell type "
-            "ended; name the labels to choose from with --cell_types"
+        reasons = ", ".join(f"{n} {REASONS[status]}" for status, n in without.items())
+        mend = (
+            "; name the labels to choose from with --cell_types"
+            if set(without) - {NO_GENES}
+            else ""
         )
+        warnings.append(f"{sum(without.values())} cells have no cell type: {reasons}{mend}")
     coverage = annotated.coverage[np.isfinite(annotated.coverage)]
     if coverage.size and coverage.mean() < LITTLE:
         warnings.append(
-            f"the labels of --cell_types have {100 * coverage.mean():.1f} % of the model's "
-            "probability together: it prefers other answers for these cells (run without "
-            "--cell_types to see them), so the choice among these labels is not reliable"
+            f"the labels of the list have {100 * coverage.mean():.1f} % of the model's "
+            "probability together: it prefers other answers for these cells (--cell_types none "
+            "shows them), so the choice among these labels is not reliable"
         )
     return warnings
+
+
+def without_type(table: pd.DataFrame) -> dict[str, int]:
+    """Number of cells without a cell type, by the reason."""
+    statuses = table["c2s_cell_type_status"]
+    counts = statuses[statuses != OK].value_counts(sort=False)
+    return {str(status): int(n) for status, n in counts.items()}
 
 
 def one_type_warning(labels: pd.Series) -> list[str]:
@@ -189,17 +234,14 @@ def label_paths(tokenizer: PreTrainedTokenizerBase, cell_types: Sequence[str]) -
     return [tokens[text] for text in texts]
 
 
-def _first_line(text: str) -> str | None:
-    """The label in a free answer."""
-    lines = text.strip().splitlines()
-    return (label_stem(lines[0]) or None) if lines else None
-
-
-def _table(labels: Sequence[str | None], chances: np.ndarray) -> pd.DataFrame:
+def _table(
+    labels: Sequence[str | None], chances: np.ndarray, statuses: Sequence[str]
+) -> pd.DataFrame:
     labelled = np.array([label is not None for label in labels], dtype=bool)
     return pd.DataFrame(
         {
             "c2s_cell_type": pd.Series(labels, dtype=object),
             "c2s_cell_type_probability": np.where(labelled, chances, np.nan).astype(np.float32),
+            "c2s_cell_type_status": pd.Series(statuses, dtype=object),
         }
     )

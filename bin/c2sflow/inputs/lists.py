@@ -10,6 +10,7 @@ from c2sflow.common.errors import UserError
 from c2sflow.common.files import read_text
 
 MOST = 1000  # each is scored for each cell
+NO_LIST = "none"  # --cell_types for free answers, where a model has labels of its own
 
 
 def read_cell_types(value: str, file: str | Path | None = None, least: int = 2) -> list[str]:
@@ -38,12 +39,7 @@ def read_cell_types(value: str, file: str | Path | None = None, least: int = 2) 
         labels = text.splitlines()
     else:
         labels = next(csv.reader([text], skipinitialspace=True), [])
-    # Runs of white space are one space: no tokenizer's answer distinguishes more.
-    named: dict[str, str] = {}
-    for label in labels:
-        if stem := label_stem(label):
-            named.setdefault(stem, " ".join(label.split()))
-    distinct = list(named.values())
+    distinct = distinct_labels(labels)
     if len(distinct) < least:
         raise UserError(
             f"{where}: {len(distinct)} different labels; give at least "
@@ -52,6 +48,21 @@ def read_cell_types(value: str, file: str | Path | None = None, least: int = 2) 
     if len(distinct) > MOST:
         raise UserError(f"{where}: {len(distinct)} labels; the most is {MOST}")
     return distinct
+
+
+def distinct_labels(labels: Iterable[str]) -> list[str]:
+    """Labels in order, those that are one answer once, as first named."""
+    # Runs of white space are one space: no tokenizer's answer distinguishes more.
+    named: dict[str, str] = {}
+    for label in labels:
+        if stem := label_stem(label):
+            named.setdefault(stem, " ".join(label.split()))
+    return list(named.values())
+
+
+def names_types(cell_types: object) -> bool:
+    """Whether --cell_types names cell types: it may be missing, or `NO_LIST`."""
+    return cell_types not in (None, "", NO_LIST)
 
 
 def label_stem(label: str) -> str:

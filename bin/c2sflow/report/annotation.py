@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,13 @@ from c2sflow.report.plots import (
 from c2sflow.report.run import Run
 
 UNSURE = 0.5
+# By obs["c2s_cell_type_status"], why a cell has no type.
+REASONS = {
+    "no_genes": "have no genes",
+    "empty": "got an empty answer",
+    "length": "got an answer that did not end",
+    "genes": "got an answer that lists genes",
+}
 MOST_TYPES = 60
 
 
@@ -33,7 +41,8 @@ def annotation(run: Run) -> list[Section]:
         return []
     answered = run.types[run.types["predicted"].notna()]
     if answered.empty:
-        return [Section("", content="<p>No cell has a cell type.</p>")]
+        content = f"<p>No cell has a cell type.{_without(run.annotate)}</p>"
+        return [Section("", content=content)]
     judged = held_out(answered)
     sections = [_types(run, answered), _surety(judged)]
     if "label" in answered and judged["label"].notna().any():
@@ -110,11 +119,14 @@ def _types(run: Run, answered: pd.DataFrame) -> Section:
     }
     share = share_of_list(run.annotate)
     if share is not None:
+        own = run.annotate[0]["labels_from"] == "model"
+        source = "the labels that the model was trained on" if own else "<code>--cell_types</code>"
         text = (
-            "Chosen from <code>--cell_types</code>: the probability is relative to its "
+            f"Chosen from {source}: the probability is relative to these "
             f"{run.annotate[0]['n_labels']} labels. Together they get "
             f"{share:.0%} of the model's probability; if that is little, the model "
-            "prefers other answers for these cells, and the choice is not reliable."
+            "prefers other answers for these cells, and the choice is not reliable: "
+            "<code>--cell_types none</code> shows them."
         )
     else:
         text = "Free answers, without a list; the probability is that of the whole answer."
@@ -122,7 +134,23 @@ def _types(run: Run, answered: pd.DataFrame) -> Section:
         text += f" Shown: the {MOST_TYPES} largest of {len(sizes)}."
     name = "Predicted cell types"
     text += " The type of each cell is in <code>obs['c2s_cell_type']</code>."
+    text += _without(run.annotate)
     return Section(name, text, plot=table_plot("types", name, "Cell type", rows, headers))
+
+
+def _without(records: list[dict]) -> str:
+    """How many cells have no type, why, and how to mend it; "" if all have one."""
+    counts = Counter[str]()
+    for record in records:
+        counts.update(record["without_type"])
+    if not counts:
+        return ""
+    reasons = ", ".join(f"{n:,} {REASONS[status]}" for status, n in counts.items())
+    text = f" {counts.total():,} cells have no type (<code>obs['c2s_cell_type_status']</code>): "
+    text += f"{reasons}."
+    if set(counts) - {"no_genes"}:
+        text += " Name the labels to choose from with <code>--cell_types</code>."
+    return text
 
 
 def _surety(answered: pd.DataFrame) -> Section:

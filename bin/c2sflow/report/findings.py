@@ -189,8 +189,8 @@ def _types(run: Run) -> Iterator[Finding]:
     little = line = ""
     if unlisted:
         has = f"have {share:.1%} of the model's probability"
-        line = f"cell types: the labels of --cell_types {has}"
-        little = f" The labels of --cell_types together {has} (✗ below {LITTLE:.0%}): the model "
+        line = f"cell types: the labels of the list {has}"
+        little = f" The labels of the list together {has} (✗ below {LITTLE:.0%}): the model "
         little += "prefers other answers."
     same = agreement(run.types)
     if same is not None:

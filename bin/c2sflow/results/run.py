@@ -20,6 +20,7 @@ from c2sflow.common.files import (
 from c2sflow.data.genes.alignment import GeneAlignment, word_columns
 from c2sflow.data.result_tables import read_evaluation, write_table
 from c2sflow.generation.plan import GenerationPlan, organism_columns
+from c2sflow.inputs.lists import names_types
 from c2sflow.results.generated import merge_generated, summarise_generated
 from c2sflow.results.merge import Merged, merge_samples
 from c2sflow.results.predictions import Predicted, merge_predictions, summarise
@@ -94,7 +95,7 @@ def _prompts(parameters: Mapping) -> dict[str, str]:
     }
     if parameters.get("generate"):
         given = parameters["generation_prompt"] or None
-        prompts["generation"] = generation_template(given, bool(parameters["cell_types"]))
+        prompts["generation"] = generation_template(given, names_types(parameters["cell_types"]))
     return prompts
 
 

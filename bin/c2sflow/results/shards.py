@@ -72,7 +72,7 @@ def read_embeddings(
 
 
 def read_annotations(sample: Sample, cell_ids: pd.Index) -> pd.DataFrame:
-    """c2s_cell_type and its probability of each cell; the cells must be `cell_ids`, in order.
+    """c2s_cell_type, its probability and status of each cell; the cells must be `cell_ids`.
 
     Without annotations, no column.
 
@@ -91,8 +91,8 @@ def read_annotations(sample: Sample, cell_ids: pd.Index) -> pd.DataFrame:
             f"sample {sample.id}: the cell types are not those of its cells: the table "
             + _difference(table.index, cell_ids)
         )
-    labels = pd.Categorical(table["c2s_cell_type"])
-    return table.assign(c2s_cell_type=labels).set_axis(cell_ids)
+    texts = ["c2s_cell_type", "c2s_cell_type_status"]
+    return table.astype(dict.fromkeys(texts, "category")).set_axis(cell_ids)
 
 
 def _difference(found: pd.Index, cell_ids: pd.Index) -> str:

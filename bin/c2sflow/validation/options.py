@@ -11,10 +11,11 @@ from c2sflow.common.files import read_object
 from c2sflow.common.statistics import MIN_UNITS
 from c2sflow.data.obs.shard_columns import RESERVED
 from c2sflow.generation.plan import GenerationPlan, generation_faults
-from c2sflow.inputs.lists import read_cell_types
+from c2sflow.inputs.lists import NO_LIST, read_cell_types
 from c2sflow.model.adapters import has_adapter, read_adapter
 from c2sflow.model.architectures.registry import family_of, tested_names
 from c2sflow.model.files import HUB_ID, file_faults
+from c2sflow.model.trained import read_trained
 from c2sflow.model.weights import base_weights
 from c2sflow.sentences.prompts import ANSWER_TOKENS
 from c2sflow.validation.inputs_staged import Staged
@@ -59,10 +60,29 @@ def given_cell_types(flat: Mapping, staged: Staged, faults: Faults) -> list[str]
     given = flat["cell_types"]
     if not (flat["annotate"] or flat["generate"]) or not isinstance(given, str):
         return []
+    if given == NO_LIST:
+        return []
     with faults.collect():
         if not staged.cell_types_file and re.fullmatch(r"[^,]+\.(csv|tsv|txt)", given.strip()):
             raise UserError(f"--cell_types {given}: no such file")
         return read_cell_types(given, staged.cell_types_file, 2 if flat["annotate"] else 1)
+    return []
+
+
+def labels_line(flat: Mapping, directory: Path | None) -> list[str]:
+    """Where the labels of an annotation come from without --cell_types, for the log."""
+    if not flat["annotate"] or flat["cell_types"]:
+        return []
+    free = "(--cell_types none: free answers)"
+    if flat["finetune"] and re.search(r"\bcell_type\b", str(flat["finetune"])):
+        return [
+            f"annotation: a choice among the labels of {flat['label_column']} trained on {free}"
+        ]
+    # That the file can be read, the check of the model reports.
+    with Faults().collect():
+        if directory is not None and (labels := read_trained(directory).cell_types):
+            model = f"--model {flat['model']}"
+            return [f"annotation: a choice among the {len(labels)} labels of {model} {free}"]
     return []
 
 

@@ -13,7 +13,7 @@ from c2sflow.data.obs.queries import CheckedQueries
 from c2sflow.data.obs.shard_columns import RESERVED
 from c2sflow.generation.plan import sampling_faults
 from c2sflow.inputs.gene_sets import read_gene_sets
-from c2sflow.inputs.lists import read_vocabulary
+from c2sflow.inputs.lists import NO_LIST, names_types, read_vocabulary
 from c2sflow.inputs.parameters import check_parameters
 from c2sflow.inputs.perturbations import read_perturbations
 from c2sflow.inputs.samplesheet import Row, read_samplesheet, sample_ids, single_row
@@ -37,6 +37,7 @@ from c2sflow.validation.options import (
     check_size,
     generation_plan,
     given_cell_types,
+    labels_line,
     plan_lines,
 )
 from c2sflow.validation.samples import inspect_sample, name_kinds
@@ -80,7 +81,7 @@ def validate_run(
     check_generation(flat, targets, faults)
     labels = given_cell_types(flat, staged, faults)
     check_encoder(flat["text_encoder"], staged.text_encoder_dir, faults)
-    log = check_model(flat, staged.model_dir, faults)
+    log = [*check_model(flat, staged.model_dir, faults), *labels_line(flat, staged.model_dir)]
     samples = []
     for number, row, path, name in _rows(flat, staged, input_schema, faults):
         with faults.collect():
@@ -103,7 +104,8 @@ def validate_run(
     texts = {k: v for k, v in targets.prompts.items() if flat[k] or flat["dataset_context"]}
     for group in options.values():
         group |= {name: text for name, text in texts.items() if name in group}
-    options["annotation"]["cell_types"] = "\n".join(labels) or None
+    none = NO_LIST if flat["cell_types"] == NO_LIST else None
+    options["annotation"]["cell_types"] = "\n".join(labels) or none
     if plan:
         options["generation"] |= {"organisms": "\n".join(plan.organisms), "tasks": plan.n_tasks}
     options["asked"] = asked_of_model(flat, targets, labels)
@@ -155,8 +157,8 @@ def _targets(flat: Mapping, staged: Staged, training: Training | None, faults: F
         with faults.collect("--generation_prompt: "):
             file = staged.generation_prompt_file
             prompt = str(file) if file else flat["generation_prompt"]
-            types = flat["cell_types"] if flat["generate"] else flat["label_column"]
-            template = generation_template(prompt, bool(types), context)
+            typed = names_types(flat["cell_types"]) if flat["generate"] else flat["label_column"]
+            template = generation_template(prompt, bool(typed), context)
             targets.prompts["generation_prompt"] = template
     targets.check_prompt(faults)
     with faults.collect("--no_op: "):

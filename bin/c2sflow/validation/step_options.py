@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from c2sflow.inputs.lists import names_types
 from c2sflow.inputs.parameters import parameter_groups
 
 # Groups that hold no values of parameters: what MODEL checks the prompts for, the rule of splits.
@@ -82,6 +83,8 @@ def _add_derived(steps: dict[str, dict], flat: Mapping, groups: Mapping) -> None
         steps["qc"]["split"] = json.dumps(split, sort_keys=True)
     steps["finetune"]["perturbation_column"] = flat["measured_column"]
     steps["generate"]["organisms"] = flat.get("organisms")
+    if not names_types(flat["cell_types"]):
+        steps["generate"]["cell_types"] = None
     if not flat["evaluate"]:
         steps["plan"]["measured_column"] = None
 

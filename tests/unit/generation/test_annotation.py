@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM
 
 from c2sflow.common.errors import UserError
 from c2sflow.generation import label_scoring as label_scores
@@ -18,6 +19,7 @@ from c2sflow.generation.annotate_shard import annotate_shard
 from c2sflow.generation.annotation import annotate, label_paths, one_type_warning
 from c2sflow.generation.label_scoring import branches_of, score_paths
 from c2sflow.inputs.lists import read_cell_types
+from c2sflow.model.loading import load_model, load_tokenizer
 from c2sflow.sentences.prompts import ANNOTATION_PROMPT, fill
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -162,7 +164,17 @@ def test_the_tree_holds_every_path_once(paths):
     assert dict(found) == dict(numbered)
 
 
-def test_free_answers_are_what_generate_says(model, reference, tokenizer, cells):
+@pytest.mark.parametrize(
+    ("directory", "expected"), [("random_model", {"length"}), ("demo_model", {"length", "ok"})]
+)
+def test_free_answers_are_what_generate_says(directory, expected, cells, request):
+    """One model that does not end its answers, and one that does."""
+    path = request.getfixturevalue(directory)
+    model = load_model(path, head=True, device="cpu", dtype="float32")
+    tokenizer = load_tokenizer(path)
+    reference = AutoModelForCausalLM.from_pretrained(
+        path, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
     made = annotate(model, tokenizer, cells, ANNOTATION_PROMPT, progress=False)
     for n, record in enumerate(cells.to_dict("records")):
         if not record["n_genes"]:
@@ -176,6 +188,12 @@ def test_free_answers_are_what_generate_says(model, reference, tokenizer, cells)
         new = said.sequences[0, prompt.input_ids.shape[1] :]
         text = tokenizer.decode(new, skip_special_tokens=True).strip()
         label = text.splitlines()[0].rstrip(" .") if text else None
+        status = "ok" if tokenizer.eos_token_id in new else "length"
+        assert made.table["c2s_cell_type_status"][n] == status
+        if status == "length":
+            assert made.table["c2s_cell_type"][n] is None
+            assert np.isnan(made.table["c2s_cell_type_probability"][n])
+            continue
         assert made.table["c2s_cell_type"][n] == label
         chance = sum(
             logits[0].log_softmax(-1)[token].item()
@@ -183,6 +201,7 @@ def test_free_answers_are_what_generate_says(model, reference, tokenizer, cells)
         )
         found = made.table["c2s_cell_type_probability"][n]
         assert found == pytest.approx(np.exp(chance), rel=1e-3, abs=1e-30)
+    assert set(made.table["c2s_cell_type_status"]) - {"no_genes"} == expected
     assert np.isnan(made.coverage).all()
 
 
@@ -197,11 +216,15 @@ def test_the_demo_model_knows_blood_cells(demo_model, pbmc):
     dataset = cell2sen.process_data(pbmc[heldout])
     labels = [*pbmc.obs["bulk_labels"].cat.categories, "Neuron", "Hepatocyte"]
     chosen = cell2sen.get_annotations(dataset, labels)
-    free = cell2sen.get_annotations(dataset)
+    free = cell2sen.get_annotations(dataset, "none")
+    own = cell2sen.get_annotations(dataset)
     truth = pbmc.obs.loc[heldout, "bulk_labels"].astype(str)
     assert chosen.index.equals(dataset.index)
     assert (chosen["c2s_cell_type"] == truth).mean() > 0.7
     assert (free["c2s_cell_type"] == truth).mean() > 0.7
+    # Without a list the labels are those that it was trained on.
+    trained = cell2sen.get_annotations(dataset, labels[:10])
+    pd.testing.assert_frame_equal(own, trained)
     # Surer where it is right.
     right = chosen["c2s_cell_type"] == truth
     chances = chosen["c2s_cell_type_probability"]

@@ -77,7 +77,7 @@ def test_a_probability_is_no_proof():
     run = typed(["NK"] * 298, coverage=0.0004)
     assert states(run)["median probability"] == "poor"
     assert verdict(run)["poor"] == [
-        "cell types: the labels of --cell_types have 0.0% of the model's probability"
+        "cell types: the labels of the list have 0.0% of the model's probability"
     ]
 
 

@@ -69,8 +69,11 @@ def make_types(folder, shard, sample, rows):
         said[6], chances[6] = None, np.nan
     table = pd.DataFrame({"cell_id": rows.index, "c2s_cell_type": said})
     path = folder / f"{shard}.annotation.parquet"
-    table.assign(c2s_cell_type_probability=chances).to_parquet(path)
+    status = ["length" if label is None else "ok" for label in said]
+    table = table.assign(c2s_cell_type_probability=chances, c2s_cell_type_status=status)
+    table.to_parquet(path)
     figures = embed_figures(shard, sample, len(rows), [])
+    figures |= {"labels_from": "option", "without_type": {"length": status.count("length")}}
     figures |= {"n_labels": 3, "coverage": 0.42, "n_prompt_tokens": figures.pop("n_tokens")}
     del figures["n_padding"]
     write_json(folder / "stats" / f"{shard}.annotate.json", figures)
@@ -452,6 +455,8 @@ def test_cell_types_and_their_agreement_are_told(full):
     balanced = same.groupby(said["label"]).mean().mean()  # NK is no label
     assert f"{same.mean():.0%} of {len(said):,} cells agree; {balanced:.0%} on average" in text
     assert "Together they get 42% of the model's probability" in text
+    assert "Chosen from <code>--cell_types</code>" in text
+    assert re.search(r"\d cells have no type \(.*c2s_cell_type_status.*\): \d got an answer", text)
     rows = re.findall(r'<tr data-sample-group="T cell" data-table-id="types".*?</tr>', text)
     chances = said.loc[said["c2s_cell_type"] == "T cell", "c2s_cell_type_probability"]
     assert f">{chances.median():.3f}<" in rows[0]

@@ -239,6 +239,7 @@ def annotated(sample, adata, sizes):
     table = pd.DataFrame({"cell_id": adata.obs_names})
     table["c2s_cell_type"] = [None if n % 7 == 0 else f"T{n % 3}" for n in range(len(table))]
     table["c2s_cell_type_probability"] = np.linspace(0, 1, len(table), dtype=np.float32)
+    table["c2s_cell_type_status"] = ["empty" if n % 7 == 0 else "ok" for n in range(len(table))]
     start = 0
     for number, size in enumerate(sizes):
         path = sample.path.with_name(f"{sample.id}.{number:05d}.annotation.parquet")
@@ -258,6 +259,7 @@ def test_cell_types_find_their_cells(tmp_path):
     assert found.tolist() == expected.where(expected.notna(), None).tolist()
     assert set(obs["c2s_cell_type"].cat.categories) == {"T0", "T1", "T2"}
     assert obs["c2s_cell_type_probability"].dtype == np.float32
+    assert obs["c2s_cell_type_status"].tolist() == said["c2s_cell_type_status"].tolist()
     assert obs["c2s_cell_type_probability"].tolist() == said["c2s_cell_type_probability"].tolist()
 
 
