@@ -18,7 +18,7 @@ GIB, GB = 2**30, 10**9
 GENES, TOKENS_PER_GENE, PROMPT_TOKENS = 1000, 3.4, 60  # of a cell; tokens as Gemma-2's tokenizer
 SHARD_GENES = 2_000_000  # as sentences/shards.py divides
 CELLS = (10_000, 100_000, 1_000_000)
-ANSWER_TOKENS, ROWS = 200, 256
+ANSWER_GENES, ROWS = 200, 256  # what --max_answer_genes is by default
 CARD_SIZES = (8, 12, 16, 24, 40, 48, 80, 141)  # GB that cards are sold with
 QUANTISED = {"int8": 1.02, "nf4": 0.56}  # bytes a weight, as model/placement.py counts them
 
@@ -114,7 +114,8 @@ def prediction_seconds(card: Card) -> float:
     """Of one predicted cell of the 2B model, in batches of `ROWS`."""
     first = results("gpu_first_run")
     prefill = first["prompt_tokens"] / first["prefill_tokens_per_second"]
-    decode = ANSWER_TOKENS * first["decode_milliseconds_per_step"][str(ROWS)] / 1000 / ROWS
+    answer = TOKENS_PER_GENE * ANSWER_GENES
+    decode = answer * first["decode_milliseconds_per_step"][str(ROWS)] / 1000 / ROWS
     by_flops, by_memory = MEASURED.tflops / card.tflops, MEASURED.bandwidth / card.bandwidth
     return prefill * by_flops + decode * by_memory
 
