@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from c2sflow.report.annotation import agreement, held_out, share_of_list
-from c2sflow.report.evaluation import better_than_no_change, linear_probe_gains
+from c2sflow.report.evaluation import better_than_no_change
 from c2sflow.report.gene_changes import agreement as agreement_by_gene
 from c2sflow.report.plots import median, ratio, safe, total
+from c2sflow.report.probes import linear_probe_gains
 from c2sflow.report.ranks import at_depth
 from c2sflow.report.run import Run, constrained
 from c2sflow.report.training import has_learned
