@@ -1,5 +1,7 @@
 """Threads change the time and nothing else."""
 
+import os
+import sys
 import threading
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from making import cells
 from scipy import sparse
 
-from c2sflow.common.threads import in_threads
+from c2sflow.common.threads import SPIN_COUNT, in_threads, let_threads_sleep
 from c2sflow.data.readers import open_anndata
 
 
@@ -47,3 +49,20 @@ def test_blocks_are_the_same(tmp_path):
     with open_anndata(tmp_path / "a.h5ad") as data:
         whole = sparse.vstack([block for _, block in data.chunks(3)])
     assert np.array_equal(whole.toarray(), cells().X.toarray())
+
+
+@pytest.mark.parametrize(
+    ("before", "loaded", "after"),
+    [(None, False, SPIN_COUNT), ("7", False, "7"), (None, True, None)],
+)
+def test_threads_sleep_unless_set_or_too_late(monkeypatch, before, loaded, after):
+    """torch's OpenMP reads the variable once, when torch is loaded."""
+    monkeypatch.setenv("GOMP_SPINCOUNT", before or "")
+    if before is None:
+        monkeypatch.delenv("GOMP_SPINCOUNT")
+    if loaded:
+        monkeypatch.setitem(sys.modules, "torch", object())
+    else:
+        monkeypatch.delitem(sys.modules, "torch", raising=False)
+    let_threads_sleep()
+    assert os.environ.get("GOMP_SPINCOUNT") == after
