@@ -138,6 +138,15 @@ def test_a_hub_model_is_fetched_once_and_what_is_not_asked_for_not_made(nextflow
     again = nextflow.run(*arguments, "-resume")
     assert not again.submitted
     assert again.cached["EMBED"] == 3
+    # What the log ends with, and the page's rows about the run, are of each run, resumed or not.
+    for one in (run, again):
+        end = one.output.split("All warnings (once more):")[1].split("Done in")[0]
+        assert re.search(r"stub: no warning\s+Verdict.*\n +poor +stub: no figure", end)
+    page = (nextflow.folder / "o/report.html").read_text()
+    assert re.search(r"Command line</th><td[^>]*>nextflow run .* -resume</td>", page)
+    assert re.search(r"Run name</th><td[^>]*>\w+_\w+</td>", page)
+    assert re.search(r"Started</th><td[^>]*>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", page)
+    assert "docs/output.md</a>" in page
 
 
 def test_the_base_of_an_adapter_is_fetched(nextflow):

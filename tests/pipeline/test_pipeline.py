@@ -219,10 +219,13 @@ def test_a_model_that_is_not_whole(nextflow, cells):
         assert f"2. --model {model}: model.safetensors holds NaN in model.norm.weight; fet" in said
         said = said.split("2 faults of the model")[1].splitlines()
         assert len([line for line in said if line.strip()]) == 3, said
+        assert said[-1].startswith("Not finished. Resume it with -resume")
 
 
 def test_no_input_and_a_fault_is_not_remembered(nextflow):
-    assert "--input is missing" in refused(nextflow)
+    said = refused(nextflow)
+    assert "--input is missing" in said
+    assert "Not finished" not in said  # nothing was run: nothing can be resumed
     assert "--input is missing" in refused(nextflow, "-resume")
 
 

@@ -132,9 +132,11 @@ def _ranked(table: pd.DataFrame) -> Section:
         "rank": number("Rank", "Within the gene set and comparison", scale=False),
         "shift": number("Shift", "log2 fold change, or difference of two", "", 3, scale=False),
         "shrunken_shift": number("Shrunken", "The shift, corrected for chance", "", 3, scale=False),
-        "ci_low": number("CI low", "Interval, corrected for the whole screen", "", 3, scale=False),
+        "ci_low": number(
+            "95 % CI, low", "Interval, corrected for the whole screen", "", 3, scale=False
+        ),
         "ci_high": number(
-            "CI high", "Interval, corrected for the whole screen", "", 3, scale=False
+            "95 % CI, high", "Interval, corrected for the whole screen", "", 3, scale=False
         ),
         "p_adjusted": number("Adjusted p", "Over the whole screen", "", 3, scale=False),
         "n_cells": number("Cells", "Cells with this perturbation", scale=False),
@@ -143,8 +145,12 @@ def _ranked(table: pd.DataFrame) -> Section:
     }
     contexts = bool(first["versus"].any())
     if contexts:
-        headers["n_versus"] = number("against", "Cells of the other side", scale=False)
-        headers["n_versus_units"] = number("units", "Units of the other side", scale=False)
+        headers["n_versus"] = number(
+            "Other cells", "Cells of the other side of the difference", scale=False
+        )
+        headers["n_versus_units"] = number(
+            "Other units", "Units of the other side of the difference", scale=False
+        )
     name = "Differences between contexts" if contexts else "Ranked perturbations"
     text = (
         "Intervals and p-values are corrected for all perturbations, sets and contexts of the "

@@ -20,12 +20,17 @@ from c2sflow.report.metric_tables import (
 from c2sflow.report.plots import Section, number, safe, table_plot
 from c2sflow.report.probes import cell_types, confusion
 from c2sflow.report.ranks import at_depth
-from c2sflow.report.run import Run
+from c2sflow.report.run import Run, constrained
 
 NULL = (
     "No effect: the model's metric after measured and control cells swap their labels at random; "
     "values in this range (in brackets) also occur for a perturbation without effect. "
     "By chance: sentences of random genes."
+)
+IN_X_C2S = (
+    "Distances in <code>X_c2s</code> are between the embeddings of sentences, which also depend on "
+    "their length: answers have fewer genes than measured cells, and are far from them (a large "
+    "scFID) for that reason alone. Judge by the distances in expression."
 )
 
 
@@ -44,7 +49,7 @@ def evaluation(run: Run) -> list[Section]:
     if "text_scores" in run.evaluation:
         sections.append(_text_scores(run.evaluation["text_scores"]))
     if "trust" in run.evaluation:
-        sections.append(_trust(run.evaluation["trust"]))
+        sections.append(_trust(run.evaluation["trust"], free=not constrained(run)))
     if "reconstruction" in run.evaluation:
         sections.append(_reconstruction(run.evaluation["reconstruction"]))
     return sections
@@ -94,7 +99,7 @@ def _perturbations(table: pd.DataFrame) -> list[Section]:
         "into halves. In brackets: 95 % intervals, by a bootstrap over the cells of a "
         "perturbation (with at least 6), and by Student's t over perturbations for means (with at "
         "least 3). ↑ higher, ↓ lower is better. "
-        f"{NULL} Definitions: docs/output.md; all figures: "
+        f"{NULL} {IN_X_C2S} Definitions: docs/output.md; all figures: "
         "<code>evaluation/perturbation.tsv</code>."
     )
     name = "Against measured cells"
@@ -166,11 +171,15 @@ def _text_scores(table: pd.DataFrame) -> Section:
     return Section(name, text, plot=table_plot("text_scores", name, "Compared", rows, headers))
 
 
-def _trust(table: pd.DataFrame) -> Section:
-    columns = {
-        ("novelty", "model"): "Novelty",
+def _trust(table: pd.DataFrame, free: bool) -> Section:
+    """`free`: whether decoding leaves words that are no new genes."""
+    wrong = {
         ("invalid_fraction", "model"): "Invalid words",
         ("repeated_fraction", "model"): "Repeated words",
+    }
+    columns = {
+        ("novelty", "model"): "Novelty",
+        **(wrong if free else {}),
         ("cut_fraction", "model"): "Cut answers",
         ("novelty", "another_control"): "Novelty of another control cell",
     }
@@ -180,7 +189,7 @@ def _trust(table: pd.DataFrame) -> Section:
         "replaces the answer: a value near that one, within the 95 % intervals (in brackets), "
         "means that the answer no longer resembles its own control cell."
     )
-    name = "Validity of the answers"
+    name = "Novelty of the answers"
     first = table[table["subject"].isin(table["subject"].unique()[:MOST_ROWS])]
     plot = subject_table("trust", name, "Perturbation", first, columns, "Answers")
     return Section(name, text, plot=plot)

@@ -119,7 +119,7 @@ def perturbations(run: Run) -> list[Section]:
         return [Section("", content="<p>There are no predicted cells.</p>")]
     sections = []
     if run.summary is not None:
-        sections.append(_predictions(run.summary, run.perturb))
+        sections.append(_predictions(run.summary, run.perturb, free=not constrained(run)))
     sections += predicted_umap(run)
     if run.word_counts is not None and not constrained(run):  # else all words are new genes
         bars = {
@@ -149,6 +149,7 @@ def answer_table(
     rows: Mapping[str, Mapping],
     counted: Mapping[str, Mapping],
     records: list[dict],
+    free: bool,
 ) -> Section:
     """A section with a table of answers: how many, and how far to trust them.
 
@@ -164,14 +165,19 @@ def answer_table(
         Headers of the columns with counts.
     records
         Records of the tasks, with their speed.
+    free
+        Whether decoding leaves words that are no new genes: else there are none to count.
     """
     bad: dict[str, Any] = {"scale": "Reds", "top": 100}
-    headers = {
-        **counted,
+    wrong = {
         "invalid_fraction": number(
             "Invalid", "Words that are not genes of the data", "%", 1, **bad
         ),
         "duplicate_fraction": number("Repeated", "Genes repeated within an answer", "%", 1, **bad),
+    }
+    headers = {
+        **counted,
+        **(wrong if free else {}),
         "truncated_fraction": number(
             "Cut off", "Answers that the model would continue", "%", 1, **bad
         ),
@@ -218,19 +224,25 @@ def _generation_speed(records: list[dict]) -> str:
     return f" {tokens:,} tokens were generated, {tokens / seconds:,.0f}/s ({devices})."
 
 
-def _predictions(summary: pd.DataFrame, records: list[dict]) -> Section:
+def _predictions(summary: pd.DataFrame, records: list[dict], free: bool) -> Section:
     rows = {f"{row['condition']} · {row['sample']}": row for row in summary.to_dict("records")}
     counted = {
         "n_predictions": number("Predicted cells", "Control cells with this perturbation"),
         "n_genes_mean": number("Genes / answer", "Mean number of new, valid genes", "", 1),
     }
+    bad = (
+        "Many invalid, repeated or cut-off words are a bad sign; few do not prove that the answers "
+        "are right"
+        if free
+        else "Decoding leaves only genes of the data, each once: that does not prove that the "
+        "answers are right"
+    )
     text = (
-        "One row per perturbation and sample. Many invalid, repeated or cut-off words are a bad "
-        "sign; few do not prove that the answers are right: see the evaluation. The predicted "
-        "cells are in <code>c2s_perturbed.h5ad</code>."
+        f"One row per perturbation and sample. {bad}: see the evaluation. The predicted cells are "
+        "in <code>c2s_perturbed.h5ad</code>."
     )
     name = "Predicted cells"
-    return answer_table("predictions", name, text, "Perturbation", rows, counted, records)
+    return answer_table("predictions", name, text, "Perturbation", rows, counted, records, free)
 
 
 MOST_TYPES = 200
@@ -255,5 +267,5 @@ def generation(run: Run) -> list[Section]:
         "<code>c2s_generated.h5ad</code>. They are not measurements. With labels, the evaluation "
         "below compares them with real cells."
     )
-    name = "Generated cells"
-    return [answer_table("generated", name, text, "Cell type", rows, counted, run.generate)]
+    name, free = "Generated cells by type", not constrained(run)
+    return [answer_table("generated", name, text, "Cell type", rows, counted, run.generate, free)]

@@ -24,6 +24,7 @@ from c2sflow.report import model_results as report_results
 from c2sflow.report import overview as report_overview
 from c2sflow.report import samples as report_sections
 from c2sflow.report import training as report_finetuning
+from c2sflow.report.files import with_links
 from c2sflow.report.run import Run, read_run
 from c2sflow.report.verdict import verdict
 
@@ -120,10 +121,11 @@ def _render(run: Run, config: Path) -> str:
     for title, sections in CHAPTERS.items():
         chapter = BaseMultiqcModule(name=title, anchor=Anchor(title.lower().replace(" ", "-")))
         for section in sections(run):
+            text = section.description
             chapter.add_section(
                 name=section.name,
                 anchor=f"{chapter.anchor}-{section.name.lower().replace(' ', '-') or 'section'}",
-                description=f"<p>{section.description}</p>" if section.description else "",
+                description=f"<p>{with_links(text, run)}</p>" if text else "",
                 plot=section.plot,
                 content=section.content,
                 autoformat=False,

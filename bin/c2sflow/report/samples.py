@@ -8,6 +8,7 @@ from html import escape
 from c2sflow.data.bulk.bulk import MOST_SAMPLES, TOP, TOP_GENES
 from c2sflow.data.matrices import in_words
 from c2sflow.data.state.normalization import LOG_NAMES
+from c2sflow.report.files import result_table
 from c2sflow.report.plots import (
     PADDING,
     PALETTE,
@@ -108,7 +109,7 @@ def provenance(run: Run) -> list[Section]:
         "Everything needed to repeat this run; the same record is in <code>uns['c2s']</code> of "
         "<code>c2s.h5ad</code>. Parameters that are not listed were left unset."
     )
-    return [Section("", text, content=content)]
+    return [Section("", text, content=content), result_table(run)]
 
 
 def facts_table(facts: Mapping[str, object], more: str = "") -> str:

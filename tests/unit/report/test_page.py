@@ -356,7 +356,7 @@ def full(tmp_path_factory):
 
 def test_sections_in_order(full):
     assert headings(full[0]) == [
-        "At a glance", "Warnings", "What was run", "Samples",
+        "At a glance", "Warnings", "What was run", "Result files", "Samples",
         "Quality control", "Cells kept and dropped", "Genes per cell", "Counts per cell",
         "Mitochondrial share", "Values read",
         "Cell sentences", "Sentence lengths", "Rank-to-expression fit",
@@ -370,7 +370,7 @@ def test_sections_in_order(full):
         "Screen", "Shift of the gene sets", "Differences between contexts",
         "Evaluation", "Cell types from embeddings", "Confusion of the linear probe",
         "Against measured cells", "Changes of the top 20 genes", "Notes on the comparison",
-        "Validity of the answers",
+        "Novelty of the answers",
         "Expression recovered from ranks",
     ]  # fmt: skip
 
@@ -652,6 +652,37 @@ def make_generated(folder):
     }
 
 
+def test_results_are_linked_by_relative_paths(full):
+    page = body(full[0])
+    links = set(re.findall(r'<a href="([^"#]+)"><code>', page))
+    assert {
+        "c2s.h5ad", "c2s_perturbed.h5ad", "perturbation/screen.tsv", "evaluation/accuracy.tsv",
+        "attention/attention_pairs.tsv", "qc/s0.json", "qc/s1.json", "pipeline_info/verdict.json",
+    } <= links  # fmt: skip
+    assert not any(link.startswith(("/", "http", "file:")) for link in links)
+    # Where a text names one, it leads to it.
+    assert page.count('<a href="evaluation/accuracy.tsv">') == 2
+    assert "finetuned/" not in links  # this run trained nothing
+
+
+def test_what_cannot_be_otherwise_is_not_shown(tmp_path):
+    """Where decoding leaves new genes of the data only, no word can be invalid or repeated."""
+    options = make_run(tmp_path, ["one"], n_cells=20, predicted=True)
+    options["evaluation_dir"] = make_evaluation(tmp_path)
+    with h5py.File(tmp_path / "c2s.h5ad", "r+") as file:
+        uns = ad.io.read_elem(file["uns/c2s"])
+        uns["parameters"] |= {"valid_genes_only": True, "no_repeats": True}
+        del file["uns/c2s"]
+        ad.io.write_elem(file, "uns/c2s", uns)
+    write_report(**options)
+    assert "Validity of predicted genes" not in headings(tmp_path)
+    text = body(tmp_path)
+    assert "Decoding leaves only genes of the data, each once" in text
+    for column in ("Invalid words", "Repeated words", ">Invalid<", ">Repeated<"):
+        assert column not in text
+    assert "for that reason alone. Judge by the distances in expression" in text  # of scFID
+
+
 def test_generated_cells_and_bulk_samples_are_told(tmp_path):
     arguments = make_run(tmp_path, ["a"], n_cells=12)
     path = tmp_path / "qc" / "s0.qc.json"
@@ -667,6 +698,7 @@ def test_generated_cells_and_bulk_samples_are_told(tmp_path):
     found = headings(tmp_path)
     for name in ("Bulk samples", "Generated cells", "Generated against real cells"):
         assert name in found
+    assert len(set(found)) == len(found)
     assert "1,700 tokens were generated, 850/s (cpu)" in text
     assert "9 of 28 answers reached 100 genes, as many as the model was trained with, and" in text
     assert "28 generated cells were cut" in text
