@@ -223,18 +223,8 @@ class GeneChanges:
         else:
             found, counts["n_predicted_replicates"] = _over_replicates(predicted)
             true, counts["n_measured_replicates"] = _over_replicates(measured, reference)
-        return pd.DataFrame(
-            {
-                "measured_log2_fold_change": true.value,
-                **dict(zip(("measured_ci_low", "measured_ci_high"), true.interval(), strict=True)),
-                "predicted_log2_fold_change": found.value,
-                **dict(
-                    zip(("predicted_ci_low", "predicted_ci_high"), found.interval(), strict=True)
-                ),
-                "unit": self._column or CELLS,
-                **counts,
-            }
-        )
+        columns = _with_interval("measured", true) | _with_interval("predicted", found)
+        return pd.DataFrame(columns | {"unit": self._column or CELLS} | counts)
 
     def _figures(
         self, name: str, predicted: Side, copies: Side, measured: Side, reference: Side
@@ -278,6 +268,16 @@ class GeneChanges:
         rng = np.random.default_rng([self._seed, 4])
         swapped = rng.permuted(np.tile(labels, (N_RESAMPLES, 1)), axis=1)
         return both.means(swapped.astype(float)) - both.means((~swapped).astype(float))
+
+
+def _with_interval(side: str, found: Estimates) -> dict[str, np.ndarray]:
+    """Columns of one side. No interval of units that are all the same, as of a gene that no answer
+    reaches: they do not show how others differ.
+    """
+    differ = found.error > 1e-7 * np.abs(found.value)  # beyond rounding
+    low, high = (np.where(differ, end, np.nan) for end in found.interval())
+    names = ("log2_fold_change", "ci_low", "ci_high")
+    return {f"{side}_{n}": v for n, v in zip(names, (found.value, low, high), strict=True)}
 
 
 def _over_replicates(one: Side, other: Side | None = None) -> tuple[Estimates, np.ndarray]:
