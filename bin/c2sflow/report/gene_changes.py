@@ -11,6 +11,7 @@ import pandas as pd
 
 from c2sflow.report.gene_plots import (
     BLUE,
+    DARK,
     GREY,
     N_NAMED,
     VERMILLION,
@@ -23,7 +24,8 @@ from c2sflow.report.run import Run
 from c2sflow.report.volcano import volcano
 
 METRIC = "pearson_log2_fold_change"
-RIGHT, WRONG, OTHER = "Same direction", "Opposite direction", "Measured change not clear of 0"
+RIGHT, WRONG = "Same direction", "Opposite direction"
+MISSED, OTHER = "Not predicted to change", "Measured change not clear of 0"
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def measured_changes(run: Run) -> list[Section]:
     tabs = {name: _points(own) for name, own in run.changes.groupby("condition", sort=False)}
     name = "Predicted against measured changes"
     axes = ("Measured log2 fold change", "Predicted log2 fold change")
-    colors = {OTHER: GREY, RIGHT: BLUE, WRONG: VERMILLION}
+    colors = {OTHER: GREY, MISSED: DARK, RIGHT: BLUE, WRONG: VERMILLION}
     plot = gene_plot("measured_genes", name, axes, tabs, colors)
     text = _description(run.changes, run.evaluation.get("perturbation"))
     return [Section(name, text, plot=plot)]
@@ -95,8 +97,8 @@ def _points(own: pd.DataFrame) -> pd.DataFrame:
     """What the plot takes of one condition; the genes with the largest measured change named."""
     own = own.dropna(subset=[MEASURED, PREDICTED])
     clear = (own["measured_ci_low"] > 0) | (own["measured_ci_high"] < 0)
-    same = np.sign(own[MEASURED]) == np.sign(own[PREDICTED])
-    kind = np.where(clear, np.where(same, RIGHT, WRONG), OTHER)
+    agreed = np.sign(own[MEASURED]) * np.sign(own[PREDICTED])
+    kind = np.select([~clear, agreed > 0, agreed < 0], [OTHER, RIGHT, WRONG], MISSED)
     ranked = own[MEASURED].abs().where(clear, 0.0).sort_values(ascending=False, kind="stable")
     table = pd.DataFrame(
         {"gene": own["gene"], "x": own[MEASURED], "y": own[PREDICTED], "kind": kind}

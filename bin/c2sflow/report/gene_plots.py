@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 from multiqc.plots import linegraph
 from multiqc.types import Anchor, SampleName
@@ -11,7 +12,7 @@ from multiqc.types import Anchor, SampleName
 from c2sflow.report.plots import Chart, safe
 
 # Okabe and Ito's, which readers with any colour vision tell apart.
-BLUE, VERMILLION, GREY = "#0072b2", "#d55e00", "#a0a4aa"
+BLUE, VERMILLION, DARK, GREY = "#0072b2", "#d55e00", "#4d5157", "#b4b8be"
 N_NAMED = 12
 
 
@@ -42,15 +43,28 @@ def gene_plot(
     plot = linegraph.LinePlot.create(data, config, Anchor(anchor), names)
     for dataset, table in zip(plot.datasets, tabs.values(), strict=True):
         dataset.trace_params |= {"mode": "markers", "marker": {"size": 6, "opacity": 0.75}}
-        dataset.layout["annotations"] = [
+        dataset.layout["annotations"] = _names(table)
+    return plot
+
+
+def _names(table: pd.DataFrame) -> list[dict]:
+    """Names beside their points, with a line to each; one that is near others stands above them."""
+    spans = [max(float(np.ptp(table[axis])), 1e-9) for axis in "xy"]
+    placed: list[tuple[float, float, int]] = []
+    notes = []
+    for row in table[table["is_named"]].sort_values("x").to_dict("records"):
+        x, y = row["x"] / spans[0], row["y"] / spans[1]
+        near = {level for a, b, level in placed if abs(a - x) < 0.12 and abs(b - y) < 0.04}
+        level = next(n for n in range(len(near) + 1) if n not in near)
+        placed.append((x, y, level))
+        notes.append(
             {
                 "x": round(row["x"], 4), "y": round(row["y"], 4), "text": safe(row["gene"]),
-                "showarrow": False, "xanchor": "left", "xshift": 5, "yshift": 6,
-                "font": {"size": 11},
+                "showarrow": True, "arrowhead": 0, "arrowwidth": 0.6, "ax": 10,
+                "ay": -12 - 13 * level, "xanchor": "left", "font": {"size": 11},
             }
-            for row in table[table["is_named"]].to_dict("records")
-        ]  # fmt: skip
-    return plot
+        )  # fmt: skip
+    return notes
 
 
 def _groups(

@@ -6,7 +6,15 @@ import pytest
 
 from c2sflow.data.result_tables import write_table
 from c2sflow.report import gene_tables
-from c2sflow.report.gene_changes import OTHER, RIGHT, WRONG, _points, agreement, measured_changes
+from c2sflow.report.gene_changes import (
+    MISSED,
+    OTHER,
+    RIGHT,
+    WRONG,
+    _points,
+    agreement,
+    measured_changes,
+)
 from c2sflow.report.gene_plots import N_NAMED
 from c2sflow.report.run import Run
 from c2sflow.report.volcano import DOWN, UP, volcano
@@ -42,14 +50,17 @@ def figures(**values):
 
 def test_the_genes_with_the_largest_measured_change_are_named():
     table = changes(300)
+    table.loc[1, "predicted_log2_fold_change"] = 0  # in neither direction
+    table.loc[1, ["measured_ci_low", "measured_ci_high"]] = 1, 2
     table.loc[0, ["measured_log2_fold_change", "measured_ci_low", "measured_ci_high"]] = 9, -1, 19
     points = _points(table)
     clear = table[(table["measured_ci_low"] > 0) | (table["measured_ci_high"] < 0)]
     expected = clear["measured_log2_fold_change"].abs().nlargest(N_NAMED).index
     assert set(points.index[points["is_named"]]) == set(expected)  # not G0, which may be 0
-    same = table["measured_log2_fold_change"] * table["predicted_log2_fold_change"] > 0
-    assert (points["kind"] == RIGHT)[clear.index].equals(same[clear.index])
-    assert (points["kind"] == WRONG)[clear.index].equals(~same[clear.index])
+    product = clear["measured_log2_fold_change"] * clear["predicted_log2_fold_change"]
+    assert (points["kind"] == RIGHT)[clear.index].equals(product > 0)
+    assert (points["kind"] == WRONG)[clear.index].equals(product < 0)
+    assert points["kind"].tolist().count(MISSED) == 1
     assert set(points["kind"].drop(clear.index)) == {OTHER}
 
 
