@@ -7,6 +7,18 @@ from urllib.parse import quote
 from c2sflow.report.plots import Section, safe
 from c2sflow.report.run import Run
 
+MOST_SAMPLES = 20  # with a link each
+FIGURES = {
+    "accuracy": "cell types read from the embedding and from expression",
+    "confusion": "cells of each label by the type read from the embedding",
+    "genes": "predicted and measured change of each gene",
+    "perturbation": "predicted against measured cells",
+    "generation": "generated against real cells",
+    "text_scores": "BERTScore of predicted texts",
+    "trust": "validity and novelty of the answers",
+    "reconstruction": "expression recovered from ranks",
+}
+
 
 def result_files(run: Run) -> dict[str, str]:
     """Path of each result in the output folder, and what it holds."""
@@ -23,13 +35,16 @@ def result_files(run: Run) -> dict[str, str]:
         files["generation/summary.tsv"] = "the generated cells of each type"
     if run.pairs is not None:
         files["attention/attention_pairs.tsv"] = "the strongest gene pairs"
-    files |= {f"evaluation/{name}.tsv": "figures of the evaluation" for name in run.evaluation}
+    files |= {f"evaluation/{name}.tsv": FIGURES.get(name, "") for name in run.evaluation}
     if run.training is not None:
         files |= {
             "finetuned/": "the trained model", "finetuned/finetune.json": "how it was trained",
             "finetuned/splits.tsv": "the cells of each split",
         }  # fmt: skip
-    files |= {f"qc/{record['id']}.json": f"QC of {record['sample']}" for record in run.qc}
+    if len(run.qc) > MOST_SAMPLES:
+        files["qc/"] = f"QC of {len(run.qc):,} samples"
+    else:
+        files |= {f"qc/{record['id']}.json": f"QC of {record['sample']}" for record in run.qc}
     return files | {
         "pipeline_info/params.json": "parameters of the run",
         "pipeline_info/software_versions.yml": "versions of the software",
