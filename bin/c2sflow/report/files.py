@@ -35,7 +35,8 @@ def result_files(run: Run) -> dict[str, str]:
         files["generation/summary.tsv"] = "the generated cells of each type"
     if run.pairs is not None:
         files["attention/attention_pairs.tsv"] = "the strongest gene pairs"
-    files |= {f"evaluation/{name}.tsv": FIGURES.get(name, "") for name in run.evaluation}
+    tables = [*run.evaluation, *(["genes"] if run.changes is not None else [])]
+    files |= {f"evaluation/{name}.tsv": FIGURES[name] for name in tables}
     if run.training is not None:
         files |= {
             "finetuned/": "the trained model", "finetuned/finetune.json": "how it was trained",

@@ -657,6 +657,7 @@ def test_results_are_linked_by_relative_paths(full):
     links = set(re.findall(r'<a href="([^"#]+)"><code>', page))
     assert {
         "c2s.h5ad", "c2s_perturbed.h5ad", "perturbation/screen.tsv", "evaluation/accuracy.tsv",
+        "evaluation/genes.tsv",
         "attention/attention_pairs.tsv", "qc/s0.json", "qc/s1.json", "pipeline_info/verdict.json",
     } <= links  # fmt: skip
     assert not any(link.startswith(("/", "http", "file:")) for link in links)
