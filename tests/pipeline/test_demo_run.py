@@ -279,7 +279,7 @@ def test_plan_is_said(demo):
         r"plan: \d+ more answers \(\+\d+%\), to 'no-op: conversion to own bulk_labels'",
         demo.first.output,
     )
-    assert re.search(r"plan: about [\d,]+ tokens to read \(1.0 a gene\)", demo.first.output)
+    assert re.search(r"plan: about [\d,]+ tokens to read \(1.0 per gene\)", demo.first.output)
 
 
 def test_demo_gives_every_result(demo):
