@@ -40,6 +40,7 @@ RECORD = {
     "execution_trace.tsv",
     "params.json",
     "software_versions.yml",
+    "verdict.json",
 }
 
 
