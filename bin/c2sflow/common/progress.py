@@ -61,7 +61,7 @@ class _Bar(tqdm):
 
     def update(self, n: float | None = 1) -> bool | None:
         shown = super().update(n)
-        if not self.disable:
+        if RECORDER.active and not self.disable:
             RECORDER.write(self.n, self.total or 0, self.unit, self.format_dict["elapsed"])
         return shown
 

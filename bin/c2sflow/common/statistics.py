@@ -97,7 +97,7 @@ def difference_of_moments(one: Moments, other: Moments) -> Estimates:
 
 
 def moments_of_sums(total: np.ndarray, squares: np.ndarray, n: np.ndarray) -> Moments:
-    """From sums of the values and of their squares, float64 (n,), over so many units."""
+    """From sums of the values and of their squares, float64 of any shape, over so many units."""
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = total / n
         variance = np.maximum(squares - n * mean**2, 0) / (n - 1) / n

@@ -19,6 +19,7 @@ from c2sflow.generation.free_answers import EMPTY, GENES, NO_GENES, OK, UNENDED,
 from c2sflow.generation.label_scoring import ScoringStats, score_paths
 from c2sflow.generation.logits import answer_tokens
 from c2sflow.inputs.lists import (
+    LITTLE,
     MOST,
     distinct_labels,
     label_stem,
@@ -32,7 +33,6 @@ from c2sflow.sentences.prompts import ANSWER_TOKENS
 
 LOGGER = logging.getLogger(__name__)
 
-LITTLE = 0.1  # mean probability of the whole list below which its words are not the model's
 FEW_CELLS = 5  # of which one cell type is no surprise
 REASONS = {
     NO_GENES: "have no genes",

@@ -153,8 +153,8 @@ def answer_sentences(
     genes
         Those of the data set; other words count as invalid.
     limit
-        The most that an answer may have. One that the model goes on with behind it is cut after
-        its last whole gene: "length" in c2s_finish_reason.
+        The most that an answer may have. Where the model continues beyond it, the answer is cut
+        after its last whole gene: "length" in c2s_finish_reason.
     valid_genes_only
         Restrict answers to `genes`; else the words of the answer are counted.
     no_repeats

@@ -86,8 +86,8 @@ class GenerationStats:
 class Decoding:
     """How answers are made: see `generate_tokens`.
 
-    max_genes ends an answer of a trie where the model goes on after so many genes: one that the
-    model ends is the same with any higher limit.
+    With a trie, an answer ends where the model continues after max_genes genes: one that the model
+    ends itself is the same with any higher limit.
     """
 
     pad_token_id: int

@@ -10,6 +10,7 @@ from c2sflow.common.errors import UserError
 from c2sflow.common.files import read_text
 
 MOST = 1000  # each is scored for each cell
+LITTLE = 0.1  # mean probability of a whole list below which its words are not the model's
 NO_LIST = "none"  # --cell_types for free answers, where a model has labels of its own
 
 

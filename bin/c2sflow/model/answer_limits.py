@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from c2sflow.model.trained import ANSWER_GENES, answer_genes, read_trained
+from c2sflow.model.trained import ANSWER_GENES, read_trained
 
 COMMON = 95  # percentile of the genes' lengths: no answer of many genes has longer ones on average
 
@@ -60,9 +60,9 @@ class AnswerLength:
         UserError
             If the record is broken.
         """
-        own = "model" if read_trained(model).max_answer_genes else "default"
-        source = "option" if max_answer_genes else own
-        return cls(answer_genes(model, max_answer_genes), max_new_tokens, source)
+        own = read_trained(model).max_answer_genes
+        source = "option" if max_answer_genes else "model" if own else "default"
+        return cls(max_answer_genes or own or ANSWER_GENES, max_new_tokens, source)
 
     def parameters(self) -> dict[str, int]:
         """For the provenance of a result: the genes, and the tokens if they were asked for."""

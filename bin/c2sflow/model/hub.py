@@ -48,8 +48,8 @@ def model_folder(model: str | Path, revision: str = "main") -> Path:
 def base_folder(adapter: Path, base_model: str | Path | None = None) -> Path:
     """Directory of an adapter's base: `base_model`, or the one that the adapter names.
 
-    A path that the adapter names counts from a folder that the adapter lies in, however deep, or
-    from the working directory: see `portable_name`.
+    A path that the adapter names is relative to any folder above the adapter, or to the working
+    directory: see `portable_name`.
 
     Raises
     ------

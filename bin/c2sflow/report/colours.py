@@ -14,11 +14,10 @@ from natsort import natsorted
 from c2sflow.data.obs.figure_cells import known_labels
 from c2sflow.report.markers import read_markers
 
-# Okabe & Ito (2008), which readers with any colour vision tell apart; grey in place of black, which
-# a dark page would hide. With more groups than colours, the points' shapes change as well.
-COLOURS = (
-    "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999",
-)  # fmt: skip
+# Okabe & Ito (2008), which readers with any colour vision can distinguish; grey in place of black,
+# which a dark page would hide. With more groups than colours, the points' shapes change as well.
+BLUE, VERMILLION = "#0072b2", "#d55e00"
+COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", BLUE, VERMILLION, "#cc79a7", "#999999")
 SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
 MOST_GROUPS = 50  # of a column: names of cells or barcodes are no groups
 MOST_COLUMNS = 16

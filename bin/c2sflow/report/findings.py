@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from c2sflow.inputs.lists import LITTLE
 from c2sflow.report.annotation import agreement, held_out, share_of_list
 from c2sflow.report.evaluation import better_than_no_change
 from c2sflow.report.gene_changes import agreement as agreement_by_gene
@@ -22,7 +23,6 @@ from c2sflow.report.training import has_learned
 
 GOOD, LOOK, POOR, PLAIN = "good", "look", "poor", ""
 KEPT, LOST = 0.8, 0.5  # share of a sample's cells that QC keeps
-LITTLE = 0.1  # probability of the labels together below which ANNOTATE warns, too
 COMPLETE, CUT = 0.95, 0.5  # share of the answers that end by themselves
 LEARNED = 0.01  # least fall of the validation loss, of what it was
 
@@ -120,7 +120,7 @@ def _training(run: Run) -> Iterator[Finding]:
         "training"
     )
     meaning += (
-        ", of random weights, which says nothing about how good it is."
+        ", of random weights, which does not show how good it is."
         if scratch
         else f" (✓ if at least {LEARNED:.0%} lower, ✗ if not lower)."
     )

@@ -9,14 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from c2sflow.report.gene_plots import (
-    BLUE,
-    DARK,
-    GREY,
-    N_NAMED,
-    VERMILLION,
-    gene_plot,
-)
+from c2sflow.report.colours import BLUE, VERMILLION
+from c2sflow.report.gene_plots import DARK, GREY, N_NAMED, gene_plot
 from c2sflow.report.gene_tables import MEASURED, MOST_CONDITIONS, PREDICTED
 from c2sflow.report.model_results import perturbations as predicted_cells
 from c2sflow.report.plots import Section, safe

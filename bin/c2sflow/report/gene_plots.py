@@ -11,8 +11,7 @@ from multiqc.types import Anchor, SampleName
 
 from c2sflow.report.plots import Chart, safe
 
-# Okabe and Ito's, which readers with any colour vision tell apart.
-BLUE, VERMILLION, DARK, GREY = "#0072b2", "#d55e00", "#4d5157", "#b4b8be"
+DARK, GREY = "#4d5157", "#b4b8be"
 N_NAMED = 12
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from anndata.io import read_elem, sparse_dataset
 from scipy import sparse
-from scipy.stats import ttest_ind_from_stats
+
+from c2sflow.common.statistics import moments_of_sums
 
 MOST_GENES = 12
 MIN_GROUP = 3  # cells of a group that is ranked
@@ -59,20 +60,12 @@ def group_scores(expression: sparse.csr_matrix, groups: pd.Series) -> np.ndarray
     n = np.bincount(codes, minlength=n_groups)[:, None]
     sums = (member @ expression).toarray()
     squares = (member @ expression.multiply(expression)).toarray()
-    own = _moments(sums, squares, n)
-    rest = _moments(sums.sum(axis=0) - sums, squares.sum(axis=0) - squares, n.sum() - n)
+    own, own_variance, _ = moments_of_sums(sums, squares, n)
+    others = sums.sum(axis=0) - sums, squares.sum(axis=0) - squares, n.sum() - n
+    rest, rest_variance, _ = moments_of_sums(*others)
     with np.errstate(divide="ignore", invalid="ignore"):
-        scores = ttest_ind_from_stats(*own, *rest, equal_var=False).statistic
+        scores = (own - rest) / np.sqrt(own_variance + rest_variance)
     return np.where(np.isnan(scores), 0.0, scores)
-
-
-def _moments(
-    sums: np.ndarray, squares: np.ndarray, n: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, standard deviation and number of cells."""
-    mean = sums / n
-    variance = np.maximum(squares - n * mean**2, 0) / np.maximum(n - 1, 1)
-    return mean, np.sqrt(variance), n
 
 
 def strongest(scores: np.ndarray, most: int) -> np.ndarray:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from c2sflow.report.gene_plots import BLUE, GREY, N_NAMED, VERMILLION, gene_plot
+from c2sflow.report.colours import BLUE, VERMILLION
+from c2sflow.report.effects import SIGNIFICANT
+from c2sflow.report.gene_plots import GREY, N_NAMED, gene_plot
 from c2sflow.report.gene_tables import MOST_CONDITIONS, largest
 from c2sflow.report.plots import Section
 from c2sflow.report.run import Run
 
-SIGNIFICANT = 0.05
 UP, DOWN, OTHER = "Increases", "Decreases", f"Adjusted p above {SIGNIFICANT}"
 OVER_CELLS = {"fold": "mean_log2_fold_change", "p": "p_value", "adjusted": "p_adjusted"}
 OVER_REPLICATES = {
