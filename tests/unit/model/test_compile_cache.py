@@ -1,0 +1,98 @@
+"""Tasks share what torch compiles: one compiles, the next ones read; many at once are no harm."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from c2sflow.model import compile_cache
+from c2sflow.model.compile_cache import cache_key, use_compile_cache
+
+ROOT = Path(__file__).resolve().parents[3]
+CPU = torch.device("cpu")
+TASK = """
+import json, sys, torch
+from c2sflow.model.compile_cache import use_compile_cache
+cache = use_compile_cache(sys.argv[1])
+
+@torch.compile
+def capped(scores):
+    return torch.softmax(50 * torch.tanh(scores / 50), dim=-1)
+
+with torch.inference_mode():
+    scores = torch.linspace(-200, 200, 600).reshape(20, 30)
+    expected = torch.softmax(50 * torch.tanh(scores / 50), dim=-1)
+    right = bool(torch.allclose(capped(scores), expected, atol=1e-6))
+found = torch._dynamo.utils.counters["inductor"]
+counts = {name: found[f"fxgraph_cache_{name}"] for name in ("hit", "miss")}
+print(json.dumps({"right": right, "folder": str(cache.folder), **counts}))
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch):
+    """What a test sets is gone after it."""
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+        monkeypatch.delenv(name)
+
+
+def start(folder: Path) -> subprocess.Popen:
+    words = [sys.executable, "-c", TASK, str(folder)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "bin"), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def result(task: subprocess.Popen) -> dict:
+    written = task.communicate(timeout=300)[0]
+    assert task.returncode == 0
+    return json.loads(written)
+
+
+def test_three_tasks_at_once_and_then_one_that_compiles_nothing(tmp_path):
+    at_once = [result(task) for task in [start(tmp_path) for _ in range(3)]]
+    after = result(start(tmp_path))
+    assert all(task["right"] for task in [*at_once, after])
+    assert at_once[0]["hit"] + at_once[0]["miss"] == 1
+    assert (after["hit"], after["miss"]) == (1, 0)
+    assert list((Path(after["folder"]) / "inductor").rglob("*.so"))
+
+
+def test_the_compilers_are_pointed_at_the_folder(tmp_path):
+    cache = use_compile_cache(tmp_path / "shared", CPU)
+    assert cache.folder.parent == tmp_path / "shared"
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(cache.folder / "inductor")
+    assert os.environ["TRITON_CACHE_DIR"] == str(cache.folder / "triton")
+
+
+@pytest.mark.parametrize("folder", [None, ""])
+def test_no_folder_leaves_everything_as_it_is(folder):
+    assert use_compile_cache(folder, CPU) is None
+    assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
+
+
+def test_a_folder_that_cannot_be_made_is_not_used(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    assert use_compile_cache(tmp_path / "file", CPU) is None
+    assert "--compile_cache" in caplog.text
+    assert "this task compiles" in caplog.text
+    assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
+
+
+def test_what_is_noted_is_held_for_the_same_card_torch_and_code(tmp_path, monkeypatch):
+    cache = use_compile_cache(tmp_path, CPU)
+    layers = {"model": "gemma2", "hidden_size": 64, "length": 4096}
+    assert not cache.holds(layers)
+    cache.note(layers)
+    assert use_compile_cache(tmp_path, CPU).holds(dict(reversed(layers.items())))
+    assert not cache.holds(layers | {"length": 2048})
+    before = cache_key(CPU)
+    monkeypatch.setattr(compile_cache, "COMPILED", ("model/batching.py",))
+    assert cache_key(CPU) != before
+    assert not use_compile_cache(tmp_path, CPU).holds(layers)
+    assert torch.__version__ in before
+    assert "/" not in before
