@@ -33,6 +33,7 @@ PACKAGE = Path(__file__).parents[1]
 # Files of ours that are compiled, or that decide what is: an edit begins a new folder.
 COMPILED = ("model/attention.py", "generation/kv_cache.py")
 LIBRARIES = ("torch", "transformers", "triton")
+_in_use: list[CompileCache] = []
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,13 @@ def use_compile_cache(
 
     inductor.fx_graph_cache = True
     autograd.enable_autograd_cache = True
-    return CompileCache(own)
+    _in_use[:] = [CompileCache(own)]
+    return _in_use[0]
+
+
+def cache_in_use() -> CompileCache | None:
+    """What `use_compile_cache` last returned in this process; None before."""
+    return next(iter(_in_use), None)
 
 
 def cache_key(device: torch.device) -> str:
