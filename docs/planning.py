@@ -8,25 +8,42 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from math import ceil
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "bin"), str(ROOT / "benchmarks")]
 GIB, GB = 2**30, 10**9
 GENES, TOKENS_PER_GENE, PROMPT_TOKENS = 1000, 3.4, 60  # of a cell; tokens as Gemma-2's tokenizer
 SHARD_GENES = 2_000_000  # as sentences/shards.py divides
 CELLS = (10_000, 100_000, 1_000_000)
 ANSWER_GENES, ROWS = 200, 256  # what --max_answer_genes is by default
 CARD_SIZES = (8, 12, 16, 24, 40, 48, 80, 141)  # GB that cards are sold with
-QUANTISED = {"int8": 1.02, "nf4": 0.56}  # bytes a weight, as model/placement.py counts them
+QUANTISED = ("int8", "nf4")
+
+
+@cache
+def memory_plan(shape: str, dtype: str):
+    """The plan by which a run decides whether a model fits (c2sflow.model.memory_plan)."""
+    import torch
+    from models import SHAPES
+    from transformers import Gemma2Config
+
+    from c2sflow.model.memory_plan import MemoryPlan
+
+    config = Gemma2Config(vocab_size=256_000, **SHAPES[shape])
+    return MemoryPlan(config, getattr(torch, dtype), head=True)
 
 
 @dataclass(frozen=True)
 class Model:
-    """The shape of a model; weights in billions."""
+    """The shape of a model, one of benchmarks/models.py; weights in billions."""
 
+    shape: str
     layers: int
     hidden: int
     attention_width: int
@@ -41,9 +58,12 @@ class Model:
     def gib(self, dtype: str) -> float:
         """Memory of the weights."""
         if dtype in QUANTISED:
-            rest = self.weights - self.embedding
-            return (2 * self.embedding + QUANTISED[dtype] * rest) * 1e9 / GIB
-        return self.weights * (4 if dtype == "float32" else 2) * 1e9 / GIB
+            return memory_plan(self.shape, "bfloat16").weights(dtype) / GIB
+        return memory_plan(self.shape, dtype).weights() / GIB
+
+    def needed(self, dtype: str) -> float:
+        """GiB of the weights and of the least work."""
+        return self.gib(dtype) + memory_plan(self.shape, "bfloat16").working() / GIB
 
     def flops(self, tokens: float) -> float:
         """Of the forward pass of one prompt: its matrices, and attention to what is before."""
@@ -60,8 +80,8 @@ class Card:
 
 
 MODELS = {
-    "Gemma-2-2B": Model(26, 2304, 8 * 256, 2.614),
-    "Gemma-2-27B": Model(46, 4608, 32 * 128, 27.227),
+    "Gemma-2-2B": Model("2B", 26, 2304, 8 * 256, 2.614),
+    "Gemma-2-27B": Model("27B", 46, 4608, 32 * 128, 27.227),
 }
 MEASURED = Card(989, 4.8)  # H200
 CARDS = {
@@ -120,9 +140,9 @@ def prediction_seconds(card: Card) -> float:
     return prefill * by_flops + decode * by_memory
 
 
-def smallest_card(gib: float) -> str:
-    """The smallest that has 90 % of its memory for the weights and 1 GiB of work."""
-    fits = [size for size in CARD_SIZES if 0.9 * size >= gib + 1]
+def smallest_card(needed: float) -> str:
+    """The smallest of whose memory 90 % are enough."""
+    fits = [size for size in CARD_SIZES if 0.9 * size >= needed]
     return f"{fits[0]} GB" if fits else "several"
 
 
@@ -147,7 +167,10 @@ def memory_table() -> list[str]:
     dtypes = {"float32": "float32", "bfloat16": "bfloat16"}
     dtypes |= {name: f"`--quantization {name}`" for name in QUANTISED}
     rows = [
-        [name, *(f"{model.gib(dtype):.1f} ({smallest_card(model.gib(dtype))})" for dtype in dtypes)]
+        [
+            name,
+            *(f"{model.gib(dtype):.1f} ({smallest_card(model.needed(dtype))})" for dtype in dtypes),
+        ]
         for name, model in MODELS.items()
     ]
     return table(["GiB of weights (smallest card)", *dtypes.values()], rows)
@@ -156,7 +179,7 @@ def memory_table() -> list[str]:
 def dtype_on(model: Model, card_name: str) -> str:
     """bfloat16 if that fits on the card of this name, else nf4."""
     size = int(card_name.split("(")[1].split()[0])
-    return "bfloat16" if 0.9 * size >= model.gib("bfloat16") + 1 else "nf4"
+    return "bfloat16" if 0.9 * size >= model.needed("bfloat16") else "nf4"
 
 
 def embedding_table(genes: int) -> list[str]:

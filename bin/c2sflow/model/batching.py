@@ -12,10 +12,11 @@ import psutil
 import torch
 from transformers import PreTrainedModel
 
+from c2sflow.model.memory_plan import LEAST_TOKENS, kept_bytes, working_bytes
+
 CPU_TOKENS = 4096  # measured on two cores: larger batches fall out of the cache
 GPU_TOKENS = 2**15  # its matrices are large enough by then; more would only cost memory
 CPU_CACHE, GPU_CACHE = 2**16, 2**19  # tokens decoded together: more rows gain nothing by then
-GPU_BYTES_PER_VALUE = 24  # working memory of one layer, per token and hidden or MLP value
 
 
 def devices_of(model: torch.nn.Module) -> list[torch.device]:
@@ -38,10 +39,8 @@ def resolve_max_batch_tokens(value: int | str | None, model: PreTrainedModel) ->
     devices = devices_of(model)
     if devices[0].type != "cuda":
         return CPU_TOKENS
-    config = model.config
-    per_token = GPU_BYTES_PER_VALUE * (config.hidden_size + config.intermediate_size)
     free = min(free_bytes(device) for device in devices)
-    return int(np.clip(0.5 * free // per_token, 1024, GPU_TOKENS))
+    return int(np.clip(0.5 * free // working_bytes(model.config), LEAST_TOKENS, GPU_TOKENS))
 
 
 def resolve_cache_tokens(value: int | str | None, model: PreTrainedModel) -> int:
@@ -52,13 +51,10 @@ def resolve_cache_tokens(value: int | str | None, model: PreTrainedModel) -> int
     """
     if value not in (None, "auto"):
         return int(value)
-    config = model.config
-    n_heads = config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // n_heads
-    kept = 2 * getattr(config, "num_key_value_heads", n_heads) * width * config.num_hidden_layers
+    kept = kept_bytes(model.config, model.dtype)
     free = sum(free_bytes(device) for device in devices_of(model))
     share, most = (0.5, GPU_CACHE) if model.device.type == "cuda" else (0.25, CPU_CACHE)
-    return int(np.clip(share * free // (kept * model.dtype.itemsize), 1024, most))
+    return int(np.clip(share * free // kept, LEAST_TOKENS, most))
 
 
 def peak_memory(device: torch.device) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from c2sflow.common.errors import Faults
@@ -10,8 +11,31 @@ from c2sflow.model.files import describe_model
 from c2sflow.model.trained import read_trained
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a run's model will run: `device`, `dtype` and `quantization` are its parameters.
+
+    Attributes
+    ----------
+    gpus
+        Of each task.
+    here
+        On this machine, whose memory is then known.
+    """
+
+    device: str = "auto"
+    dtype: str = "auto"
+    quantization: str = "none"
+    gpus: int = 1
+    here: bool = False
+
+
 def check_and_describe(
-    directory: Path | None, encoder: Path | None, model: str, asked: Mapping[str, Mapping]
+    directory: Path | None,
+    encoder: Path | None,
+    model: str,
+    asked: Mapping[str, Mapping],
+    place: Place = Place(),
 ) -> tuple[dict, Faults, str]:
     """Check the model and the text encoder of a run.
 
@@ -25,11 +49,13 @@ def check_and_describe(
         As the results call it.
     asked
         By option, the fields of `c2sflow.model.prompt_room.Asked`.
+    place
+        Where it will run.
 
     Returns
     -------
     The description (see `c2sflow.model.files.describe_model`), empty without a model or with
-    faults; the faults; and a line for the log.
+    faults; the faults; and lines for the log.
     """
     faults, record, log = Faults(), {}, "no model to check: one is trained from scratch"
     if directory or encoder:  # torch takes seconds
@@ -43,12 +69,48 @@ def check_and_describe(
         wrong = encoder_faults(encoder)
         faults += [fault.replace(f"model {encoder}:", "--text_encoder:") for fault in wrong]
     if directory and not faults:
+        with faults.collect(f"--model {model}: "):
+            memory = _memory(directory, place)
+    if directory and not faults:
         record = describe_model(directory, model)
         log = (
             f"model {model}: {record['model_type']}, {record['n_parameters']:,} parameters; names, "
-            f"shapes and values of all tensors checked{_trained_for(directory)}"
+            f"shapes and values of all tensors checked{_trained_for(directory)}\n{memory}"
         )
     return record, faults, log
+
+
+def _memory(directory: Path, place: Place) -> str:
+    """What the model takes, for the log.
+
+    Raises
+    ------
+    UserError
+        If this machine, where it will run, can never hold it.
+    """
+    import torch
+
+    from c2sflow.model import placement
+    from c2sflow.model.config import load_config
+    from c2sflow.model.memory_plan import ALTERNATIVES, MemoryPlan, kept_bytes
+
+    config = load_config(directory)
+    cpu = place.device == "cpu"
+    dtype = {"auto": "float32" if cpu else "bfloat16"}.get(place.dtype, place.dtype)
+    plan = MemoryPlan(config, getattr(torch, dtype), head=True)
+    # A container may see no GPU here that the tasks on one will see.
+    if place.here and (cpu or torch.cuda.is_available()):
+        device = placement.resolve_device(place.device)
+        sizes = placement.whole_memory(device)[: place.gpus]
+        placement.place(plan, place.quantization, device, sizes, what="")
+    amount = placement.amount
+    smaller = ", ".join(f"{amount(plan.weights(name))} as {name}" for name in ALTERNATIVES)
+    answer = 1000 * kept_bytes(config, plan.dtype)
+    return (
+        f"memory of the model: {amount(plan.weights())} in {dtype} ({smaller}), at least "
+        f"{amount(plan.working())} to work, and {amount(answer)} for each 1,000 tokens of a prompt "
+        "that is answered"
+    )
 
 
 def _trained_for(directory: Path) -> str:

@@ -26,7 +26,8 @@ from c2sflow.model.batching import devices_of
 from c2sflow.model.config import load_config
 from c2sflow.model.config import load_tokenizer as load_tokenizer
 from c2sflow.model.files import read_config
-from c2sflow.model.placement import free_memory, place, resolve_device, resolve_dtype, weight_bytes
+from c2sflow.model.memory_plan import MemoryPlan
+from c2sflow.model.placement import free_memory, place, resolve_device, resolve_dtype
 from c2sflow.model.weights import weight_shapes
 
 LOGGER = logging.getLogger(__name__)
@@ -156,7 +157,8 @@ def load_model(
     Raises
     ------
     UserError
-        If the directory is not a usable model, or model and options do not go together.
+        If the directory is not a usable model, it does not fit into memory, or model and options do
+        not go together.
     """
     directory = Path(directory)
     read_config(directory)
@@ -164,8 +166,11 @@ def load_model(
     where = resolve_device(device)
     precision = resolve_dtype(dtype, where, config)
     adapted = has_adapter(directory)
-    needed = weight_bytes(directory, precision, quantization, head or adapted)
-    device_map = place(needed, where, free_memory(where))
+    plan = MemoryPlan(config, precision, head or adapted)
+    try:
+        device_map = place(plan, quantization, where, free_memory(where))
+    except UserError as error:
+        raise UserError(f"model {directory}: {error}") from None
     chosen = choose_attention(attention, config, where, precision, head)
     try:
         # An adapter names matrices as they are called in the model with its head.
@@ -189,11 +194,6 @@ def load_model(
     # A hole in the weights is filled with random numbers, other ones in every task.
     if faults := loading_faults(report, model, set(weight_shapes(directory))):
         raise UserError(f"model {directory}: {'; '.join(faults)}")
-    if {"cpu", "disk"} & set(map(str, getattr(model, "hf_device_map", {}).values())) - {where.type}:
-        raise UserError(
-            f"model {directory} does not fit into the memory of the GPUs as it is cut between "
-            "them; use --quantization nf4, or more GPUs (--gpus_per_task)"
-        )
     if adapted:
         model = apply_adapter(model, directory, merge=quantization == "none")
         model = model if head else cast("PreTrainedModel", model.base_model)

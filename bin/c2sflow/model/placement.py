@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import time
-from pathlib import Path
 
 import psutil
 import torch
 from transformers import PreTrainedConfig
 
 from c2sflow.common.errors import UserError
-from c2sflow.model.weights import weight_shapes
+from c2sflow.model.memory_plan import ALTERNATIVES, MemoryPlan
 
-WORKING_MEMORY = 2**30  # what a small batch needs beside the weights
-BYTES = {"nf4": 0.56, "int8": 1.02}  # a weight of a quantised matrix, its scales included
 SMALL = 1024  # hidden size below which a CPU's number format is not worth a measurement
 
 
@@ -68,28 +64,21 @@ def _seconds_of_product(dtype: torch.dtype, config: PreTrainedConfig) -> float:
     return min(seconds)
 
 
-def weight_bytes(directory: str | Path, dtype: torch.dtype, quantization: str, head: bool) -> int:
-    """Memory of the weights; the vocabulary's matrix and the small ones are never quantised."""
-    shapes = list(weight_shapes(directory).values())
-    sizes = sorted((math.prod(shape) for shape in shapes), reverse=True)
-    if quantization == "none":
-        return sum(sizes) * dtype.itemsize
-    tied = len([shape for shape in shapes if math.prod(shape) == sizes[0]])
-    vocabulary = sizes[0] * (tied if head else 1)
-    return int(vocabulary * dtype.itemsize + (sum(sizes) - vocabulary) * BYTES[quantization])
-
-
-def place(needed: int, device: torch.device, free: list[int]) -> str | dict[str, str]:
+def place(
+    plan: MemoryPlan, quantization: str, device: torch.device, free: list[int], what: str = " free"
+) -> dict[str, str] | dict[str, int]:
     """transformers' ``device_map``: one device if the model fits, else all GPUs of the task.
 
     Parameters
     ----------
-    needed
-        Bytes of the weights.
+    quantization
+        none, nf4 or int8.
     device
         Of `resolve_device`.
     free
         Bytes free on each visible GPU; on a CPU those of main memory.
+    what
+        What the message calls them.
 
     Raises
     ------
@@ -98,15 +87,66 @@ def place(needed: int, device: torch.device, free: list[int]) -> str | dict[str,
     """
     if device.index is not None:
         free = [free[device.index]]
-    if needed + WORKING_MEMORY <= free[0]:
+    if _fits(plan, quantization, free):
         return {"": f"cuda:{device.index or 0}" if device.type == "cuda" else device.type}
-    if len(free) > 1 and needed + len(free) * WORKING_MEMORY <= sum(free):
-        return "auto"
+    if found := _split(plan, quantization, free):
+        return found
     where = f"{len(free)} GPUs have" if len(free) > 1 else f"{device} has"
     raise UserError(
-        f"the model's weights need {needed / 2**30:.1f} GiB and {where} {sum(free) / 2**30:.1f} "
-        "GiB free; use --quantization nf4, a larger GPU, or several (--gpus_per_task)"
+        f"{_takes(plan, quantization)}, and {where} {amount(sum(free))}{what}; "
+        f"{_advice(plan, quantization, device.type, free, what)}"
     )
+
+
+def _fits(plan: MemoryPlan, quantization: str, free: list[int]) -> bool:
+    """Whether one device, the first, is enough."""
+    return plan.weights(quantization) + plan.working() <= free[0]
+
+
+def _split(plan: MemoryPlan, quantization: str, free: list[int]) -> dict[str, int] | None:
+    """The parts on several GPUs, each with room to work; None if they do not fit."""
+    room = [size - plan.working() for size in free]
+    return plan.split(quantization, room) if len(free) > 1 and min(room) > 0 else None
+
+
+def _takes(plan: MemoryPlan, quantization: str) -> str:
+    """How much memory a model takes, in words."""
+    form = str(plan.dtype).removeprefix("torch.") if quantization == "none" else quantization
+    return (
+        f"it takes {amount(plan.weights(quantization))} in {form} and "
+        f"{amount(plan.working())} to work"
+    )
+
+
+def _advice(
+    plan: MemoryPlan, quantization: str, kind: str, free: list[int], what: str = " free"
+) -> str:
+    """What makes a model fit that does not.
+
+    Parameters
+    ----------
+    kind
+        cpu or cuda.
+    free
+        Bytes free on each device.
+    """
+    sizes = {name: plan.weights(name) for name in ALTERNATIVES}
+    smaller = [name for name, size in sizes.items() if size < plan.weights(quantization)]
+    fit = [n for n in smaller if _fits(plan, n, free) or _split(plan, n, free)]
+    named = " or ".join(f"{name} ({amount(sizes[name])})" for name in fit)
+    ways = [f"--quantization {named}"] if fit else []
+    more = f"with {amount(plan.weights(quantization) + plan.working())}{what}"
+    if kind == "cuda":
+        ways += [f"a GPU {more}", "several GPUs (--gpus_per_task)"]
+    else:
+        ways += [f"a machine {more}"]
+    rest = f"; even nf4 takes {amount(sizes['nf4'])}" if "nf4" in smaller and not fit else ""
+    return f"use {' or '.join([', '.join(ways[:-1]), ways[-1]] if ways[1:] else ways)}{rest}"
+
+
+def amount(size: float) -> str:
+    """Bytes in GiB or MiB."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
 def free_memory(device: torch.device) -> list[int]:
@@ -114,3 +154,11 @@ def free_memory(device: torch.device) -> list[int]:
     if device.type != "cuda":
         return [psutil.virtual_memory().available]
     return [torch.cuda.mem_get_info(number)[0] for number in range(torch.cuda.device_count())]
+
+
+def whole_memory(device: torch.device) -> list[int]:
+    """Bytes of each visible GPU, or of main memory, whoever uses them now."""
+    if device.type != "cuda":
+        return [psutil.virtual_memory().total]
+    numbers = range(torch.cuda.device_count())
+    return [torch.cuda.get_device_properties(number).total_memory for number in numbers]

@@ -11,19 +11,28 @@ import click
 @click.option("--text-encoder-dir", type=click.Path(exists=True, file_okay=False))
 @click.option("--model", required=True, help="Hub id, path or 'demo', as the user gave it.")
 @click.option("--prompts", default="{}", help="JSON: prompts by option.")
+@click.option("--device", default="auto", help="Where it will run: auto, cpu, cuda or cuda:N.")
+@click.option("--dtype", default="auto", help="Its number format there.")
+@click.option("--quantization", type=click.Choice(["none", "nf4", "int8"]), default="none")
+@click.option("--gpus-per-task", type=click.IntRange(1), default=1, help="GPUs that it may have.")
+@click.option("--here/--no-here", default=False, help="It will run on this machine.")
 @click.option("--outdir", default=".", help="Gets model.json and model.log, or faults.txt.")
-def main(model_dir, text_encoder_dir, model, prompts, outdir):
+def main(
+    model_dir, text_encoder_dir, model, prompts, device, dtype, quantization, gpus_per_task, here,
+    outdir,
+):  # fmt: skip
     """Parse, call the library, write."""
     import json
     from pathlib import Path
 
     from c2sflow.common.files import write_json
-    from c2sflow.model.describe import check_and_describe
+    from c2sflow.model.describe import Place, check_and_describe
 
     outdir = Path(outdir)
     record, faults, log = check_and_describe(
-        model_dir, text_encoder_dir, model, json.loads(prompts)
-    )
+        model_dir, text_encoder_dir, model, json.loads(prompts),
+        Place(device, dtype, quantization, gpus_per_task, here),
+    )  # fmt: skip
     if faults:
         (outdir / "faults.txt").write_text(faults.text("of the model"))
         return

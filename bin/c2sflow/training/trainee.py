@@ -23,6 +23,7 @@ from c2sflow.model.config import load_config
 from c2sflow.model.files import read_config
 from c2sflow.model.loading import load_model, load_tokenizer
 from c2sflow.model.placement import resolve_device, resolve_dtype
+from c2sflow.training.memory import check_training_memory
 from c2sflow.training.optimizers import adamw, muon_and_adamw
 
 LOGGER = logging.getLogger(__name__)
@@ -124,6 +125,10 @@ def load_trainee(
         read_config(directory)
         config = load_config(directory)
         precision = resolve_dtype(dtype, where, config)
+        try:
+            check_training_memory(config, method, where, precision, lora_rank)
+        except UserError as error:
+            raise UserError(f"model {directory}: {error}") from None
         kept = torch.float32 if method == "full" else precision
         model = load_model(
             directory,
@@ -133,11 +138,6 @@ def load_trainee(
             attention=training_attention(config, where, kept, precision),
             quantization="nf4" if method == "qlora" else "none",
         )
-        if len(set(getattr(model, "hf_device_map", {"": 0}).values())) > 1:
-            raise UserError(
-                f"model {directory} does not fit into the memory of one GPU for training; use "
-                "--finetune_method qlora, or a larger GPU"
-            )
         tokenizer = load_tokenizer(directory)
         _keep_unpacked(model)
     adapter = None

@@ -75,7 +75,7 @@ def _add_derived(steps: dict[str, dict], flat: Mapping, groups: Mapping) -> None
     """Options that are no parameters of that name."""
     asked = json.dumps(groups.get("asked") or {}, sort_keys=True)
     steps["model"]["prompts"] = asked
-    steps["tuned_model"] = {"model": tuned_name(flat), "prompts": asked}
+    steps["tuned_model"] = {**steps["model"], "model": tuned_name(flat)}
     steps["fetch_encoder"] = {
         "model": flat["text_encoder"], "model_revision": "main", "encoder": True,
     }  # fmt: skip

@@ -1,6 +1,7 @@
 """A model that is not whole is refused, and why: each a damaged copy of a whole one."""
 
 import json
+import re
 import shutil
 import sys
 
@@ -12,7 +13,9 @@ from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertModel
 
 from c2sflow.common.errors import UserError
 from c2sflow.evaluation.text_scores import load_encoder
+from c2sflow.model import placement
 from c2sflow.model.check import encoder_faults, model_faults
+from c2sflow.model.describe import Place, check_and_describe
 from c2sflow.model.loading import load_model
 from c2sflow.model.prompt_room import Asked
 from c2sflow.model.weights import CHUNK, not_finite, read_tensors
@@ -492,3 +495,29 @@ def test_the_files_are_checked_without_torch():
     code = "import sys; from c2sflow.model import files; sys.exit('torch' in sys.modules)"
     path = str(next(p for p in sys.path if p.endswith("/bin")))
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": path}).returncode == 0
+
+
+def test_memory_of_a_model_is_logged_and_what_can_never_hold_it_is_a_fault(demo_model, monkeypatch):
+    asked = {"embedding_prompt": {"template": EMBEDDING_PROMPT}}
+
+    def check(**place):
+        return check_and_describe(demo_model, None, "demo", asked, Place(**place))
+
+    record, faults, log = check()
+    assert not faults
+    assert record["model_type"] == "gemma2"
+    assert re.search(
+        r"\nmemory of the model: \d MiB in bfloat16 \(\d MiB as int8, \d MiB as nf4\), at least "
+        r"1\.0 GiB to work, and \d MiB for each 1,000 tokens",
+        log,
+    )
+    assert "in float32" in check(device="cpu", here=True)[2]
+    monkeypatch.setattr(placement, "whole_memory", lambda _device: [2**29])
+    assert not check(device="cpu")[1]  # the GPU steps run elsewhere
+    record, faults, _ = check(device="cpu", here=True)
+    assert record == {}
+    assert re.fullmatch(
+        r"--model demo: it takes \d MiB in float32 and 1\.0 GiB to work, and cpu has 512 MiB; "
+        r"use a machine with 1\.0 GiB; even nf4 takes \d MiB",
+        faults[0],
+    )

@@ -94,7 +94,7 @@ def test_the_arithmetic_of_plans_agrees_with_the_benchmark():
     seconds = run["cells"] * model.flops(tokens) / planning.embedding_rate(planning.MEASURED)
     assert seconds == pytest.approx(run["ways"]["auto"]["seconds"], rel=1e-6)
     assert model.gib("bfloat16") == pytest.approx(4.87, abs=0.01)
-    assert planning.smallest_card(15.8) == "24 GB"
+    assert planning.smallest_card(16.8) == "24 GB"
     assert planning.smallest_card(200) == "several"
 
 

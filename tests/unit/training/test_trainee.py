@@ -2,9 +2,12 @@
 
 import pytest
 import torch
-from transformers import AutoConfig
+from transformers import AutoConfig, Gemma2Config
 
+from c2sflow.common.errors import UserError
 from c2sflow.model.architectures.gemma2 import Gemma2
+from c2sflow.training import memory
+from c2sflow.training.memory import check_training_memory, training_bytes
 from c2sflow.training.trainee import TOLERANCE, gradient_disagreement, training_attention
 
 CPU = torch.device("cpu")
@@ -53,3 +56,29 @@ def test_what_works_in_place_or_drops_the_cap_is_seen(demo_model):
     for name in ("blockwise", "sdpa"):
         with pytest.raises((RuntimeError, ValueError)):
             gradient_disagreement(name, config, CPU, torch.float32, torch.float32)
+
+
+GIB = 2**30
+SHAPE = {
+    "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
+    "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "vocab_size": 256_000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "measured"), [("lora", 7.50), ("qlora", 4.71)])
+def test_what_a_training_takes_at_least_is_less_than_it_took(method, measured):
+    """benchmarks/results/gpu_training_2B.json, on an H200 with 16,384 tokens at once."""
+    found = training_bytes(Gemma2Config(**SHAPE), method, torch.bfloat16, 16) / GIB
+    assert 0.7 * measured < found < measured
+
+
+def test_a_training_that_cannot_fit_is_refused_before_it_begins(monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda _device: [22 * GIB])
+    asked = Gemma2Config(**SHAPE), "full", torch.device("cuda"), torch.bfloat16, 16
+    with pytest.raises(
+        UserError,
+        match=r"to train it by the method full takes 4\d\.\d GiB, and cuda has 22\.0 GiB free; use "
+        r"--finetune_method lora \(6\.\d GiB\) or qlora \(3\.\d GiB\), or a GPU with more memory",
+    ):
+        check_training_memory(*asked)
+    check_training_memory(asked[0], "lora", *asked[2:])
