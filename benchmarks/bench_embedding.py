@@ -22,17 +22,22 @@ USUAL_BATCH = 16
 
 def usual(directory: Path, cells: list[dict], dtype: str) -> dict:
     """Embeddings as a plain script makes them."""
+    from c2sflow.sentences.prompts import EMBEDDING_PROMPT, fill
+
+    return usual_of_prompts(directory, [fill(EMBEDDING_PROMPT, cell) for cell in cells], dtype)
+
+
+def usual_of_prompts(directory: Path, prompts: list[str], dtype: str) -> dict:
+    """The same of any prompts."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from c2sflow.sentences.prompts import EMBEDDING_PROMPT, fill
 
     tokenizer = AutoTokenizer.from_pretrained(directory, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype).eval()
     started, cpu, total = time.perf_counter(), time.process_time(), 0.0
-    for start in range(0, len(cells), USUAL_BATCH):
-        prompts = [fill(EMBEDDING_PROMPT, cell) for cell in cells[start : start + USUAL_BATCH]]
-        inputs = tokenizer(prompts, return_tensors="pt", padding=True)
+    for start in range(0, len(prompts), USUAL_BATCH):
+        batch = prompts[start : start + USUAL_BATCH]
+        inputs = tokenizer(batch, return_tensors="pt", padding=True)
         with torch.no_grad():
             hidden = model(**inputs, output_hidden_states=True).hidden_states[-1]
         mask = inputs["attention_mask"].unsqueeze(-1)
