@@ -18,8 +18,8 @@ import click
 from c2sflow import __version__, steps
 from c2sflow.common.errors import UserError
 
-# Importing torch and transformers makes half a million objects that stay: looking through them again
-# and again took an eighth of the CPU time of the imports.
+# Importing torch and transformers makes half a million objects that stay: to search them again and
+# again took an eighth of the imports' CPU time.
 OBJECTS_BETWEEN_COLLECTIONS = 50_000
 # The status that the kernel's own killing gives: Nextflow tries again with more.
 OUT_OF_MEMORY = 137
