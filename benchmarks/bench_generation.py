@@ -109,7 +109,7 @@ def ours(directory: Path, n_cells: int, genes_only: bool) -> dict:
     trie = None
     if genes_only:
         paths = list(gene_tokens(tokenizer, genes).values())
-        trie = GeneTrie(paths, eos, model.config.vocab_size)
+        trie = GeneTrie(paths, eos)
     decoding = Decoding(tokenizer.pad_token_id, eos, NEW, trie=trie)
     started, cpu = time.perf_counter(), time.process_time()
     _, stats = generate_tokens(model, prompts, decoding, progress=False)

@@ -71,7 +71,7 @@ def ours(
     if genes_only:
         genes = {gene for record in demo_records(700) for gene in record["cell_sentence"].split()}
         paths = list(gene_tokens(tokenizer, sorted(genes)).values())
-        trie = GeneTrie(paths, [1], model.config.vocab_size, model.device)
+        trie = GeneTrie(paths, [1], model.device)
     decoding = Decoding(0, [1 if genes_only else -1], NEW, trie=trie)
     synchronize(device)
     started = time.perf_counter()

@@ -64,7 +64,7 @@ def generate(n_cells: int, device: str, dtype: str, genes_only: bool) -> list:
     if genes_only:
         genes = {gene for record in records for gene in record["cell_sentence"].split()}
         paths = list(gene_tokens(tokenizer, sorted(genes)).values())
-        trie = GeneTrie(paths, ends, model.config.vocab_size, model.device)
+        trie = GeneTrie(paths, ends, model.device)
     decoding = Decoding(tokenizer.pad_token_id, ends, NEW_TOKENS, trie=trie)
     return generate_tokens(model, prompts, decoding, progress=False)[0]
 

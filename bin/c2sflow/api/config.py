@@ -19,6 +19,7 @@ CHOICES = {
     "dtype": ("auto", "bfloat16", "float16", "float32"),
     "attention": ("auto", "blockwise", "eager", "sdpa", "flex_attention", "flash_attention_2"),
     "quantization": ("none", "nf4", "int8"),
+    "likelihood": ("valid", "full"),
     "input_state": ("auto", "counts", "normalized", "lognormalized"),
 }
 
@@ -48,6 +49,8 @@ class Cell2SenConfig:
     temperature, top_p
         0 is greedy; else predictions are sampled, from the likeliest tokens that together have the
         probability `top_p`.
+    likelihood
+        What the likelihood of an answer is one among: "valid" genes, or the "full" vocabulary.
     num_samples
         Answers for each cell and perturbation; more than one needs a temperature above 0.
     max_genes
@@ -102,6 +105,7 @@ class Cell2SenConfig:
     max_new_tokens: int | None = None
     temperature: float = 0.0
     top_p: float = 1.0
+    likelihood: Literal["valid", "full"] = "valid"
     num_samples: int = 1
     max_genes: int | None = None
     pooling: Literal["mean", "last", "genes"] = "mean"

@@ -13,6 +13,7 @@ import pandas as pd
 from c2sflow.api import cell2sen, config
 from c2sflow.api.logged import logged
 from c2sflow.common.errors import UserError
+from c2sflow.data.own_columns import LIKELIHOODS
 
 __all__ = ["Cell2Sen", "Cell2SenConfig"]
 
@@ -24,7 +25,7 @@ POOLING: dict[str, Literal["mean", "last", "genes"]] = {
 PERTURBED = "perturbed_cell_sentence"
 COLUMNS = (
     PERTURBED, "c2s_invalid_genes", "c2s_duplicate_genes", "c2s_finish_reason",
-    "c2s_log_likelihood",
+    *LIKELIHOODS.values(),
 )  # fmt: skip
 
 
@@ -85,8 +86,9 @@ class Cell2Sen(cell2sen.Cell2Sen):
         Returns
         -------
         The dataset with the columns perturbed_cell_sentence (genes of the data, each once),
-        c2s_invalid_genes, c2s_duplicate_genes, c2s_finish_reason and c2s_log_likelihood; and the
-        sentences, None where there is no perturbation.
+        c2s_invalid_genes, c2s_duplicate_genes, c2s_finish_reason and c2s_log_likelihood_valid (or
+        c2s_log_likelihood, by `likelihood`); and the sentences, None where there is no
+        perturbation.
 
         Raises
         ------
@@ -96,7 +98,7 @@ class Cell2Sen(cell2sen.Cell2Sen):
         labels = dataset["perturbations"] if perturbations_list is None else perturbations_list
         cells, predictions = self._predict(dataset, labels)
         first = predictions[predictions["sample_index"] == 0]
-        answers = first.rename(columns={"c2s_sentence": PERTURBED})[list(COLUMNS)]
+        answers = first.rename(columns={"c2s_sentence": PERTURBED}).filter(COLUMNS)
         answers = answers.set_axis(cells.index).reindex(dataset.index)
         sentences = answers[PERTURBED].astype(object)
         answers[PERTURBED] = sentences.where(sentences.notna(), None)

@@ -140,7 +140,7 @@ class Cell2SenModel:
     @property
     def _answering(self) -> dict[str, Any]:
         """How answers are decoded."""
-        names = ("temperature", "top_p", "seed")
+        names = ("temperature", "top_p", "seed", "likelihood")
         return {name: getattr(self.config, name) for name in names}
 
     @property

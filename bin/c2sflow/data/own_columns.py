@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 PREFIX = "c2s_"
+# An answer's log-likelihood, by what each of its tokens is one among: the tokens that lead to a
+# gene that may follow, or the whole vocabulary. Two names, because the values do not compare.
+LIKELIHOODS = {"valid": "c2s_log_likelihood_valid", "full": "c2s_log_likelihood"}
 
 
 def own_name(name: str) -> str:

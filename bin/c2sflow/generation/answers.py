@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from c2sflow.data.own_columns import LIKELIHOODS
 from c2sflow.generation.decoding import (
     Answer,
     Decoding,
     GenerationStats,
+    Likelihood,
     end_tokens,
     generate_tokens,
 )
@@ -118,6 +120,7 @@ class AnswerOptions(TypedDict, total=False):
     temperature: float
     top_p: float
     seed: int
+    likelihood: Likelihood
     max_batch_tokens: int | str | None
     max_rows: int | None
     progress: bool
@@ -136,6 +139,7 @@ def answer_sentences(
     temperature: float = 0.0,
     top_p: float = 1.0,
     seed: int = 42,
+    likelihood: Likelihood = "valid",
     max_batch_tokens: int | str | None = "auto",
     max_rows: int | None = None,
     progress: bool = True,
@@ -162,20 +166,23 @@ def answer_sentences(
     temperature, top_p
         0 is greedy; else answers are sampled, from the likeliest tokens that together have the
         probability `top_p`.
+    likelihood
+        See `c2sflow.generation.decoding.Decoding`.
     max_batch_tokens, max_rows
         See `c2sflow.generation.decoding.generate_tokens`.
 
     Returns
     -------
     A row a prompt: c2s_sentence (valid genes, each once), c2s_n_predicted_genes,
-    c2s_invalid_genes, c2s_duplicate_genes, c2s_finish_reason, c2s_log_likelihood (of the tokens of
-    the sentence and of its end, not of a last gene that is cut); and the figures of the run.
+    c2s_invalid_genes, c2s_duplicate_genes, c2s_finish_reason; c2s_log_likelihood_valid or
+    c2s_log_likelihood, by `likelihood` (of the tokens of the sentence and of its end, not of a last
+    gene that is cut); and the figures of the run.
     """
     eos = end_tokens(model, tokenizer.eos_token_id)
     trie = None
     if valid_genes_only:
         paths = list(genes.tokens.values())
-        trie = GeneTrie(paths, eos, model.config.vocab_size, model.device, no_repeats)
+        trie = GeneTrie(paths, eos, model.device, no_repeats)
     decoding = Decoding(
         pad_token_id=tokenizer.pad_token_id,
         eos_token_ids=eos,
@@ -185,6 +192,7 @@ def answer_sentences(
         top_p=top_p,
         trie=trie,
         seed=seed,
+        likelihood=likelihood,
     )
     answers, stats = generate_tokens(
         model,
@@ -211,7 +219,7 @@ def answer_sentences(
                 "length" if words.full else answer.finish_reason
                 for answer, words in zip(answers, parsed, strict=True)
             ],
-            "c2s_log_likelihood": [
+            LIKELIHOODS["valid" if decoding.valid_only else "full"]: [
                 _log_likelihood(tokenizer, answer, words.kept)
                 for answer, words in zip(answers, parsed, strict=True)
             ],

@@ -12,7 +12,9 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,6 +25,7 @@ from c2sflow.common.progress import progress_bar
 from c2sflow.generation.kv_cache import CompiledStep, DecodeCache, worth_compiling
 from c2sflow.generation.logits import GeneTrie, next_tokens, row_numbers
 from c2sflow.generation.prefill import prefill
+from c2sflow.generation.valid_head import valid_head
 from c2sflow.model.answer_limits import AnswerLimit
 from c2sflow.model.batching import (
     free_bytes,
@@ -32,6 +35,7 @@ from c2sflow.model.batching import (
 from c2sflow.model.memory import MemoryWatch, halved
 
 LOGGER = logging.getLogger(__name__)
+Likelihood = Literal["valid", "full"]
 
 # Slots beyond what a row needs: how many steps rows can be exchanged before all are moved.
 SPARE_SLOTS = 64
@@ -51,8 +55,8 @@ class Answer:
     finish_reason
         "eos", or "length" if cut: by max_new_tokens, or before a gene more than max_genes.
     log_likelihoods
-        Natural-log probability that the model gives each of these tokens, at temperature 1, and
-        last that of the end token, if it ended the answer.
+        Natural-log probability of each of these tokens at temperature 1, among those that
+        `Decoding.likelihood` names; and last that of the end token, if it ended the answer.
     """
 
     token_ids: list[int] = field(default_factory=list)
@@ -88,6 +92,12 @@ class Decoding:
 
     With a trie, an answer ends where the model continues after max_genes genes: one that the model
     ends itself is the same with any higher limit.
+
+    Attributes
+    ----------
+    likelihood
+        "valid": of each token among those that the trie allows at its place; without a trie, these
+        are all. "full": among all of the vocabulary, for which the whole head is computed.
     """
 
     pad_token_id: int
@@ -98,6 +108,12 @@ class Decoding:
     trie: GeneTrie | None = None
     seed: int = 42
     max_genes: int | None = None
+    likelihood: Likelihood = "valid"
+
+    @property
+    def valid_only(self) -> bool:
+        """Nothing is asked of the model but the logits of the trie's tokens."""
+        return self.trie is not None and self.likelihood == "valid"
 
 
 def end_tokens(model: PreTrainedModel, tokenizer_eos: int | None) -> list[int]:
@@ -157,7 +173,9 @@ def generate_tokens(
     if decoding.temperature and keys is None:
         raise ValueError("answers that are sampled need keys")
     started = time.perf_counter()
-    with progress_bar(len(waiting), "answer", progress) as bar:
+    trie = decoding.trie if decoding.valid_only else None
+    head = valid_head(model, trie.tokens) if trie else nullcontext()
+    with head, progress_bar(len(waiting), "answer", progress) as bar:
         while waiting:
             longest = int(lengths[waiting[0]])
             slots = longest + decoding.max_new_tokens + SPARE_SLOTS
@@ -296,15 +314,19 @@ class _Batch:
     def _choose(self, logits: torch.Tensor, rows: torch.Tensor | slice) -> None:
         """Emit the next token of these rows; rows that are done emit no more."""
         limit = self.decoding.max_new_tokens
-        log_probs = logits.float().log_softmax(dim=-1)
+        logits = logits.float()
         state = self.state.select(rows) if self.state else None
-        allowed = state.trie.constrain(log_probs, state) if state else log_probs
+        allowed = logits
+        if state:
+            valid = logits if self.decoding.valid_only else logits[:, state.trie.tokens]
+            allowed = state.trie.constrain(valid, state)
         emitted, done, tokens = self.n_emitted[rows], self.done[rows], self.tokens[rows]
         numbers = None
         if self.numbers is not None:
             numbers = self.numbers[rows].gather(1, emitted.clamp_max(limit - 1)[:, None])[:, 0]
         chosen = next_tokens(allowed, numbers, self.decoding.temperature, self.decoding.top_p)
-        ended = torch.isin(chosen, self.eos) & ~done
+        token = state.trie.tokens[chosen] if state else chosen
+        ended = torch.isin(token, self.eos) & ~done
         full = torch.zeros_like(ended)
         if state and self.decoding.max_genes is not None:
             full = state.trie.begins(state, chosen) & (state.n_genes >= self.decoding.max_genes)
@@ -315,15 +337,15 @@ class _Batch:
         # The token of a row that is done, or full, goes into the column behind the last; an end
         # token has a score, and is no token of the answer.
         self.tokens[rows] = tokens.scatter(
-            1, torch.where(continues, emitted, limit)[:, None], chosen[:, None]
+            1, torch.where(continues, emitted, limit)[:, None], token[:, None]
         )
+        among, place = (allowed, chosen) if self.decoding.valid_only else (logits, token)
+        log_probs = among.gather(1, place[:, None]) - among.logsumexp(dim=-1, keepdim=True)
         self.scores[rows] = self.scores[rows].scatter(
-            1,
-            torch.where(done, limit, emitted)[:, None],
-            log_probs.gather(1, chosen[:, None]).double(),
+            1, torch.where(done, limit, emitted)[:, None], log_probs.double()
         )
         self.n_emitted[rows] = emitted + continues
-        self.last[rows] = chosen
+        self.last[rows] = token
         self.ended[rows] |= ended
         self.done[rows] |= ended | full | (self.n_emitted[rows] >= limit)
 

@@ -44,35 +44,42 @@ def gene_tokens(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> dic
 class GeneTrie:
     """Trie of token paths, in tensors.
 
+    All that follow a trie work with its valid tokens: those of a gene or an end, by their place
+    among them.
+
     Parameters
     ----------
     paths
         Tokens of each gene; not empty, all different.
     eos_token_ids
         Tokens that end an answer.
-    vocab_size
-        Width of the logits.
     device
         Where the logits are.
     no_repeats
         Each gene at most once.
+
+    Attributes
+    ----------
+    tokens
+        int64 (n_valid,): id in the model's vocabulary of each valid token, ascending.
     """
 
     def __init__(
         self,
         paths: Sequence[Sequence[int]],
         eos_token_ids: Sequence[int],
-        vocab_size: int,
         device: torch.device | str = "cpu",
         no_repeats: bool = True,
     ):
-        self.vocab_size, self.no_repeats = vocab_size, no_repeats
+        ids = sorted({*eos_token_ids, *(token for path in paths for token in path)})
+        number = {token: n for n, token in enumerate(ids)}
+        self.n_valid, self.no_repeats = len(ids), no_repeats
         children: list[dict[int, int]] = [{}]
         gene_of_node = [-1]
         walks = []
         for gene, path in enumerate(paths):
             node, walk = 0, []
-            for token in path:
+            for token in map(number.__getitem__, path):
                 if token not in children[node]:
                     children[node][token] = len(children)
                     children.append({})
@@ -86,19 +93,20 @@ class GeneTrie:
         def tensor(values: object) -> torch.Tensor:
             return torch.as_tensor(np.asarray(values, dtype=np.int64), device=device)
 
-        self.eos = tensor(list(eos_token_ids))
+        self.tokens = tensor(ids)
+        self.eos = tensor([number[token] for token in eos_token_ids])
         self.is_gene = tensor(gene_of_node) >= 0
         # Edges sorted by (parent, token), to find a child by binary search.
         edges = sorted((p, t, c) for p, found in enumerate(children) for t, c in found.items())
-        self.edge_keys = tensor([parent * vocab_size + token for parent, token, _ in edges])
+        self.edge_keys = tensor([parent * self.n_valid + token for parent, token, _ in edges])
         self.edge_child = tensor([child for _, _, child in edges])
         self.root_tokens = tensor([token for parent, token, _ in edges if parent == 0])
         self.root_children = tensor([child for parent, _, child in edges if parent == 0])
-        # Children of the other nodes, padded with a token beyond the vocabulary and a node in
-        # which no gene is left.
+        # Children of the other nodes, padded with a token beyond the last and a node in which
+        # no gene is left.
         inner = [sorted(found.items()) if node else [] for node, found in enumerate(children)]
         width = max(1, max(map(len, inner)))
-        padding = [(vocab_size, n_nodes)]
+        padding = [(self.n_valid, n_nodes)]
         table = np.array([found + padding * (width - len(found)) for found in inner])
         self.inner_tokens, self.inner_children = tensor(table[..., 0]), tensor(table[..., 1])
         # Nodes on the way to each node's gene, itself included, padded likewise.
@@ -139,25 +147,25 @@ class GeneTrie:
         Parameters
         ----------
         scores
-            float (n_rows, vocab_size).
+            float (n_rows, n_valid).
         state
             The state of the rows.
 
         Returns
         -------
-        float (n_rows, vocab_size), -inf where forbidden.
+        float (n_rows, n_valid), -inf where forbidden.
         """
         floor = torch.finfo(scores.dtype).min
         complete = self.complete(state)[:, None]
         at_root = (state.node == 0)[:, None]
         result = torch.full(
-            (len(scores), self.vocab_size + 1), -torch.inf, dtype=scores.dtype, device=scores.device
+            (len(scores), self.n_valid + 1), -torch.inf, dtype=scores.dtype, device=scores.device
         )
         # A score of -inf that is allowed stays above the forbidden ones.
         scores = scores.clamp_min(floor)
         tokens = self.inner_tokens[state.node]
         open_ = state.left.gather(1, self.inner_children[state.node]) > 0
-        inner = scores.gather(1, tokens.clamp_max(self.vocab_size - 1))
+        inner = scores.gather(1, tokens.clamp_max(self.n_valid - 1))
         result.scatter_(1, tokens, inner.masked_fill(~open_, -torch.inf))
         left = state.left[:, self.root_children]
         if self.no_repeats:  # the gene just emitted may not follow itself
@@ -165,7 +173,7 @@ class GeneTrie:
         open_ = (left > 0) & (complete | at_root)
         result[:, self.root_tokens] = scores[:, self.root_tokens].masked_fill(~open_, -torch.inf)
         result[:, self.eos] = scores[:, self.eos].masked_fill(~complete, -torch.inf)
-        return result[:, : self.vocab_size]
+        return result[:, : self.n_valid]
 
     def begins(self, state: TrieState, tokens: torch.Tensor) -> torch.Tensor:
         """bool (n_rows,): the token, allowed by `constrain`, is the first of another gene."""
@@ -201,7 +209,7 @@ class GeneTrie:
 
     def _child(self, node: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Child along the token, and whether there is one."""
-        keys = node * self.vocab_size + tokens
+        keys = node * self.n_valid + tokens
         place = torch.searchsorted(self.edge_keys, keys).clamp_max(len(self.edge_keys) - 1)
         found = self.edge_keys[place] == keys
         return torch.where(found, self.edge_child[place], 0), found
@@ -251,7 +259,7 @@ def row_numbers(seed: int, key: str, n_steps: int) -> np.ndarray:
 
 
 def next_tokens(
-    log_probs: torch.Tensor,
+    scores: torch.Tensor,
     numbers: torch.Tensor | None,
     temperature: float = 0.0,
     top_p: float = 1.0,
@@ -260,8 +268,8 @@ def next_tokens(
 
     Parameters
     ----------
-    log_probs
-        float32 (n_rows, vocab_size); -inf where forbidden.
+    scores
+        float32 (n_rows, n_tokens): logits, or log-probabilities; -inf where forbidden.
     numbers
         float64 (n_rows,) in [0, 1), each row's own random number of this step; None if greedy.
     temperature
@@ -274,10 +282,10 @@ def next_tokens(
     int64 (n_rows,)
     """
     if not temperature:
-        return log_probs.argmax(dim=-1)
+        return scores.argmax(dim=-1)
     if numbers is None:
         raise ValueError("to draw a token takes a number for each row")
-    probabilities = (log_probs / temperature).softmax(dim=-1)
+    probabilities = (scores / temperature).softmax(dim=-1)
     if top_p >= 1:
         return _draw(probabilities, numbers)
     ordered, tokens = probabilities.sort(dim=-1, descending=True, stable=True)

@@ -59,7 +59,7 @@ def perturb_shard(
         ``<id>.sentences.json`` of the shard's sample.
     options
         Those of `embed_shard`, and perturbation_prompt, valid_genes_only, no_repeats,
-        gene_vocabulary_file, temperature, top_p, num_samples, seed: see
+        gene_vocabulary_file, temperature, top_p, num_samples, seed, likelihood: see
         `c2sflow.generation.perturbation.predict`; max_answer_genes, max_new_tokens: see
         `c2sflow.model.answer_limits.AnswerLength`; attempt: see `embed_shard`.
     """

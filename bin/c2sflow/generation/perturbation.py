@@ -48,8 +48,9 @@ def predict(
     -------
     Predictions, row by row (num_samples times): source_cell, sample, organism, perturbation,
     sample_index, c2s_sentence (valid genes, each once), c2s_n_predicted_genes, c2s_invalid_genes,
-    c2s_duplicate_genes, c2s_finish_reason, c2s_log_likelihood, c2s_truncated (genes of the control
-    cell were left out of the prompt); and the figures of the run.
+    c2s_duplicate_genes, c2s_finish_reason, c2s_log_likelihood_valid or c2s_log_likelihood,
+    c2s_truncated (genes of the control cell were left out of the prompt); and the figures of the
+    run.
     """
     records = [record for record in cells.to_dict("records") for _ in range(num_samples)]
     number = np.tile(np.arange(num_samples), len(cells))

@@ -20,7 +20,7 @@ from c2sflow.model.batching import peak_memory, resolve_cache_tokens, resolve_ma
 from c2sflow.model.embedding import embed_cells
 from c2sflow.model.tasks import batch_share
 
-ANSWERING = ("valid_genes_only", "no_repeats", "temperature", "top_p", "seed")
+ANSWERING = ("valid_genes_only", "no_repeats", "temperature", "top_p", "seed", "likelihood")
 
 
 def answer_length(options: Mapping[str, Any]) -> AnswerLength:

@@ -181,9 +181,7 @@ def answer_table(
         "truncated_fraction": number(
             "Cut off", "Answers that the model would continue", "%", 1, **bad
         ),
-        "log_likelihood_mean": number(
-            "Log-likelihood", "Mean over the answers: higher is more confident", "", 1, scale=False
-        ),
+        **_likelihood(rows),
     }
     shown = {
         key: {k: 100 * value if k.endswith("_fraction") else value for k, value in row.items()}
@@ -192,6 +190,25 @@ def answer_table(
     plot = table_plot(anchor, name, first, shown, headers)
     text += cut_answers(records) + _generation_speed(records)
     return Section(name, text, plot=plot)
+
+
+LIKELIHOOD_HEADERS = {
+    "log_likelihood_valid_mean": number(
+        "Log-likelihood among genes",
+        "Mean over the answers, each token among those that lead to a gene: higher is more "
+        "confident",
+        "", 1, scale=False,
+    ),
+    "log_likelihood_mean": number(
+        "Log-likelihood", "Mean over the answers: higher is more confident", "", 1, scale=False
+    ),
+}  # fmt: skip
+
+
+def _likelihood(rows: Mapping[str, Mapping]) -> dict[str, dict]:
+    """The header of the likelihood that these rows have."""
+    names = {name for row in rows.values() for name in row}
+    return {name: header for name, header in LIKELIHOOD_HEADERS.items() if name in names}
 
 
 def cut_answers(records: Sequence[Mapping]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,10 +24,16 @@ from c2sflow.data.h5ad import (
     write_column,
     write_element,
 )
+from c2sflow.data.own_columns import LIKELIHOODS, PREFIX
 from c2sflow.sentences.rank_fit import expression_from_ranks
 
 BLOCK = 2048  # answers read at a time
 SENTENCE = "c2s_sentence"
+
+
+def present(wanted: Iterable[str], names: Collection[str]) -> list[str]:
+    """Columns wanted of a table of answers that has these: of the likelihoods, its own."""
+    return [name for name in wanted if name in names or name not in LIKELIHOODS.values()]
 
 
 def answer_blocks(
@@ -152,7 +158,10 @@ def answer_figures(obs: pd.DataFrame, by: Sequence[str], count: str) -> pd.DataF
             "invalid_fraction": groups["c2s_invalid_genes"].sum() / words,
             "duplicate_fraction": groups["c2s_duplicate_genes"].sum() / words,
             "truncated_fraction": groups["cut"].mean(),
-            "log_likelihood_mean": groups["c2s_log_likelihood"].mean(),
+            **{
+                f"{name.removeprefix(PREFIX)}_mean": groups[name].mean()
+                for name in present(LIKELIHOODS.values(), obs.columns)
+            },
         }
     )
     return figures.reset_index()

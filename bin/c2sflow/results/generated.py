@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from c2sflow.data.genes.organisms import COLUMN as ORGANISM
-from c2sflow.results.answers import answer_blocks, answer_figures, merged_answers
+from c2sflow.data.own_columns import LIKELIHOODS
+from c2sflow.results.answers import answer_blocks, answer_figures, merged_answers, present
 
 OBS_COLUMNS = (
     "c2s_cell_type",
@@ -18,7 +20,7 @@ OBS_COLUMNS = (
     "c2s_invalid_genes",
     "c2s_duplicate_genes",
     "c2s_finish_reason",
-    "c2s_log_likelihood",
+    *LIKELIHOODS.values(),  # one of them
     "c2s_sentence",
 )
 
@@ -74,7 +76,7 @@ def merge_generated(
     with merged_answers(target, var, rank_fit) as out:
         for path, n_expected in tasks:
             for obs, vectors in answer_blocks(
-                path, n_expected, "generated cells", lambda _: OBS_COLUMNS
+                path, n_expected, "generated cells", partial(present, OBS_COLUMNS)
             ):
                 pairs = zip(obs["organism"], obs["c2s_sentence"], strict=True)
                 genes = [

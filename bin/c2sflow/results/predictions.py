@@ -13,9 +13,9 @@ from anndata.utils import make_index_unique
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import remedy
 from c2sflow.data.columns import clean_columns, free_name
-from c2sflow.data.own_columns import PREFIX, own_name, own_names
+from c2sflow.data.own_columns import LIKELIHOODS, PREFIX, own_name, own_names
 from c2sflow.inputs.perturbations import condition_columns
-from c2sflow.results.answers import answer_blocks, answer_figures, merged_answers
+from c2sflow.results.answers import answer_blocks, answer_figures, merged_answers, present
 from c2sflow.results.umap import CLUSTERS
 from c2sflow.sentences.no_ops import NO_OP, predicted_only
 
@@ -28,7 +28,7 @@ SHARD_COLUMNS = (
     "c2s_invalid_genes",
     "c2s_duplicate_genes",
     "c2s_finish_reason",
-    "c2s_log_likelihood",
+    *LIKELIHOODS.values(),  # one of them
     "c2s_truncated",
     "c2s_sentence",
 )
@@ -44,7 +44,7 @@ def _more_columns(names: Iterable[str]) -> list[str]:
 
 
 def _columns(names: Sequence[str]) -> list[str]:
-    return [*SHARD_COLUMNS, *_more_columns(names)]
+    return [*present(SHARD_COLUMNS, names), *_more_columns(names)]
 
 
 def prediction_names(obs: pd.DataFrame) -> pd.Index:

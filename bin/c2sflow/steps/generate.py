@@ -30,6 +30,10 @@ EXISTING = click.Path(exists=True)
 @click.option("--max-new-tokens", type=click.IntRange(1), help="Default: as the genes need.")
 @click.option("--temperature", type=click.FloatRange(0), default=0.0, help="0 is greedy.")
 @click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0)
+@click.option(
+    "--likelihood", type=click.Choice(["valid", "full"]), default="valid",
+    help="Of answers: among valid genes, or the full vocabulary.",
+)  # fmt: skip
 @click.option("--seed", type=int, default=42, help="Random seed of sampling.")
 @click.option("--outdir", default=".", help="Gets <task>.generated.parquet, <task>.generate.json.")
 def main(

@@ -26,6 +26,10 @@ from c2sflow.steps.shared.options import embedding_options, model_options
 @click.option("--temperature", type=click.FloatRange(0), default=0.0, help="0 is greedy.")
 @click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0)
 @click.option(
+    "--likelihood", type=click.Choice(["valid", "full"]), default="valid",
+    help="Of answers: among valid genes, or the full vocabulary.",
+)  # fmt: skip
+@click.option(
     "--num-samples", type=click.IntRange(1), default=1, help="Answers per cell and perturbation."
 )
 @click.option("--seed", type=int, default=42, help="Random seed of sampling.")

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from c2sflow.data.own_columns import LIKELIHOODS
 from c2sflow.generation.answers import GeneVocabulary, answer_sentences
 from c2sflow.generation.decoding import Decoding, generate_tokens
 from c2sflow.generation.logits import gene_tokens
@@ -45,7 +46,7 @@ def answers(model, tokenizer, prompts, **options):
 def test_of_an_answer_cut_within_a_gene_the_kept_tokens_count(
     model, tokenizer, reference, prompts, temperature
 ):
-    made = answers(model, tokenizer, prompts, temperature=temperature)
+    made = answers(model, tokenizer, prompts, temperature=temperature, likelihood="full")
     tokens = gene_tokens(tokenizer, GENES)
     n_kept = []
     for ids, row in zip(prompts, made.itertuples(), strict=True):
@@ -55,6 +56,20 @@ def test_of_an_answer_cut_within_a_gene_the_kept_tokens_count(
         assert row.c2s_log_likelihood == pytest.approx(expected, rel=1e-3)
         n_kept.append(len(kept) if not end else 11)
     assert min(n_kept) < 11  # some are cut within a gene
+
+
+def test_the_column_names_what_the_likelihood_is_among(model, tokenizer, prompts):
+    """The answers are the same; among fewer tokens each is likelier."""
+    valid, full = (
+        answers(model, tokenizer, prompts, likelihood=name) for name in ("valid", "full")
+    )
+    names = ["c2s_log_likelihood_valid", "c2s_log_likelihood"]
+    assert [name for name in names if name in valid] == names[:1]
+    assert [name for name in names if name in full] == names[1:]
+    assert valid.drop(columns=names[0]).equals(full.drop(columns=names[1]))
+    assert (valid[names[0]] > full[names[1]]).all()
+    free = answers(model, tokenizer, prompts, likelihood="valid", valid_genes_only=False)
+    assert [name for name in names if name in free] == names[1:]
 
 
 def test_of_a_free_answer_likewise(model, tokenizer, reference, prompts):
@@ -91,7 +106,8 @@ def within(demo_model, records, pbmc):
         made, _ = answer_sentences(
             model, tokenizer, prompts, keys, vocabulary, limit, progress=False, **how
         )
-        return made.assign(
+        own = next(name for name in LIKELIHOODS.values() if name in made)
+        return made.rename(columns={own: "likelihood"}).assign(
             n_words=made[["c2s_n_predicted_genes", "c2s_invalid_genes", "c2s_duplicate_genes"]].sum(
                 axis=1
             )
@@ -121,13 +137,13 @@ def test_no_answer_has_more_genes_and_one_that_ends_is_the_same_within_any_highe
     for short, whole in zip(made.itertuples(), longer.itertuples(), strict=True):
         if short.c2s_finish_reason == "eos":
             assert short.c2s_sentence == whole.c2s_sentence
-            assert short.c2s_log_likelihood == pytest.approx(whole.c2s_log_likelihood, rel=1e-4)
+            assert short.likelihood == pytest.approx(whole.likelihood, rel=1e-4, abs=1e-4)
             assert whole.c2s_finish_reason == "eos"
         else:  # cut behind exactly so many genes, of which the longer answer has more
             assert short.n_words == n_genes
             assert whole.c2s_sentence.startswith(short.c2s_sentence)
             assert whole.n_words > n_genes
-            assert short.c2s_log_likelihood > whole.c2s_log_likelihood
+            assert short.likelihood > whole.likelihood
 
 
 def test_the_limit_is_met_and_missed(within):

@@ -129,11 +129,7 @@ def rounding_decided(model, ids, key, some, others, **how):
 @pytest.mark.parametrize("genes_only", [False, True])
 def test_a_compiled_step_says_the_same(model, prompts, eos, genes_only, monkeypatch, caplog):
     """The graph is traced whole, once for all steps, and agrees with the plain model."""
-    trie = (
-        GeneTrie([[n] for n in range(600, 900)], eos, model.config.vocab_size)
-        if genes_only
-        else None
-    )
+    trie = GeneTrie([[n] for n in range(600, 900)], eos) if genes_only else None
     straight = generate(model, prompts, eos, trie=trie)
     monkeypatch.setattr(compiled_decode, "COMPILE", {"cpu": {"backend": "aot_eager"}})
     monkeypatch.setattr(compiled_decode, "FEWEST_STEPS", 1)

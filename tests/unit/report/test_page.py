@@ -133,7 +133,7 @@ def make_predictions(folder, samples):
             "c2s_invalid_genes": rng.integers(0, 3, 12),
             "c2s_duplicate_genes": rng.integers(0, 3, 12),
             "c2s_finish_reason": pd.Categorical(["eos", "length", "eos"] * 4),
-            "c2s_log_likelihood": -rng.random(12),
+            "c2s_log_likelihood_valid": -rng.random(12),
         },
         index=[f"p{n}" for n in range(12)],
     )

@@ -223,7 +223,9 @@ def test_blocks_give_the_frame_that_pandas_does(tmp_path, monkeypatch):
         [pd.read_parquet(path) for path, size in zip(paths, sizes, strict=True) if size]
     )
     vectors = np.stack(whole.pop("X_c2s"))
-    whole = whole[["sample", *SHARD_COLUMNS, "dose", "note"]].set_axis(range(len(whole)))
+    whole = whole[
+        ["sample", *merged_answers.present(SHARD_COLUMNS, whole.columns), "dose", "note"]
+    ].set_axis(range(len(whole)))
     own = {"source_cell", "condition", "perturbation", "dose", "note"}
     whole = whole.rename(columns={name: f"c2s_{name}" for name in own})
     names = whole["c2s_source_cell"] + "|" + whole["c2s_condition"]
