@@ -21,6 +21,7 @@ from c2sflow.common.errors import UserError
 from c2sflow.model.architectures.family import Family
 from c2sflow.model.architectures.registry import family_of
 from c2sflow.model.batching import PromptPool
+from c2sflow.model.packed_inputs import inputs_for
 
 LOGGER = logging.getLogger(__name__)
 BLOCKWISE = "blockwise"
@@ -237,7 +238,7 @@ def disagreement(
     batch = pool.take()
     model.to(device, dtype)  # type: ignore[arg-type]  # transformers wraps it without its self
     model.set_attn_implementation(name)
-    hidden = model(**batch.inputs_on(device), use_cache=False).last_hidden_state.flatten(0, 1)
+    hidden = model(**inputs_for(model, batch), use_cache=False).last_hidden_state.flatten(0, 1)
     difference = scale = 0.0
     for row, start in zip(batch.rows, batch.starts, strict=True):
         computed = hidden[start : start + len(expected[row])].float().cpu()

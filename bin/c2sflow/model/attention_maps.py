@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from c2sflow.model.architectures.registry import family_of
 from c2sflow.model.attention import BLOCKWISE, using
-from c2sflow.model.embedding import LayerReached
+from c2sflow.model.embedding_engine import LayerReached
 from c2sflow.sentences.prompts import fill
 
 SHUFFLES = 3  # orders of a cell's genes

@@ -16,6 +16,7 @@ from c2sflow.model.memory_plan import LEAST_TOKENS, kept_bytes, working_bytes
 
 CPU_TOKENS = 4096  # measured on two cores: larger batches fall out of the cache
 GPU_TOKENS = 2**15  # its matrices are large enough by then; more would only cost memory
+FILLER = 512  # tokens of a prompt of padding
 CPU_CACHE, GPU_CACHE = 2**16, 2**19  # tokens decoded together: more rows gain nothing by then
 
 
@@ -40,7 +41,9 @@ def resolve_max_batch_tokens(value: int | str | None, model: PreTrainedModel) ->
     if devices[0].type != "cuda":
         return CPU_TOKENS
     free = min(free_bytes(device) for device in devices)
-    return int(np.clip(0.5 * free // working_bytes(model.config), LEAST_TOKENS, GPU_TOKENS))
+    fitting = max(1, int(0.5 * free // working_bytes(model.config)))
+    # A power of two: flex_attention is compiled for each length of a batch, and tasks share it.
+    return int(np.clip(1 << (fitting.bit_length() - 1), LEAST_TOKENS, GPU_TOKENS))
 
 
 def resolve_cache_tokens(value: int | str | None, model: PreTrainedModel) -> int:
@@ -113,12 +116,13 @@ class Batch:
     def inputs_on(self, device: torch.device) -> dict:
         """The inputs on a device; pinned memory is copied while a GPU computes."""
         return {
-            name: _to_device(value, device) if isinstance(value, torch.Tensor) else value
+            name: on_device(value, device) if isinstance(value, torch.Tensor) else value
             for name, value in self.inputs.items()
         }
 
 
-def _to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+def on_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the CPU on a device; to a GPU it is copied while that computes."""
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor
@@ -216,9 +220,9 @@ class PromptPool:
         lengths = [ids.size for ids in prompts]
         filling = -sum(lengths) % self.multiple
         row = prompts
-        if filling:  # a prompt of padding, whose result nobody reads
+        if filling:  # prompts of padding, whose results nobody reads; short ones see little
             row = [*prompts, np.full(filling, self.pad_token_id)]
-            lengths = [*lengths, filling]
+            lengths += [FILLER] * (filling // FILLER) + [filling % FILLER] * (filling % FILLER > 0)
         bounds = np.cumsum([0, *lengths])
         positions = np.concatenate([np.arange(n) for n in lengths])
         ends = torch.from_numpy(bounds.astype(np.int32))

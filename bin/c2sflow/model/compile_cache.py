@@ -31,7 +31,10 @@ import torch
 LOGGER = logging.getLogger(__name__)
 PACKAGE = Path(__file__).parents[1]
 # Files of ours that are compiled, or that decide what is: an edit begins a new folder.
-COMPILED = ("model/attention.py", "generation/kv_cache.py")
+COMPILED = (
+    "model/attention.py", "model/compiled_layers.py", "model/packed_inputs.py",
+    "generation/kv_cache.py",
+)  # fmt: skip
 LIBRARIES = ("torch", "transformers", "triton")
 _in_use: list[CompileCache] = []
 

@@ -14,8 +14,9 @@ from c2sflow.common.files import (
     write_json,
 )
 from c2sflow.model.batching import resolve_max_batch_tokens
-from c2sflow.model.embedding import Pooling, embed_cells
+from c2sflow.model.embedding import embed_cells
 from c2sflow.model.embedding_files import write_embedding
+from c2sflow.model.pooling import Pooling
 from c2sflow.model.tasks import (
     batch_share,
     context_warning,

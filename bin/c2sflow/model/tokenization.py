@@ -14,8 +14,9 @@ from transformers import PreTrainedTokenizerBase
 from c2sflow.common.errors import UserError
 from c2sflow.sentences.prompts import fill, first_genes
 
-CHUNK = 512  # prompts handed to the tokenizer's threads at a time
-AHEAD = 3  # chunks tokenised before they are needed
+CHUNK = 128  # prompts handed to the tokenizer's threads at a time
+AHEAD = 12  # chunks tokenised before they are needed
+SAMPLE = 8  # prompts by which the tokens of all are estimated
 
 
 @dataclass
@@ -149,6 +150,26 @@ def tokenize_prompts(
             input_ids.append(prompt.ids)
             sentences[row] = prompt.sentence()
     return TokenizedPrompts(input_ids, n_genes, truncated, sentences)
+
+
+def estimated_tokens(
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    records: Sequence[Mapping[str, object]],
+    context: int,
+) -> int:
+    """About the tokens of all prompts, by the characters and tokens of a few.
+
+    Parameters
+    ----------
+    records, context
+        See `tokenize_prompts`; one record at least.
+    """
+    sizes = [len(str(record["cell_sentence"])) for record in records]
+    some = [records[row] for row in range(0, len(records), -(-len(records) // SAMPLE))]
+    tokens = int(tokenize_prompts(tokenizer, template, some, context).n_tokens.sum())
+    characters = sum(len(str(record["cell_sentence"])) for record in some)
+    return tokens * sum(sizes) // max(1, characters)
 
 
 def tokenize_ahead(
