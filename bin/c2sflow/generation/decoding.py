@@ -22,7 +22,8 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from c2sflow.common.progress import progress_bar
-from c2sflow.generation.kv_cache import CompiledStep, DecodeCache, worth_compiling
+from c2sflow.generation.captured_step import CapturedStep, capturable
+from c2sflow.generation.kv_cache import DecodeCache
 from c2sflow.generation.logits import GeneTrie, next_tokens, row_numbers
 from c2sflow.generation.prefill import prefill
 from c2sflow.generation.valid_head import valid_head
@@ -75,6 +76,8 @@ class GenerationStats:
 
     room
         Tokens that the context has for a prompt.
+    captured
+        The steps were captured as a CUDA graph.
     """
 
     n_prompt_tokens: int = 0
@@ -84,6 +87,7 @@ class GenerationStats:
     room: int = 0
     seconds: float = 0.0
     max_batch_tokens: int = 0
+    captured: bool = False
 
 
 @dataclass
@@ -221,7 +225,6 @@ class _Batch:
         self.cache = DecodeCache(model.config, n_rows, n_slots, self.device)
         self.eos = torch.tensor(list(decoding.eos_token_ids), device=self.device)
         self.state = decoding.trie.start(n_rows) if decoding.trie else None
-        self.compiled: CompiledStep | None = None
         new = decoding.max_new_tokens
 
         def zeros(*shape: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
@@ -231,6 +234,14 @@ class _Batch:
         self.n_emitted, self.scores = zeros(), zeros(new + 1, dtype=torch.float64)
         self.done, self.ended = zeros(dtype=torch.bool) | True, zeros(dtype=torch.bool)
         self.numbers = zeros(new, dtype=torch.float64) if decoding.temperature else None
+        self.captured = CapturedStep() if capturable(model) else None
+
+    @property
+    def step_state(self) -> list[torch.Tensor]:
+        """All that a step writes, but for the cache."""
+        names = ("tokens", "last", "position", "n_emitted", "scores", "done", "ended")
+        own = [getattr(self, name) for name in names]
+        return [*own, *self.state.tensors()] if self.state else own
 
     def under_way(self) -> list[int]:
         """Prompts that are not answered yet."""
@@ -239,12 +250,8 @@ class _Batch:
     def run(self, waiting: deque[int]) -> None:
         """Answer all that wait."""
         between = STEPS.get(self.device.type, STEPS_OTHERWISE)
-        rounds = -(-len(waiting) // self.prompts.size)
-        compiles = worth_compiling(self.model, rounds * self.decoding.max_new_tokens)
         while True:
             self._admit(waiting)
-            if compiles and self.compiled is None:
-                self.compiled = CompiledStep(self.model, self.cache)
             live = self.prompts >= 0
             if not live.any():
                 return
@@ -294,22 +301,32 @@ class _Batch:
         """One more token of every row."""
         live = self.prompts >= 0
         self.cache.make_room(int((self.sizes + self.steps)[live].max()) - 1)
-        inputs = self.last[:, None], self.position[:, None]
-        logits = self.compiled(*inputs) if self.compiled else self._forward(*inputs)
-        self.position += 1
-        self._choose(logits, slice(None))
+        if self.captured:
+            self.captured(self)
+            if not self.captured.works:
+                self.captured = None
+        else:
+            self.emit(self.forward(self.cache.seen(self.cache.length + 1)))
+        self.stats.captured = self.captured is not None
         self.steps += 1
         self.stats.n_steps += 1
 
-    def _forward(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    def forward(self, mask: torch.Tensor | None, **options: object) -> torch.Tensor:
+        """Logits of the next token of every row; nothing here waits for the GPU."""
         return self.model(
-            input_ids=tokens,
-            attention_mask=self.cache.next_mask(),
-            position_ids=positions,
+            input_ids=self.last[:, None],
+            attention_mask=mask,
+            position_ids=self.position[:, None],
             past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=1,
+            **options,
         ).logits[:, -1]
+
+    def emit(self, logits: torch.Tensor) -> None:
+        """Emit the next token of every row, all in place."""
+        self.position += 1
+        self._choose(logits, slice(None))
 
     def _choose(self, logits: torch.Tensor, rows: torch.Tensor | slice) -> None:
         """Emit the next token of these rows; rows that are done emit no more."""
@@ -326,7 +343,7 @@ class _Batch:
             numbers = self.numbers[rows].gather(1, emitted.clamp_max(limit - 1)[:, None])[:, 0]
         chosen = next_tokens(allowed, numbers, self.decoding.temperature, self.decoding.top_p)
         token = state.trie.tokens[chosen] if state else chosen
-        ended = torch.isin(token, self.eos) & ~done
+        ended = (token[:, None] == self.eos).any(dim=1) & ~done
         full = torch.zeros_like(ended)
         if state and self.decoding.max_genes is not None:
             full = state.trie.begins(state, chosen) & (state.n_genes >= self.decoding.max_genes)
@@ -368,12 +385,13 @@ class _Batch:
             self.answers[prompt] = Answer(tokens[:end], reason, scores[: end + ended])
             self.stats.n_new_tokens += end
         self.prompts[done] = -1
+        self.cache.release(rows)
         self.bar.update(int(done.sum()))
 
     def _shrink(self, waiting: deque[int]) -> None:
-        """When nobody waits, rows that are free are computed no longer; compiled, all are."""
+        """When nobody waits, rows that are free are computed no longer; captured, all are."""
         live = np.flatnonzero(self.prompts >= 0)
-        if waiting or self.compiled or not live.size or 2 * live.size > self.prompts.size:
+        if waiting or self.captured or not live.size or 2 * live.size > self.prompts.size:
             return
         rows = torch.from_numpy(live).to(self.device)
         self.cache.keep(rows)

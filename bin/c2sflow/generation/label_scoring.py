@@ -226,5 +226,4 @@ class _Batch:
         ids = torch.tensor(tokens, device=self.after.device).expand(self.n_rows, n_tokens)
         steps = torch.arange(depth, depth + n_tokens, device=self.after.device)
         end = self.cache.length + n_tokens
-        self.cache.mask[:, self.n_slots : end] = True
-        return self._forward(ids, self.cache.mask[:, :end], self.after + steps, self.cache)
+        return self._forward(ids, self.cache.seen(end), self.after + steps, self.cache)

@@ -239,6 +239,10 @@ class TrieState:
     begun: torch.Tensor
     n_genes: torch.Tensor
 
+    def tensors(self) -> list[torch.Tensor]:
+        """What `advance` writes."""
+        return [self.node, self.left, self.begun, self.n_genes]
+
     def select(self, rows: torch.Tensor | slice) -> TrieState:
         """State of some rows: a copy, or for a slice a view."""
         return TrieState(

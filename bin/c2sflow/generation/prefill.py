@@ -34,7 +34,7 @@ def prefill(
     ids, mask = (tensor.to(model.device) for tensor in pad_left(prompts, pad_token_id))
     n_rows, n_slots = ids.shape
     fresh = DecodeCache(model.config, n_rows, n_slots, model.device)
-    fresh.mask[:] = mask
+    fresh.starts[:] = n_slots - mask.sum(dim=1)
     logits = model(
         input_ids=ids,
         attention_mask=mask,

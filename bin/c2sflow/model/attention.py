@@ -53,8 +53,7 @@ def blockwise_attention(
         (n_rows, n_heads or n_key_value_heads, length, head_dim). Keys may be more than queries
         (a cache): the last key is the last query's own.
     attention_mask
-        bool (n_rows, n_keys), False on padding; None if no real token can see padding. Or bool
-        (n_rows, 1, 1, n_keys): all that the only query sees, wherever its own key is.
+        bool (n_rows, n_keys), False on padding; None if no real token can see padding.
     scaling, softcap, sliding_window
         Of the layer; None for 1 / sqrt(head_dim), no cap and no window.
     attention_observer
@@ -67,7 +66,6 @@ def blockwise_attention(
     n_rows, n_heads, n_queries, width = query.shape
     groups, n_keys = key.shape[1], key.shape[2]
     past = n_keys - n_queries
-    whole = attention_mask if attention_mask is not None and attention_mask.ndim == 4 else None
     factor = (width**-0.5 if scaling is None else scaling) / (softcap or 1.0)
     # The heads that share a key head are further queries of it: keys are not repeated.
     query = query.reshape(n_rows, groups, n_heads // groups, n_queries, width)
@@ -75,15 +73,12 @@ def blockwise_attention(
     size = QUERIES.get(query.device.type, 512)
     for start in range(0, n_queries, size):
         stop = min(start + size, n_queries)
-        first = max(0, past + start - sliding_window + 1) if sliding_window and whole is None else 0
+        first = max(0, past + start - sliding_window + 1) if sliding_window else 0
         seen = slice(first, past + stop)
         block = (query[:, :, :, start:stop] * factor).flatten(2, 3)
         scores = (block @ key[:, :, seen].transpose(2, 3)).float().unflatten(2, (-1, stop - start))
-        if whole is not None:
-            regions = [(scores, whole[:, None].float())]
-        else:
-            ends = past + start, past + stop, first
-            regions = _regions(*ends, sliding_window, attention_mask, scores)
+        ends = past + start, past + stop, first
+        regions = _regions(*ends, sliding_window, attention_mask, scores)
         weights = _softmax(scores, softcap, regions)
         if attention_observer is not None:
             attention_observer(module, weights.flatten(1, 2), start, first)

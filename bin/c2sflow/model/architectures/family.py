@@ -35,9 +35,6 @@ class Family:
     attentions
         Implementations that it may use, the fastest first: see `c2sflow.model.attention`. Each is
         compared with eager on the device by `probe`. Empty leaves the choice to transformers.
-    compiles
-        Its forward takes a mask for each kind of layer, so that a step over a fixed cache can be
-        compiled: see `c2sflow.generation.kv_cache`.
     """
 
     model_types: ClassVar[tuple[str, ...]] = ()
@@ -54,7 +51,6 @@ class Family:
     heads: ClassVar[tuple[str, ...]] = ("lm_head", "embed_out")
     pad_token: ClassVar[str | None] = None
     attentions: ClassVar[tuple[str, ...]] = ()
-    compiles: ClassVar[bool] = False
 
     def n_positions(self, config: PreTrainedConfig) -> int:
         """Most tokens that a model of this configuration reads."""
