@@ -2,7 +2,7 @@
 
 Prompts/s, new tokens/s, and the share of the GPU's memory bandwidth: what a step must read (the
 weights once, and each row's keys and values) in the time of the step, over what a plain copy
-reaches in the same run. For genes only, free, uncompiled, and the usual way (see
+reaches in the same run. For genes only, free, in plain steps, and the usual way (see
 bench_generation.py). On a CPU (--device cpu --shape tiny) it is only rehearsed.
 
 python benchmarks/bench_gpu_generation.py [--shape 2B|27B] [--prompts 512] [--ways ...]
@@ -22,7 +22,7 @@ from models import SHAPES, demo_records, random_model
 WAYS = {
     "genes only": {"genes_only": True},
     "free": {},
-    "free, uncompiled": {"compiled": False},
+    "free, plain steps": {"captured": False},
     "nf4, genes only": {"genes_only": True, "quantization": "nf4"},
     "usual": {},
 }
@@ -55,16 +55,17 @@ def ours(
     prompts: list[np.ndarray],
     device: str,
     genes_only: bool = False,
-    compiled: bool = True,
+    captured: bool = True,
     **options: str,
 ) -> dict:
     """Generate as PERTURB does; the answers' end is forbidden, so that all have 200 tokens."""
-    from c2sflow.generation import kv_cache as compiled_decode
+    from c2sflow.generation import captured_step
     from c2sflow.generation.decoding import Decoding, generate_tokens
     from c2sflow.generation.logits import GeneTrie, gene_tokens
     from c2sflow.model.loading import load_model, load_tokenizer
 
-    compiled_decode.FEWEST_STEPS = 1 if compiled else 2**62
+    if not captured:
+        captured_step.CAPTURES.clear()
     tokenizer = load_tokenizer(directory)
     model = load_model(directory, head=True, device=device, **options)
     trie = None
@@ -81,6 +82,7 @@ def ours(
         "seconds": time.perf_counter() - started,
         "new_tokens": stats.n_new_tokens,
         "steps": stats.n_steps,
+        "captured": stats.captured,
         "max_batch_tokens": stats.max_batch_tokens,
         "peak_gpu_gib": peak_gpu_gib(device),
     }

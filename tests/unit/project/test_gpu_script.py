@@ -40,10 +40,7 @@ def call(module, arguments):
 @pytest.fixture
 def rehearse(tmp_path, monkeypatch):
     """Runs a part as gpu.sh rehearse does, each way within this process; gives its result."""
-    from c2sflow.generation import kv_cache as compiled_decode
-
     monkeypatch.setattr(measure, "RESULTS", tmp_path)
-    monkeypatch.setattr(compiled_decode, "FEWEST_STEPS", compiled_decode.FEWEST_STEPS)
 
     def rehearse(part):
         name, arguments = REHEARSED[part]
