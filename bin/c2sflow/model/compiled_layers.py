@@ -37,7 +37,7 @@ SHAPE = (
 
 def not_compiled_because(model: PreTrainedModel) -> str | None:
     """Why a backbone's layers are not compiled, whatever is asked for; None if they can be."""
-    if not family_of(model.config.model_type).compiles:
+    if not family_of(model.config.model_type).masks_by_kind:
         return f"c2sflow compiles no {model.config.model_type} model"
     if model.config._attn_implementation != "flex_attention":
         return f"attention {model.config._attn_implementation} takes batches of too many shapes"

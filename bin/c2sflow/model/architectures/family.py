@@ -35,6 +35,9 @@ class Family:
     attentions
         Implementations that it may use, the fastest first: see `c2sflow.model.attention`. Each is
         compared with eager on the device by `probe`. Empty leaves the choice to transformers.
+    masks_by_kind
+        Its forward takes a mask for each kind of layer, so that packed rows come with theirs and
+        layers can be compiled: see `c2sflow.model.packed_inputs`.
     """
 
     model_types: ClassVar[tuple[str, ...]] = ()
@@ -51,6 +54,7 @@ class Family:
     heads: ClassVar[tuple[str, ...]] = ("lm_head", "embed_out")
     pad_token: ClassVar[str | None] = None
     attentions: ClassVar[tuple[str, ...]] = ()
+    masks_by_kind: ClassVar[bool] = False
 
     def n_positions(self, config: PreTrainedConfig) -> int:
         """Most tokens that a model of this configuration reads."""

@@ -20,6 +20,7 @@ class Gemma2(Family):
     name = "Gemma-2"
     tested = True
     attentions = ("flash_attention_2", "flex_attention", "blockwise", "eager")
+    masks_by_kind = True
 
     def probe(self, config: PreTrainedConfig) -> PreTrainedModel:
         """A sliding and a full layer, with attention logits as large as the cap."""
