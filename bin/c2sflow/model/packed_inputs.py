@@ -27,7 +27,10 @@ def inputs_for(model: PreTrainedModel, batch: Batch) -> dict:
     """
     config = model.config
     kinds = set(getattr(config, "layer_types", None) or ())
-    own = config._attn_implementation == "flex_attention" and family_of(config.model_type).masks_by_kind
+    own = (
+        config._attn_implementation == "flex_attention"
+        and family_of(config.model_type).masks_by_kind
+    )
     if not own or not kinds <= {"full_attention", "sliding_attention"}:
         return batch.inputs_on(model.device)
     bounds = batch.inputs["cu_seq_lens_q"].numpy()
