@@ -43,17 +43,33 @@ def foldersIn(Path folder) {
     folder.exists() ? folder.listFiles().findAll { entry -> java.nio.file.Files.isDirectory(entry) } : []
 }
 
-// A line for each step that has tasks under way and has moved since the last look.
+// A line for each step that has tasks under way: how far they are, if that has changed since the last
+// look; of a step that counts nothing, how long it has been running.
 // `seen`: [folder: what its progress.json held at the last look].
 def progressLines(Path work, Set earlier, Map seen, Map counts) {
     def now = (taskFolders(work) - earlier).collectEntries { folder -> [folder, readProgress(file("${folder}/progress.json", glob: false))] }
     def found = now.findAll { _folder, task -> task }
     def lines = found
         .groupBy { _folder, task -> task.step }
-        .findAll { _step, tasks -> tasks.any { folder, task -> task.done < task.total && task != seen[folder] } }
-        .collect { step, tasks -> progressLine(step, tasks.values().toList(), counts[step]) }
+        .collectMany { step, tasks ->
+            def counted = tasks.findAll { _folder, task -> task.total > 0 }
+            def moved = counted.any { folder, task -> task.done < task.total && task != seen[folder] }
+            def running = tasks.findAll { folder, task -> task.total == 0 && !file("${folder}/.exitcode", glob: false).exists() }
+            moved ? [progressLine(step, counted.values().toList(), counts[step])]
+                : running && !counted ? [runningLine(step, running.values()*.started.min())] : []
+        }
     seen.putAll(found)
     return lines
+}
+
+// EVALUATE: running for 90 s
+def runningLine(String step, started) {
+    def seconds = Math.max(0, Math.round(System.currentTimeMillis() / 1000 - started))
+    "${processName(step)}: running for ${seconds < 120 ? "${seconds} s" : duration(seconds)}"
+}
+
+def processName(String step) {
+    step.toUpperCase().replace('-', '_')
 }
 
 def readProgress(Path json) {
@@ -71,7 +87,7 @@ def progressLine(String step, List tasks, Map count) {
     def rate = timed ? under_way.size() * timed.sum { task -> task.done } / timed.sum { task -> task.seconds } : 0
     def left = rate > 0 ? ", about ${duration((total - done) / rate)} left" : ''
     def speed = rate > 0 ? ", ${String.format(Locale.ROOT, rate < 10 ? '%.2f' : '%.0f', rate as double)} a second" : ''
-    "${step.toUpperCase().replace('-', '_')}: ${grouped(done)} of ${waiting ? 'about ' : ''}${grouped(total)} ${tasks[0].unit}s " +
+    "${processName(step)}: ${grouped(done)} of ${waiting ? 'about ' : ''}${grouped(total)} ${tasks[0].unit}s " +
         "(${Math.round(100 * done / total)} %)${speed}${left}"
 }
 

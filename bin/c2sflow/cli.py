@@ -55,7 +55,8 @@ def c2s(context: click.Context) -> None:
             f"c2sflow {__version__} is installed where c2sflow {expected} runs: uninstall it "
             "(pip uninstall c2sflow) or install the same version"
         )
-    if record := os.environ.get("C2SFLOW_PROGRESS"):
+    record = os.environ.get("C2SFLOW_PROGRESS")
+    if record and context.invoked_subcommand != "versions":  # which a task asks for at its end
         from c2sflow.common.progress import RECORDER  # imports tqdm
 
         RECORDER.start(record, str(context.invoked_subcommand))

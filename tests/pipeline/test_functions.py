@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,8 @@ PROGRESS = [
     ("cd/training", "finetune", 3, 5000, "step", 30),
     ("cd/done", "qc", 10, 10, "cell", 1),
     ("tmp/other", "embed", 1, 2, "cell", 1),
+    ("ef/scoring", "evaluate", 0, 0, "", 0),
+    ("ef/scored", "report", 0, 0, "", 0),
 ]
 
 
@@ -113,8 +116,10 @@ def write_progress(folder: Path) -> None:
     (folder / "ab/without").mkdir(parents=True)
     for name, *values in PROGRESS:
         record = dict(zip(("step", "done", "total", "unit", "seconds"), values, strict=True))
+        record["started"] = time.time() - 1800
         (folder / name).mkdir(parents=True)
         (folder / name / "progress.json").write_text(json.dumps(record))
+    (folder / "ef/scored/.exitcode").write_text("0")
 
 
 def write_inputs(folder: Path) -> None:
@@ -241,8 +246,9 @@ def test_progress_is_logged_once(answers):
     embed = "EMBED: 1,700 of about 4,500 cells (38 %), 38 a second, about 2 min left"
     finetune = "FINETUNE: 3 of 5000 steps (0 %), 0.10 a second, about 13 h 53 min left"
     first, second = answers["progress"]
-    assert sorted(first) == [embed, finetune.replace("5000", "5,000")]
-    assert second == []  # nothing has moved
+    (running,) = second  # no other has moved
+    assert re.fullmatch("EVALUATE: running for 3[01] min", running)
+    assert sorted(first) == [embed, running, finetune.replace("5000", "5,000")]
 
 
 def test_another_base_is_fetched_for_an_adapter(answers):

@@ -23,7 +23,7 @@ class Recorder:
     def __init__(self) -> None:
         self._path: Path | None = None
         self._step = ""
-        self._written = 0.0
+        self._written = self._started = 0.0
 
     @property
     def active(self) -> bool:
@@ -31,8 +31,13 @@ class Recorder:
         return self._path is not None
 
     def start(self, path: str | Path | None, step: str) -> None:
-        """Record `step` to `path` from now on; without a path, nothing is recorded."""
+        """Record `step` to `path` from now on; without a path, nothing is recorded.
+
+        The first record, of no unit at all, shows that the step runs.
+        """
         self._path, self._step = Path(path) if path else None, step
+        self._started = time.time()
+        self.write(0, 0, "", 0)
         self._written = 0.0
 
     def write(self, done: float, total: float, unit: str, seconds: float) -> None:
@@ -47,6 +52,7 @@ class Recorder:
             "done": int(done),
             "total": int(total),
             "seconds": round(seconds, 1),
+            "started": round(self._started, 1),  # since 1970
         }
         partial = self._path.with_suffix(".partial")
         partial.write_text(json.dumps(content), encoding="utf-8")

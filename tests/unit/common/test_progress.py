@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +38,16 @@ def test_a_loop_is_recorded_from_time_to_time_and_at_its_end(record, monkeypatch
             written.append(json.loads(record.read_text())["done"] if record.exists() else 0)
     assert written == [1, 1, 1, 4, 4, 4, 7, 7, 7, 10]
     content = json.loads(record.read_text())
-    assert content | {"seconds": 0} == {
-        "step": "embed", "unit": "cell", "done": 10, "total": 10, "seconds": 0,
+    assert content | {"seconds": 0, "started": 0} == {
+        "step": "embed", "unit": "cell", "done": 10, "total": 10, "seconds": 0, "started": 0,
     }  # fmt: skip
     assert [path.name for path in record.parent.iterdir()] == ["progress.json"]
+
+
+def test_a_step_that_counts_nothing_is_recorded_at_its_start(record):
+    content = json.loads(record.read_text())
+    assert (content["step"], content["done"], content["total"]) == ("embed", 0, 0)
+    assert abs(content["started"] - time.time()) < 60
 
 
 def test_without_a_record_nothing_is_written_and_nothing_shown(tmp_path, capsys, monkeypatch):
