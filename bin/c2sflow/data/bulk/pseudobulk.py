@@ -130,11 +130,11 @@ def run_pseudobulk(
     obs = obs.assign(**{name: column.to_numpy() for name, column in metrics.items()})
     with write_beside(target) as partial, create_h5ad(partial, obs, var) as file:
         write_element(file, "uns", {"log1p": {"base": LOG_BASE}})
-        RowWriter(file, "X", len(var)).append(normalise(sums, counts))
-        RowWriter(file, "layers/counts", len(var)).append(sums)
-        beside = FilteredWriter(file, filtered_var)
-        beside.append("X", normalise(filtered, counts, total_of=sums))
-        beside.append("layers/counts", filtered)
+        matrix = RowWriter(file, "X", len(var), ["layers/counts"])
+        matrix.append(normalise(sums, counts), sums)
+        FilteredWriter(file, filtered_var).append(
+            {"X": normalise(filtered, counts, total_of=sums), "layers/counts": filtered}
+        )
     left_out = int((groups < 0).sum())
     warnings = [f"{left_out} cells have no {' or '.join(columns)}: left out"] if left_out else []
     sizes = obs["n_cells"]

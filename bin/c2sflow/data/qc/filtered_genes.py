@@ -7,7 +7,7 @@ writes the values of filtered genes beside the matrix, and what joins samples pu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import h5py
 import numpy as np
@@ -38,13 +38,14 @@ class FilteredWriter:
             for name, value in {PLACE: {}, f"{PLACE}/layers": {}, f"{PLACE}/var": var}.items():
                 write_element(file, name, value)
 
-    def append(self, key: str, block: sparse.csr_matrix) -> None:
-        """Append rows to a matrix, "X" or "layers/NAME"."""
+    def append(self, blocks: Mapping[str, sparse.csr_matrix]) -> None:
+        """Append rows to matrices with values at the same places: "X" and "layers/NAME"."""
         if not self._n_genes:
             return
-        if key not in self._writers:
-            self._writers[key] = RowWriter(self._file, f"{PLACE}/{key}", self._n_genes)
-        self._writers[key].append(block)
+        first, *beside = [f"{PLACE}/{key}" for key in blocks]
+        if first not in self._writers:
+            self._writers[first] = RowWriter(self._file, first, self._n_genes, beside)
+        self._writers[first].append(*blocks.values())
 
 
 def filtered_table(file: h5py.File) -> GeneTable:

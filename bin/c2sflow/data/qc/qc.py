@@ -99,17 +99,15 @@ def _write(
         write_element(file, "uns", {"log1p": {"base": LOG_BASE}})
         for name, array in data.obsm().items():
             _write_obsm(file, f"obsm/{name}", array, found.cells)
-        matrix = RowWriter(file, "X", len(var))
         with_counts = state.name == "counts"
-        counts = RowWriter(file, "layers/counts", len(var)) if with_counts else None
+        counts = ["layers/counts"] * with_counts
+        matrix = RowWriter(file, "X", len(var), counts)
         beside = FilteredWriter(file, filtered_var)
         for start, block in data.chunks(chunk_size):
             kept, filtered = _kept(block, start, found)
-            matrix.append(normalise(kept, state, rescale))
-            beside.append("X", normalise(filtered, state, rescale, total_of=kept))
-            if counts is not None:
-                counts.append(kept)
-                beside.append("layers/counts", filtered)
+            matrix.append(normalise(kept, state, rescale), *[kept] * with_counts)
+            of_filtered = normalise(filtered, state, rescale, total_of=kept)
+            beside.append({"X": of_filtered, **dict.fromkeys(counts, filtered)})
             bar.update(block.shape[0])
         write_features(file, data, found.cells, others or {}, chunk_size)
         for name in data.layers:
@@ -119,7 +117,7 @@ def _write(
             for start, block in data.chunks(chunk_size, name):
                 kept, filtered = _kept(block, start, found)
                 layer.append(kept)
-                beside.append(f"layers/{name}", filtered)
+                beside.append({f"layers/{name}": filtered})
 
 
 def _write_obsm(file: h5py.File, key: str, array: Any, cells: np.ndarray) -> None:
@@ -137,7 +135,10 @@ def _kept(
     block: sparse.csr_matrix, start: int, found: Survey
 ) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
     """Kept cells, of the kept genes and of the filtered ones."""
-    rows = block[found.cells[start : start + block.shape[0]]]
+    cells = found.cells[start : start + block.shape[0]]
+    rows = block if cells.all() else block[cells]
+    if found.genes.all():
+        return rows, rows[:, :0]
     return rows[:, found.genes], rows[:, ~found.genes]
 
 

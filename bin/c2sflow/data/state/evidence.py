@@ -23,6 +23,7 @@ from c2sflow.data.state.multiples import (
 
 FEW_COUNTS = 20  # up to this many, how often each occurs is looked at
 LEAST_OF_EACH = 10  # values that are 1, that are 2, …, for a comparison
+COARSE = 5  # from here on a smallest whole number may be a rounded step
 GAP = 30  # values on both sides of a number that none has
 FAULTS = ("", "NaN", "infinite values", "negative values")
 
@@ -134,26 +135,24 @@ def _figures(rows: sparse.csr_matrix) -> dict[str, np.ndarray]:
     n_values, starts = np.diff(rows.indptr), rows.indptr[:-1]
     data = rows.data if rows.data.dtype.kind == "f" else rows.data.astype(np.float64)
     integers = data == np.rint(data)
-    above = data >= 2
-    n_above = np.add.reduceat(above, starts, dtype=np.int64)
+    few = _few(data, n_values)
+    n_above = n_values - few[:, 0] - few[:, 1]
+    smallest = np.minimum.reduceat(data, starts).astype(np.float64)
     figures = {
         "n_values": n_values,
         "total": np.add.reduceat(data, starts, dtype=np.float64),
-        "smallest": np.minimum.reduceat(data, starts).astype(np.float64),
+        "smallest": smallest,
         "largest": np.maximum.reduceat(data, starts).astype(np.float64),
-        "whole": np.add.reduceat(integers, starts, dtype=np.int64) / n_values,
+        "whole": _count(integers, starts) / n_values,
         "n_above": n_above,
-        "whole_above": np.add.reduceat(integers & above, starts, dtype=np.int64)
-        / np.maximum(n_above, 1),
-        "ones": np.add.reduceat(data == 1, starts, dtype=np.int64),
+        "whole_above": _count(integers & (data >= 2), starts) / np.maximum(n_above, 1),
+        "ones": _count(data == 1, starts),
+        "lows": _count(data == np.repeat(smallest.astype(data.dtype), n_values), starts),
     }
-    smallest = figures["smallest"]
-    low = np.repeat(smallest.astype(data.dtype), n_values)
-    figures["lows"] = np.add.reduceat(data == low, starts, dtype=np.int64)
-    picks = Picks.pick(data, starts, n_values, figures["smallest"])
     is_whole = figures["whole"] == 1
+    # Whole numbers that begin low show by what they are not: that a step was never rounded.
+    picks = Picks.pick(data, rows.indptr, smallest, ~is_whole | (smallest >= COARSE))
     figures["coarse"] = smallest * picks.precision >= 0.25
-    few = _few(data, n_values)
     figures["gaps"] = is_whole & _gaps(few)
     figures["bumps"] = np.where(is_whole, _bumps(few), 0.0)
     figures["halves"] = ~is_whole & (picks.half_step == 0.05) & _all_halves(picks)
@@ -163,13 +162,17 @@ def _figures(rows: sparse.csr_matrix) -> dict[str, np.ndarray]:
     return figures
 
 
+def _count(mask: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """int64 (n_cells,): how many values of each cell are in the mask."""
+    return np.add.reduceat(mask.view(np.uint8), starts, dtype=np.int32).astype(np.int64)
+
+
 def _few(data: np.ndarray, n_values: np.ndarray) -> np.ndarray:
-    """(n_cells, FEW_COUNTS + 1): how many values of each cell are 0 (none), 1, 2, …"""
-    n_cells = len(n_values)
-    small = (data <= FEW_COUNTS) & (data >= 1)
-    cell = np.repeat(np.arange(n_cells), n_values)[small]
-    place = cell * (FEW_COUNTS + 1) + data[small].astype(np.int64)
-    return np.bincount(place, minlength=n_cells * (FEW_COUNTS + 1)).reshape(n_cells, -1)
+    """(n_cells, FEW_COUNTS + 2): values of each cell below 1, from 1 to below 2, …, the rest."""
+    width = FEW_COUNTS + 2
+    places = np.repeat(np.arange(len(n_values), dtype=np.int32) * np.int32(width), n_values)
+    places += np.minimum(data, FEW_COUNTS + 1).astype(np.int32)
+    return np.bincount(places, minlength=len(n_values) * width).reshape(-1, width)
 
 
 def _gaps(few: np.ndarray) -> np.ndarray:
@@ -177,7 +180,7 @@ def _gaps(few: np.ndarray) -> np.ndarray:
 
     Counts grow rarer step by step; rounded normalised values leave some numbers out.
     """
-    before, here, after = few[:, 1:-2], few[:, 2:-1], few[:, 3:]
+    before, here, after = few[:, 1:-3], few[:, 2:-2], few[:, 3:-1]
     return ((here == 0) & (before >= GAP) & (after >= GAP)).any(axis=1)
 
 
@@ -188,9 +191,9 @@ def _bumps(few: np.ndarray) -> np.ndarray:
     (k + 1) n(k + 1) / n(k) is the mean of the genes with a count of k (Robbins 1956), and grows
     with k. Values rounded after normalising rise and fall.
     """
-    before, here, after = (few[:, 1 + k : few.shape[1] - 2 + k].astype(float) for k in range(3))
+    before, here, after = (few[:, 1 + k : FEW_COUNTS - 1 + k].astype(float) for k in range(3))
     enough = np.minimum(np.minimum(before, here), after) >= LEAST_OF_EACH
-    k = np.arange(1, few.shape[1] - 2)
+    k = np.arange(1, FEW_COUNTS - 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         growth = np.log((k + 2) / (k + 1)) + np.log(after * before / here**2)
         error = np.sqrt(1 / before + 4 / here + 1 / after)
@@ -211,7 +214,7 @@ def _whole_number_figures(
         own = data[cell.places].astype(np.int64)
         divisor[cell.numbers] = np.gcd.reduceat(own, cell.starts)
     stepped = np.zeros(n_cells)
-    coarse = cells & (smallest >= 5)
+    coarse = cells & (smallest >= COARSE)
     if coarse.any():
         rounded = Picks(
             picks.cell, picks.values, smallest, np.full(n_cells, 0.5), picks.precision

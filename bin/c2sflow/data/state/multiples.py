@@ -42,17 +42,21 @@ class Picks:
 
     @staticmethod
     def pick(
-        data: np.ndarray, starts: np.ndarray, n_values: np.ndarray, smallest: np.ndarray
+        data: np.ndarray, indptr: np.ndarray, smallest: np.ndarray, cells: np.ndarray
     ) -> Picks:
-        """Evenly over the genes of each cell."""
-        above = data > np.repeat(smallest, n_values) * 1.001
-        n_found = np.add.reduceat(above, starts, dtype=np.int64)
-        places, firsts = np.flatnonzero(above), np.cumsum(n_found) - n_found
+        """Evenly over the genes of each of these cells (bool); the others have none."""
+        n_values = np.diff(indptr)
+        entries = slice(None) if cells.all() else np.flatnonzero(np.repeat(cells, n_values))
+        own = data[entries]
+        n_own = np.where(cells, n_values, 0)
+        places = np.flatnonzero(own > np.repeat(smallest, n_own) * 1.001)
+        firsts = np.searchsorted(places, np.cumsum(n_own) - n_own)
+        n_found = np.diff(firsts, append=places.size)
         n_picked = np.minimum(n_found, PER_CELL)
-        cell = np.repeat(np.arange(len(n_values)), n_picked)
+        cell = np.repeat(np.arange(len(cells)), n_picked)
         number = np.arange(cell.size) - np.repeat(np.cumsum(n_picked) - n_picked, n_picked)
         offset = number * n_found[cell] // n_picked[cell]
-        values = data[places[firsts[cell] + offset]].astype(np.float64)
+        values = own[places[firsts[cell] + offset]].astype(np.float64)
         half_step, precision = _sharpness(cell, values, smallest)
         return Picks(cell, values, smallest, half_step, precision)
 

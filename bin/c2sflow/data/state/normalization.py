@@ -74,19 +74,26 @@ def normalise(
 
     Returns
     -------
-    float32 CSR.
+    float32 CSR, of the block's own indices and row pointers.
     """
     total_of = block if total_of is None else total_of
     if rescale and state.log_base is not None:
         block, total_of = linear_values(block, state), linear_values(total_of, state)
         state = State("normalized")
-    values = block.astype(np.float64)
+    values = block.data.astype(np.float64)
     if state.name == "counts" or rescale:
-        totals = np.asarray(total_of.astype(np.float64).sum(axis=1)).ravel()
+        totals = np.asarray(_with_values(total_of, total_of.data.astype(np.float64)).sum(axis=1))
+        totals = totals.ravel()
         factors = np.divide(TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
-        values.data *= np.repeat(factors, np.diff(values.indptr))
+        values *= np.repeat(factors, np.diff(block.indptr))
     if state.log_base is None:
-        values.data = np.log1p(values.data) / np.log(LOG_BASE)
+        np.log1p(values, out=values)
+        values /= np.log(LOG_BASE)
     else:
-        values.data *= np.log(LOG_BASES[state.log_base]) / np.log(LOG_BASE)
-    return values.astype(np.float32)
+        values *= np.log(LOG_BASES[state.log_base]) / np.log(LOG_BASE)
+    return _with_values(block, values.astype(np.float32))
+
+
+def _with_values(block: sparse.csr_matrix, values: np.ndarray) -> sparse.csr_matrix:
+    """The matrix with other values at the same places, which are not copied."""
+    return sparse.csr_matrix((values, block.indices, block.indptr), block.shape)
