@@ -198,3 +198,30 @@ def test_written_rows_are_read_back(most, tmp_path, monkeypatch):
     assert made.X.has_canonical_format
     assert np.array_equal(made[::7].copy().X.toarray(), expected[::7].X.toarray())
     pd.testing.assert_frame_equal(made.obs, expected.obs)
+
+
+@pytest.mark.parametrize("most", [0, 100, 10**9])
+def test_matrices_beside_share_their_places(most, tmp_path, monkeypatch):
+    monkeypatch.setattr(h5ad_writing, "MOST_INT32", most)
+    monkeypatch.setattr(h5ad_writing, "INDEX_CHUNK", 3)
+    expected = cells()
+    path = tmp_path / "out.h5ad"
+    with create_h5ad(path, expected.obs, expected.var) as file:
+        writer = RowWriter(file, "X", expected.n_vars, ["layers/counts"])
+        for start in range(0, 40, 9):
+            counts = expected.X[start : start + 9]
+            arrays = (counts.data[::-1], counts.indices[::-1], counts.nnz - counts.indptr[::-1])
+            backwards = sparse.csr_matrix(arrays, counts.shape)
+            writer.append(backwards.sqrt(), backwards)
+    with h5py.File(path) as file:
+        for name in ("indices", "indptr"):
+            assert file[f"layers/counts/{name}"] == file[f"X/{name}"]  # one dataset, two links
+    made = ad.read_h5ad(path)
+    backwards = np.vstack([expected.X[n : n + 9].toarray()[::-1] for n in range(0, 40, 9)])
+    assert np.array_equal(made.layers["counts"].toarray(), backwards)
+    np.testing.assert_allclose(made.X.toarray(), np.sqrt(backwards), rtol=1e-6)
+    assert made.layers["counts"].has_canonical_format
+    made.layers["counts"] *= 2  # in memory they share nothing
+    made.write_h5ad(tmp_path / "again.h5ad")
+    again = ad.read_h5ad(tmp_path / "again.h5ad")
+    assert np.array_equal(again.layers["counts"].toarray(), 2 * backwards)

@@ -87,7 +87,7 @@ def check_filters(
         return
     if genome_shares is None and _passes(data.sample_rows(), symbols, state, filters):
         return
-    from c2sflow.data.qc.survey import survey  # imports scanpy, which takes seconds
+    from c2sflow.data.qc.survey import survey  # imports this module
 
     survey(data, symbols, state, filters, genome_shares=genome_shares, declared=declared)
 

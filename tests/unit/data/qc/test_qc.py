@@ -12,6 +12,7 @@ from scipy import sparse
 
 from c2sflow.common.errors import UserError
 from c2sflow.data.qc.qc import Filters, run_qc
+from c2sflow.data.qc.survey import cell_metrics
 from c2sflow.data.state.normalization import State
 
 COUNTS = State("counts")
@@ -84,6 +85,33 @@ def test_equals_scanpy(tmp_path, seed, chunk_size, min_genes, min_cells, max_pct
     assert summary["n_genes_kept"] == expected.n_vars
     assert sum(summary["dropped"].values()) == data.n_obs - expected.n_obs
     assert summary["dropped"]["no_genes"] == 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+@pytest.mark.parametrize("n_top", [None, 5])
+def test_metrics_are_scanpys_to_the_bit(dtype, n_top):
+    values = sparse.random(60, 34, 0.4, "csr", rng=np.random.default_rng(0)) * 300
+    values = values.ceil() if dtype is np.int64 else values
+    values[3] = 0
+    block = sparse.csr_matrix(values.astype(dtype))
+    block.eliminate_zeros()
+    data = cells()[:1].copy()
+    mitochondrial = np.asarray(data.var_names.str.startswith("MT-"))
+    reference = ad.AnnData(block.astype(np.float64) if n_top else block)
+    reference.var["mt"] = mitochondrial
+    with np.errstate(invalid="ignore"):
+        expected, _ = sc.pp.calculate_qc_metrics(
+            reference, qc_vars=["mt"], percent_top=n_top and [n_top], log1p=False
+        )
+    made = cell_metrics(block, mitochondrial, COUNTS, n_top)
+    assert set(made) <= set(expected)
+    assert len(made.columns) == (5 if n_top else 4)
+    for name in set(made) - {"pct_counts_in_top_5_genes"}:
+        np.testing.assert_array_equal(made[name], expected[name])
+        assert made[name].dtype == expected[name].dtype
+    if n_top:  # which adds the largest in another order
+        name = "pct_counts_in_top_5_genes"
+        np.testing.assert_allclose(made[name], expected[name], rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["csr-h5ad", "csc-h5ad", "dense-h5ad", "csr-zarr", "10x-h5"])
