@@ -3,14 +3,19 @@
 Prompts/s, new tokens/s, and the share of the GPU's memory bandwidth: what a step must read (the
 weights once, and each row's keys and values) in the time of the step, over what a plain copy
 reaches in the same run. For genes only, free, in plain steps, and the usual way (see
-bench_generation.py). On a CPU (--device cpu --shape tiny) it is only rehearsed.
+bench_generation.py). The same of a step of 64 and of 256 rows, and how long a new process takes for
+8 tokens each of 64 prompts with nothing compiled yet and with what the first one has kept. On a CPU
+(--device cpu --shape tiny) it is only rehearsed.
 
 python benchmarks/bench_gpu_generation.py [--shape 2B|27B] [--prompts 512] [--ways ...]
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -26,7 +31,11 @@ WAYS = {
     "nf4, genes only": {"genes_only": True, "quantization": "nf4"},
     "usual": {},
 }
+START = {"genes_only": True, "start_only": True}
 USUAL_BATCH, PROMPT, NEW = 16, 1000, 200
+FEW, MORE = 8, 72  # new tokens of the runs between which a step's time is the difference
+ROWS = (64, 256)
+VOCABULARY = 256_000
 
 
 def copy_bandwidth(device: str) -> float:
@@ -56,11 +65,12 @@ def ours(
     device: str,
     genes_only: bool = False,
     captured: bool = True,
+    start_only: bool = False,
     **options: str,
 ) -> dict:
     """Generate as PERTURB does; the answers' end is forbidden, so that all have 200 tokens."""
     from c2sflow.generation import captured_step
-    from c2sflow.generation.decoding import Decoding, generate_tokens
+    from c2sflow.generation.decoding import Decoding, GenerationStats, generate_tokens
     from c2sflow.generation.logits import GeneTrie, gene_tokens
     from c2sflow.model.loading import load_model, load_tokenizer
 
@@ -73,18 +83,39 @@ def ours(
         genes = {gene for record in demo_records(700) for gene in record["cell_sentence"].split()}
         paths = list(gene_tokens(tokenizer, sorted(genes)).values())
         trie = GeneTrie(paths, [1], model.device)
-    decoding = Decoding(0, [1 if genes_only else -1], NEW, trie=trie)
-    synchronize(device)
-    started = time.perf_counter()
-    _, stats = generate_tokens(model, prompts, decoding, progress=False)
-    synchronize(device)
+
+    def generate(n_rows: int, new: int) -> tuple[float, GenerationStats]:
+        decoding = Decoding(0, [1 if genes_only else -1], new, trie=trie)
+        synchronize(device)
+        started = time.perf_counter()
+        _, stats = generate_tokens(model, prompts[:n_rows], decoding, progress=False)
+        synchronize(device)
+        return time.perf_counter() - started, stats
+
+    start, _ = generate(ROWS[0], FEW)
+    if start_only:
+        return {"start_seconds": start}
+    seconds, stats = generate(len(prompts), NEW)
     return {
-        "seconds": time.perf_counter() - started,
+        "seconds": seconds,
+        "start_seconds": start,
+        "step_seconds": step_seconds(generate, len(prompts)),
         "new_tokens": stats.n_new_tokens,
         "steps": stats.n_steps,
         "captured": stats.captured,
+        "head_tokens": trie.n_valid if trie else VOCABULARY,
         "max_batch_tokens": stats.max_batch_tokens,
         "peak_gpu_gib": peak_gpu_gib(device),
+    }
+
+
+def step_seconds(
+    generate: Callable[[int, int], tuple[float, object]], n_prompts: int
+) -> dict[int, float]:
+    """Seconds of a step, by its rows: without prefill and capture, which both runs have."""
+    return {
+        n_rows: (generate(n_rows, MORE)[0] - generate(n_rows, FEW)[0]) / (MORE - FEW)
+        for n_rows in sorted({min(rows, n_prompts) for rows in ROWS})
     }
 
 
@@ -112,16 +143,33 @@ def usual(directory: Path, prompts: list[np.ndarray], device: str) -> dict:
     }
 
 
-def bytes_read(shape: str, made: dict, weight_bytes: float = 2) -> float:
-    """What all decoding steps must read at least: weights each step, each new token's past."""
+def bytes_of_weights(shape: str, head_tokens: int, weight_bytes: float) -> float:
+    """What every decoding step must read at least: the layers, and the head of so many tokens."""
     size = SHAPES[shape]
     width = size["head_dim"] * (size["num_attention_heads"] * 2 + size["num_key_value_heads"] * 2)
-    weights = (
-        size["num_hidden_layers"] * size["hidden_size"] * (width + 3 * size["intermediate_size"])
-        + 256_000 * size["hidden_size"]
-    )
-    past = 2 * size["num_key_value_heads"] * size["head_dim"] * size["num_hidden_layers"] * 2
-    return made["steps"] * weights * weight_bytes + made["new_tokens"] * (PROMPT + NEW / 2) * past
+    layer = size["hidden_size"] * (width + 3 * size["intermediate_size"])
+    return weight_bytes * size["num_hidden_layers"] * layer + 2 * head_tokens * size["hidden_size"]
+
+
+def bytes_of_past(shape: str, length: float) -> float:
+    """What a further token must read at least: the keys and values of so many before it."""
+    size = SHAPES[shape]
+    width = 2 * size["num_key_value_heads"] * size["head_dim"]
+    return 2 * length * width * size["num_hidden_layers"]
+
+
+def shares(shape: str, made: dict, weight_bytes: float, bandwidth: float) -> dict:
+    """Of the copy bandwidth: of the whole run, prefill and capture included, and of a step."""
+    weights = bytes_of_weights(shape, made.get("head_tokens", VOCABULARY), weight_bytes)
+    run = made["steps"] * weights + made["new_tokens"] * bytes_of_past(shape, PROMPT + NEW / 2)
+    past = bytes_of_past(shape, PROMPT + (FEW + MORE) / 2)
+    return {
+        "bandwidth_share": run / made["seconds"] / bandwidth,
+        "step_bandwidth_share": {
+            rows: (weights + int(rows) * past) / seconds / bandwidth
+            for rows, seconds in made.get("step_seconds", {}).items()
+        },
+    }
 
 
 @click.command(help=__doc__)
@@ -138,7 +186,8 @@ def main(shape: str, prompts: int, ways: str, device: str, one: tuple[str, str] 
     if one:
         way, directory = one[0], Path(one[1])
         run = usual if way == "usual" else ours
-        report_one(lambda: run(directory, prompts_of(prompts), device, **WAYS[way]))
+        options = WAYS.get(way, START)
+        report_one(lambda: run(directory, prompts_of(prompts), device, **options))
         return
     found: dict = {
         "shape": shape,
@@ -146,7 +195,9 @@ def main(shape: str, prompts: int, ways: str, device: str, one: tuple[str, str] 
         "copy_bytes_per_second": copy_bandwidth(device),
     }
     found["ways"] = {}
-    with random_model(shape) as folder:
+    with random_model(shape) as folder, tempfile.TemporaryDirectory() as compiled:
+        # Nothing is compiled when the first of the ways begins.
+        os.environ |= {"TRITON_CACHE_DIR": compiled, "TORCHINDUCTOR_CACHE_DIR": compiled}
         for way in ways.split(";"):
             try:
                 made = run_one(
@@ -157,11 +208,15 @@ def main(shape: str, prompts: int, ways: str, device: str, one: tuple[str, str] 
             else:
                 made["prompts_per_second"] = prompts / made["seconds"]
                 made["tokens_per_second"] = made["new_tokens"] / made["seconds"]
-                read = bytes_read(shape, made, 0.5 if way.startswith("nf4") else 2)
-                made["bandwidth_share"] = read / made["seconds"] / found["copy_bytes_per_second"]
+                weight_bytes = 0.5 if way.startswith("nf4") else 2
+                made |= shares(shape, made, weight_bytes, found["copy_bytes_per_second"])
             found["ways"][way] = made
             print(way, made, flush=True)
             save(f"gpu_generation_{shape}", found)
+        warm = run_one(__file__, "--device", device, "--prompts", prompts, "--one", "start", folder)
+        found["warm_start_seconds"] = warm["start_seconds"]
+        print("start, warm", warm, flush=True)
+        save(f"gpu_generation_{shape}", found)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tape import Tape
 from transformers import AutoConfig, AutoModelForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM
 
 import c2sflow
 from c2sflow.common.errors import UserError
+from c2sflow.generation import captured_step
 from c2sflow.generation.decoding import Decoding, generate_tokens
 from c2sflow.model.architectures.family import Family
 from c2sflow.model.architectures.registry import FAMILIES, SMALL, family_of
@@ -112,11 +114,14 @@ def test_a_declared_family_embeds(pythia, plain, records, layer):
 
 
 @pytest.mark.usefixtures("declared")
-def test_a_declared_family_generates(pythia, plain, records):
+@pytest.mark.parametrize("captures", [{}, {"cpu": Tape}], ids=["plain", "captured"])
+def test_a_declared_family_generates(pythia, plain, records, captures, monkeypatch):
+    monkeypatch.setattr(captured_step, "CAPTURES", captures)
     model, tokenizer = load_model(pythia, head=True, device="cpu"), load_tokenizer(pythia)
     prompts = tokenize_prompts(tokenizer, EMBEDDING_PROMPT, records[:4], 480).input_ids
     decoding = Decoding(tokenizer.pad_token_id, [tokenizer.eos_token_id], max_new_tokens=12)
-    answers, _ = generate_tokens(model, prompts, decoding, progress=False)
+    answers, stats = generate_tokens(model, prompts, decoding, progress=False)
+    assert stats.captured == bool(captures)
     for answer, ids in zip(answers, prompts, strict=True):
         whole = plain.generate(
             torch.from_numpy(ids[None].astype(np.int64)), max_new_tokens=12, do_sample=False,

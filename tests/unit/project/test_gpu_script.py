@@ -41,6 +41,8 @@ def call(module, arguments):
 def rehearse(tmp_path, monkeypatch):
     """Runs a part as gpu.sh rehearse does, each way within this process; gives its result."""
     monkeypatch.setattr(measure, "RESULTS", tmp_path)
+    for name in ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"):  # which the parts set
+        monkeypatch.setenv(name, str(tmp_path))
 
     def rehearse(part):
         name, arguments = REHEARSED[part]
@@ -63,9 +65,12 @@ def test_embedding_is_measured_to_the_end(rehearse):
 
 
 def test_generation_is_measured_to_the_end(rehearse):
-    ways = rehearse("generation")["ways"]
+    found = rehearse("generation")
+    ways = found["ways"]
     assert set(ways) == {"genes only", "usual"}
     assert all(way["new_tokens"] == 2 * 200 for way in ways.values())
+    assert ways["genes only"]["step_bandwidth_share"].keys() == {"2"}
+    assert found["warm_start_seconds"] > 0
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: " ".join(part[2:]))
