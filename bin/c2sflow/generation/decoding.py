@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 
 from c2sflow.common.progress import progress_bar
 from c2sflow.generation.captured_step import CapturedStep, capturable
+from c2sflow.generation.few_rows import quick_products
 from c2sflow.generation.kv_cache import DecodeCache
 from c2sflow.generation.logits import GeneTrie, next_tokens, row_numbers
 from c2sflow.generation.prefill import prefill
@@ -179,7 +180,7 @@ def generate_tokens(
     started = time.perf_counter()
     trie = decoding.trie if decoding.valid_only else None
     head = valid_head(model, trie.tokens) if trie else nullcontext()
-    with head, progress_bar(len(waiting), "answer", progress) as bar:
+    with head, quick_products(model), progress_bar(len(waiting), "answer", progress) as bar:
         while waiting:
             longest = int(lengths[waiting[0]])
             slots = longest + decoding.max_new_tokens + SPARE_SLOTS

@@ -10,19 +10,20 @@ from torch import nn
 from transformers import PreTrainedModel
 
 
-class _Rows(nn.Module):
+class HeadRows(nn.Linear):
     """Some rows of a linear head, copied once."""
 
     def __init__(self, head: nn.Linear, tokens: torch.Tensor):
-        super().__init__()
+        super().__init__(head.in_features, len(tokens), head.bias is not None, device="meta")
         rows = tokens.to(head.weight.device)
-        self.weight = head.weight.detach()[rows]
-        self.bias = None if head.bias is None else head.bias.detach()[rows]
+        self.weight = nn.Parameter(head.weight[rows], requires_grad=False)
+        if head.bias is not None:
+            self.bias = nn.Parameter(head.bias[rows], requires_grad=False)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Their logits."""
         # Of a model on several GPUs the head may be on another one than the last layer.
-        hidden = hidden.to(self.weight.device)
-        return nn.functional.linear(hidden, self.weight, self.bias)
+        return super().forward(hidden.to(self.weight.device))
 
 
 class _Columns(nn.Module):
@@ -33,6 +34,7 @@ class _Columns(nn.Module):
         self.head, self.tokens = head, tokens
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Their logits."""
         logits = self.head(hidden)
         return logits[..., self.tokens.to(logits.device)]
 
@@ -50,7 +52,7 @@ def valid_head(model: PreTrainedModel, tokens: torch.Tensor) -> Iterator[None]:
     """
     head = model.get_output_embeddings()
     plain = type(head) is nn.Linear and head.weight.is_floating_point()
-    model.set_output_embeddings(_Rows(head, tokens) if plain else _Columns(head, tokens))
+    model.set_output_embeddings(HeadRows(head, tokens) if plain else _Columns(head, tokens))
     try:
         yield
     finally:
