@@ -8,6 +8,7 @@ tokens, and samples are drawn by numbers of the row's own.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections import deque
@@ -23,6 +24,7 @@ from transformers import PreTrainedModel
 
 from c2sflow.common.progress import progress_bar
 from c2sflow.generation.captured_step import CapturedStep, capturable
+from c2sflow.generation.common_beginnings import n_together, neighbours
 from c2sflow.generation.few_rows import quick_products
 from c2sflow.generation.kv_cache import DecodeCache
 from c2sflow.generation.logits import GeneTrie, next_tokens, row_numbers
@@ -167,8 +169,8 @@ def generate_tokens(
     """
     lengths = np.array([ids.size for ids in input_ids], dtype=np.int64)
     answers = [Answer() for _ in input_ids]
-    order = np.argsort(-lengths, kind="stable")
-    waiting = deque(order[lengths[order] > 0].tolist())
+    order = neighbours(input_ids)
+    waiting = deque(order)
     stats = GenerationStats(n_prompt_tokens=int(lengths.sum()))
     budget = resolve_cache_tokens(max_batch_tokens, model)
     LOGGER.info(
@@ -182,7 +184,7 @@ def generate_tokens(
     head = valid_head(model, trie.tokens) if trie else nullcontext()
     with head, quick_products(model), progress_bar(len(waiting), "answer", progress) as bar:
         while waiting:
-            longest = int(lengths[waiting[0]])
+            longest = int(lengths[list(waiting)].max())
             slots = longest + decoding.max_new_tokens + SPARE_SLOTS
             most = max(1, min(budget // slots, len(waiting), max_rows or len(waiting)))
             # Answers are often of one length: equal rounds, instead of full ones and a rest.
@@ -193,8 +195,9 @@ def generate_tokens(
             with MemoryWatch() as memory:
                 batch.run(waiting)
             if memory.ran_out:
-                # Whose answers are begun anew, the longest first again.
-                waiting.extendleft(sorted(batch.under_way(), key=lambda n: (lengths[n], -n)))
+                # Whose answers are begun anew, in their place.
+                again = {*batch.under_way(), *waiting}
+                waiting = deque(number for number in order if number in again)
                 del batch  # and its cache
                 budget = halved(n_rows * slots, longest, model.device, alone=n_rows == 1)
     stats.seconds = time.perf_counter() - started
@@ -223,6 +226,7 @@ class _Batch:
         self.prompts = np.full(n_rows, -1)  # which prompt a row answers, -1 for none
         self.sizes = np.zeros(n_rows, dtype=np.int64)  # tokens of its prompt
         self.steps = np.zeros(n_rows, dtype=np.int64)  # and emitted tokens, unless the row is done
+        self.longest_waiting = 0
         self.cache = DecodeCache(model.config, n_rows, n_slots, self.device)
         self.eos = torch.tensor(list(decoding.eos_token_ids), device=self.device)
         self.state = decoding.trie.start(n_rows) if decoding.trie else None
@@ -269,15 +273,22 @@ class _Batch:
             return
         if free.size == self.prompts.size:
             self.cache.clear()
+            self.cache.rewind(self._longest(waiting))
         rows = free[: len(waiting)]
         limit = min(
             resolve_max_batch_tokens(None, self.model), self.prompts.size * self.cache.n_slots
         )
         while rows.size:
-            size = max(1, limit // self.input_ids[waiting[0]].size)
+            asked = [self.input_ids[n] for n in itertools.islice(waiting, rows.size)]
+            size = n_together(asked, limit)
             some, rows = rows[:size], rows[size:]
             self.prompts[some] = [waiting.popleft() for _ in some]
             self._prefill(some)
+        self.longest_waiting = self._longest(waiting)
+
+    def _longest(self, waiting: deque[int]) -> int:
+        """Tokens of the longest prompt that waits, which the cache must not be shorter than."""
+        return max((self.input_ids[n].size for n in waiting), default=0)
 
     def _prefill(self, rows: np.ndarray) -> None:
         """The prompts of new rows, and their first token."""
@@ -301,7 +312,8 @@ class _Batch:
     def _step(self) -> None:
         """One more token of every row."""
         live = self.prompts >= 0
-        self.cache.make_room(int((self.sizes + self.steps)[live].max()) - 1)
+        used = int((self.sizes + self.steps)[live].max()) - 1
+        self.cache.make_room(max(used, self.longest_waiting))
         if self.captured:
             self.captured(self)
             if not self.captured.works:

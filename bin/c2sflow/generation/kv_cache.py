@@ -100,22 +100,45 @@ class DecodeCache(Cache):
         for layer in self.own:
             layer.length = length
 
-    def take_in(self, rows: torch.Tensor, other: DecodeCache) -> None:
-        """Put the rows of another cache into the place of `rows`; they end at the newest slot.
+    def take_in(self, rows: torch.Tensor, other: DecodeCache, sources: torch.Tensor) -> None:
+        """Put rows `sources` of another cache into the place of `rows`, to end at the newest slot.
 
-        They must not be longer than what is there, unless nothing is.
+        They must not be longer than what is there.
         """
         n_slots = other.length
-        if not self.length:
-            self.rewind(n_slots)
         first = self.length - n_slots
         place = slice(first, self.length)
         for layer, source in zip(self.own, other.own, strict=True):
             if not layer.is_initialized:
                 layer.lazy_initialization(source.keys, source.values)
-            layer.keys[rows.to(layer.keys.device), :, place] = source.keys
-            layer.values[rows.to(layer.values.device), :, place] = source.values
-        self.starts[rows] = other.starts + first
+            own, others = rows.to(layer.keys.device), sources.to(layer.keys.device)
+            layer.keys[own, :, place] = source.keys[others, :, :n_slots]
+            layer.values[own, :, place] = source.values[others, :, :n_slots]
+        self.starts[rows] = other.starts[sources] + first
+
+    def continue_from(
+        self, other: DecodeCache, sources: torch.Tensor, lengths: torch.Tensor
+    ) -> None:
+        """Begin with the first tokens of rows of another cache; all end at one slot.
+
+        Parameters
+        ----------
+        sources, lengths
+            int64 (n_rows,), on the CPU: for each row the other's row, and how many of its tokens.
+        """
+        end = int(lengths.max())
+        self.rewind(end)
+        if not end:
+            return
+        starts = other.starts.cpu()[sources] + lengths - end
+        # What stands before a row's first token is not seen: any slot of the other will do.
+        slots = (starts[:, None] + torch.arange(end)).clamp(0, other.length - 1)
+        for layer, source in zip(self.own, other.own, strict=True):
+            layer.lazy_initialization(source.keys, source.values)
+            place = (sources[:, None].to(source.keys.device), slice(None))
+            index = (*place, slots.to(source.keys.device))
+            layer.keys[:, :, :end] = source.keys[index].transpose(1, 2)
+            layer.values[:, :, :end] = source.values[index].transpose(1, 2)
 
     def release(self, rows: torch.Tensor) -> None:
         """Let rows that nobody needs see nothing but what they write from now on.

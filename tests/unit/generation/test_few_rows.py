@@ -17,7 +17,7 @@ class Whole(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.biased, self.plain = nn.Linear(24, 40), nn.Linear(24, 40, bias=False)
-        self.half = nn.Linear(24, 40, dtype=torch.bfloat16)
+        self.narrow = nn.Linear(24, 40, dtype=torch.bfloat16)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (16, 1), (4, 5), (FEW[-1], 1), (FEW[-1], 2), (3, 2, 4)])
@@ -40,7 +40,7 @@ def test_only_plain_layers_of_float32_are_changed_and_only_within(monkeypatch):
     with torch.inference_mode(), quick_products(whole):
         whole.plain(states)
         assert not calls
-        whole.half(states.bfloat16())
+        whole.narrow(states.bfloat16())
         assert len(calls) == 1
     assert not any("forward" in vars(layer) for layer in whole.modules())
     whole.plain(states)
