@@ -23,10 +23,26 @@ def start(Map given, Map models) {
     if (misplaced) {
         error(misplaced)
     }
+    makeCompileCache(given)
     def record = file("${given.outdir}/pipeline_info/params.json", glob: false)
     record.parent.mkdirs()
     record.text = groovy.json.JsonOutput.prettyPrint(toJson(given))
     [name: workflow.manifest.name, version: workflow.manifest.version, revision: commit]
+}
+
+// Before any task, for containers mount it: as conf/compile_cache.config names it. Tasks get the name
+// through a shell.
+def makeCompileCache(Map given) {
+    def folder = file(given.compile_cache ?: "${given.model_cache}".replaceAll('[^/]+/*$', 'compile_cache'), glob: false)
+    if (folder.fileSystem != java.nio.file.FileSystems.default) {
+        return
+    }
+    if ("${folder}" =~ /["$`\\]/) {
+        error("--compile_cache ${folder}: none of the characters \" \$ ` \\ can be in its name; name another folder")
+    }
+    if (!folder.isDirectory() && !folder.mkdirs()) {
+        error("--compile_cache ${folder}: no folder can be made there; name another")
+    }
 }
 
 // software_versions.yml, of [process, lines of YAML] of every task.

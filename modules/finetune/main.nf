@@ -6,6 +6,7 @@ process FINETUNE {
     label 'process_gpu'
     label 'process_long'
     containerOptions { mounted(checkpoints) }
+    ext mounts: { mounted(checkpoints) } // for the profiles, whose containerOptions take the place of these
 
     input:
     path shards, stageAs: 'shards/*'

@@ -11,7 +11,9 @@ pytestmark = pytest.mark.pipeline
 # Profiles, options, and what they then hold by the names that `nextflow config -flat` gives. A
 # cluster and an engine of containers are given together, as users do.
 PROFILES = {
-    "slurm,apptainer": ("account=lab queue_size=7", {
+    "slurm,apptainer": ("account=lab queue_size=7 model_cache=/shared/models", {
+        "env.C2SFLOW_COMPILE_CACHE": "'/shared/compile_cache'",
+        "process.ext.compile_cache": "'/shared/compile_cache'",
         "process.executor": "'slurm'", "executor.account": "'lab'", "executor.queueSize": "7",
         "executor.submitRateLimit": "'20/1min'", "params.device": "'cuda'",
         "apptainer.enabled": "true", "apptainer.autoMounts": "true",
@@ -31,11 +33,13 @@ PROFILES = {
         "params.outdir": "'results/test_full'",
         "params.input": "'https://exampledata.scverse.org/pertpy/kang_2018.h5ad'",
     }),
-    "k8s": ("k8s_claim=work", {
+    "k8s": ("k8s_claim=work compile_cache=/workspace/compiled", {
+        "env.C2SFLOW_COMPILE_CACHE": "'/workspace/compiled'",
         "process.executor": "'k8s'", "k8s.storageClaimName": "'work'",
         "k8s.storageMountPath": "'/workspace'",
     }),
-    "awsbatch": ("aws_region=eu-west-1", {
+    "awsbatch": ("aws_region=eu-west-1 model_cache=s3://lab/models", {
+        "env.C2SFLOW_COMPILE_CACHE": "''",
         "process.executor": "'awsbatch'", "aws.region": "'eu-west-1'",
         "aws.batch.maxSpotAttempts": "5",
     }),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from c2sflow.common.errors import UserError
+from c2sflow.model.option_faults import model_option_faults
 
 HUB_MODELS = {
     "2B": "vandijklab/C2S-Scale-Gemma-2-2B",
@@ -18,7 +19,8 @@ CHOICES = {
     "device": ("auto", "cpu", "cuda"),
     "dtype": ("auto", "bfloat16", "float16", "float32"),
     "attention": ("auto", "blockwise", "eager", "sdpa", "flex_attention", "flash_attention_2"),
-    "quantization": ("none", "nf4", "int8"),
+    "compile": ("auto", "on", "off"),
+    "quantization": ("none", "nf4", "int8", "fp8"),
     "likelihood": ("valid", "full"),
     "input_state": ("auto", "counts", "normalized", "lognormalized"),
 }
@@ -80,9 +82,14 @@ class Cell2SenConfig:
     device
         "auto", "cpu" or "cuda".
     quantization
-        "none", "nf4" (4-bit weights) or "int8".
+        "none", "nf4" (4-bit weights), "int8", or "fp8" (8-bit products, on GPUs that have them).
     attention
         "auto" (the fastest that is exact for the model), or a name, such as "flash_attention_2".
+    compile
+        Compile the layers before embedding: "auto" (on a GPU, where the cells gain by it), "on" or
+        "off".
+    compile_cache
+        Folder that keeps what torch compiles; None for torch's own, which is a temporary one.
     seed
         Decides the order of genes that tie, what is sampled, and what training draws.
     matrix
@@ -123,6 +130,8 @@ class Cell2SenConfig:
     device: str = "auto"
     quantization: str = "none"
     attention: str = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
+    compile_cache: str | Path | None = None
     seed: int = 42
     matrix: str = "auto"
     features: str = "genes"
@@ -133,6 +142,8 @@ class Cell2SenConfig:
         for name, choices in CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 raise UserError(f"{name} {value!r}: choose {', '.join(choices)}")
+        if faults := model_option_faults(vars(self)):
+            raise UserError("; ".join(faults))
         if self.temperature < 0:
             raise UserError(f"temperature {self.temperature}: must be 0 or more")
         if not 0 < self.top_p <= 1:

@@ -98,8 +98,11 @@ class Cell2SenModel:
             is_progress_bar_enabled,
         )
 
+        from c2sflow.model.compile_cache import use_compile_cache
         from c2sflow.model.loading import load_model
+        from c2sflow.model.placement import resolve_device
 
+        use_compile_cache(self.config.compile_cache, resolve_device(self.config.device))
         path, has_bar = self.model_path, is_progress_bar_enabled()
         if not self.config.verbose:
             disable_progress_bar()
@@ -116,6 +119,17 @@ class Cell2SenModel:
             if has_bar:
                 enable_progress_bar()
 
+    @cached_property
+    def _embedding_attention(self) -> str | None:
+        """What embeds: on a GPU another one than that which generates, as in EMBED."""
+        from c2sflow.model.architectures.registry import family_of
+        from c2sflow.model.attention import choose_attention
+
+        model, asked = self.model, self.config.attention
+        if self.config.compile == "on" and family_of(model.config.model_type).masks_by_kind:
+            asked = "flex_attention"
+        return choose_attention(asked, model.config, model.device, model.dtype, head=False)
+
     @property
     def _context(self) -> int:
         """Tokens of a prompt and its answer."""
@@ -124,18 +138,23 @@ class Cell2SenModel:
     def _embed(
         self, records: Sequence[Mapping[str, object]], layer: int | None = None
     ) -> Embeddings:
+        from c2sflow.model.attention import using
         from c2sflow.model.embedding import embed_cells
 
-        return embed_cells(
-            self.model.get_decoder(),
-            self.tokenizer,
-            self.embedding_prompt,
-            records,
-            pooling=self.config.pooling,
-            layer=self.config.embedding_layer if layer is None else layer,
-            max_rows=self.config.batch_size,
-            progress=self.config.verbose,
-        )
+        backbone = self.model.get_decoder()
+        attention = self._embedding_attention or backbone.config._attn_implementation
+        with using(backbone, attention):
+            return embed_cells(
+                backbone,
+                self.tokenizer,
+                self.embedding_prompt,
+                records,
+                pooling=self.config.pooling,
+                layer=self.config.embedding_layer if layer is None else layer,
+                max_rows=self.config.batch_size,
+                compile=self.config.compile,
+                progress=self.config.verbose,
+            )
 
     @property
     def _answering(self) -> dict[str, Any]:
@@ -164,4 +183,5 @@ class Cell2SenModel:
 
     def unload(self) -> None:
         """Give back the model's memory; it is loaded again when needed."""
-        self.__dict__.pop("model", None)
+        for name in ("model", "_embedding_attention"):
+            self.__dict__.pop(name, None)

@@ -48,11 +48,11 @@ def not_compiled_because(model: PreTrainedModel) -> str | None:
 
 def what_is_compiled(model: PreTrainedModel, length: int) -> dict[str, object]:
     """All that compiled layers depend on beside card, torch and code, for the compile cache."""
-    quantized = getattr(model.config, "quantization_config", None)
+    kinds = sorted({type(module).__name__ for module in model.modules()})
     shape = {name: getattr(model.config, name, None) for name in SHAPE}
     return {
         "part": "layers", **shape, "length": length, "dtype": str(model.dtype),
-        "attention": model.config._attn_implementation, "quantization": str(quantized),
+        "attention": model.config._attn_implementation, "modules": kinds,
     }  # fmt: skip
 
 
@@ -147,6 +147,7 @@ class CompiledLayers(AbstractContextManager):
         if fault:
             LOGGER.warning("embedding continues without compilation: %s", fault)
             self.__exit__(None, None, None)
+            self.believed = False
             return compute()
         if not self.believed and self.cache is not None:
             self.cache.note(self.what)

@@ -14,6 +14,7 @@ from c2sflow.common.files import (
     write_json,
 )
 from c2sflow.model.batching import resolve_max_batch_tokens
+from c2sflow.model.compiled_layers import Compile
 from c2sflow.model.embedding import embed_cells
 from c2sflow.model.embedding_files import write_embedding
 from c2sflow.model.pooling import Pooling
@@ -44,6 +45,7 @@ def embed_shard(
     layer: int = -1,
     max_batch_tokens: int | str | None = "auto",
     attempt: int = 1,
+    compile: Compile = "auto",
 ) -> None:
     """Write ``<shard>.embedding.h5ad`` (obs, ``obsm["X_c2s"]``, ``uns``), ``<shard>.embed.json``.
 
@@ -52,9 +54,9 @@ def embed_shard(
     shard
         Parquet file of SENTENCES.
     options
-        model (a directory), device, dtype, attention, quantization: see
-        `c2sflow.model.loading.load_model`.
-    pooling, layer, max_batch_tokens
+        model (a directory), device, dtype, attention, quantization, compile_cache: see
+        `c2sflow.model.tasks.load`.
+    pooling, layer, max_batch_tokens, compile
         See `c2sflow.model.embedding.embed_cells`.
     embedding_prompt
         See `c2sflow.sentences.prompts.load_template`.
@@ -64,7 +66,7 @@ def embed_shard(
     cells = read_shard(shard)
     template = load_template(embedding_prompt, EMBEDDING_PROMPT, ["cell_sentence"])
     check_fields(template, cells.columns, shard.name)
-    model, tokenizer = load(options, head=False)
+    model, tokenizer = load({**options, "compile": compile}, head=False)
     embedded = embed_cells(
         model,
         tokenizer,
@@ -73,6 +75,7 @@ def embed_shard(
         pooling=pooling,
         layer=layer,
         max_batch_tokens=batch_share(resolve_max_batch_tokens(max_batch_tokens, model), attempt),
+        compile=compile,
     )
     stats = embedded.stats
     context = model.config.max_position_embeddings
@@ -94,6 +97,7 @@ def embed_shard(
         "n_cells": len(cells),
         "n_tokens": stats.n_tokens,
         "n_padding": stats.n_padding,
+        "compiled": stats.compiled,
         "max_batch_tokens": stats.max_batch_tokens,
         "seconds": stats.seconds,
         "seconds_model": stats.seconds_model,

@@ -54,6 +54,7 @@ class EmbeddingStats:
     seconds_model: float = 0.0
     max_batch_tokens: int = 0
     peak_memory_bytes: int = 0
+    compiled: bool = False  # layers, to the end
 
     @property
     def padding_fraction(self) -> float:
@@ -166,6 +167,7 @@ class Engine:
         while self.copies:
             self._store(bar)
         self.stats.seconds = time.perf_counter() - started
+        self.stats.compiled = self.layers is not None and self.layers.believed
         self.stats.max_batch_tokens = self.pool.max_tokens
         self.stats.peak_memory_bytes = peak_memory(self.device)
 

@@ -26,6 +26,7 @@ from c2sflow.model.batching import devices_of
 from c2sflow.model.config import load_config
 from c2sflow.model.config import load_tokenizer as load_tokenizer
 from c2sflow.model.files import read_config
+from c2sflow.model.fp8 import fp8_fault, use_fp8
 from c2sflow.model.memory_plan import MemoryPlan
 from c2sflow.model.placement import free_memory, place, resolve_device, resolve_dtype
 from c2sflow.model.weights import weight_shapes
@@ -152,7 +153,7 @@ def load_model(
         auto, blockwise, eager, sdpa, flex_attention or flash_attention_2; see
         `c2sflow.model.attention`.
     quantization
-        none, nf4 or int8 (bitsandbytes).
+        none, nf4 or int8 (bitsandbytes), or fp8 (see `c2sflow.model.fp8`).
 
     Raises
     ------
@@ -166,6 +167,8 @@ def load_model(
     where = resolve_device(device)
     precision = resolve_dtype(dtype, where, config)
     adapted = has_adapter(directory)
+    if quantization == "fp8" and (fault := fp8_fault(where, precision)):
+        raise UserError(fault)
     plan = MemoryPlan(config, precision, head or adapted)
     try:
         device_map = place(plan, quantization, where, free_memory(where))
@@ -195,8 +198,10 @@ def load_model(
     if faults := loading_faults(report, model, set(weight_shapes(directory))):
         raise UserError(f"model {directory}: {'; '.join(faults)}")
     if adapted:
-        model = apply_adapter(model, directory, merge=quantization == "none")
+        model = apply_adapter(model, directory, merge=quantization in ("none", "fp8"))
         model = model if head else cast("PreTrainedModel", model.base_model)
+    if quantization == "fp8":
+        use_fp8(model)
     if quantization == "nf4" and where.type == "cpu":
         _leave_odd_widths_unpacked(model)
     LOGGER.info(

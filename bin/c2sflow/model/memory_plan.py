@@ -48,7 +48,7 @@ class MemoryPlan:
 
     def weights(self, quantization: str = "none") -> int:
         """Bytes of all parameters and buffers, of quantised ones with their scales."""
-        quantised = {} if quantization == "none" else self.matrices()
+        quantised = self.matrices() if quantization in ALTERNATIVES else {}
         total = 0
         for name, tensor in chain(self.model.named_parameters(), self.model.named_buffers()):
             if name not in quantised:
@@ -81,7 +81,7 @@ class MemoryPlan:
         -------
         Name of a module to number of its GPU; None if the model does not fit, layers being whole.
         """
-        quantised = {} if quantization == "none" else self.matrices()
+        quantised = self.matrices() if quantization in ALTERNATIVES else {}
         small = {"int8": torch.int8, "nf4": CustomDtype.INT4}.get(quantization)
         sizes = {
             "dtype": None,

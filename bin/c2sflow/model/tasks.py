@@ -11,8 +11,13 @@ import numpy as np
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from c2sflow.common.errors import UserError
 from c2sflow.common.parquet import read_parquet
+from c2sflow.model.architectures.registry import family_at
+from c2sflow.model.compile_cache import use_compile_cache
 from c2sflow.model.loading import load_model, load_tokenizer
+from c2sflow.model.option_faults import model_option_faults
+from c2sflow.model.placement import resolve_device
 
 LOGGER = logging.getLogger(__name__)
 MODEL_OPTIONS = ("device", "dtype", "attention", "quantization")
@@ -35,10 +40,22 @@ def load(options: Mapping[str, Any], head: bool) -> tuple[PreTrainedModel, PreTr
     Parameters
     ----------
     options
-        model (a directory), and `MODEL_OPTIONS` as far as given.
+        model (a directory), `MODEL_OPTIONS`, compile and compile_cache as far as given. With
+        compile "on", attention "auto" is the one that is compiled, on a CPU too.
+
+    Raises
+    ------
+    UserError
+        If the options do not go together.
     """
-    tokenizer = load_tokenizer(options["model"])
-    return load_model(options["model"], head=head, **pick(options, MODEL_OPTIONS)), tokenizer
+    if faults := model_option_faults(options):
+        raise UserError("; ".join(faults))
+    directory, where = options["model"], pick(options, MODEL_OPTIONS)
+    if options.get("compile") == "on" and family_at(directory).masks_by_kind:
+        where["attention"] = "flex_attention"
+    use_compile_cache(options.get("compile_cache"), resolve_device(options.get("device", "auto")))
+    tokenizer = load_tokenizer(directory)
+    return load_model(directory, head=head, **where), tokenizer
 
 
 def pick(options: Mapping, names: tuple[str, ...]) -> dict:

@@ -42,7 +42,8 @@ LOGGER = logging.getLogger(__name__)
 NOT_OF_THE_RESULT = ("input_output", "resources", "cluster", "report", "generic", "split", "asked")
 # Nor do these change the cells: what is fetched, allowed, or made of the predictions.
 NOT_OF_THE_CELLS = (
-    "model_cache", "max_predictions", "gene_sets", "context", "tasks", "checkpoint_dir",
+    "model_cache", "compile_cache", "max_predictions", "gene_sets", "context", "tasks",
+    "checkpoint_dir",
 )  # fmt: skip
 # What uns["c2s"]["samples"] has of qc.json.
 OF_A_SAMPLE = (

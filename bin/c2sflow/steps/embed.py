@@ -2,13 +2,14 @@
 
 import click
 
-from c2sflow.steps.shared.options import embedding_options, model_options
+from c2sflow.steps.shared.options import COMPILE, embedding_options, model_options
 
 
 @click.command(help=__doc__)
 @click.option("--shard", required=True, type=click.Path(exists=True), help="Parquet of SENTENCES.")
 @model_options
 @embedding_options
+@COMPILE
 @click.option("--outdir", default=".", help="Gets <shard>.embedding.h5ad and <shard>.embed.json.")
 def main(
     shard,
@@ -18,6 +19,7 @@ def main(
     embedding_layer,
     attempt,
     max_batch_tokens,
+    compile,
     **options,
 ):
     """Parse, call the library, write."""
@@ -33,5 +35,6 @@ def main(
         embedding_prompt=embedding_prompt,
         layer=embedding_layer,
         max_batch_tokens=max_batch_tokens,
+        compile=compile,
         attempt=attempt,
     )

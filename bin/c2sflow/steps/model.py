@@ -13,7 +13,7 @@ import click
 @click.option("--prompts", default="{}", help="JSON: prompts by option.")
 @click.option("--device", default="auto", help="Where it will run: auto, cpu, cuda or cuda:N.")
 @click.option("--dtype", default="auto", help="Its number format there.")
-@click.option("--quantization", type=click.Choice(["none", "nf4", "int8"]), default="none")
+@click.option("--quantization", type=click.Choice(["none", "nf4", "int8", "fp8"]), default="none")
 @click.option("--gpus-per-task", type=click.IntRange(1), default=1, help="GPUs that it may have.")
 @click.option("--here/--no-here", default=False, help="It will run on this machine.")
 @click.option("--outdir", default=".", help="Gets model.json and model.log, or faults.txt.")

@@ -17,6 +17,7 @@ from c2sflow.inputs.lists import NO_LIST, names_types, read_vocabulary
 from c2sflow.inputs.parameters import check_parameters
 from c2sflow.inputs.perturbations import read_perturbations
 from c2sflow.inputs.samplesheet import Row, read_samplesheet, sample_ids, single_row
+from c2sflow.model.option_faults import model_option_faults
 from c2sflow.sentences.prompts import (
     ANNOTATION_PROMPT,
     EMBEDDING_PROMPT,
@@ -78,6 +79,7 @@ def validate_run(
     training = training_of(flat, predicts, faults)
     targets = _targets(flat, staged, training, faults)
     check_attention(flat, faults)
+    faults += model_option_faults(flat)
     check_generation(flat, targets, faults)
     labels = given_cell_types(flat, staged, faults)
     check_encoder(flat["text_encoder"], staged.text_encoder_dir, faults)

@@ -5,6 +5,17 @@ from collections.abc import Callable, Sequence
 import click
 
 Decorator = Callable[[Callable], Callable]
+COMPILE_CACHE = click.option(
+    "--compile-cache",
+    envvar="C2SFLOW_COMPILE_CACHE",
+    help="Folder, shared by tasks, of what torch compiles.",
+)
+COMPILE = click.option(
+    "--compile",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    help="Compile the model's layers first.",
+)
 MODEL_OPTIONS = (
     click.option("--model", required=True, type=click.Path(exists=True), help="Model directory."),
     click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N."),
@@ -18,8 +29,11 @@ MODEL_OPTIONS = (
         ),
         default="auto",
     ),
-    click.option("--quantization", type=click.Choice(["none", "nf4", "int8"]), default="none"),
+    click.option(
+        "--quantization", type=click.Choice(["none", "nf4", "int8", "fp8"]), default="none"
+    ),
     click.option("--max-batch-tokens", default="auto", help="Tokens per batch, or auto."),
+    COMPILE_CACHE,
 )
 PROMPT_OPTIONS = (
     click.option("--embedding-prompt", help="Prompt template, or a file with it."),
