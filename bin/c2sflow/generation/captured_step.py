@@ -15,6 +15,7 @@ import torch
 from transformers import PreTrainedModel
 
 from c2sflow.generation.decode_attention import DECODE, Seen
+from c2sflow.generation.fused_norms import fused_norms
 from c2sflow.generation.kv_cache import DecodeCache
 from c2sflow.model.attention import BLOCKWISE, using
 from c2sflow.model.batching import devices_of
@@ -97,7 +98,7 @@ class CapturedStep:
     def _step(self, rows: Rows) -> None:
         """The step as it is captured: no shape, number or address in it ever changes."""
         seen = Seen(rows.cache.starts, rows.cache.newest)
-        with using(rows.model, DECODE), rows.cache.static():
+        with using(rows.model, DECODE), fused_norms(rows.model), rows.cache.static():
             self._logits = rows.forward(None, seen=seen)
         rows.emit(self._logits)
 

@@ -33,7 +33,7 @@ PACKAGE = Path(__file__).parents[1]
 # Files of ours that are compiled, or that decide what is: an edit begins a new folder.
 COMPILED = (
     "model/attention.py", "model/compiled_layers.py", "model/packed_inputs.py",
-    "generation/decode_kernel.py",
+    "generation/decode_kernel.py", "generation/norm_kernel.py",
 )  # fmt: skip
 LIBRARIES = ("torch", "transformers", "triton")
 _in_use: list[CompileCache] = []

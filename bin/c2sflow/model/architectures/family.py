@@ -35,6 +35,9 @@ class Family:
     attentions
         Implementations that it may use, the fastest first: see `c2sflow.model.attention`. Each is
         compared with eager on the device by `probe`. Empty leaves the choice to transformers.
+    norms
+        Its classes of RMSNorm that multiply in float32 and round once, of attributes `weight` and
+        `eps`; and what each adds to its weight.
     masks_by_kind
         Its forward takes a mask for each kind of layer, so that packed rows come with theirs and
         layers can be compiled: see `c2sflow.model.packed_inputs`.
@@ -54,6 +57,7 @@ class Family:
     heads: ClassVar[tuple[str, ...]] = ("lm_head", "embed_out")
     pad_token: ClassVar[str | None] = None
     attentions: ClassVar[tuple[str, ...]] = ()
+    norms: ClassVar[dict[str, float]] = {}
     masks_by_kind: ClassVar[bool] = False
 
     def n_positions(self, config: PreTrainedConfig) -> int:

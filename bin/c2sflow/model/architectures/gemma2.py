@@ -5,7 +5,7 @@ every other layer sees a window only. C2S-Scale is of this family.
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from c2sflow.model.architectures.family import Family
 
@@ -20,6 +20,7 @@ class Gemma2(Family):
     name = "Gemma-2"
     tested = True
     attentions = ("flash_attention_2", "flex_attention", "blockwise", "eager")
+    norms: ClassVar[dict[str, float]] = {"Gemma2RMSNorm": 1.0}
     masks_by_kind = True
 
     def probe(self, config: PreTrainedConfig) -> PreTrainedModel:
