@@ -272,8 +272,7 @@ class _Batch:
         if not waiting or 4 * free.size < self.prompts.size:
             return
         if free.size == self.prompts.size:
-            self.cache.clear()
-            self.cache.rewind(self._longest(waiting))
+            self.cache.clear(self._longest(waiting))
         rows = free[: len(waiting)]
         limit = min(
             resolve_max_batch_tokens(None, self.model), self.prompts.size * self.cache.n_slots

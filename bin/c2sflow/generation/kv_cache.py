@@ -90,10 +90,10 @@ class DecodeCache(Cache):
         """Slots written so far."""
         return self.own[0].length
 
-    def clear(self) -> None:
-        """Forget all rows."""
-        self.starts.zero_()
-        self.rewind(0)
+    def clear(self, length: int) -> None:
+        """Forget all rows; the next ones are at most `length` long, and end at one slot."""
+        self.rewind(length)
+        self.starts.fill_(length)
 
     def rewind(self, length: int) -> None:
         """Forget everything behind the first `length` slots."""
