@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
 from c2sflow.common.errors import UserError
@@ -32,6 +33,47 @@ def cell_draws(cells: pd.DataFrame, seed: int, *more: str) -> list[bytes]:
         for cell in zip(cells["sample"], cells["cell_id"], strict=True)
     ]
     return [hashlib.blake2b(name, digest_size=8).digest() + name for name in names]
+
+
+class Draws:
+    """Cells drawn at random under many keys, such as conditions: each cell is hashed once.
+
+    The draw of a cell under a key is its hash (BLAKE2b, 64 bits, of seed, sample and cell_id) XOR
+    that of the key, mixed by the finalizer of splitmix64 (Steele, Lea and Flood, OOPSLA 2014): a
+    function of these alone, not of the cell's place or of the other cells.
+
+    Parameters
+    ----------
+    cells
+        sample and cell_id.
+    seed
+        Another one draws other cells.
+    """
+
+    def __init__(self, cells: pd.DataFrame, seed: int):
+        keys = cell_draws(cells, seed)
+        self._names = [key[8:] for key in keys]
+        self._hashes = np.frombuffer(b"".join(key[:8] for key in keys), "<u8")
+
+    def lowest(self, rows: np.ndarray, most: int, key: str) -> np.ndarray:
+        """Of the cells at these places the `most` whose draws are lowest, in the order given."""
+        if most >= len(rows):
+            return rows
+        digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+        draws = mixed(self._hashes[rows] ^ np.frombuffer(digest, "<u8"))
+        chosen = np.flatnonzero(draws <= np.partition(draws, most - 1)[most - 1])
+        if len(chosen) > most:  # two hashes are the same: their names decide
+            ordered = sorted(chosen, key=lambda n: (draws[n], self._names[rows[n]]))
+            chosen = np.sort(ordered[:most])
+        return rows[chosen]
+
+
+def mixed(bits: np.ndarray) -> np.ndarray:
+    """splitmix64's output for each state, uint64: one to one, each bit depends on all."""
+    bits = bits + np.uint64(0x9E3779B97F4A7C15)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
 
 
 def equal_shares(total: int, sizes: Mapping[str, int]) -> dict[str, int]:

@@ -162,17 +162,21 @@ def _number(text: str) -> int | None:
 def _treatments(rows: list[tuple[str, dict[str, str]]]) -> tuple[list[Treatment], list[str]]:
     """Treatments of distinct rows, distinguished by their names."""
     kinds = [{n: v for n, v in row.items() if n not in OF_CELLS} for _, row in rows]
-    same = defaultdict(list)  # short name: the rows that are called so
+    # By short name and column: what the rows that are called so hold.
+    values: defaultdict[str, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for kind in kinds:
-        same[_joined(kind, AMOUNTS)].append(kind)
+        for name, value in kind.items():
+            values[_joined(kind, AMOUNTS)][name].add(value)
+    apart = {
+        short: [name for name, held in columns.items() if len(held) > 1]
+        for short, columns in values.items()
+    }
     rows_read, faults = [], []
-    first: dict[
-        str, tuple[str, dict[str, str]]
-    ] = {}  # condition: where it comes first, and as what
+    # By condition: where it comes first, and as what.
+    first: dict[str, tuple[str, dict[str, str]]] = {}
     for (where, row), kind in zip(rows, kinds, strict=True):
-        alike = same[_joined(kind, AMOUNTS)]
-        apart = [name for name in kind if len({other[name] for other in alike}) > 1]
-        condition = _joined(kind, list(dict.fromkeys([*AMOUNTS, *apart])))
+        distinct = [*AMOUNTS, *apart[_joined(kind, AMOUNTS)]]
+        condition = _joined(kind, list(dict.fromkeys(distinct)))
         place, other = first.setdefault(condition, (where, kind))
         if other != kind:
             faults.append(f"{where}: is called {condition!r}, as is {place.split(', ')[-1]}")

@@ -19,7 +19,7 @@ from c2sflow.data.obs.held_values import offer_values
 from c2sflow.data.obs.labels import is_control, is_perturbed
 from c2sflow.data.obs.queries import query_columns, select_cells
 from c2sflow.data.obs.shard_columns import N_GENES
-from c2sflow.data.sampling import cell_draws
+from c2sflow.data.sampling import Draws
 from c2sflow.inputs.perturbations import Treatment
 from c2sflow.model.answer_limits import AnswerLength
 from c2sflow.model.files import config_number
@@ -57,8 +57,8 @@ def plan_predictions(
     training_cells
         See `c2sflow.data.obs.figure_cells.figure_cells`: none of these is perturbed.
     max_cells_per_perturbation
-        So many cells for each treatment without a number of its own, chosen by a hash of
-        seed, cell and condition, not by position.
+        So many cells for each treatment without a number of its own, drawn by a hash of seed, cell
+        and condition, not by position: `c2sflow.data.sampling.Draws`.
     no_ops
         Each cell that gets a treatment gets its no-op too, once for all treatments that share it.
 
@@ -74,7 +74,6 @@ def plan_predictions(
     UserError
         If nothing is left to predict.
     """
-    parts = []
     usable = figure_cells(cells, training_cells)
     if usable.known:
         LOGGER.info(
@@ -88,17 +87,19 @@ def plan_predictions(
         raise ValueError("a plan needs treatments or a perturbation_column")
     else:
         applied = _labelled(cells, perturbation_column, control)
+    draws: Draws | None = None  # made once some cells are to be drawn: it hashes all cells
+    chosen = []
     for treatment, rows in applied:
-        most = treatment.n_cells or max_cells_per_perturbation
         rows = rows[usable.held_out[rows]]
-        rows = _sample(cells, rows, treatment.condition, most, seed)
-        pairs = _pairs(cells, rows, treatment)
-        parts += (
-            [pairs] if no_ops is None else _with_no_op(cells, pairs, no_ops.no_op_for(treatment))
-        )
-    plan = pd.concat(parts) if parts else pd.DataFrame(columns=[*CELL, "condition"])
+        most = treatment.n_cells or max_cells_per_perturbation
+        if most is not None and most < len(rows):
+            draws = draws or Draws(cells, seed)
+            rows = draws.lowest(rows, most, treatment.condition)
+        chosen.append((treatment, rows))
+    plan = _pairs(cells, chosen) if no_ops is None else _with_no_ops(cells, chosen, no_ops)
     # By cell, then by condition: prompts of one cell stay together.
-    plan = plan.iloc[np.lexsort((plan["condition"].to_numpy(dtype=str), plan.index))]
+    conditions, _ = pd.factorize(plan["condition"], sort=True)
+    plan = plan.iloc[np.lexsort((conditions, plan.index))]
     plan = plan.drop_duplicates([*CELL, "condition"]).reset_index(drop=True)
     if plan.empty:
         queries = [control, training_cells, *(treatment.cell_query for treatment in treatments)]
@@ -169,39 +170,68 @@ def _labelled(
         yield Treatment(name, name, "--perturbation_column"), np.flatnonzero(controls)
 
 
-def _sample(
-    cells: pd.DataFrame, rows: np.ndarray, condition: str, most: int | None, seed: int
-) -> np.ndarray:
-    """The `most` of these cells with the smallest hash; ties, if ever, by their names."""
-    if most is None or len(rows) <= most:
-        return rows
-    draws = cell_draws(cells.iloc[rows], seed, condition)
-    return rows[sorted(range(len(rows)), key=draws.__getitem__)[:most]]
-
-
-def _pairs(cells: pd.DataFrame, rows: np.ndarray, treatment: Treatment) -> pd.DataFrame:
-    pairs = cells.iloc[rows][CELL].set_axis(rows)
-    pairs["condition"], pairs["perturbation"] = treatment.condition, treatment.perturbation
-    for name, value in treatment.columns.items():
-        pairs[name] = value or None
+def _pairs(cells: pd.DataFrame, chosen: Sequence[tuple[Treatment, np.ndarray]]) -> pd.DataFrame:
+    """A row for each treatment and cell, indexed by the place of the cell."""
+    numbers, rows = _numbered([rows for _, rows in chosen])
+    pairs = cells[CELL].iloc[rows].set_axis(rows)
+    names = dict.fromkeys(name for treatment, _ in chosen for name in treatment.columns)
+    columns = {
+        "condition": [treatment.condition for treatment, _ in chosen],
+        "perturbation": [treatment.perturbation for treatment, _ in chosen],
+        **{
+            name: [treatment.columns.get(name) or None for treatment, _ in chosen] for name in names
+        },
+    }
+    for name, values in columns.items():
+        pairs[name] = np.array(values, dtype=object)[numbers]
     return pairs
 
 
-def _with_no_op(
-    cells: pd.DataFrame, pairs: pd.DataFrame, no_op: Treatment | None
-) -> list[pd.DataFrame]:
-    """The pairs, and those of the same cells with the no-op that they are compared with."""
-    pairs = pairs.assign(**{NO_OP: False, COMPARED_WITH: None})
-    if no_op is None:
-        return [pairs]
-    rows = pairs.index.to_numpy()
-    matched = _pairs(cells, rows, no_op).assign(**{NO_OP: True, COMPARED_WITH: None})
-    matched["perturbation"] = filled(no_op.perturbation, cells.iloc[rows])
-    known = matched["perturbation"].notna().to_numpy()
-    compared = np.full(known.size, None, dtype=object)
-    compared[known] = no_op.condition
-    pairs[COMPARED_WITH] = compared
-    return [pairs, matched[known]]
+def _numbered(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """All rows in one array, and of which part each is."""
+    none = np.empty(0, np.int64)
+    numbers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    return numbers, np.concatenate([none, *parts])
+
+
+def _with_no_ops(
+    cells: pd.DataFrame, chosen: Sequence[tuple[Treatment, np.ndarray]], no_ops: NoOps
+) -> pd.DataFrame:
+    """The pairs, and those of the same cells with the no-ops that they are compared with."""
+    found, which = _shared_no_ops(chosen, no_ops)
+    numbers, rows = _numbered([rows for _, rows in chosen])
+    order = np.argsort(which[numbers], kind="stable")
+    starts = np.searchsorted(which[numbers][order], np.arange(len(found) + 1))
+    compared = np.full(rows.size, None, dtype=object)
+    matched = []
+    for no_op, start, stop in zip(found, starts, starts[1:], strict=False):
+        own = order[start:stop]
+        there = np.unique(rows[own])
+        texts = filled(no_op.perturbation, cells.iloc[there])
+        known = pd.notna(texts)
+        compared[own[np.isin(rows[own], there[known])]] = no_op.condition
+        pairs = _pairs(cells, [(no_op, there[known])])
+        pairs["perturbation"] = texts[known]
+        matched.append(pairs.assign(**{NO_OP: True, COMPARED_WITH: None}))
+    pairs = _pairs(cells, chosen).assign(**{NO_OP: False, COMPARED_WITH: compared})
+    return pd.concat([pairs, *matched])
+
+
+def _shared_no_ops(
+    chosen: Sequence[tuple[Treatment, np.ndarray]], no_ops: NoOps
+) -> tuple[list[Treatment], np.ndarray]:
+    """The different no-ops, and which of them each treatment is compared with; -1 for none."""
+    places: dict[tuple[str, str], int] = {}
+    found: list[Treatment] = []
+    which = np.full(len(chosen), -1)
+    for number, (treatment, _) in enumerate(chosen):
+        if no_op := no_ops.no_op_for(treatment):
+            key = no_op.condition, no_op.perturbation
+            if key not in places:
+                places[key] = len(found)
+                found.append(no_op)
+            which[number] = places[key]
+    return found, which
 
 
 @dataclass(frozen=True)

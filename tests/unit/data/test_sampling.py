@@ -1,5 +1,6 @@
 """Which cells get an attention map: equal shares, by cell and not by position."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from c2sflow.common.errors import UserError
-from c2sflow.data.sampling import choose_cells, equal_shares
+from c2sflow.data.sampling import Draws, choose_cells, equal_shares, mixed
 from c2sflow.steps.choose import main
 
 LABELS = ["T", "B", None, "T", "T", "NK"]  # of 90: 45 T, 15 B, 15 NK, 15 without
@@ -27,6 +28,25 @@ def cells():
 
 def counts(chosen):
     return chosen["label"].value_counts().to_dict()
+
+
+def test_mixed_is_splitmix64():
+    """The first outputs for the seed 1234567, as Vigna's splitmix64.c gives them."""
+    states = np.uint64(1234567) + np.arange(3, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    assert mixed(states).tolist() == [
+        6457827717110365317, 3203168211198807973, 9817491932198370423,
+    ]  # fmt: skip
+
+
+def test_equal_hashes_are_drawn_by_name(cells):
+    """Whatever the order of the cells."""
+    for rows in (np.arange(90), np.arange(90)[::-1]):
+        draws = Draws(cells.iloc[rows], 1)
+        draws._hashes = np.zeros(90, np.uint64)
+        names = cells["cell_id"].to_numpy()[rows]
+        first = sorted(zip(cells["sample"].to_numpy()[rows], names, strict=True))[:7]
+        chosen = draws.lowest(np.arange(90), 7, "x")
+        assert sorted(names[chosen]) == sorted(name for _, name in first)
 
 
 @given(total=st.integers(0, 60), sizes=st.lists(st.integers(1, 20), min_size=1, max_size=8))

@@ -89,6 +89,26 @@ def test_names_do_not_depend_on_the_order_of_rows(tmp_path_factory, order):
     assert names("p.csv", path) == [expected[n] for n in order]
 
 
+@given(
+    st.lists(
+        st.tuples(*[st.sampled_from(values) for values in ("AB", ("", "1"), "XYZ", "PQ")]),
+        min_size=1, max_size=12,
+    )
+)  # fmt: skip
+def test_names_are_those_of_comparing_every_two_rows(tmp_path_factory, rows):
+    """A free column is in a name if any other row of the same perturbation and dose differs."""
+    path = tmp_path_factory.mktemp("table") / "p.csv"
+    lines = [",".join(row) for row in rows]
+    path.write_text("\n".join(["perturbation,dose,vendor,lot", *lines]))
+    expected = []
+    for name, dose, *free in dict.fromkeys(rows):
+        alike = [other[2:] for other in rows if other[:2] == (name, dose)]
+        apart = [n for n in range(2) if any(other[n] != free[n] for other in alike)]
+        expected.append(", ".join(filter(None, [name, dose, *(free[n] for n in apart)])))
+    treatments, _ = read_perturbations("p.csv", path)
+    assert [treatment.condition for treatment in treatments] == expected
+
+
 @pytest.mark.parametrize(
     ("row", "fields", "expected"),
     [

@@ -108,6 +108,18 @@ def table(tmp_path):
     return treatments
 
 
+def drawn(cell, key):
+    """splitmix64 of the hashes of a cell and a key, in Python's whole numbers."""
+    cell, key = (
+        int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+        for text in (cell, key)
+    )
+    bits = ((cell ^ key) + 0x9E3779B97F4A7C15) % 2**64
+    bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    bits = (bits ^ bits >> 27) * 0x94D049BB133111EB % 2**64
+    return bits ^ bits >> 31
+
+
 def test_rows_of_a_table_choose_their_own_cells(cells, table):
     control = "condition == 'control'"
     plan = plan_predictions(
@@ -123,8 +135,7 @@ def test_rows_of_a_table_choose_their_own_cells(cells, table):
             for cell in cells.to_dict("records")
             if cell["condition"] == "control" and kind in (None, cell["type"])
         ]
-        key = f"3\0s\0%s\0{condition}"
-        able.sort(key=lambda cell, key=key: blake2b((key % cell).encode(), digest_size=8).digest())
+        able.sort(key=lambda cell, condition=condition: drawn(f"3\0s\0{cell}", condition))
         expected |= {(cell, condition) for cell in able[:most]}
     assert pairs(plan) == expected
     assert len(plan) == len(expected)
@@ -162,6 +173,18 @@ def test_neither_order_nor_shards_change_the_choice(cells, seed, order, most, si
     assert pairs(other) == pairs(plan)
     place = dict(zip(mixed["cell_id"], mixed["shard"], strict=True))
     assert (other["shard"] == other["cell_id"].map(place)).all()
+
+
+def test_every_cell_is_drawn_equally_often(cells):
+    """Of 60 cells 6, for 1,000 conditions: each cell 100 times, give or take."""
+    plan = plan_predictions(
+        cells, treatments=named(*(f"G{n}" for n in range(1000))), max_cells_per_perturbation=6
+    )
+    counts = plan.groupby("cell_id").size().reindex(cells["cell_id"], fill_value=0)
+    assert counts.sum() == 6000
+    assert (abs(counts - 100) < 4.5 * np.sqrt(90)).all()
+    together = plan.groupby("condition")["cell_id"].agg(frozenset)
+    assert together.nunique() > 990
 
 
 def test_samples_of_two_perturbations_are_not_the_same_cells(cells):
