@@ -3,9 +3,9 @@
 Prompts/s, new tokens/s, and the share of the GPU's memory bandwidth: what a step must read (the
 weights once, and each row's keys and values) in the time of the step, over what a plain copy
 reaches in the same run. For genes only, free, in plain steps, and the usual way (see
-bench_generation.py). The same of a step of 64 and of 256 rows, and how long a new process takes for
-8 tokens each of 64 prompts with nothing compiled yet and with what the first one has kept. On a CPU
-(--device cpu --shape tiny) it is only rehearsed.
+bench_generation.py). The same of a step of 64 and of 256 rows and of its attention alone, and how
+long a new process takes for 8 tokens each of 64 prompts with nothing compiled yet and with what the
+first one has kept. On a CPU (--device cpu --shape tiny) it is only rehearsed.
 
 python benchmarks/bench_gpu_generation.py [--shape 2B|27B] [--prompts 512] [--ways ...]
 """
@@ -98,6 +98,9 @@ def ours(
     seconds, stats = generate(len(prompts), NEW)
     return {
         "seconds": seconds,
+        "attention_seconds": {
+            rows: attention_seconds(model, rows) for rows in rows_of(len(prompts))
+        },
         "start_seconds": start,
         "step_seconds": step_seconds(generate, len(prompts)),
         "new_tokens": stats.n_new_tokens,
@@ -115,8 +118,34 @@ def step_seconds(
     """Seconds of a step, by its rows: without prefill and capture, which both runs have."""
     return {
         n_rows: (generate(n_rows, MORE)[0] - generate(n_rows, FEW)[0]) / (MORE - FEW)
-        for n_rows in sorted({min(rows, n_prompts) for rows in ROWS})
+        for n_rows in rows_of(n_prompts)
     }
+
+
+def rows_of(n_prompts: int) -> list[int]:
+    """Rows of the steps that are measured."""
+    return sorted({min(rows, n_prompts) for rows in ROWS})
+
+
+def attention_seconds(model: torch.nn.Module, n_rows: int) -> float:
+    """Seconds of the attention of one layer's step, each row at its prompt's end."""
+    from c2sflow.generation.decode_attention import Seen, decode_attention
+
+    config, where = model.config, {"dtype": model.dtype, "device": model.device}
+    width, groups = config.head_dim, config.num_key_value_heads
+    query = torch.randn(n_rows, config.num_attention_heads, 1, width, **where)
+    keys, values = torch.randn(2, n_rows, groups, PROMPT + NEW, width, **where)
+    starts = torch.zeros(n_rows, dtype=torch.int64, device=model.device)
+    seen = Seen(starts, starts[:1] + PROMPT - 1)
+    taken = []
+    for _ in range(4):  # the first compiles
+        synchronize(model.device.type)
+        started = time.perf_counter()
+        for _ in range(20):
+            decode_attention(model, query, keys, values, None, seen=seen, softcap=50.0)
+        synchronize(model.device.type)
+        taken.append((time.perf_counter() - started) / 20)
+    return min(taken)
 
 
 def usual(directory: Path, prompts: list[np.ndarray], device: str) -> dict:
@@ -151,11 +180,11 @@ def bytes_of_weights(shape: str, head_tokens: int, weight_bytes: float) -> float
     return weight_bytes * size["num_hidden_layers"] * layer + 2 * head_tokens * size["hidden_size"]
 
 
-def bytes_of_past(shape: str, length: float) -> float:
+def bytes_of_past(shape: str, length: float, n_layers: int | None = None) -> float:
     """What a further token must read at least: the keys and values of so many before it."""
     size = SHAPES[shape]
     width = 2 * size["num_key_value_heads"] * size["head_dim"]
-    return 2 * length * width * size["num_hidden_layers"]
+    return 2 * length * width * (n_layers or size["num_hidden_layers"])
 
 
 def shares(shape: str, made: dict, weight_bytes: float, bandwidth: float) -> dict:
@@ -168,6 +197,10 @@ def shares(shape: str, made: dict, weight_bytes: float, bandwidth: float) -> dic
         "step_bandwidth_share": {
             rows: (weights + int(rows) * past) / seconds / bandwidth
             for rows, seconds in made.get("step_seconds", {}).items()
+        },
+        "attention_bandwidth_share": {
+            rows: int(rows) * bytes_of_past(shape, PROMPT, n_layers=1) / seconds / bandwidth
+            for rows, seconds in made.get("attention_seconds", {}).items()
         },
     }
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 NO_WINDOW = 2**30
 SHORTEST_PART = 128  # slots; shorter ones cost more to join than they gain
 PROGRAMS_PER_PROCESSOR = 8  # so many that the last ones leave little of the card idle
-BLOCK_BYTES = 2**14  # of keys read at a time; as many of values, twice: they fit any card's cores
+BLOCK_BYTES = 2**14  # of keys read at a time; and as many of values
+STAGES = 3  # so that a block is read while the one before is computed
 NARROWEST = 16  # of a product's sides
 
 
@@ -61,22 +62,32 @@ def attend(
             n_rows, n_heads, n_parts, width, dtype=torch.float32, device=query.device
         )
         logs = torch.empty(n_rows, n_heads, n_parts, dtype=torch.float32, device=query.device)
-    wide = max(NARROWEST, triton.next_power_of_2(width))
-    per_group = n_heads // n_groups
-    block = BLOCK_BYTES // (wide * keys.element_size())
+    sizes = sizes_of(width, n_heads // n_groups, keys.element_size())
     attend_part[n_rows, n_groups, n_parts](
         query, keys, values, seen.starts, seen.newest, mixed, logs,
         scaling, softcap or 0.0, window or NO_WINDOW, n_slots,
-        CAPPED=softcap is not None, N_PARTS=n_parts, WIDTH=width, WIDE=wide,
-        HEADS=per_group, HEADS_WIDE=max(NARROWEST, triton.next_power_of_2(per_group)),
-        BLOCK=min(128, max(NARROWEST, block)), num_warps=4, num_stages=2,
+        CAPPED=softcap is not None, N_PARTS=n_parts, **sizes,
+        num_warps=4, num_stages=STAGES, enable_fp_fusion=True,
     )  # fmt: skip
     if n_parts > 1:
         join_parts[(n_rows * n_heads,)](
             mixed, logs, output,
-            N_PARTS=n_parts, PARTS_WIDE=triton.next_power_of_2(n_parts), WIDTH=width, WIDE=wide,
+            N_PARTS=n_parts, PARTS_WIDE=triton.next_power_of_2(n_parts),
+            WIDTH=width, WIDE=sizes["WIDE"], enable_fp_fusion=True,
         )  # fmt: skip
     return output
+
+
+def sizes_of(width: int, heads: int, value_bytes: int) -> dict[str, int]:
+    """Constants of `attend_part` for heads of a width, so many of which share a key head."""
+    wide = max(NARROWEST, triton.next_power_of_2(width))
+    return {
+        "WIDTH": width,
+        "WIDE": wide,
+        "HEADS": heads,
+        "HEADS_WIDE": max(NARROWEST, triton.next_power_of_2(heads)),
+        "BLOCK": min(128, max(NARROWEST, BLOCK_BYTES // (wide * value_bytes))),
+    }
 
 
 def parts_for(n_programs: int, n_slots: int, device: torch.device) -> int:

@@ -18,7 +18,7 @@ def normalize(
     width = states.shape[-1]
     normalize_row[(states.numel() // width,)](
         states, weight, output, eps, offset,
-        WIDTH=width, WIDE=triton.next_power_of_2(width), num_warps=8,
+        WIDTH=width, WIDE=triton.next_power_of_2(width), num_warps=8, enable_fp_fusion=True,
     )  # fmt: skip
     return output
 

@@ -70,6 +70,7 @@ def test_generation_is_measured_to_the_end(rehearse):
     assert set(ways) == {"genes only", "usual"}
     assert all(way["new_tokens"] == 2 * 200 for way in ways.values())
     assert ways["genes only"]["step_bandwidth_share"].keys() == {"2"}
+    assert ways["genes only"]["attention_bandwidth_share"]["2"] > 0
     assert found["warm_start_seconds"] > 0
 
 
