@@ -89,11 +89,12 @@ class CapturedStep:
     def __call__(self, rows: Rows) -> None:
         """Make a step of these rows, the same ones at each call."""
         rows.cache.newest.fill_(rows.cache.length)
-        if self._replay is None or self._n_checked < CHECKED_STEPS:
-            self._check(rows)
-        else:
-            self._replay()
-            rows.cache.grow()
+        with torch.cuda.device_of(rows.cache.newest):  # Triton and graphs take the current GPU
+            if self._replay is None or self._n_checked < CHECKED_STEPS:
+                self._check(rows)
+            else:
+                self._replay()
+                rows.cache.grow()
 
     def _step(self, rows: Rows) -> None:
         """The step as it is captured: no shape, number or address in it ever changes."""
