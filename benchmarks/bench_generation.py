@@ -152,8 +152,15 @@ def main(model: str, cells: int | None, rounds: int, one: tuple[str, str] | None
         kinds = {"wall": "seconds", "cpu": "cpu_seconds"}
         return {name: slow[key] / fast[key] / steps - 1 for name, key in kinds.items()}
 
+    def faster(way: str, than: str) -> dict:
+        return {name: rates[way][name] / rates[than][name] for name in free}
+
     ratios = {
-        "faster than usual": {name: free[name] / rates["usual"][name] for name in free},
+        "faster than usual": faster("c2sflow, free", "usual"),
+        "genes only, faster than usual": faster("c2sflow, genes only", "usual"),
+        "genes only, faster than usual with genes only": faster(
+            "c2sflow, genes only", "usual, genes only"
+        ),
         "cost of genes only": cost("c2sflow"),
         "cost of prefix_allowed_tokens_fn": cost("usual"),
     }
