@@ -28,6 +28,7 @@ from c2sflow.generation.common_beginnings import n_together, neighbours
 from c2sflow.generation.few_rows import quick_products
 from c2sflow.generation.kv_cache import DecodeCache
 from c2sflow.generation.logits import GeneTrie, next_tokens, row_numbers
+from c2sflow.generation.packed_prefill import PackedPrefill
 from c2sflow.generation.prefill import prefill
 from c2sflow.generation.valid_head import valid_head
 from c2sflow.model.answer_limits import AnswerLimit
@@ -182,6 +183,7 @@ def generate_tokens(
     started = time.perf_counter()
     trie = decoding.trie if decoding.valid_only else None
     head = valid_head(model, trie.tokens) if trie else nullcontext()
+    packed = PackedPrefill(model, stats.n_prompt_tokens)
     with head, quick_products(model), progress_bar(len(waiting), "answer", progress) as bar:
         while waiting:
             longest = int(lengths[list(waiting)].max())
@@ -190,7 +192,7 @@ def generate_tokens(
             # Answers are often of one length: equal rounds, instead of full ones and a rest.
             n_rows = -(-len(waiting) // -(-len(waiting) // most))
             batch = _Batch(
-                model, input_ids, keys or (), decoding, n_rows, slots, answers, stats, bar
+                model, input_ids, keys or (), decoding, n_rows, slots, answers, stats, bar, packed
             )
             with MemoryWatch() as memory:
                 batch.run(waiting)
@@ -219,8 +221,10 @@ class _Batch:
         answers: list[Answer],
         stats: GenerationStats,
         bar: tqdm,
+        packed: PackedPrefill,
     ):
         self.model, self.input_ids, self.keys, self.decoding = model, input_ids, keys, decoding
+        self.packed = packed
         self.answers, self.stats, self.bar = answers, stats, bar
         self.device = model.device
         self.prompts = np.full(n_rows, -1)  # which prompt a row answers, -1 for none
@@ -294,7 +298,8 @@ class _Batch:
         prompts = self.prompts[rows]
         input_ids = [self.input_ids[n] for n in prompts]
         place = torch.from_numpy(rows).to(self.device)
-        logits = prefill(self.model, self.cache, place, input_ids, self.decoding.pad_token_id)
+        pad = self.decoding.pad_token_id
+        logits = prefill(self.model, self.cache, place, input_ids, pad, self.packed)
         self.sizes[rows] = [ids.size for ids in input_ids]
         self.position[place] = torch.from_numpy(self.sizes[rows]).to(self.device)
         for tensor in (self.n_emitted, self.done, self.ended):

@@ -21,6 +21,7 @@ class _Layer(CacheLayerMixin):
         self.shape = n_rows, n_slots
         self.length = 0
         self.slot: torch.Tensor | None = None  # where a static step writes, see DecodeCache.static
+        self.place: tuple[torch.Tensor, torch.Tensor] | None = None  # see DecodeCache.scattered
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         n_rows, n_slots = self.shape
@@ -36,6 +37,11 @@ class _Layer(CacheLayerMixin):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
+        if self.place is not None:
+            rows, slots = self.place
+            for own, states in ((self.keys, key_states), (self.values, value_states)):
+                own[rows, :, slots] = states[0, :, : rows.numel()].transpose(0, 1)
+            return key_states, value_states
         if self.slot is not None:
             self.keys.index_copy_(2, self.slot, key_states)
             self.values.index_copy_(2, self.slot, value_states)
@@ -164,6 +170,26 @@ class DecodeCache(Cache):
         finally:
             for layer in self.own:
                 layer.slot = None
+
+    @contextmanager
+    def scattered(self, rows: torch.Tensor, slots: torch.Tensor) -> Iterator[None]:
+        """Within it, the tokens of one packed row are written each to a row and slot of its own.
+
+        Attention sees the packed row alone, whose mask keeps its prompts apart. Tokens behind the
+        last of `rows` are padding.
+
+        Parameters
+        ----------
+        rows, slots
+            int64 (n_tokens,).
+        """
+        for layer in self.own:
+            layer.place = rows, slots
+        try:
+            yield
+        finally:
+            for layer in self.own:
+                layer.place = None
 
     def grow(self) -> None:
         """Count the slot that a static step has written."""

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from c2sflow.common.progress import progress_bar
 from c2sflow.generation.kv_cache import DecodeCache
+from c2sflow.generation.packed_prefill import PackedPrefill
 from c2sflow.generation.prefill import prefill
 from c2sflow.model.batching import resolve_cache_tokens, resolve_max_batch_tokens
 from c2sflow.model.memory import MemoryWatch, halved
@@ -124,6 +125,7 @@ def score_paths(
     longest = max(map(len, paths))
     most = max(1, MOST_LOGITS // (model.config.vocab_size * longest))
     stats = ScoringStats(n_prompt_tokens=int(lengths.sum()))
+    packed = PackedPrefill(model, stats.n_prompt_tokens)
     started, at = time.perf_counter(), 0
     with progress_bar(len(order), "cell", progress) as bar:
         while at < len(order):
@@ -131,7 +133,8 @@ def score_paths(
             n_rows = max(1, min(budget // (size + longest), most, max_rows or most))
             rows = order[at : at + n_rows]
             with MemoryWatch() as memory:
-                batch = _Batch(model, [input_ids[row] for row in rows], pad_token_id, longest)
+                own = [input_ids[row] for row in rows]
+                batch = _Batch(model, own, pad_token_id, longest, packed)
                 scores[rows] = batch.scores(tree, len(paths), eos_token_ids)
             if memory.ran_out:
                 tried = len(rows) * (size + longest)
@@ -154,7 +157,9 @@ class _Batch:
         prompts: Sequence[np.ndarray],
         pad_token_id: int,
         longest: int,
+        packed: PackedPrefill,
     ):
+        self.packed = packed
         longest_prompt = max(ids.size for ids in prompts)
         self.model, self.n_rows, self.n_slots = model, len(prompts), longest_prompt
         self.cache = DecodeCache(model.config, self.n_rows, self.n_slots + longest, model.device)
@@ -174,7 +179,7 @@ class _Batch:
     ) -> torch.Tensor:
         """Take some prompts in; log-probabilities of the first token, float32 (n, vocab_size)."""
         place = torch.arange(self.n_rows, device=self.model.device)[rows]
-        logits = prefill(self.model, self.cache, place, prompts, pad_token_id)
+        logits = prefill(self.model, self.cache, place, prompts, pad_token_id, self.packed)
         return logits.float().log_softmax(dim=-1)
 
     def _forward(

@@ -7,6 +7,7 @@ beginnings of prompts that differ at their end (many questions about one cell).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from transformers import PreTrainedModel
 
 from c2sflow.generation.common_beginnings import alike, n_common
 from c2sflow.generation.kv_cache import DecodeCache
+from c2sflow.generation.packed_prefill import PackedPrefill
 
 
 def prefill(
@@ -22,6 +24,7 @@ def prefill(
     rows: torch.Tensor,
     prompts: Sequence[np.ndarray],
     pad_token_id: int,
+    packed: PackedPrefill | None = None,
 ) -> torch.Tensor:
     """Put prompts into rows of a cache; they end at its newest slot.
 
@@ -31,6 +34,8 @@ def prefill(
         int64 (n_prompts,).
     prompts
         Token ids of each, no longer than what the cache holds, unless it is empty.
+    packed
+        Packs those that begin like no other, where that suits.
 
     Returns
     -------
@@ -42,7 +47,7 @@ def prefill(
     inverse = [numbers.setdefault(ids.tobytes(), len(numbers)) for ids in prompts]
     distinct = [prompts[inverse.index(number)] for number in range(len(numbers))]
     parts = []
-    for some, fresh, logits in _computed(model, distinct, pad_token_id):
+    for some, fresh, logits in _computed(model, distinct, pad_token_id, packed):
         place = {number: at for at, number in enumerate(some)}
         own = [n for n, number in enumerate(inverse) if number in place]
         sources = torch.tensor([place[inverse[n]] for n in own], device=rows.device)
@@ -53,7 +58,10 @@ def prefill(
 
 
 def _computed(
-    model: PreTrainedModel, prompts: Sequence[np.ndarray], pad_token_id: int
+    model: PreTrainedModel,
+    prompts: Sequence[np.ndarray],
+    pad_token_id: int,
+    packed: PackedPrefill | None,
 ) -> Iterator[tuple[list[int], DecodeCache, torch.Tensor]]:
     """Numbers of some prompts, a cache with a row for each, and the logits behind them."""
     groups = alike(prompts)
@@ -67,7 +75,10 @@ def _computed(
             ),
         )
     if alone:
-        yield alone, *_whole(model, [prompts[n] for n in alone], pad_token_id)
+        own = [prompts[n] for n in alone]
+        plain = partial(_whole, model, pad_token_id=pad_token_id)
+        made = packed(own, pad_token_id, plain) if packed and packed.suits(own) else None
+        yield alone, *(made or plain(own))
 
 
 def _whole(

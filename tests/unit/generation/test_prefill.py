@@ -7,12 +7,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.attention.flex_attention import flex_attention
 
-from c2sflow.generation import common_beginnings
+from c2sflow.generation import common_beginnings, packed_prefill
 from c2sflow.generation.common_beginnings import alike, n_common, n_together, neighbours
 from c2sflow.generation.decoding import Decoding, generate_tokens
 from c2sflow.generation.kv_cache import DecodeCache
 from c2sflow.generation.label_scoring import score_paths
+from c2sflow.generation.packed_prefill import PackedPrefill
 from c2sflow.generation.prefill import prefill
 
 
@@ -133,3 +135,85 @@ def test_scores_of_labels_are_the_same_shared_or_not(model, monkeypatch):
     shared = made()
     monkeypatch.setattr(common_beginnings, "FEWEST_TOKENS", 10**9)
     assert np.allclose(made(), shared, atol=1e-4)
+
+
+@pytest.fixture
+def packing(model, monkeypatch):
+    """Prompts packed on a CPU, whose rows have 128 tokens or a multiple."""
+    monkeypatch.setattr(packed_prefill, "PACKS", {"cpu"})
+    monkeypatch.setattr(packed_prefill, "least_work", lambda *_: 0)
+    monkeypatch.setattr(packed_prefill, "resolve_max_batch_tokens", lambda *_: 4 * 128)
+    return PackedPrefill(model, 1000)
+
+
+@pytest.fixture(scope="module")
+def various():
+    """Prompts that fill a packed row of 128 tokens, one of them beyond the sliding window."""
+    random = np.random.default_rng(0)
+    return [random.integers(4, 900, n).astype(np.int32) for n in (20, 71, 12, 9)]
+
+
+def test_packed_prompts_are_as_each_alone(model, packing, various, monkeypatch, caplog):
+    """Kernels are compiled for a GPU only: here the same mask goes through plain torch."""
+
+    def uncompiled(*inputs, **options):
+        return flex_attention(*inputs, **{k: v for k, v in options.items() if k != "training"})
+
+    monkeypatch.setattr(
+        "transformers.integrations.flex_attention.compile_friendly_flex_attention", uncompiled
+    )
+    rows = torch.tensor([4, 0, 2, 3])
+    shapes = forwards(model, monkeypatch)
+    caches = [DecodeCache(model.config, 5, 100, model.device) for _ in range(2)]
+    with torch.inference_mode():
+        packed = prefill(model, caches[0], rows, various, 0, packing)
+        assert shapes == [(1, 128), (2, 71)]  # and a sample, to compare
+        plain = prefill(model, caches[1], rows, various, 0)
+    assert packing.works, caplog.text
+    assert packing.believed
+    assert near(packed, plain)
+    assert torch.equal(caches[0].starts[rows], caches[1].starts[rows])
+    assert caches[0].length == caches[1].length == 71
+    for one, other in zip(caches[0].own, caches[1].own, strict=True):
+        for row, ids in zip(rows, various, strict=True):
+            for name in ("keys", "values"):
+                made, expected = (
+                    getattr(la, name)[row, :, 71 - ids.size : 71] for la in (one, other)
+                )
+                assert near(made, expected)
+    assert model.config._attn_implementation == "blockwise"
+
+
+@pytest.mark.parametrize("fault", ["raises", "differs"])
+def test_packing_that_fails_is_left_with_one_warning(
+    model, packing, various, fault, monkeypatch, caplog
+):
+    def wrong(query, *_, **__):
+        if fault == "raises":
+            raise RuntimeError("no compiler here")
+        return torch.zeros_like(query)
+
+    monkeypatch.setattr(
+        "transformers.integrations.flex_attention.compile_friendly_flex_attention", wrong
+    )
+    made = []
+    with torch.inference_mode():
+        for packed in (packing, packing, None):
+            cache = DecodeCache(model.config, 4, 100, model.device)
+            made.append(prefill(model, cache, torch.arange(4), various, 0, packed))
+    assert near(made[0], made[2])
+    assert near(made[1], made[2])
+    assert caplog.text.count("prompts are no longer packed") == 1
+    assert {"raises": "no compiler here", "differs": "differ by"}[fault] in caplog.text
+
+
+def test_prompts_are_packed_where_they_fill_a_row_and_it_pays(model, packing, monkeypatch):
+    assert packing.suits([np.zeros(120)])
+    assert packing.suits([np.zeros(300), np.zeros(200)])
+    assert not packing.suits([np.zeros(90)])
+    assert not packing.suits([np.zeros(600)])
+    monkeypatch.setattr(packed_prefill, "least_work", lambda *_: np.inf)
+    assert not PackedPrefill(model, 1000).works
+    monkeypatch.setattr(packed_prefill, "least_work", lambda *_: 0)
+    monkeypatch.setattr(packed_prefill, "PACKS", {"cuda"})
+    assert not PackedPrefill(model, 1000).works

@@ -1,0 +1,147 @@
+"""Prompts prefilled in one packed row by flex_attention, as embedding reads them on a GPU.
+
+No token of padding is computed. Keys and values are written to the prompts' own rows of a cache.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from c2sflow.generation.kv_cache import DecodeCache
+from c2sflow.model.architectures.registry import family_of
+from c2sflow.model.attention import BLOCKWISE, using
+from c2sflow.model.batching import PromptPool, devices_of, resolve_max_batch_tokens
+from c2sflow.model.compile_cache import cache_in_use
+from c2sflow.model.compiled_layers import TOLERANCE, least_work, what_is_compiled
+from c2sflow.model.packed_inputs import BLOCK, inputs_for
+
+LOGGER = logging.getLogger(__name__)
+PACKS = {"cuda"}  # types of device; on a CPU flex_attention is slower, and slow to compile
+LENGTHS = 4  # of a row: flex_attention is compiled for each
+FULLNESS = 0.8  # of a row, at least; else prompts are padded in rows of their own
+SAMPLE = 2  # prompts of the first row that are computed without flex_attention, too
+
+Computed = tuple[DecodeCache, torch.Tensor]  # rows of keys and values, and the logits behind them
+
+
+class PackedPrefill:
+    """Takes prompts in packed rows, as long as the result is what the plain model computes.
+
+    Parameters
+    ----------
+    model
+        With its head.
+    n_tokens
+        Of all prompts to come: with few it is not worth compiling.
+
+    Attributes
+    ----------
+    works
+        Whether prompts may be packed.
+    """
+
+    def __init__(self, model: PreTrainedModel, n_tokens: int):
+        self.model, self.cache = model, cache_in_use()
+        self.length = resolve_max_batch_tokens(None, model) // LENGTHS // BLOCK * BLOCK
+        self.what = what_is_compiled(model, self.length) | {"part": "prefill"}
+        self.works = self.length > 0 and packable(model) and self._pays(n_tokens)
+        self.believed = False
+
+    def _pays(self, n_tokens: int) -> bool:
+        layers = family_of(self.model.config.model_type).layers(self.model.get_decoder())
+        weights = sum(parameter.numel() for parameter in layers.parameters())
+        return n_tokens * weights >= least_work(self.what, self.cache)
+
+    def suits(self, prompts: Sequence[np.ndarray]) -> bool:
+        """Whether these prompts fill a row of one of the lengths."""
+        n_tokens = sum(ids.size for ids in prompts)
+        n_rows = -(-n_tokens // self.length)
+        return self.works and n_rows <= LENGTHS and n_tokens >= FULLNESS * n_rows * self.length
+
+    def __call__(
+        self,
+        prompts: Sequence[np.ndarray],
+        pad_token_id: int,
+        plain: Callable[[Sequence[np.ndarray]], Computed],
+    ) -> Computed | None:
+        """A cache of these prompts, and the logits behind them; None where packing does not work.
+
+        Parameters
+        ----------
+        plain
+            Computes the same without packing: the first result is compared with it.
+        """
+        try:
+            made = self._packed(prompts, pad_token_id)
+            fault = None if self.believed else _difference(made, plain(prompts[:SAMPLE]))
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # whatever the compiler can raise
+            fault = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        if fault:
+            LOGGER.warning("prompts are no longer packed: %s", fault)
+            self.works = False
+            return None
+        if not self.believed and self.cache is not None:
+            self.cache.note(self.what)
+        self.believed = True
+        return made
+
+    def _packed(self, prompts: Sequence[np.ndarray], pad_token_id: int) -> Computed:
+        sizes = np.array([ids.size for ids in prompts])
+        pool = PromptPool(int(sizes.sum()), pad_token_id, packed=True, multiple=self.length)
+        for number, ids in enumerate(prompts):
+            pool.add(number, ids)
+        batch = pool.take()
+        longest = int(sizes.max())
+        cache = DecodeCache(self.model.config, len(prompts), longest, self.model.device)
+        cache.starts[:] = torch.from_numpy(longest - sizes)
+        rows = np.repeat(batch.rows, sizes[batch.rows])
+        slots = np.concatenate([np.arange(longest - n, longest) for n in sizes[batch.rows]])
+        last = np.empty(len(prompts), dtype=np.int64)
+        last[batch.rows] = batch.starts + sizes[batch.rows] - 1
+        place = [torch.from_numpy(array).to(self.model.device) for array in (rows, slots, last)]
+        with using(self.model, "flex_attention"), cache.scattered(*place[:2]):
+            logits = self.model(
+                **inputs_for(self.model, batch),
+                past_key_values=cache, use_cache=True, logits_to_keep=place[2],
+            ).logits[0]  # fmt: skip
+        cache.rewind(longest)
+        return cache, logits
+
+
+def packable(model: PreTrainedModel) -> bool:
+    """Whether prompts of this model can be packed, on its device."""
+    return (
+        model.device.type in PACKS
+        and len(devices_of(model)) == 1
+        and family_of(model.config.model_type).masks_by_kind
+        and model.config._attn_implementation == BLOCKWISE
+    )
+
+
+def _difference(made: Computed, expected: Computed) -> str | None:
+    """Why the packed result cannot be believed, or None: by logits, and the last keys and values.
+
+    Parameters
+    ----------
+    expected
+        Of the first prompts.
+    """
+    (cache, logits), (own, own_logits) = made, expected
+    pairs = {"logits": (logits[: len(own_logits)], own_logits)}
+    for name in ("keys", "values"):
+        packed, plain = (getattr(some.own[-1], name) for some in (cache, own))
+        packed = packed[: len(plain), :, cache.length - own.length : cache.length]
+        seen = own.seen(own.length)[:, None, :, None]
+        pairs[name] = (packed * seen, plain[:, :, : own.length] * seen)
+    for name, (one, other) in pairs.items():
+        difference = ((one - other).float().norm() / other.float().norm()).item()
+        if not difference <= TOLERANCE[other.dtype]:
+            return f"packed {name} differ by {100 * difference:.1f} %"
+    return None
