@@ -17,6 +17,7 @@ import torch
 from transformers import PreTrainedModel
 
 from c2sflow.common.progress import progress_bar
+from c2sflow.generation.few_rows import quick_products
 from c2sflow.generation.kv_cache import DecodeCache
 from c2sflow.generation.packed_prefill import PackedPrefill
 from c2sflow.generation.prefill import prefill
@@ -127,7 +128,7 @@ def score_paths(
     stats = ScoringStats(n_prompt_tokens=int(lengths.sum()))
     packed = PackedPrefill(model, stats.n_prompt_tokens)
     started, at = time.perf_counter(), 0
-    with progress_bar(len(order), "cell", progress) as bar:
+    with quick_products(model), progress_bar(len(order), "cell", progress) as bar:
         while at < len(order):
             size = int(lengths[order[at]])
             n_rows = max(1, min(budget // (size + longest), most, max_rows or most))
