@@ -9,6 +9,7 @@ python benchmarks/bench_gpu.py [--shape 2B|27B] [--cells 256] [--ways "auto;usua
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -17,10 +18,12 @@ import torch
 from measure import peak_gpu_gib, report_one, run_one, save, synchronize
 from models import SHAPES, long_records, random_model
 
-# How each way loads the model; "compile" compiles its layers.
+# How each way loads the model, and what it compiles: "auto" nothing here, for so few cells.
 WAYS = {
     "auto": {},
-    "auto, compiled": {"compile": True},
+    "compiled": {"compile": "on"},
+    "fp8": {"quantization": "fp8"},
+    "fp8, compiled": {"quantization": "fp8", "compile": "on"},
     "flex_attention": {"attention": "flex_attention"},
     "flash_attention_2": {"attention": "flash_attention_2"},
     "blockwise": {"attention": "blockwise"},
@@ -58,24 +61,24 @@ def flops(shape: str, lengths: list[int]) -> float:
 
 
 def embed(
-    directory: Path, records: list[dict], device: str, compile: bool = False, **options: str
+    directory: Path, records: list[dict], device: str, compile: str = "auto", **options: str
 ) -> dict:
     """Embed as EMBED does; the first, small run warms up and compiles."""
     from c2sflow.model.embedding import embed_cells
-    from c2sflow.model.loading import load_model, load_tokenizer
+    from c2sflow.model.tasks import load
     from c2sflow.sentences.prompts import EMBEDDING_PROMPT
 
-    tokenizer = load_tokenizer(directory)
-    model = load_model(directory, head=False, device=device, **options)
-    if compile:
-        for layer in model.layers:
-            layer.compile()
-    warm = embed_cells(model, tokenizer, EMBEDDING_PROMPT, records[:96], progress=False)
+    where = {"model": directory, "device": device, "compile": compile, **options}
+    where["compile_cache"] = os.environ.get("C2SFLOW_COMPILE_CACHE")
+    model, tokenizer = load(where, head=False)
+    asked = {"compile": compile, "progress": False}
+    warm = embed_cells(model, tokenizer, EMBEDDING_PROMPT, records[:96], **asked)
     if device != "cpu":
         torch.cuda.reset_peak_memory_stats()
-    stats = embed_cells(model, tokenizer, EMBEDDING_PROMPT, records, progress=False).stats
+    stats = embed_cells(model, tokenizer, EMBEDDING_PROMPT, records, **asked).stats
     return {
         "attention": model.config._attn_implementation,
+        "compiled": stats.compiled,
         "warm_up_seconds": warm.stats.seconds,
         "seconds": stats.seconds,
         "outside_forward": 1 - stats.seconds_model / stats.seconds,

@@ -14,7 +14,7 @@ export PYTHONPATH="$PWD/../bin${PYTHONPATH:+:$PYTHONPATH}"
 python=${PYTHON:-python3}
 failed=''
 RANDOM_MODELS=$(mktemp -d) # one random model for all parts
-export RANDOM_MODELS
+export RANDOM_MODELS C2SFLOW_COMPILE_CACHE=$RANDOM_MODELS/compile_cache
 trap 'rm -rf "$RANDOM_MODELS"' EXIT
 
 # part NAME SECONDS SCRIPT ARGUMENTS...
@@ -40,7 +40,7 @@ else
     part agreement 90 gpu_agreement.py
     part steps 150 gpu_steps.py
     part memory 50 gpu_memory.py
-    part embedding 70 bench_gpu.py --ways 'auto;auto, compiled'
+    part embedding 70 bench_gpu.py --ways 'auto;compiled;fp8, compiled'
     part generation 70 bench_gpu_generation.py --ways 'genes only'
     part training 150 bench_gpu_training.py --ways 'lora;qlora'
 fi

@@ -120,15 +120,15 @@ class Cell2SenModel:
                 enable_progress_bar()
 
     @cached_property
-    def _embedding_attention(self) -> str | None:
+    def _embedding_attention(self) -> str:
         """What embeds: on a GPU another one than that which generates, as in EMBED."""
         from c2sflow.model.architectures.registry import family_of
-        from c2sflow.model.attention import choose_attention
+        from c2sflow.model.attention import embedding_attention
 
         model, asked = self.model, self.config.attention
         if self.config.compile == "on" and family_of(model.config.model_type).masks_by_kind:
             asked = "flex_attention"
-        return choose_attention(asked, model.config, model.device, model.dtype, head=False)
+        return embedding_attention(model, asked)
 
     @property
     def _context(self) -> int:
@@ -142,8 +142,7 @@ class Cell2SenModel:
         from c2sflow.model.embedding import embed_cells
 
         backbone = self.model.get_decoder()
-        attention = self._embedding_attention or backbone.config._attn_implementation
-        with using(backbone, attention):
+        with using(backbone, self._embedding_attention):
             return embed_cells(
                 backbone,
                 self.tokenizer,

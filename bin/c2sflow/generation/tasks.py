@@ -16,6 +16,7 @@ from c2sflow.common.files import write_beside
 from c2sflow.generation.decoding import GenerationStats
 from c2sflow.inputs.lists import allowed_words, read_vocabulary
 from c2sflow.model.answer_limits import AnswerLength
+from c2sflow.model.attention import embedding_attention, using
 from c2sflow.model.batching import peak_memory, resolve_cache_tokens, resolve_max_batch_tokens
 from c2sflow.model.embedding import embed_cells
 from c2sflow.model.tasks import batch_share
@@ -56,11 +57,13 @@ def embed_answers(
     float32 (n_answers, hidden_size); NaN for answers without genes.
     """
     budget = resolve_max_batch_tokens(options["max_batch_tokens"], model)
-    embedded = embed_cells(
-        model.get_decoder(), tokenizer, template, records,
-        pooling=options["pooling"], layer=options["embedding_layer"],
-        max_batch_tokens=batch_share(budget, options.get("attempt", 1)),
-    )  # fmt: skip
+    backbone = model.get_decoder()
+    with using(backbone, embedding_attention(model, options.get("attention", "auto"))):
+        embedded = embed_cells(
+            backbone, tokenizer, template, records,
+            pooling=options["pooling"], layer=options["embedding_layer"],
+            max_batch_tokens=batch_share(budget, options.get("attempt", 1)),
+        )  # fmt: skip
     return embedded.vectors
 
 

@@ -195,6 +195,19 @@ def choose_attention(
     raise UserError(f"--attention {requested}: {fault}; use --attention auto")
 
 
+def embedding_attention(model: PreTrainedModel, requested: str) -> str:
+    """What a model that was loaded to generate embeds with: as one loaded without its head.
+
+    Raises
+    ------
+    UserError
+        See `choose_attention`.
+    """
+    config = model.config
+    chosen = choose_attention(requested, config, model.device, model.dtype, head=False)
+    return chosen or config._attn_implementation
+
+
 def _fault(
     name: str, config: PreTrainedConfig, device: torch.device, dtype: torch.dtype
 ) -> str | None:

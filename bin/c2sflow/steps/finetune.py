@@ -2,7 +2,7 @@
 
 import click
 
-from c2sflow.steps.shared.options import ATTEMPT
+from c2sflow.steps.shared.options import ATTEMPT, COMPILE_CACHE
 
 
 @click.command(help=__doc__)
@@ -63,14 +63,18 @@ from c2sflow.steps.shared.options import ATTEMPT
 @click.option("--dtype", type=click.Choice(["auto", "bfloat16", "float32"]), default="auto")
 @click.option("--seed", type=int, default=42)
 @ATTEMPT
+@COMPILE_CACHE
 @click.option("--outdir", default=".", help="Gets model/, finetune.json, loss.tsv, splits.tsv.")
-def main(shards_dir, sentences_dir, model, outdir, **options):
+def main(shards_dir, sentences_dir, model, outdir, compile_cache, **options):
     """Parse, call the library, write."""
     from pathlib import Path
 
+    from c2sflow.model.compile_cache import use_compile_cache
+    from c2sflow.model.placement import resolve_device
     from c2sflow.training.finetuning import finetune
     from c2sflow.training.options import TrainingOptions
 
+    use_compile_cache(compile_cache, resolve_device(options["device"]))
     finetune(
         sorted(Path(shards_dir).glob("*.parquet")),
         sorted(Path(sentences_dir).glob("*.sentences.json")),
