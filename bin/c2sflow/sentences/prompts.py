@@ -1,8 +1,8 @@
 """Prompt templates, and filling them.
 
-The wording follows the templates that the published C2S-Scale models were trained with
-(cell2sentence, ``prompts/single_cell_cell_type_prediction_prompts.json`` and
-``..._conditional_generation_prompts.json``): what a model answers depends on it.
+The built-in ones are the first of the wordings that the published models were trained with
+(`c2sflow.sentences.wordings`): what a model answers depends on it. cell2sentence has none for
+perturbations.
 """
 
 from __future__ import annotations
@@ -17,14 +17,9 @@ import pandas as pd
 
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import read_text
+from c2sflow.sentences.wordings import WORDINGS
 
-EMBEDDING_PROMPT = (
-    "The following is a list of {num_genes} gene names ordered by descending expression level "
-    "in a {organism} cell. Your task is to give the cell type which this cell belongs to based "
-    "on its gene expression.\n"
-    "Cell sentence: {cell_sentence}.\n"
-    "The cell type corresponding to these genes is:"
-)
+EMBEDDING_PROMPT = WORDINGS["cell_type"][0]
 ANNOTATION_PROMPT = EMBEDDING_PROMPT  # it asks for the cell type: the answer is the annotation
 PERTURBATION_PROMPT = (
     "You are given a list of {num_genes} gene names in descending order of expression level "
@@ -33,11 +28,7 @@ PERTURBATION_PROMPT = (
     "Control cell sentence: {cell_sentence}.\n"
     "Perturbed cell sentence:"
 )
-GENERATION_PROMPT = (
-    "Generate a list of {num_genes} genes in order of descending expression which represent "
-    "a {organism} cell of cell type {cell_type}.\n"
-    "Cell sentence:"
-)
+GENERATION_PROMPT = WORDINGS["generation"][0]
 OF_CELL_TYPE = " of cell type {cell_type}"
 UNCONDITIONAL_PROMPT = GENERATION_PROMPT.replace(OF_CELL_TYPE, "")
 # Fields that a generated cell has for a prompt: it has no obs of its own.

@@ -1,0 +1,92 @@
+"""The wordings that the published models were trained with: data, by task.
+
+Source: the files of ``prompts/`` in the package cell2sentence 1.2.0 (van Dijk Lab, Yale; see
+CITATIONS.md), text by text unchanged, in their order. Its repository,
+https://github.com/vandijklab/cell2sentence, has the licence Apache-2.0 by its README and NOTICE
+(seen in November 2026); LICENSE and metadata of the wheel 1.2.0 are CC BY-NC-ND 4.0.
+
+A prompt of several cells holds {multi_cell_sentences}: for each cell a line "Cell N:" and one with
+its sentence and a full stop.
+"""
+
+WORDINGS: dict[str, tuple[str, ...]] = {
+    "cell_type": (  # single_cell_cell_type_prediction_prompts.json
+        "The following is a list of {num_genes} gene names ordered by descending expression level in a {organism} cell. Your task is to give the cell type which this cell belongs to based on its gene expression.\nCell sentence: {cell_sentence}.\nThe cell type corresponding to these genes is:",
+        "Below is a list of {num_genes} gene names in order of descending expression level from a {organism} cell. Based on this, predict what the cell type of this cell is.\nCell sentence: {cell_sentence}.\nThese genes are most likely associated with cell type:",
+        "Given the list of {num_genes} gene names ordered by descending expression level from a {organism} cell, identify the cell type.\nCell sentence: {cell_sentence}.\nThe probable cell type for these genes is:",
+        "Analyze the following list of {num_genes} genes sorted by decreasing expression levels in a {organism} cell and determine its cell type.\nCell sentence: {cell_sentence}.\nBased on these genes, the corresponding cell type is:",
+        "From the list of {num_genes} gene names ordered by decreasing expression level in a {organism} cell, infer the cell type of the cell.\nCell sentence: {cell_sentence}.\nThese genes suggest the cell type is most likely:",
+        "The {num_genes} gene names below are listed by descending expression level in a {organism} cell. Predict the cell type based on this information.\nCell sentence: {cell_sentence}.\nThese genes are indicative of cell type:",
+        "Below is a list of {num_genes} gene names sorted by descending expression in a {organism} cell. Determine the cell type of this cell from its expressed genes.\nCell sentence: {cell_sentence}.\nThe associated cell type for these genes appears to be:",
+        "The following list contains {num_genes} gene names ordered by descending expression level in a {organism} cell. Deduce the cell type based on this.\nCell sentence: {cell_sentence}.\nThese genes typically correspond to cell type:",
+        "Here is a list of {num_genes} genes in order of descending expression level from a {organism} cell. Identify the cell type of this cell based on this information.\nCell sentence: {cell_sentence}.\nThe expected cell type based on these genes is:",
+        "Examine the list of {num_genes} gene names sorted by decreasing expression in a {organism} cell, and from this, identify its cell type.\nCell sentence: {cell_sentence}.\nThese genes are commonly found in cell type:",
+        "The {num_genes} gene names below are arranged by descending expression level in a {organism} cell. Determine the cell type of this cell.\nCell sentence: {cell_sentence}.\nThe cell type that these genes are most commonly linked with is:",
+        "Here is a list of {num_genes} genes ordered by expression level in a {organism} cell. Based on this information, identify the cell type.\nCell sentence: {cell_sentence}.\nBased on the expression levels, the cell type would likely be:",
+        "From the list of {num_genes} gene names sorted by decreasing expression levels in a {organism} cell, predict the cell type.\nCell sentence: {cell_sentence}.\nThe genes provided are most commonly expressed in cell type:",
+        "Below is a list of {num_genes} genes ordered by descending expression in a {organism} cell. Use this information to determine the cell type.\nCell sentence: {cell_sentence}.\nThese genes suggest the cell type is most likely:",
+        "The {num_genes} gene names below are listed by descending expression levels in a {organism} cell. Based on this, predict the cell type.\nCell sentence: {cell_sentence}.\nThe cell type corresponding to these genes is:",
+    ),
+    "generation": (  # single_cell_cell_type_conditional_generation_prompts.json
+        "Generate a list of {num_genes} genes in order of descending expression which represent a {organism} cell of cell type {cell_type}.\nCell sentence:",
+        "Produce a list of {num_genes} gene names in descending order of expression which represent the expressed genes of a {organism} {cell_type} cell.\nCell sentence:",
+        "Create a ranked list of {num_genes} genes in decreasing order of expression representing {organism} cell of cell type {cell_type}.\nCell sentence:",
+        "List the top {num_genes} expressed genes for a {organism} cell with cell type {cell_type}.\nCell sentence:",
+        "Identify the highest expressed {num_genes} genes in decreasing order of expression in a {organism} {cell_type} cell.\nCell sentence:",
+        "Enumerate a list of {num_genes} genes in descending order of expression in a {organism} {cell_type} cell.\nCell sentence:",
+        "Compile a descending order list of {num_genes} expressed genes in a {organism} {cell_type} cell.\nCell sentence:",
+        "Present a sequence of {num_genes} genes ordered by decreasing expression level in a {organism} {cell_type} cell.\nCell sentence:",
+        "Generate an ordered list of {num_genes} genes by decreasing expression level in a {organism} {cell_type} cell.\nCell sentence:",
+        "Assemble a list of {num_genes} genes from highest to lowest expression in a {organism} {cell_type} cell.\nCell sentence:",
+    ),
+    "tissue": (  # multi_cell_tissue_prediction_prompts.json
+        "The following is a list of {num_genes} gene names ordered by descending expression level for {num_cells} different {organism} cells. Your task is to give the tissue which these cells belong to based on their gene expression.\nCell sentences:\n{multi_cell_sentences}.\nThe tissue which these cells belong to is:",
+        "Below is a list of {num_genes} genes in decreasing order of expression in {num_cells} {organism} cells. Given this, predict the tissue which these cells belongs to.\nCell sentences:\n{multi_cell_sentences}.\nThe tissue which these cells originate from is:",
+        "Listed below are the top {num_genes} expressed genes in decreasing order of expression for {num_cells} distinct {organism} cells. Based on this information, predict the tissue which these cells were taken from.\nCell sentences:\n{multi_cell_sentences}.\nThe most likely tissue of origin is:",
+        "Presented are the top {num_genes} genes by descending expression level from {num_cells} {organism} cells. Determine the tissue type these cells belong to.\nCell sentences:\n{multi_cell_sentences}.\nThe tissue type is:",
+        "This list shows {num_genes} genes ranked by descending expression in {num_cells} {organism} cells. Identify the tissue of origin for these cells based on their gene expression.\nCell sentences:\n{multi_cell_sentences}.\nOriginating tissue:",
+        "Provided below is an expression-ranked list of {num_genes} genes for {num_cells} different {organism} cells. Infer the tissue of origin for these cells.\nCell sentences:\n{multi_cell_sentences}.\nTissue of origin:",
+        "Here are the top {num_genes} expressed genes from {num_cells} distinct {organism} cells sorted by decreasing expression level. Predict the tissue type from this data.\nCell sentences:\n{multi_cell_sentences}.\nPredicted tissue type:",
+        "Review the following list of {num_genes} highly expressed genes in order of descending expression in {num_cells} {organism} cells. Your task is to deduce the tissue which these cells originate from.\nCell sentences:\n{multi_cell_sentences}.\nThe tissue type is:",
+        "Examine the top {num_genes} genes ordered by descending expression level in {num_cells} {organism} cells. Based on this information, determine the tissue of origin for these cells.\nCell sentences:\n{multi_cell_sentences}.\nThe tissue which these cells belong to is:",
+        "Here is a sequence of the highest expressed {num_genes} genes from {num_cells} different {organism} cells, ordered by descending expression. Can you determine the tissue type of these cells?\nCell sentences:\n{multi_cell_sentences}.\nTissue type prediction:",
+        "Consider these {num_genes} highly expressed genes, ordered by descending expression, from {num_cells} {organism} cells. Based on the information, your task is to predict the associated tissue type of these cells.\nCell sentences:\n{multi_cell_sentences}.\nPredicted tissue:",
+        "The following is a list of the top {num_genes} expressed genes from {num_cells} different {organism} cells, in descending order of expression. Using this information, determine the tissue origin of these cells.\nCell sentences:\n{multi_cell_sentences}.\nPredicted tissue type:",
+        "Given below are lists of the top {num_genes} genes ordered by decreasing expression for {num_cells} {organism} cells. Using this, predict which tissue these cells originate from.\nCell sentences:\n{multi_cell_sentences}.\nTissue of origin:",
+        "Presented below are the top {num_genes} genes, arranged by descending expression level, from {num_cells} different {organism} cells. Based on this information, identify which tissue these cells come from.\nCell sentences:\n{multi_cell_sentences}.\nTissue of origin:",
+        "Given below is a ranking of the top {num_genes} expressed genes in {num_cells} different {organism} cells, arranged in order of descending expression level. From this, identify the type of tissue these cells come from.\nCell sentences:\n{multi_cell_sentences}.\nRepresented tissue type:",
+    ),
+    "tissue_generation": (  # multi_cell_tissue_conditional_generation.json
+        "Generate a list of {num_genes} genes in order of descending expression for {num_cells} different {organism} cells from a {tissue} tissue.\nCell sentences:\n",
+        "Produce a list of {num_genes} gene names in order of descending expression for {num_cells} different {organism} cells originating from {tissue} tissue.\nCell sentences:",
+        "Generate a list of {num_genes} genes ranked by descending expression for {num_cells} distinct {organism} cells from a {tissue} tissue.\nCell sentences:",
+        "Compile a list of {num_genes} expressed genes sorted by decreasing expression levels for {num_cells} different {organism} cells originating from {tissue} tissue.\nCell sentences:",
+        "Create a descending order list of {num_genes} genes for {num_cells} different {organism} cells from {tissue} tissue based on their expression.\nCell sentences:",
+        "Produce a ranked list of {num_genes} genes by descending expression for {num_cells} individual {organism} cells originating from {tissue} tissue.\nCell sentences:",
+        "List {num_genes} genes in order of descending expression for {num_cells} separate {organism} cells from a {tissue} tissue.\nCell sentences:",
+        "Provide a list of {num_genes} gene names sorted by highest to lowest expression for {num_cells} {organism} cells from a {tissue} tissue.\nCell sentences:",
+        "Generate an ordered list of {num_genes} genes by descending expression levels for {num_cells} different {organism} cells originating from {tissue} tissue.\nCell sentences:",
+        "Create a gene list of {num_genes} gene names in descending order of expression for {num_cells} distinct {organism} cells taken from {tissue} tissue.\nCell sentences:",
+        "Formulate a list of {num_genes} genes ranked by decreasing expression for {num_cells} different {organism} cells from a {tissue} tissue sample.\nCell sentences:",
+        "Produce a list of {num_genes} genes sorted from highest to lowest expression for {num_cells} {organism} cells from a {tissue} tissue sample.\nCell sentences:",
+        "Compile a list of {num_genes} gene names in order of decreasing expression for {num_cells} individual {organism} cells originating from {tissue} tissue.\nCell sentences:",
+        "Create an ordered list of {num_genes} genes from most to least expressed for {num_cells} different {organism} cells from {tissue} tissue.\nCell sentences:",
+    ),
+    "interpretation": (  # multi_cell_natural_lang_interpretation_prompts.json
+        "The following is a list of {num_genes} gene names ordered by descending expression level for {num_cells} different {organism} cells. Your task is to produce an abstract summary summarizing the biological information contained in these cells.\n{multi_cell_sentences}.\nAbstract summary:",
+        "Below is a list of {num_genes} genes in decreasing order of expression in {num_cells} {organism} cells. Your task is to produce an abstract summary summarizing the biological information contained in these cells.\n{multi_cell_sentences}.\nAbstract summary:",
+        "Listed below are the top {num_genes} expressed genes in decreasing order of expression for {num_cells} distinct {organism} cells. Based on this, generate an abstract summary which summarizes the relevant biological insights contained in these cells.\n{multi_cell_sentences}.\nAbstract summary:",
+        "Presented are the top {num_genes} genes by descending expression level from {num_cells} {organism} cells. Your task is to produce an abstract summary describing the biological insights contained in these cells.\n{multi_cell_sentences}.\nAbstract summary:",
+        "This list shows {num_genes} genes ranked by descending expression in {num_cells} {organism} cells. From this information, create an abstract summary which summarizes the biological information contained in these cells.\n{multi_cell_sentences}.\nAbstract summary:",
+        "Provided below is an expression-ranked list of {num_genes} genes for {num_cells} different {organism} cells. Based on this, produce an abstract summary describing the biological information contained in these cells.\n{multi_cell_sentences}.\nAbstract summary:",
+        "Here are the top {num_genes} expressed genes from {num_cells} distinct {organism} cells sorted by decreasing expression level. From this information, produce an abstract summary describing the biological information contained in these cells.\n{multi_cell_sentences}.\nAbstract summary:",
+        "Review the following list of {num_genes} highly expressed genes in order of descending expression in {num_cells} {organism} cells. From this, create an abstract summary which summarizes the biological insights contained in these cells.\n{multi_cell_sentences}.\nAbstract summary:",
+        "Examine the top {num_genes} genes ordered by descending expression level in {num_cells} {organism} cells. Based on this information, generate an abstract summary which summarizes the biological insights contained in these cells.\n{multi_cell_sentences}.\nAbstract summary:",
+        "Here is a sequence of the highest expressed {num_genes} genes from {num_cells} different {organism} cells, ordered by descending expression. Using this, your task is to create an abstract summary which summarizes the biological insights contained in these cells.\n{multi_cell_sentences}.\nAbstract summary:",
+        "Consider these {num_genes} highly expressed genes, ordered by descending expression, from {num_cells} {organism} cells. Using this, your task is to generate an abstract summary which summarizes the biological insights contained in these cells.\n{multi_cell_sentences}.\nAbstract summary:",
+        "The following is a list of the top {num_genes} expressed genes from {num_cells} different {organism} cells, in descending order of expression. Based on this, your task is to create an abstract summary which summarizes the biological insights contained in these cells.\n{multi_cell_sentences}.\nAbstract summary:",
+        "Given below are lists of the top {num_genes} genes ordered by decreasing expression for {num_cells} {organism} cells. Using this information, generate an abstract summary which summarizes the biological insights contained in these cells.\n{multi_cell_sentences}.\nAbstract summary:",
+        "Presented below are the top {num_genes} genes, arranged by descending expression level, from {num_cells} different {organism} cells. From this, please write an abstract summary which summarizes the biological information contained in these cells.\n{multi_cell_sentences}.\nAbstract summary:",
+        "Given below is a ranking of the top {num_genes} expressed genes in {num_cells} different {organism} cells, arranged in order of descending expression level. Your task is to write an abstract summary which summarizes the biological information contained in these cells.\n{multi_cell_sentences}.\nAbstract summary:",
+    ),
+}
