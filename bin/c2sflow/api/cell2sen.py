@@ -17,11 +17,12 @@ from anndata import AnnData
 from c2sflow.api.config import Cell2SenConfig
 from c2sflow.api.logged import logged
 from c2sflow.api.model import Cell2SenModel
-from c2sflow.api.prompts import training_prompts
+from c2sflow.api.prompts import prompt_of_generation, training_prompts, wordings_of
 from c2sflow.api.sentence_table import sentence_table
 from c2sflow.common.errors import UserError
 from c2sflow.data.views import View
-from c2sflow.sentences.prompts import check_fields, first_genes, generation_template
+from c2sflow.sentences.prompts import check_fields, first_genes
+from c2sflow.sentences.variants import ALL
 
 __all__ = ["Cell2Sen", "Cell2SenConfig"]
 
@@ -44,6 +45,7 @@ class Cell2Sen(Cell2SenModel):
 
     def __init__(self, configurer: Cell2SenConfig | None = None):
         super().__init__(configurer or Cell2SenConfig())
+        self.embedding_spread: np.ndarray | None = None
 
     @logged
     def process_data(self, adata: AnnData) -> pd.DataFrame:
@@ -100,7 +102,9 @@ class Cell2Sen(Cell2SenModel):
         Returns
         -------
         float32 (n_cells, hidden_size), NaN for a cell without genes; and, with
-        `output_attentions`, float32 (n_heads, n_genes, n_genes) of each cell, query × key.
+        `output_attentions`, float32 (n_heads, n_genes, n_genes) of each cell, query × key. With
+        prompt_variant "all" the attribute `embedding_spread` has each cell's spread over the
+        wordings afterwards, see `c2sflow.model.wordings.embed_wordings`.
 
         Raises
         ------
@@ -119,6 +123,7 @@ class Cell2Sen(Cell2SenModel):
         records = dataset.to_dict("records")
         result = self._embed(records, layer)
         log_warnings(context_warning(result.truncated, self._context, "cells"))
+        self.embedding_spread = result.spread
         if not output_attentions:
             return result.vectors
         used = [
@@ -147,7 +152,9 @@ class Cell2Sen(Cell2SenModel):
         -------
         c2s_cell_type (None where there is none), c2s_cell_type_probability (among the labels; of a
         free answer: that of its words) and c2s_cell_type_status ("ok", or why there is none, see
-        `c2sflow.generation.free_answers`), indexed like the data set.
+        `c2sflow.generation.free_answers`), indexed like the data set; with prompt_variant "all" and
+        labels to choose from also c2s_cell_type_spread, the standard deviation of the probability
+        over the wordings.
 
         Raises
         ------
@@ -155,21 +162,21 @@ class Cell2Sen(Cell2SenModel):
             If there are less than two labels, or the tokenizer cannot represent one.
         """
         from c2sflow.generation.annotation import (
-            annotate,
             annotation_warnings,
             labels_to_choose_from,
             one_type_warning,
         )
+        from c2sflow.generation.annotation_wordings import annotate_wordings
         from c2sflow.model.tasks import log_warnings
 
         check_fields(self.annotation_prompt, dataset.columns, "annotation_prompt")
         given = "\n".join(cell_types) if isinstance(cell_types, list) else cell_types
         labels, _ = labels_to_choose_from(given, self.model_path)
-        result = annotate(
+        result = annotate_wordings(
             self.model,
             self.tokenizer,
             dataset,
-            self.annotation_prompt,
+            wordings_of(self.config, "annotation_prompt", self.annotation_prompt),
             labels,
             max_rows=self.config.batch_size,
             progress=self.config.verbose,
@@ -298,11 +305,7 @@ class Cell2Sen(Cell2SenModel):
         if temperature is None:
             temperature = self.config.temperature or 1.0
         plan = plan_for_table(dataset, n_cells, cell_types, temperature, self.embedding_prompt)
-        template = generation_template(
-            prompt or self.config.generation_prompt,
-            typed=cell_types is not None,
-            context=self.config.dataset_context,
-        )
+        template = prompt_of_generation(self.config, cell_types is not None, prompt)
         genes = dataset.attrs["genes"]
         options = self._answering | {"temperature": temperature}
         if top_p is not None:
@@ -383,6 +386,7 @@ class Cell2Sen(Cell2SenModel):
         from c2sflow.training.options import TrainingOptions
 
         prompts = training_prompts(self.config, label_column is not None)
+        all_wordings = ALL if self.config.prompt_variant == ALL else None
         asked = TrainingOptions(
             tasks if isinstance(tasks, str) else ",".join(tasks),
             method,
@@ -392,7 +396,12 @@ class Cell2Sen(Cell2SenModel):
             device=self.config.device,
             dtype=self.config.dtype,
             seed=self.config.seed,
-            **{"embedding_prompt": self.embedding_prompt, **prompts, **options},
+            **{
+                "embedding_prompt": self.embedding_prompt,
+                "prompt_variant": all_wordings,
+                **prompts,
+                **options,
+            },
         )
         self.unload()  # its memory is the training's
         return finetune_table(

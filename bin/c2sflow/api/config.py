@@ -8,6 +8,7 @@ from typing import Literal
 
 from c2sflow.common.errors import UserError
 from c2sflow.model.option_faults import model_option_faults
+from c2sflow.sentences.variants import read_variant
 
 HUB_MODELS = {
     "2B": "vandijklab/C2S-Scale-Gemma-2-2B",
@@ -66,6 +67,10 @@ class Cell2SenConfig:
         Template, or a text file with it: ``{cell_sentence}``, ``{perturbation}`` and, if wanted,
         ``{organism}``, ``{num_genes}`` or any column of obs; for generated cells ``{cell_type}``,
         ``{organism}``, ``{num_genes}``. None for the built-in one.
+    prompt_variant
+        Wording of the built-in prompts that the published models were trained with: its number, or
+        "all", which averages embeddings and label probabilities over the wordings; None for the
+        first.
     dataset_context
         Text about the data set in every prompt, where that has ``{dataset_context}``, else on a
         line before it; None for none.
@@ -121,6 +126,7 @@ class Cell2SenConfig:
     annotation_prompt: str | None = None
     perturbation_prompt: str | None = None
     generation_prompt: str | None = None
+    prompt_variant: int | str | None = None
     dataset_context: str | None = None
     return_fit: bool = False
     dtype: str = "auto"
@@ -144,6 +150,7 @@ class Cell2SenConfig:
                 raise UserError(f"{name} {value!r}: choose {', '.join(choices)}")
         if faults := model_option_faults(vars(self)):
             raise UserError("; ".join(faults))
+        self.prompt_variant = read_variant(self.prompt_variant)
         if self.temperature < 0:
             raise UserError(f"temperature {self.temperature}: must be 0 or more")
         if not 0 < self.top_p <= 1:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from c2sflow import __version__
 from c2sflow.api.config import HUB_MODELS, Cell2SenConfig
-from c2sflow.api.prompts import prompt_of
+from c2sflow.api.prompts import prompt_of, wordings_of
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import MODEL_SOFTWARE, SOFTWARE, software_versions
 from c2sflow.model.adapters import has_adapter
@@ -139,14 +139,14 @@ class Cell2SenModel:
         self, records: Sequence[Mapping[str, object]], layer: int | None = None
     ) -> Embeddings:
         from c2sflow.model.attention import using
-        from c2sflow.model.embedding import embed_cells
+        from c2sflow.model.wordings import embed_wordings
 
         backbone = self.model.get_decoder()
         with using(backbone, self._embedding_attention):
-            return embed_cells(
+            return embed_wordings(
                 backbone,
                 self.tokenizer,
-                self.embedding_prompt,
+                wordings_of(self.config, "embedding_prompt", self.embedding_prompt),
                 records,
                 pooling=self.config.pooling,
                 layer=self.config.embedding_layer if layer is None else layer,

@@ -10,11 +10,11 @@ import numpy as np
 
 from c2sflow.common.files import write_beside, write_json
 from c2sflow.generation.annotation import (
-    annotate,
     annotation_warnings,
     labels_to_choose_from,
     without_type,
 )
+from c2sflow.generation.annotation_wordings import annotate_wordings
 from c2sflow.model.batching import peak_memory, resolve_cache_tokens
 from c2sflow.model.tasks import (
     batch_share,
@@ -24,6 +24,7 @@ from c2sflow.model.tasks import (
     run_figures,
 )
 from c2sflow.sentences.prompts import ANNOTATION_PROMPT, check_fields, load_template
+from c2sflow.sentences.variants import Variant, variants_of
 
 LOGGER = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ def annotate_shard(
     *,
     cell_types: str | None = None,
     annotation_prompt: str | None = None,
+    prompt_variant: Variant = None,
     max_batch_tokens: int | str | None = "auto",
     attempt: int = 1,
 ) -> None:
@@ -54,6 +56,9 @@ def annotate_shard(
         See `c2sflow.generation.annotation.labels_to_choose_from`.
     annotation_prompt
         See `c2sflow.sentences.prompts.load_template`.
+    prompt_variant
+        See `c2sflow.sentences.variants.variants_of`. With "all" the table has
+        c2s_cell_type_spread.
     max_batch_tokens
         See `c2sflow.generation.annotation.annotate`.
     attempt
@@ -62,10 +67,13 @@ def annotate_shard(
     cells = read_shard(shard)
     template = load_template(annotation_prompt, ANNOTATION_PROMPT, ["cell_sentence"])
     check_fields(template, cells.columns, shard.name)
+    templates = variants_of(template, "annotation_prompt", prompt_variant)
     labels, source = labels_to_choose_from(cell_types, options["model"])
     model, tokenizer = load(options, head=True)
     budget = batch_share(resolve_cache_tokens(max_batch_tokens, model), attempt)
-    annotated = annotate(model, tokenizer, cells, template, labels, max_batch_tokens=budget)
+    annotated = annotate_wordings(
+        model, tokenizer, cells, templates, labels, max_batch_tokens=budget
+    )
     table = annotated.table.copy()
     table.insert(0, "cell_id", cells["cell_id"].astype(str).to_numpy())
     with write_beside(outdir / f"{shard.stem}.annotation.parquet") as partial:

@@ -58,12 +58,16 @@ class Annotation:
         float64 (n_cells,): probability of all labels of the list together; NaN without a list.
     truncated
         bool (n_cells,): genes were left out because the context is full.
+    chances
+        float64 (n_cells, n_labels): probability of each label among those of the list, NaN for a
+        cell without genes; None without a list.
     """
 
     table: pd.DataFrame
     coverage: np.ndarray
     truncated: np.ndarray
     stats: ScoringStats | GenerationStats
+    chances: np.ndarray | None = None
 
 
 def annotate(
@@ -135,12 +139,25 @@ def annotate(
     by_label = logsumexp(scores.reshape(len(cells), len(cell_types), len(ENDINGS)), axis=2)
     whole = logsumexp(by_label, axis=1)
     best = by_label.argmax(axis=1) if len(cells) else np.empty(0, dtype=int)
-    chances = np.exp(by_label[np.arange(len(cells)), best] - whole)
+    chances = np.exp(by_label - whole[:, None])
+    table = label_table(cell_types, chances, best)
+    return Annotation(table, np.exp(whole), prompts.truncated, stats, chances)
+
+
+def label_table(cell_types: Sequence[str], chances: np.ndarray, best: np.ndarray) -> pd.DataFrame:
+    """Table of an `Annotation`, of the position of each cell's label in the list.
+
+    Parameters
+    ----------
+    chances
+        See `Annotation`.
+    """
+    own = chances[np.arange(len(best)), best]
     labels = [
-        None if np.isnan(total) else cell_types[n] for n, total in zip(best, whole, strict=True)
+        None if np.isnan(chance) else cell_types[n] for n, chance in zip(best, own, strict=True)
     ]
     statuses = [NO_GENES if label is None else OK for label in labels]
-    return Annotation(_table(labels, chances, statuses), np.exp(whole), prompts.truncated, stats)
+    return _table(labels, own, statuses)
 
 
 def labels_to_choose_from(given: str | None, model: str | Path) -> tuple[list[str] | None, str]:

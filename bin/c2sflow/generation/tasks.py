@@ -18,8 +18,9 @@ from c2sflow.inputs.lists import allowed_words, read_vocabulary
 from c2sflow.model.answer_limits import AnswerLength
 from c2sflow.model.attention import embedding_attention, using
 from c2sflow.model.batching import peak_memory, resolve_cache_tokens, resolve_max_batch_tokens
-from c2sflow.model.embedding import embed_cells
 from c2sflow.model.tasks import batch_share
+from c2sflow.model.wordings import embed_wordings
+from c2sflow.sentences.variants import variants_of
 
 ANSWERING = ("valid_genes_only", "no_repeats", "temperature", "top_p", "seed", "likelihood")
 
@@ -50,17 +51,18 @@ def embed_answers(
     template: str,
     options: Mapping[str, Any],
 ) -> np.ndarray:
-    """Embed the answers as EMBED embeds cells.
+    """Embed the answers as EMBED embeds cells, under each wording of the prompt if asked for.
 
     Returns
     -------
     float32 (n_answers, hidden_size); NaN for answers without genes.
     """
     budget = resolve_max_batch_tokens(options["max_batch_tokens"], model)
+    templates = variants_of(template, "embedding_prompt", options.get("prompt_variant"))
     backbone = model.get_decoder()
     with using(backbone, embedding_attention(model, options.get("attention", "auto"))):
-        embedded = embed_cells(
-            backbone, tokenizer, template, records,
+        embedded = embed_wordings(
+            backbone, tokenizer, templates, records,
             pooling=options["pooling"], layer=options["embedding_layer"],
             max_batch_tokens=batch_share(budget, options.get("attempt", 1)),
         )  # fmt: skip

@@ -15,7 +15,6 @@ from c2sflow.common.files import (
 )
 from c2sflow.model.batching import resolve_max_batch_tokens
 from c2sflow.model.compiled_layers import Compile
-from c2sflow.model.embedding import embed_cells
 from c2sflow.model.embedding_files import write_embedding
 from c2sflow.model.pooling import Pooling
 from c2sflow.model.tasks import (
@@ -26,11 +25,13 @@ from c2sflow.model.tasks import (
     read_shard,
     run_figures,
 )
+from c2sflow.model.wordings import embed_wordings
 from c2sflow.sentences.prompts import (
     EMBEDDING_PROMPT,
     check_fields,
     load_template,
 )
+from c2sflow.sentences.variants import Variant, variants_of
 
 LOGGER = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ def embed_shard(
     *,
     pooling: Pooling = "mean",
     embedding_prompt: str | None = None,
+    prompt_variant: Variant = None,
     layer: int = -1,
     max_batch_tokens: int | str | None = "auto",
     attempt: int = 1,
@@ -60,17 +62,20 @@ def embed_shard(
         See `c2sflow.model.embedding.embed_cells`.
     embedding_prompt
         See `c2sflow.sentences.prompts.load_template`.
+    prompt_variant
+        See `c2sflow.sentences.variants.variants_of`. With "all" obs has c2s_embedding_spread.
     attempt
         1, or more where memory ran out before: each has half the budget of the one before.
     """
     cells = read_shard(shard)
     template = load_template(embedding_prompt, EMBEDDING_PROMPT, ["cell_sentence"])
     check_fields(template, cells.columns, shard.name)
+    templates = variants_of(template, "embedding_prompt", prompt_variant)
     model, tokenizer = load({**options, "compile": compile}, head=False)
-    embedded = embed_cells(
+    embedded = embed_wordings(
         model,
         tokenizer,
-        template,
+        templates,
         cells.to_dict("records"),
         pooling=pooling,
         layer=layer,
@@ -91,6 +96,8 @@ def embed_shard(
         },
         index=pd.Index(cells["cell_id"].astype(str), name=None),
     )
+    if embedded.spread is not None:
+        obs["c2s_embedding_spread"] = embedded.spread
     uns = {"software": software_versions(MODEL_SOFTWARE)}
     write_embedding(outdir / f"{shard.stem}.embedding.h5ad", obs, embedded.vectors, uns)
     figures = run_figures(model, shard.stem, cells) | {

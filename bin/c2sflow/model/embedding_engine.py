@@ -74,6 +74,9 @@ class Embeddings:
         int32 (n_cells,): genes and tokens of the prompt as used.
     truncated
         bool (n_cells,): genes were left out because the context is full.
+    spread
+        float32 (n_cells,): how far the wordings of a prompt are apart, see
+        `c2sflow.model.wordings.embed_wordings`; None of one wording.
     """
 
     vectors: np.ndarray
@@ -81,6 +84,7 @@ class Embeddings:
     n_tokens: np.ndarray
     truncated: np.ndarray
     stats: EmbeddingStats = field(default_factory=EmbeddingStats)
+    spread: np.ndarray | None = None
 
 
 class Engine:

@@ -171,8 +171,20 @@ def _surety(answered: pd.DataFrame) -> Section:
         "Cells on the left may be doublets, between two types, or of a type unknown to the model. "
         "A model can also be confident and wrong: if there are labels, the two curves show how "
         "well the probability separates the two."
-    )
+    ) + _spread(answered)
     return Section(name, text, plot=line_plot("surety", name, axis, lines))
+
+
+def _spread(answered: pd.DataFrame) -> str:
+    """How far the wordings of the prompt are apart, where the run used them all."""
+    if "spread" not in answered or not (known := answered["spread"].dropna()).size:
+        return ""
+    quarters = known.quantile([0.5, 0.9])
+    return (
+        " Of all wordings of the prompt the probability is the mean; its standard deviation over "
+        f"them (<code>c2s_cell_type_spread</code>) is {quarters[0.5]:.2g} in half of the cells at "
+        f"most, and above {quarters[0.9]:.2g} in a tenth: there the answer hangs on the wording."
+    )
 
 
 def _confusion(answered: pd.DataFrame, run: Run) -> Section:

@@ -27,6 +27,7 @@ TYPES, CLUSTERS = "c2s_cell_type", "c2s_leiden"
 FIRST = (
     TYPES, CLUSTERS, "sample", "condition", "perturbation", "leiden", "louvain", "cell_type",
     "n_genes_by_counts", "total_counts", "pct_counts_mt", "c2s_cell_type_probability",
+    "c2s_cell_type_spread", "c2s_embedding_spread",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pandas as pd
 from anndata.io import read_elem
 
@@ -249,6 +250,8 @@ def _cell_types(
         return None
     columns = {"predicted": "c2s_cell_type", "probability": "c2s_cell_type_probability"}
     table = pd.DataFrame({new: pd.Series(read_elem(obs[name])) for new, name in columns.items()})
+    if "c2s_cell_type_spread" in obs:
+        table["spread"] = np.asarray(read_elem(obs["c2s_cell_type_spread"]))
     texts = table["predicted"].astype(object)
     table["predicted"] = texts.astype(str).where(texts.notna(), None)
     if label_column:

@@ -14,6 +14,8 @@ from c2sflow.report.run import Run
 NAMES = {
     "c2s_cell_type": "predicted cell type (c2s_cell_type)",
     "c2s_cell_type_probability": "its probability (c2s_cell_type_probability)",
+    "c2s_cell_type_spread": "its spread over the wordings (c2s_cell_type_spread)",
+    "c2s_embedding_spread": "the embedding's spread over the wordings (c2s_embedding_spread)",
     "c2s_leiden": "Leiden clusters (c2s_leiden)",
 }
 

@@ -2,7 +2,7 @@
 
 import click
 
-from c2sflow.steps.shared.options import ATTEMPT, COMPILE_CACHE
+from c2sflow.steps.shared.options import ATTEMPT, COMPILE_CACHE, VARIANT
 
 
 @click.command(help=__doc__)
@@ -57,6 +57,7 @@ from c2sflow.steps.shared.options import ATTEMPT, COMPILE_CACHE
 @click.option("--perturbation-prompt", help="Prompt template, or a file with it.")
 @click.option("--generation-prompt", help="Prompt template, or a file with it.")
 @click.option("--embedding-prompt", help="Prompt for pairing by assignment.")
+@VARIANT
 @click.option("--base-id", help="Name of the base model in the result.")
 @click.option("--base-revision")
 @click.option("--device", default="auto", help="auto, cpu or cuda.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,8 @@ from c2sflow.sentences.prompts import (
     load_template,
     template_fields,
 )
+from c2sflow.sentences.variants import ALL, Variant, variants_of, without_type
+from c2sflow.sentences.wordings import WORDINGS
 from c2sflow.training.cells import TrainingCells
 from c2sflow.training.tasks import Draw
 
@@ -102,6 +104,7 @@ class Templates:
     annotation: str = ANNOTATION_PROMPT
     perturbation: str = PERTURBATION_PROMPT
     generation: str = GENERATION_PROMPT
+    all_wordings: bool = False
 
     @classmethod
     def load(
@@ -109,13 +112,36 @@ class Templates:
         annotation: str | None = None,
         perturbation: str | None = None,
         generation: str | None = None,
+        variant: Variant = None,
+        tasks: Collection[str] = ("cell_type", "generation"),
     ) -> Templates:
-        """Those given (see `load_template` of prompts), and the built-in ones for None."""
+        """Those given (see `load_template` of prompts), and the built-in ones for None.
+
+        Parameters
+        ----------
+        variant
+            See `c2sflow.sentences.variants.variants_of`: of the prompts of these `tasks`.
+        """
+        found = {
+            "annotation": load_template(annotation, ANNOTATION_PROMPT, ["cell_sentence"]),
+            "generation": load_template(generation, GENERATION_PROMPT, []),
+        }
+        for name, task in {"annotation": "cell_type", "generation": "generation"}.items():
+            if task in tasks:
+                found[name] = variants_of(found[name], f"{name}_prompt", variant)[0]
+        needed = ["cell_sentence", "perturbation"]
         return cls(
-            load_template(annotation, ANNOTATION_PROMPT, ["cell_sentence"]),
-            load_template(perturbation, PERTURBATION_PROMPT, ["cell_sentence", "perturbation"]),
-            load_template(generation, GENERATION_PROMPT, []),
+            perturbation=load_template(perturbation, PERTURBATION_PROMPT, needed),
+            all_wordings=variant == ALL,
+            **found,
         )
+
+    def wordings(self, task: str) -> list[str]:
+        """The prompts of a task that examples take turns with."""
+        if not self.all_wordings or task not in ("cell_type", "generation"):
+            return [self.for_task(task)]
+        name = "annotation_prompt" if task == "cell_type" else "generation_prompt"
+        return variants_of(self.for_task(task), name, ALL)
 
     def for_task(self, task: str) -> str:
         """The prompt of a task."""
@@ -125,8 +151,15 @@ class Templates:
 
     @property
     def unconditional(self) -> str:
-        """The prompt of generation that names no cell type, if its wording is the built-in one."""
-        return self.generation.replace(OF_CELL_TYPE, "")
+        """The prompt of generation that names no cell type, if its wording is a known one."""
+        return untyped(self.generation)
+
+
+def untyped(generation: str) -> str:
+    """A prompt of generation that names no cell type, if its wording is a known one."""
+    for wording in WORDINGS["generation"]:
+        generation = generation.replace(wording, without_type(wording))
+    return generation.replace(OF_CELL_TYPE, "")
 
 
 def labels_of(obs: pd.DataFrame, column: str | None) -> np.ndarray:
@@ -167,6 +200,7 @@ class ExampleMaker:
         self.cells, self.tokenizer, self.templates = cells, tokenizer, templates
         self.context, self.most, self.augmentation = context, max_answer_genes, augmentation
         self.seed = seed
+        self._wordings: dict[str, list[str]] = {}
         self.labels = labels_of(cells.obs, label_column)
         self.treatments = labels_of(cells.obs, perturbation_column)
         self._alike = self._kinds() if augmentation and label_column is not None else {}
@@ -202,7 +236,7 @@ class ExampleMaker:
     def _write(self, draw: Draw) -> tuple[str, Mapping[str, object], str]:
         """Template, what fills it, and the answer."""
         rng = np.random.default_rng((self.seed, draw.number, 1))
-        template = self.templates.for_task(draw.task)
+        template = self._wording(draw)
         if draw.task == "generation":
             return self._generation(draw, rng)
         shown = cut_short(self._noisy(draw.source, rng), self.augmentation, rng)
@@ -224,9 +258,17 @@ class ExampleMaker:
         genes = self._noisy(draw.cell, rng)[: self.most]
         label = self._label(draw)
         named = label is not None and rng.random() >= UNCONDITIONAL
-        template = self.templates.generation if named else self.templates.unconditional
+        template = self._wording(draw)
+        template = template if named else untyped(template)
         record = self.cells.record(draw.cell, cell_sentence="", n_genes=len(genes), cell_type=label)
         return template, record, " ".join(genes)
+
+    def _wording(self, draw: Draw) -> str:
+        """The template of an example: the only one of its task, or one drawn by its number."""
+        choices = self._wordings.setdefault(draw.task, self.templates.wordings(draw.task))
+        if len(choices) == 1:
+            return choices[0]
+        return choices[np.random.default_rng((self.seed, draw.number, 2)).integers(len(choices))]
 
     def _label(self, draw: Draw) -> str | None:
         return self.labels[draw.cell]

@@ -97,9 +97,7 @@ def finetune(
     team = Team(options.device)
     if not team.leads:
         logging.getLogger("c2sflow").setLevel(logging.WARNING)
-    templates = Templates.load(
-        options.annotation_prompt, options.perturbation_prompt, options.generation_prompt
-    )
+    templates = _templates(options)
     described = _describe(base, options)
     splits, n_twins = with_one_split(read_splits(shards), cell_keys(shards))
     cells = _read(shards, splits, options, templates)
@@ -132,6 +130,14 @@ def finetune(
             written.iterdir()
         ):  # adapter/ first: model/ marks the output as complete
             folder.replace(outdir / folder.name)
+
+
+def _templates(options: TrainingOptions) -> Templates:
+    """The prompts of the tasks."""
+    return Templates.load(
+        options.annotation_prompt, options.perturbation_prompt, options.generation_prompt,
+        options.prompt_variant, options.shares(),
+    )  # fmt: skip
 
 
 def _trained_for(cells: TrainingCells, options: TrainingOptions, base: Path | None) -> Trained:
@@ -235,10 +241,12 @@ def _new_tokenizer(
     fillings = {label for column in columns for label in set(labels_of(cells.obs, column)) - {None}}
     if "conversion" in options.shares():
         fillings.add("conversion to")
-    prompts = Templates.load(
-        options.annotation_prompt, options.perturbation_prompt, options.generation_prompt
-    )
-    texts = [prompts.annotation, prompts.perturbation, prompts.generation]
+    prompts = _templates(options)
+    texts = [
+        text
+        for task in ("cell_type", "perturbation", "generation")
+        for text in prompts.wordings(task)
+    ]
     return make_tokenizer(genes, texts, sorted(fillings))
 
 

@@ -224,4 +224,6 @@ def _curve_row(row: Mapping[str, float]) -> str:
 
 def _prompt(task: str, templates: Templates) -> str:
     template = getattr(templates, PROMPT_OF.get(task, "perturbation"))
-    return f"{task}:\n\n```text\n{template}\n```\n\n"
+    n = len(templates.wordings(task))
+    many = f" (the first of {n} wordings, of which each example has one)" if n > 1 else ""
+    return f"{task}{many}:\n\n```text\n{template}\n```\n\n"

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from c2sflow.common.errors import UserError
 from c2sflow.data.obs.queries import query_columns
 from c2sflow.sentences.prompts import BUILT_IN_FIELDS, template_fields
+from c2sflow.sentences.variants import Variant
 from c2sflow.training.tasks import parse_tasks
 
 # What changes neither the steps nor the weights: where it runs, what is written, what it is called.
@@ -76,6 +77,9 @@ class TrainingOptions:
         Write a whole model, and the adapter beside it.
     annotation_prompt, perturbation_prompt, generation_prompt
         Of the tasks; embedding_prompt: of the embedding that cells are assigned in.
+    prompt_variant
+        Wording of the built-in prompts, see `c2sflow.sentences.variants.variants_of`; with "all"
+        each example has one of them, drawn by the seed.
     base_id, base_revision
         What the result calls its base.
     attempt
@@ -110,6 +114,7 @@ class TrainingOptions:
     perturbation_prompt: str | None = None
     generation_prompt: str | None = None
     embedding_prompt: str | None = None
+    prompt_variant: Variant = None
     base_id: str | None = None
     base_revision: str | None = None
     device: str = "auto"

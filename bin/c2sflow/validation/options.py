@@ -18,6 +18,8 @@ from c2sflow.model.files import HUB_ID, file_faults
 from c2sflow.model.trained import read_trained
 from c2sflow.model.weights import base_weights
 from c2sflow.sentences.prompts import ANSWER_TOKENS
+from c2sflow.sentences.variants import ALL
+from c2sflow.sentences.wordings import WORDINGS
 from c2sflow.validation.inputs_staged import Staged
 from c2sflow.validation.obs_columns import Targets
 
@@ -191,6 +193,16 @@ def check_size(
         )
 
 
+def all_wordings_line(flat: Mapping) -> str:
+    """What every wording of the prompts takes, for the log."""
+    n = len(WORDINGS["cell_type"])
+    steps = "embeddings and cell types" if flat["annotate"] else "embeddings"
+    return (
+        f"plan: --prompt_variant all: {n} prompts a cell, {n} times the tokens and the time of one "
+        f"wording for {steps}, and the memory of one more set of embeddings"
+    )
+
+
 def plan_lines(
     samples: list[dict], targets: Targets, flat: Mapping, generation: GenerationPlan | None
 ) -> list[str]:
@@ -205,6 +217,8 @@ def plan_lines(
     many = ", ".join(f"{count} {word}{'s' * (count != 1)}" for word, count in counts.items())
     limit = "" if size == "auto" else f" of at most {size} {row}s"
     lines = [f"plan: {many}{limit}"]
+    if flat["prompt_variant"] == ALL:
+        lines.append(all_wordings_line(flat))
     if flat["attention_maps"]:
         n_maps = min(n_cells, flat["attention_maps"])
         lines.append(f"plan: attention maps of at most {n_maps} cells")

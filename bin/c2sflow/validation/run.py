@@ -27,6 +27,7 @@ from c2sflow.sentences.prompts import (
     template_fields,
     with_context,
 )
+from c2sflow.sentences.variants import TASKS, read_variant, variants_of
 from c2sflow.validation.inputs_staged import Staged
 from c2sflow.validation.obs_columns import Targets
 from c2sflow.validation.options import (
@@ -103,7 +104,8 @@ def validate_run(
             check_size(flat, targets, plan, faults)
     faults.stop_if_any()
     # A prompt's file becomes its text, with the context in it: later steps need no file.
-    texts = {k: v for k, v in targets.prompts.items() if flat[k] or flat["dataset_context"]}
+    own = flat["dataset_context"] or flat["prompt_variant"]
+    texts = {name: text for name, text in targets.prompts.items() if flat[name] or own}
     for group in options.values():
         group |= {name: text for name, text in texts.items() if name in group}
     none = NO_LIST if flat["cell_types"] == NO_LIST else None
@@ -162,11 +164,21 @@ def _targets(flat: Mapping, staged: Staged, training: Training | None, faults: F
             typed = names_types(flat["cell_types"]) if flat["generate"] else flat["label_column"]
             template = generation_template(prompt, bool(typed), context)
             targets.prompts["generation_prompt"] = template
+    _choose_wording(targets, flat["prompt_variant"], faults)
     targets.check_prompt(faults)
     with faults.collect("--no_op: "):
         template_fields(str(flat["no_op"]))
         targets.no_op = flat["no_op"]
     return targets
+
+
+def _choose_wording(targets: Targets, given: object, faults: Faults) -> None:
+    """The prompts in the wording of --prompt_variant; of all wordings the first is checked."""
+    with Faults().collect():  # the schema's check reports what is no variant
+        variant = read_variant(given)
+        for name in TASKS.keys() & targets.prompts.keys():
+            with faults.collect():
+                targets.prompts[name] = variants_of(targets.prompts[name], name, variant)[0]
 
 
 def _read_tables(targets: Targets, flat: Mapping, staged: Staged, faults: Faults) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from c2sflow.inputs.lists import names_types
 from c2sflow.inputs.parameters import parameter_groups
+from c2sflow.sentences.variants import ALL
 
 # Groups that hold no values of parameters: what MODEL checks the prompts for, the rule of splits.
 NO_PARAMETERS = ("asked", "split")
@@ -64,6 +65,8 @@ def _effective(flat: Mapping) -> dict:
     """Parameters, with the effective value of those not given."""
     flat = dict(flat)
     flat["measured_column"] = flat["measured_column"] or flat["perturbation_column"]
+    if flat["prompt_variant"] != ALL:
+        flat["prompt_variant"] = None  # the prompts have the wording that was chosen
     if flat["finetune"]:
         # A model is scored on what it was not trained on.
         own, test = flat["training_cells"], 'c2s_split != "test"'

@@ -17,10 +17,12 @@ from c2sflow.common.errors import UserError
 from c2sflow.generation import label_scoring as label_scores
 from c2sflow.generation.annotate_shard import annotate_shard
 from c2sflow.generation.annotation import annotate, label_paths, one_type_warning
+from c2sflow.generation.annotation_wordings import annotate_wordings
 from c2sflow.generation.label_scoring import branches_of, score_paths
 from c2sflow.inputs.lists import read_cell_types
 from c2sflow.model.loading import load_model, load_tokenizer
 from c2sflow.sentences.prompts import ANNOTATION_PROMPT, fill
+from c2sflow.sentences.variants import variants_of
 
 ROOT = Path(__file__).resolve().parents[3]
 # Labels that share beginnings, that begin others, and that the tokenizer cuts into many pieces.
@@ -52,6 +54,42 @@ def expected(reference, tokenizer, records):
                 ways.append(sum(chances[place + i, t].item() for i, t in enumerate(answer)))
             scores[n, m] = np.logaddexp(*ways)
     return scores
+
+
+def test_all_wordings_are_the_mean_of_each_ones_probabilities(model, tokenizer, cells):
+    templates = variants_of(ANNOTATION_PROMPT, "annotation_prompt", "all")[:3]
+    each = [
+        annotate(model, tokenizer, cells, text, LABELS, progress=False).chances
+        for text in templates
+    ]
+    made = annotate_wordings(model, tokenizer, cells, templates, LABELS, progress=False)
+    there = cells["n_genes"].to_numpy() > 0
+    np.testing.assert_allclose(made.chances[there].sum(axis=1), 1)
+    for place in np.flatnonzero(there):
+        mean = np.mean([chances[place] for chances in each], axis=0)
+        row = made.table.iloc[place]
+        assert row["c2s_cell_type"] == LABELS[mean.argmax()]
+        assert row["c2s_cell_type_probability"] == pytest.approx(mean.max(), rel=1e-5)
+        own = [chances[place, mean.argmax()] for chances in each]
+        assert row["c2s_cell_type_spread"] == pytest.approx(np.std(own), rel=1e-4)
+        assert row["c2s_cell_type_spread"] > 0
+    empty = made.table[~there].iloc[0]
+    assert empty["c2s_cell_type"] is None
+    assert np.isnan(empty["c2s_cell_type_spread"])
+
+
+def test_one_wording_is_annotated_as_without_variants(model, tokenizer, cells):
+    alone = annotate(model, tokenizer, cells, ANNOTATION_PROMPT, LABELS, progress=False)
+    made = annotate_wordings(model, tokenizer, cells, [ANNOTATION_PROMPT], LABELS, progress=False)
+    pd.testing.assert_frame_equal(made.table, alone.table, check_exact=True)
+
+
+def test_free_answers_are_those_of_the_first_wording(model, tokenizer, cells):
+    templates = variants_of(ANNOTATION_PROMPT, "annotation_prompt", "all")[:2]
+    alone = annotate(model, tokenizer, cells[:3], templates[0], progress=False)
+    made = annotate_wordings(model, tokenizer, cells[:3], templates, progress=False)
+    assert made.table.pop("c2s_cell_type_spread").isna().all()
+    pd.testing.assert_frame_equal(made.table, alone.table)
 
 
 def test_equals_plain_transformers(model, tokenizer, cells, expected):

@@ -12,9 +12,12 @@ from c2sflow.sentences.prompts import (
     PERTURBATION_PROMPT,
     UNCONDITIONAL_PROMPT,
 )
+from c2sflow.sentences.wordings import WORDINGS
 from c2sflow.training.cells import read_training_cells
 from c2sflow.training.examples import UNCONDITIONAL, ExampleMaker, Templates
 from c2sflow.training.tasks import Draw
+
+ALL_CELLS = WORDINGS["generation"]
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +101,35 @@ def test_generation_without_a_type_is_asked_for_as_in_use():
     )
     own = "{cell_type}:"
     assert Templates(generation=own).unconditional == own
+
+
+def test_each_example_of_all_wordings_has_one_drawn_by_its_number(make, tokenizer):
+    maker = make(Templates.load(variant="all"))
+    draws = [Draw("cell_type", 4, 4, number) for number in range(60)]
+    prompts = [parts(tokenizer, example)[0] for example in maker(draws)]
+    assert len(set(prompts)) == 15
+    again = make(Templates.load(variant="all"))(draws[30:])
+    assert [parts(tokenizer, example)[0] for example in again] == prompts[30:]
+    cells_of = [Draw("generation", 4, 4, number) for number in range(120)]
+    made = {parts(tokenizer, example)[0] for example in maker(cells_of)}
+    wordings = [text.format(num_genes=25, organism="human", cell_type="{}") for text in ALL_CELLS]
+    typed = {f"<bos>{text.format(maker.labels[4])}" for text in wordings}
+    assert len(typed) == 10
+    assert typed <= made
+    assert len(made) > 10  # and some that name no type
+    assert not [text for text in made - typed if "{" in text or "type" in text]
+    perturbed = maker([Draw("perturbation", 4, 4, number) for number in range(5)])
+    assert len({example.input_ids.tobytes() for example in perturbed}) == 1
+
+
+def test_a_wording_by_its_number():
+    templates = Templates.load(variant=3)
+    assert templates.wordings("cell_type") == [WORDINGS["cell_type"][2]]
+    assert templates.wordings("generation") == [WORDINGS["generation"][2]]
+    assert "{cell_type}" not in templates.unconditional
+    assert Templates.load(variant=12, tasks=["cell_type"]).generation == GENERATION_PROMPT
+    with pytest.raises(UserError, match="has 10 wordings"):
+        Templates.load(variant=12)
 
 
 def test_own_prompts_with_columns_of_obs(make, cells, tokenizer):

@@ -24,10 +24,12 @@ from c2sflow.data.genes.symbol_tables import COLUMN
 from c2sflow.inputs.perturbations import read_perturbations
 from c2sflow.perturbation.planning import plan_predictions
 from c2sflow.sentences.no_ops import NoOps
-from c2sflow.sentences.prompts import EMBEDDING_PROMPT, UNCONDITIONAL_PROMPT
+from c2sflow.sentences.prompts import EMBEDDING_PROMPT, PERTURBATION_PROMPT, UNCONDITIONAL_PROMPT
+from c2sflow.sentences.wordings import WORDINGS
 from c2sflow.steps.validate import main
 from c2sflow.validation.obs_columns import Targets
 from c2sflow.validation.run import Staged, validate_run
+from c2sflow.validation.step_options import step_options
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -276,6 +278,41 @@ def test_context_of_the_data_is_in_every_prompt(inputs):
         validate(inputs, embedding_prompt=prompt)
     with pytest.raises(UserError, match=r"--generation_prompt: the prompt uses \{dataset_context"):
         validate(inputs, generate=1, generation_prompt="{dataset_context}:")
+
+
+def test_prompts_have_the_wording_that_is_chosen(inputs, caplog):
+    caplog.set_level("INFO")
+    options, _ = validate(
+        inputs, prompt_variant="3", annotate=True, generate=1, perturbations="A",
+        dataset_context="Blood.",
+    )  # fmt: skip
+    third = f"Blood.\n{WORDINGS['cell_type'][2]}"
+    assert options["embedding"]["embedding_prompt"] == third
+    assert options["annotation"]["annotation_prompt"] == third
+    untyped = WORDINGS["generation"][2].replace(" of cell type {cell_type}", "")
+    assert options["generation"]["generation_prompt"] == f"Blood.\n{untyped}"
+    assert options["perturbation"]["perturbation_prompt"] == f"Blood.\n{PERTURBATION_PROMPT}"
+    assert step_options(options, SCHEMA)["embed"]["prompt_variant"] is None
+    assert "15 times" not in caplog.text
+    options, _ = validate(inputs, prompt_variant="all", annotate=True)
+    steps = step_options(options, SCHEMA)
+    assert steps["embed"]["prompt_variant"] == steps["annotate"]["prompt_variant"] == "all"
+    assert steps["embed"]["embedding_prompt"] == EMBEDDING_PROMPT
+    assert "all: 15 prompts a cell, 15 times the tokens and the time" in caplog.text
+    options, _ = validate(inputs)
+    assert step_options(options, SCHEMA)["embed"]["embedding_prompt"] is None
+
+
+def test_own_prompts_and_variants_exclude_one_another(inputs):
+    own = "Type of {cell_sentence}?"
+    with pytest.raises(UserError, match="--embedding_prompt and --prompt_variant all exclude"):
+        validate(inputs, prompt_variant="all", embedding_prompt=own)
+    with pytest.raises(UserError, match="--generation_prompt has 10 wordings"):
+        validate(inputs, prompt_variant=11, generate=1)
+    for wrong in ("16", "every", 0):
+        with pytest.raises(UserError, match="prompt_variant") as error:
+            validate(inputs, prompt_variant=wrong)
+        assert str(error.value).startswith("1 fault in the input")
 
 
 def test_empty_fields_of_prompts_are_told(inputs, caplog):

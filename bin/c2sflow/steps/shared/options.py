@@ -35,6 +35,28 @@ MODEL_OPTIONS = (
     click.option("--max-batch-tokens", default="auto", help="Tokens per batch, or auto."),
     COMPILE_CACHE,
 )
+
+
+class _Variant(click.ParamType):
+    """The number of a wording, or "all"."""
+
+    name = "number or all"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> object:
+        from c2sflow.common.errors import UserError
+        from c2sflow.sentences.variants import read_variant
+
+        try:
+            return read_variant(value)
+        except UserError as error:
+            self.fail(str(error), param, ctx)
+
+
+VARIANT = click.option(
+    "--prompt-variant", type=_Variant(), help="Wording of the built-in prompt: a number, or all."
+)
 PROMPT_OPTIONS = (
     click.option("--embedding-prompt", help="Prompt template, or a file with it."),
     click.option(
@@ -64,4 +86,4 @@ def _apply(options: Sequence[Decorator]) -> Decorator:
 
 model_options = _apply(MODEL_OPTIONS)
 prompt_options = _apply(PROMPT_OPTIONS)
-embedding_options = _apply((POOLING, *PROMPT_OPTIONS, ATTEMPT))
+embedding_options = _apply((POOLING, *PROMPT_OPTIONS, VARIANT, ATTEMPT))
