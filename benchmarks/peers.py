@@ -65,7 +65,8 @@ def words(answers: list[str]) -> dict[str, float]:
 
 def c2sflow_object(job: dict, **options: Any) -> Any:
     """c2sflow's `Cell2Sen`."""
-    from c2sflow import Cell2Sen, Cell2SenConfig
+    from c2sflow.api.cell2sen import Cell2Sen
+    from c2sflow.api.config import Cell2SenConfig
 
     return Cell2Sen(
         Cell2SenConfig(model_path=job["model"], device="cpu", max_genes=job["genes"], **options)
