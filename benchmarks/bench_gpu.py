@@ -1,42 +1,47 @@
 """Embedding on a GPU: Gemma-2 shapes with random weights, sentences of about 1,000 genes.
 
 Tokens/s, share of the GPU's arithmetic (of what a plain bfloat16 product reaches in the same run)
-and peak memory; for each attention, compiled layers, quantised weights and the usual way (see
-bench_embedding.py). On a CPU (--device cpu --shape tiny) it is only rehearsed.
+and peak memory; plain and with compiled layers, for each attention, quantised weights and the usual
+way (see bench_embedding.py). The first of two runs is that of a task: it compiles, or finds what an
+earlier way has compiled ("auto" after "compiled"). On a CPU (--device cpu --shape tiny) it is only
+rehearsed.
 
 python benchmarks/bench_gpu.py [--shape 2B|27B] [--cells 256] [--ways "auto;usual"]
 """
 
 from __future__ import annotations
 
-import os
+import tempfile
 import time
 from pathlib import Path
 
 import click
-import torch
-from measure import peak_gpu_gib, report_one, run_one, save, synchronize
-from models import SHAPES, long_records, random_model
+import numpy as np
+from measure import peak_gpu_gib, save, synchronize
+from models import SHAPES, gpu_missing, long_records, random_model
+from ways import compiled_again, keep_compiled, report_way, run_ways
 
-# How each way loads the model, and what it compiles: "auto" nothing here, for so few cells.
+# How each way loads the model and embeds.
 WAYS = {
-    "auto": {},
     "compiled": {"compile": "on"},
-    "fp8": {"quantization": "fp8"},
-    "fp8, compiled": {"quantization": "fp8", "compile": "on"},
-    "flex_attention": {"attention": "flex_attention"},
-    "flash_attention_2": {"attention": "flash_attention_2"},
+    "auto": {},
+    "plain": {"compile": "off"},
+    "fp8": {"quantization": "fp8", "compile": "on"},
+    "usual": {},
     "blockwise": {"attention": "blockwise"},
     "eager": {"attention": "eager"},
+    "flash_attention_2": {"attention": "flash_attention_2"},
     "nf4": {"quantization": "nf4"},
     "int8": {"quantization": "int8"},
-    "usual": {},
 }
+LIMIT = "limit"  # the way that measures the product's rate
 USUAL_BATCH = 16
 
 
 def matmul_flops(device: str) -> float:
     """Operations a second of a large bfloat16 product on this GPU (of a small one on a CPU)."""
+    import torch
+
     width, times = (256, 2) if device == "cpu" else (8192, 50)
     one = torch.randn(width, width, dtype=torch.bfloat16, device=device)
     other = torch.randn_like(one)
@@ -61,36 +66,63 @@ def flops(shape: str, lengths: list[int]) -> float:
 
 
 def embed(
-    directory: Path, records: list[dict], device: str, compile: str = "auto", **options: str
+    directory: Path, records: list[dict], device: str, kept: Path, way: str, **options: str
 ) -> dict:
-    """Embed as EMBED does; the first, small run warms up and compiles."""
+    """Embed as EMBED does, twice: the first run compiles, and is what a task waits for."""
     from c2sflow.model.embedding import embed_cells
     from c2sflow.model.tasks import load
     from c2sflow.sentences.prompts import EMBEDDING_PROMPT
 
-    where = {"model": directory, "device": device, "compile": compile, **options}
-    where["compile_cache"] = os.environ.get("C2SFLOW_COMPILE_CACHE")
+    started = time.perf_counter()
+    where = {"model": directory, "device": device, "compile_cache": kept / "compiled", **options}
     model, tokenizer = load(where, head=False)
-    asked = {"compile": compile, "progress": False}
-    warm = embed_cells(model, tokenizer, EMBEDDING_PROMPT, records[:96], **asked)
-    if device != "cpu":
-        torch.cuda.reset_peak_memory_stats()
-    stats = embed_cells(model, tokenizer, EMBEDDING_PROMPT, records, **asked).stats
+    loaded = time.perf_counter() - started
+    compile = options.get("compile", "auto")
+
+    def run():
+        return embed_cells(
+            model, tokenizer, EMBEDDING_PROMPT, records, compile=compile, progress=False
+        )
+
+    first = run()
+    reset_peak(device)
+    made = run()
+    stats = made.stats
+    np.save(kept / f"{way}.npy", made.vectors)
     return {
         "attention": model.config._attn_implementation,
-        "compiled": stats.compiled,
-        "warm_up_seconds": warm.stats.seconds,
+        "layers_compiled": stats.compiled,
+        "graphs": compiled_again(),
+        "seconds_to_load": loaded,
+        "first_seconds": first.stats.seconds,
         "seconds": stats.seconds,
         "outside_forward": 1 - stats.seconds_model / stats.seconds,
         "tokens": stats.n_tokens,
         "padding": stats.padding_fraction,
         "max_batch_tokens": stats.max_batch_tokens,
         "peak_gpu_gib": peak_gpu_gib(device),
+        **against(kept / "plain.npy", made.vectors),
     }
+
+
+def against(plain: Path, vectors: np.ndarray) -> dict:
+    """How close vectors are to those of the plain way, where that was measured before."""
+    from gpu_agreement import compare_vectors
+
+    return compare_vectors(vectors, np.load(plain)) if plain.exists() else {}
+
+
+def reset_peak(device: str) -> None:
+    """Forget what memory was taken so far."""
+    if device != "cpu":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
 
 
 def usual(directory: Path, records: list[dict], device: str) -> dict:
     """Embed as a plain script does."""
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from c2sflow.sentences.prompts import EMBEDDING_PROMPT, fill
@@ -124,33 +156,45 @@ def lengths_of(records: list[dict]) -> list[int]:
 @click.option("--cells", default=256, show_default=True)
 @click.option("--ways", default=";".join(WAYS), help="Which to measure, with semicolons between.")
 @click.option("--device", default="cuda", show_default=True)
-@click.option("--one", nargs=2, type=str, hidden=True)
-def main(shape: str, cells: int, ways: str, device: str, one: tuple[str, str] | None) -> None:
+@click.option("--folder", nargs=2, type=Path, hidden=True, help="The model; what ways leave.")
+@click.option("--one", hidden=True)
+def main(
+    shape: str, cells: int, ways: str, device: str, folder: tuple[Path, Path] | None,
+    one: str | None,
+) -> None:  # fmt: skip
     """Measure each way in a process of its own."""
-    if device != "cpu" and not torch.cuda.is_available():
+    if one and folder:
+        report_way(lambda: measure_one(one, cells, device, *folder))
+        return
+    if gpu_missing(device):
         print("no GPU here: not measured")
         return
-    records = long_records(cells)
-    if one:
-        way, directory = one[0], Path(one[1])
-        run = usual if way == "usual" else embed
-        report_one(lambda: run(directory, records, device, **WAYS[way]))
-        return
-    rate = matmul_flops(device)
-    found: dict = {"shape": shape, "cells": cells, "matmul_flops": rate, "ways": {}}
-    work = flops(shape, lengths_of(records))
-    with random_model(shape) as folder:
-        for way in ways.split(";"):
-            try:
-                made = run_one(__file__, "--device", device, "--cells", cells, "--one", way, folder)
-            except SystemExit as failure:  # out of memory, or not installed: the others go on
-                made = {"failed": str(failure).strip().splitlines()[-1]}
-            else:
+    found: dict = {"shape": shape, "cells": cells, "ways": {}}
+    work = flops(shape, lengths_of(long_records(cells)))
+    with random_model(shape) as model, tempfile.TemporaryDirectory() as kept:
+        keep_compiled(f"{kept}/compiled")
+        arguments = ("--device", device, "--cells", cells, "--folder", model, kept)
+        for way, made in run_ways(__file__, [LIMIT, *ways.split(";")], *arguments):
+            if way == LIMIT:
+                found |= made
+                continue
+            if "failed" not in made:
                 made["tokens_per_second"] = made["tokens"] / made["seconds"]
-                made["utilisation"] = work / made["seconds"] / rate
+                if rate := found.get("matmul_flops"):
+                    made["utilisation"] = work / made["seconds"] / rate
             found["ways"][way] = made
             print(way, made, flush=True)
             save(f"gpu_{shape}", found)
+
+
+def measure_one(way: str, cells: int, device: str, model: Path, kept: Path) -> dict:
+    """The figures of a way."""
+    if way == LIMIT:
+        return {"matmul_flops": matmul_flops(device)}
+    records = long_records(cells)
+    if way == "usual":
+        return usual(model, records, device)
+    return embed(model, records, device, kept, way, **WAYS[way])
 
 
 if __name__ == "__main__":

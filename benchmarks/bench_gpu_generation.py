@@ -12,7 +12,6 @@ python benchmarks/bench_gpu_generation.py [--shape 2B|27B] [--prompts 512] [--wa
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,9 +19,9 @@ from pathlib import Path
 
 import click
 import numpy as np
-import torch
-from measure import peak_gpu_gib, report_one, run_one, save, synchronize
-from models import SHAPES, demo_records, random_model
+from measure import peak_gpu_gib, save, synchronize
+from models import SHAPES, demo_records, gpu_missing, random_model
+from ways import keep_compiled, report_way, run_ways
 
 WAYS = {
     "genes only": {"genes_only": True},
@@ -31,7 +30,8 @@ WAYS = {
     "nf4, genes only": {"genes_only": True, "quantization": "nf4"},
     "usual": {},
 }
-START = {"genes_only": True, "start_only": True}
+START = "start, warm"  # the way of a process that finds compiled what the first one needed
+LIMIT = "limit"  # the way that measures the copy
 USUAL_BATCH, PROMPT, NEW = 16, 1000, 200
 FEW, MORE = 8, 72  # new tokens of the runs between which a step's time is the difference
 ROWS = (64, 256)
@@ -40,6 +40,8 @@ VOCABULARY = 256_000
 
 def copy_bandwidth(device: str) -> float:
     """Bytes a second that a large copy reads and writes on this GPU (a small one on a CPU)."""
+    import torch
+
     size = 2**20 if device == "cpu" else 2**30
     source = torch.empty(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
@@ -103,6 +105,7 @@ def ours(
         },
         "start_seconds": start,
         "step_seconds": step_seconds(generate, len(prompts)),
+        "prefill_tokens_per_second": prefill_rate(generate, len(prompts)),
         "new_tokens": stats.n_new_tokens,
         "steps": stats.n_steps,
         "captured": stats.captured,
@@ -127,8 +130,10 @@ def rows_of(n_prompts: int) -> list[int]:
     return sorted({min(rows, n_prompts) for rows in ROWS})
 
 
-def attention_seconds(model: torch.nn.Module, n_rows: int) -> float:
+def attention_seconds(model, n_rows: int) -> float:
     """Seconds of the attention of one layer's step, each row at its prompt's end."""
+    import torch
+
     from c2sflow.generation.decode_attention import Seen, decode_attention
 
     config, where = model.config, {"dtype": model.dtype, "device": model.device}
@@ -148,11 +153,19 @@ def attention_seconds(model: torch.nn.Module, n_rows: int) -> float:
     return min(taken)
 
 
+def prefill_rate(generate: Callable[[int, int], tuple[float, object]], n_prompts: int) -> float:
+    """Tokens of prompts a second, until each has its first new token."""
+    n_rows = min(max(ROWS), n_prompts)
+    return n_rows * PROMPT / generate(n_rows, 1)[0]
+
+
 def usual(directory: Path, prompts: list[np.ndarray], device: str) -> dict:
     """Generate as a plain script does."""
+    import torch
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(directory, device_map=device).eval()
+    prompts = prompts[:USUAL_BATCH]  # every batch takes the same time
     synchronize(device)
     started, new, steps = time.perf_counter(), 0, 0
     for start in range(0, len(prompts), USUAL_BATCH):
@@ -210,46 +223,48 @@ def shares(shape: str, made: dict, weight_bytes: float, bandwidth: float) -> dic
 @click.option("--prompts", default=512, show_default=True)
 @click.option("--ways", default=";".join(WAYS), help="Which to measure, with semicolons between.")
 @click.option("--device", default="cuda", show_default=True)
-@click.option("--one", nargs=2, type=str, hidden=True)
-def main(shape: str, prompts: int, ways: str, device: str, one: tuple[str, str] | None) -> None:
+@click.option("--folder", type=Path, hidden=True, help="The model.")
+@click.option("--one", hidden=True)
+def main(
+    shape: str, prompts: int, ways: str, device: str, folder: Path | None, one: str | None
+) -> None:
     """Measure each way in a process of its own."""
-    if device != "cpu" and not torch.cuda.is_available():
+    if one and folder:
+        report_way(lambda: measure_one(one, prompts, device, folder))
+        return
+    if gpu_missing(device):
         print("no GPU here: not measured")
         return
-    if one:
-        way, directory = one[0], Path(one[1])
-        run = usual if way == "usual" else ours
-        options = WAYS.get(way, START)
-        report_one(lambda: run(directory, prompts_of(prompts), device, **options))
-        return
-    found: dict = {
-        "shape": shape,
-        "prompts": prompts,
-        "copy_bytes_per_second": copy_bandwidth(device),
-    }
-    found["ways"] = {}
-    with random_model(shape) as folder, tempfile.TemporaryDirectory() as compiled:
-        # Nothing is compiled when the first of the ways begins.
-        os.environ |= {"TRITON_CACHE_DIR": compiled, "TORCHINDUCTOR_CACHE_DIR": compiled}
-        for way in ways.split(";"):
-            try:
-                made = run_one(
-                    __file__, "--device", device, "--prompts", prompts, "--one", way, folder
-                )
-            except SystemExit as failure:  # out of memory, or not installed: the others go on
-                made = {"failed": str(failure).strip().splitlines()[-1]}
-            else:
-                made["prompts_per_second"] = prompts / made["seconds"]
+    found: dict = {"shape": shape, "prompts": prompts, "ways": {}}
+    named = ways.split(";")
+    with random_model(shape) as model, tempfile.TemporaryDirectory() as compiled:
+        keep_compiled(compiled)  # nothing is when the first of the ways begins
+        arguments = ("--device", device, "--prompts", prompts, "--folder", model)
+        for way, made in run_ways(__file__, [LIMIT, named[0], START, *named[1:]], *arguments):
+            if way == LIMIT:
+                found |= made
+                continue
+            if "new_tokens" in made:
                 made["tokens_per_second"] = made["new_tokens"] / made["seconds"]
-                weight_bytes = 0.5 if way.startswith("nf4") else 2
-                made |= shares(shape, made, weight_bytes, found["copy_bytes_per_second"])
+                made["prompts_per_second"] = made["tokens_per_second"] / NEW
+                if bandwidth := found.get("copy_bytes_per_second"):
+                    weight_bytes = 0.5 if way.startswith("nf4") else 2
+                    made |= shares(shape, made, weight_bytes, bandwidth)
             found["ways"][way] = made
             print(way, made, flush=True)
             save(f"gpu_generation_{shape}", found)
-        warm = run_one(__file__, "--device", device, "--prompts", prompts, "--one", "start", folder)
-        found["warm_start_seconds"] = warm["start_seconds"]
-        print("start, warm", warm, flush=True)
-        save(f"gpu_generation_{shape}", found)
+
+
+def measure_one(way: str, n_prompts: int, device: str, model: Path) -> dict:
+    """The figures of a way."""
+    if way == LIMIT:
+        return {"copy_bytes_per_second": copy_bandwidth(device)}
+    prompts = prompts_of(n_prompts)
+    if way == "usual":
+        return usual(model, prompts, device)
+    if way == START:
+        return ours(model, prompts, device, genes_only=True, start_only=True)
+    return ours(model, prompts, device, **WAYS[way])
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import torch
 from bench_training import run
-from measure import peak_gpu_gib, report_one, run_one, save
-from models import random_model
+from measure import peak_gpu_gib, save
+from models import gpu_missing, random_model
+from ways import report_way, run_ways
 
 # Way of bench_training.py, and method.
 WAYS = {
@@ -32,32 +32,32 @@ BATCH = 8
 @click.option("--cells", default=64, show_default=True)
 @click.option("--ways", default=";".join(WAYS), help="Which to measure, with semicolons between.")
 @click.option("--device", default="cuda", show_default=True)
-@click.option("--one", nargs=2, type=str, hidden=True)
-def main(shape: str, cells: int, ways: str, device: str, one: tuple[str, str] | None) -> None:
+@click.option("--folder", type=Path, hidden=True, help="The model.")
+@click.option("--one", hidden=True)
+def main(
+    shape: str, cells: int, ways: str, device: str, folder: Path | None, one: str | None
+) -> None:
     """Measure each way in a process of its own."""
-    if device != "cpu" and not torch.cuda.is_available():
+    if one and folder:
+        report_way(lambda: measure_one(one, cells, device, folder))
+        return
+    if gpu_missing(device):
         print("no GPU here: not measured")
         return
-    if one:
-        way, method = WAYS[one[0]]
-        made = {"method": method, "device": device, "long": True}
-        report_one(
-            lambda: {
-                **run(way, Path(one[1]), cells, BATCH, **made),
-                "peak_gpu_gib": peak_gpu_gib(device),
-            }
-        )
-        return
     found: dict = {"shape": shape, "cells": cells, "examples_per_step": BATCH, "ways": {}}
-    with random_model(shape) as folder:
-        for way in ways.split(";"):
-            try:
-                made = run_one(__file__, "--device", device, "--cells", cells, "--one", way, folder)
-            except SystemExit as failure:  # out of memory: the others can be measured
-                made = {"failed": str(failure).strip().splitlines()[-1]}
+    with random_model(shape) as model:
+        arguments = ("--device", device, "--cells", cells, "--folder", model)
+        for way, made in run_ways(__file__, ways.split(";"), *arguments):
             found["ways"][way] = made
             print(way, made, flush=True)
             save(f"gpu_training_{shape}", found)
+
+
+def measure_one(way: str, n_cells: int, device: str, model: Path) -> dict:
+    """The figures of a way."""
+    kind, method = WAYS[way]
+    made = run(kind, model, n_cells, BATCH, method=method, device=device, long=True)
+    return {**made, "peak_gpu_gib": peak_gpu_gib(device)}
 
 
 if __name__ == "__main__":

@@ -16,21 +16,24 @@ import numpy as np
 from measure import save
 from models import DEMO, demo_records, long_records
 
-WAYS = {
-    "float32": ("auto", "eager", "blockwise"),
-    "bfloat16": ("auto", "flex_attention", "blockwise", "eager"),
-    "float16": ("auto",),
-}
+DTYPES = ("bfloat16", "float32", "float16")
+ATTENTIONS = ("auto", "flex_attention", "blockwise", "eager", "flash_attention_2")
+QUANTIZED = ("fp8", "nf4", "int8")  # beside bfloat16, with the attention of `auto`
 GENERATED, NEW_TOKENS = 48, 60
 
 
-def embed(records: list[dict], device: str, dtype: str, attention: str) -> tuple[str, np.ndarray]:
+def embed(
+    records: list[dict], device: str, dtype: str, attention: str, quantization: str = "none"
+) -> tuple[str, np.ndarray]:
     """The attention that is used, and float32 (n_cells, hidden_size)."""
     from c2sflow.model.embedding import embed_cells
     from c2sflow.model.loading import load_model, load_tokenizer
     from c2sflow.sentences.prompts import EMBEDDING_PROMPT
 
-    model = load_model(DEMO, head=False, device=device, dtype=dtype, attention=attention)
+    model = load_model(
+        DEMO, head=False, device=device, dtype=dtype, attention=attention,
+        quantization=quantization,
+    )  # fmt: skip
     tokenizer = load_tokenizer(DEMO)
     made = embed_cells(model, tokenizer, EMBEDDING_PROMPT, records, progress=False)
     return model.config._attn_implementation, made.vectors
@@ -85,7 +88,10 @@ def compare_answers(answers: list, reference: list) -> dict:
 )
 def main(device: str, cells: int, smallest: bool) -> None:
     """Measure one way after the other; the results so far are always on disk."""
-    ways = {"float32": ("auto",)} if smallest else WAYS
+    ways = [(dtype, name, "none") for dtype in DTYPES for name in ATTENTIONS]
+    ways += [("bfloat16", "auto", name) for name in QUANTIZED]
+    if smallest:
+        ways = [("float32", "auto", "none")]
     found: dict = {"device": device, "cells": cells, "embedding": {}, "generation": {}}
 
     def record(group: str, name: str, work) -> None:
@@ -100,14 +106,13 @@ def main(device: str, cells: int, smallest: bool) -> None:
 
     records = demo_records(cells) + long_records(max(2, cells // 8))
     _, reference = embed(records, "cpu", "float32", "eager")
-    for dtype, attentions in ways.items():
-        for attention in attentions:
+    for way in ways:
 
-            def embedding(dtype: str = dtype, attention: str = attention) -> dict:
-                used, vectors = embed(records, device, dtype, attention)
-                return {"attention": used, **compare_vectors(vectors, reference)}
+        def embedding(way: tuple[str, str, str] = way) -> dict:
+            used, vectors = embed(records, device, *way)
+            return {"attention": used, **compare_vectors(vectors, reference)}
 
-            record("embedding", f"{dtype}, {attention}", embedding)
+        record("embedding", ", ".join(name for name in way if name != "none"), embedding)
     n_answers = min(cells, GENERATED)
     for genes_only in (True, False):
         answers = generate(n_answers, "cpu", "float32", genes_only)

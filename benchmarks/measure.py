@@ -13,7 +13,8 @@ from statistics import median
 
 from measured import ROOT, measured
 
-RESULTS = ROOT / "benchmarks" / "results"
+# A rehearsal has a folder of its own: what was measured is not overwritten.
+RESULTS = Path(os.environ.get("RESULTS") or ROOT / "benchmarks" / "results")
 sys.path.insert(0, str(ROOT / "bin"))
 
 
@@ -65,6 +66,6 @@ def middle(runs: list[dict]) -> dict:
 
 def save(name: str, figures: dict) -> None:
     """Write benchmarks/results/<name>.json: `figures`, and on what they were measured."""
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"measured": measured(), **figures}, indent=2, default=float)
     (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")

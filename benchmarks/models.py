@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -55,6 +57,11 @@ def random_model(name: str) -> Iterator[Path]:
         yield Path(folder)
 
 
+def gpu_missing(device: str) -> bool:
+    """Whether a GPU is asked for and there is none: asked without torch, which takes seconds."""
+    return device != "cpu" and shutil.which("nvidia-smi") is None
+
+
 def write_random_model(name: str, directory: Path) -> None:
     """Write it as hub models are stored."""
     import torch
@@ -66,8 +73,8 @@ def write_random_model(name: str, directory: Path) -> None:
         torch.set_default_dtype(torch.bfloat16)
         model = Gemma2ForCausalLM(config)
         torch.set_default_dtype(torch.float32)
-    model.save_pretrained(directory)
     AutoTokenizer.from_pretrained(DEMO).save_pretrained(directory)
+    model.save_pretrained(directory)
 
 
 def demo_records(n_cells: int) -> list[dict]:
@@ -111,3 +118,8 @@ def alternate(script: str, model: str, cells: int, ways: tuple[str, ...], rounds
                 )
                 print(f"{way:20}", {k: round(v, 2) for k, v in runs[way][-1].items()}, flush=True)
     return {way: middle(made) for way, made in runs.items()}
+
+
+if __name__ == "__main__":  # python benchmarks/models.py 2B: the one that the scripts share
+    with random_model(sys.argv[1]) as made:
+        print(made)
