@@ -8,7 +8,7 @@
 #   benchmarks/gpu.sh rehearse   on the CPU with the smallest sizes, in a few minutes; it leaves no results
 #
 # PYTHON names the interpreter; PARTS some of the parts, with blanks between. Where packages are missing and
-# there is no network, python benchmarks/gpu_wheels.py fetches them beforehand into .whl/.
+# there is no network, python setup/gpu_wheels.py fetches them beforehand into .whl/.
 set -uo pipefail
 cd "$(dirname "$0")"
 export PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 HF_HUB_DISABLE_PROGRESS_BARS=1

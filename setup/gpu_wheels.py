@@ -4,7 +4,7 @@ They are of the versions in requirements.lock, for that machine's Python on Linu
 into .whl/ of this clone, where gpu.sh finds them: 35 MB. Of bitsandbytes only the libraries for
 CUDA 13 are kept.
 
-python benchmarks/gpu_wheels.py [--python 3.12] [NAME ...]
+python setup/gpu_wheels.py [--python 3.12] [NAME ...]
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import zipfile
 from pathlib import Path
 
 import click
-from measured import ROOT
 
+ROOT = Path(__file__).resolve().parents[1]
 # Beside torch, and what is installed with torch, transformers, JAX and pandas in most images.
 NAMES = (
     "anndata", "bitsandbytes", "donfig", "google-crc32c", "legacy-api-wrap", "natsort", "numcodecs",
