@@ -63,7 +63,7 @@ test-containers: engines ## run the demo with and without the images: the same r
 bench: setup ## measure speed and memory: benchmarks/
 	@$(ACTIVATE); cd benchmarks; for bench in 'embedding --model demo' 'embedding --model big' \
 		'generation --model demo' 'generation --model big' \
-		'training --model demo' 'training --model big' scaling precision gpu gpu_generation; do \
+		'training --model demo' 'training --model big' scaling precision trie gpu gpu_generation; do \
 		echo "bench_$${bench%% *}.py $$bench"; python bench_$${bench%% *}.py $$(echo "$$bench " | cut -d' ' -f2-); done
 
 bench-scale: setup ## measure the data side with 50,000 to 1,000,000 cells: 25 GB of disk

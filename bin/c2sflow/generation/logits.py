@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
@@ -71,55 +72,41 @@ class GeneTrie:
         device: torch.device | str = "cpu",
         no_repeats: bool = True,
     ):
-        ids = sorted({*eos_token_ids, *(token for path in paths for token in path)})
-        number = {token: n for n, token in enumerate(ids)}
+        table = _padded(paths)
+        lengths = (table >= 0).sum(axis=1)
+        ids = np.unique(np.concatenate([table[table >= 0], np.asarray(eos_token_ids)]))
         self.n_valid, self.no_repeats = len(ids), no_repeats
-        children: list[dict[int, int]] = [{}]
-        gene_of_node = [-1]
-        walks = []
-        for gene, path in enumerate(paths):
-            node, walk = 0, []
-            for token in map(number.__getitem__, path):
-                if token not in children[node]:
-                    children[node][token] = len(children)
-                    children.append({})
-                    gene_of_node.append(-1)
-                node = children[node][token]
-                walk.append(node)
-            gene_of_node[node] = gene
-            walks.append(walk)
-        n_nodes = len(children)
+        table = np.where(table >= 0, np.searchsorted(ids, table), -1)
+        ways, parents, tokens = _nodes(table)
+        n_nodes = len(parents)
+        ends = ways[np.arange(len(ways)), lengths - 1]  # of each gene
+        # Children are numbered one after the other: of node n, first[n] to first[n + 1].
+        first = np.searchsorted(parents[1:], np.arange(n_nodes + 1)) + 1
 
-        def tensor(values: object) -> torch.Tensor:
-            return torch.as_tensor(np.asarray(values, dtype=np.int64), device=device)
+        def tensor(values: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(np.ascontiguousarray(values, dtype=np.int64)).to(device)
 
         self.tokens = tensor(ids)
-        self.eos = tensor([number[token] for token in eos_token_ids])
-        self.is_gene = tensor(gene_of_node) >= 0
-        # Edges sorted by (parent, token), to find a child by binary search.
-        edges = sorted((p, t, c) for p, found in enumerate(children) for t, c in found.items())
-        self.edge_keys = tensor([parent * self.n_valid + token for parent, token, _ in edges])
-        self.edge_child = tensor([child for _, _, child in edges])
-        self.root_tokens = tensor([token for parent, token, _ in edges if parent == 0])
-        self.root_children = tensor([child for parent, _, child in edges if parent == 0])
-        # Children of the other nodes, padded with a token beyond the last and a node in which
-        # no gene is left.
-        inner = [sorted(found.items()) if node else [] for node, found in enumerate(children)]
-        width = max(1, max(map(len, inner)))
-        padding = [(self.n_valid, n_nodes)]
-        table = np.array([found + padding * (width - len(found)) for found in inner])
-        self.inner_tokens, self.inner_children = tensor(table[..., 0]), tensor(table[..., 1])
+        self.eos = tensor(np.searchsorted(ids, eos_token_ids))
+        # Ascending, to find a child by binary search.
+        self.edge_keys = tensor(parents[1:] * self.n_valid + tokens[1:])
+        self.root_children = tensor(np.arange(1, first[1]))
+        self.root_tokens = tensor(tokens[1 : first[1]])
+        self.first, self.n_children = tensor(first[:-1]), tensor(np.diff(first))
+        width = max(1, int(np.diff(first)[1:].max(initial=1)))
+        self.places = tensor(np.arange(width))  # of the children of any node but the root
+        # The padding node, behind all others: a token beyond the last, and no gene.
+        self.node_tokens = tensor(np.append(tokens, self.n_valid))
+        is_gene = np.zeros(n_nodes, dtype=bool)
+        is_gene[ends] = True
+        self.is_gene = torch.from_numpy(is_gene).to(device)
         # Nodes on the way to each node's gene, itself included, padded likewise.
-        depth = max(map(len, walks))
-        ways = np.full((n_nodes, depth), n_nodes)
-        for walk in walks:
-            ways[walk[-1], : len(walk)] = walk
-        self.ways = tensor(ways)
-        # Genes at or below each node; none at the padding node.
-        below = np.zeros(n_nodes + 1, dtype=np.int32)
-        for walk in walks:
-            below[walk] += 1
-        self.below = torch.as_tensor(below, device=device)
+        self.ways = torch.full((n_nodes, table.shape[1]), n_nodes, dtype=torch.int64, device=device)
+        self.ways[tensor(ends)] = tensor(np.where(ways >= 0, ways, n_nodes))
+        # Genes at or below each node; none at the padding node, and nobody asks at the root.
+        below = np.bincount(ways[ways >= 0], minlength=n_nodes + 1)
+        small = below.max() <= np.iinfo(np.int16).max
+        self.below = torch.from_numpy(below.astype(np.int16 if small else np.int32)).to(device)
 
     def start(self, n_rows: int) -> TrieState:
         """State of rows that have emitted nothing."""
@@ -137,7 +124,7 @@ class GeneTrie:
 
     def complete(self, state: TrieState) -> torch.Tensor:
         """bool (n_rows,): the row is at the end of a gene that it has not emitted before."""
-        below = state.left.gather(1, self.inner_children[state.node]).sum(dim=1)
+        below = state.left.gather(1, self._children(state.node)).sum(dim=1)
         here = state.left.gather(1, state.node[:, None])[:, 0]
         return self.is_gene[state.node] & (here > below)
 
@@ -163,13 +150,14 @@ class GeneTrie:
         )
         # A score of -inf that is allowed stays above the forbidden ones.
         scores = scores.clamp_min(floor)
-        tokens = self.inner_tokens[state.node]
-        open_ = state.left.gather(1, self.inner_children[state.node]) > 0
+        children = self._children(state.node)
+        tokens = self.node_tokens[children]
+        open_ = state.left.gather(1, children) > 0
         inner = scores.gather(1, tokens.clamp_max(self.n_valid - 1))
         result.scatter_(1, tokens, inner.masked_fill(~open_, -torch.inf))
         left = state.left[:, self.root_children]
         if self.no_repeats:  # the gene just emitted may not follow itself
-            left = left - (complete & (self.ways[state.node, :1] == self.root_children)).int()
+            left = left - (complete & (self.ways[state.node, :1] == self.root_children)).short()
         open_ = (left > 0) & (complete | at_root)
         result[:, self.root_tokens] = scores[:, self.root_tokens].masked_fill(~open_, -torch.inf)
         result[:, self.eos] = scores[:, self.eos].masked_fill(~complete, -torch.inf)
@@ -207,12 +195,63 @@ class GeneTrie:
         state.n_genes.add_((~continues).to(state.n_genes.dtype))
         state.node.copy_(torch.where(active, torch.where(inside, child, fresh), state.node))
 
+    def _children(self, node: torch.Tensor) -> torch.Tensor:
+        """int64 (n_rows, width): children of each node, padded; of the root none.
+
+        At the root all of `root_children` may follow, whatever the node's own.
+        """
+        inside = self.places < self.n_children[node][:, None]
+        inside &= (node > 0)[:, None]
+        return torch.where(inside, self.first[node][:, None] + self.places, len(self.below) - 1)
+
     def _child(self, node: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Child along the token, and whether there is one."""
         keys = node * self.n_valid + tokens
         place = torch.searchsorted(self.edge_keys, keys).clamp_max(len(self.edge_keys) - 1)
         found = self.edge_keys[place] == keys
-        return torch.where(found, self.edge_child[place], 0), found
+        return torch.where(found, place + 1, 0), found
+
+
+def _padded(paths: Sequence[Sequence[int]]) -> np.ndarray:
+    """int64 (n_paths, longest), -1 behind the end of each."""
+    lengths = np.fromiter(map(len, paths), dtype=np.int64, count=len(paths))
+    table = np.full((len(paths), lengths.max()), -1, dtype=np.int64)
+    flat = np.fromiter(chain.from_iterable(paths), dtype=np.int64, count=int(lengths.sum()))
+    table[np.arange(table.shape[1]) < lengths[:, None]] = flat
+    return table
+
+
+def _nodes(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The trie of paths, numbered by depth and among one depth in the order of their paths.
+
+    So the nodes but the root, 0, are in the order of (parent, token).
+
+    Parameters
+    ----------
+    table
+        int64 (n_paths, depth), -1 behind the end of each path.
+
+    Returns
+    -------
+    int64 (n_paths, depth): the nodes of each path, -1 behind its end; and int64 (n_nodes,) twice:
+    parent and token of each node, -1 of the root.
+    """
+    order = np.lexsort(table.T[::-1])
+    ordered = table[order]
+    ways = np.full_like(table, -1)
+    parents, tokens = [np.array([-1])], [np.array([-1])]
+    n_nodes, above = 1, np.zeros(len(table), dtype=np.int64)
+    new = np.zeros(len(table), dtype=bool)
+    new[0] = True
+    for depth, column in enumerate(ordered.T):
+        new[1:] |= column[1:] != column[:-1]  # paths that leave the one before them at last here
+        begins = new & (column >= 0)
+        here = np.where(column >= 0, n_nodes - 1 + np.cumsum(begins), -1)
+        parents.append(above[begins])
+        tokens.append(column[begins])
+        ways[order, depth] = above = here
+        n_nodes += int(begins.sum())
+    return ways, np.concatenate(parents), np.concatenate(tokens)
 
 
 @dataclass
@@ -226,7 +265,8 @@ class TrieState:
     node
         int64 (n_rows,).
     left
-        int32 (n_rows, n_nodes + 1): genes at or below each node that are not emitted yet.
+        int16, or int32 where a node has more genes, (n_rows, n_nodes + 1): genes at or below each
+        node that are not emitted yet.
     begun
         int64 (n_rows,): step at which the gene under way began.
     n_genes

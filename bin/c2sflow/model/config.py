@@ -8,7 +8,6 @@ import transformers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from c2sflow.common.errors import UserError
-from c2sflow.model.architectures.registry import family_at
 
 
 def load_config(directory: str | Path) -> PreTrainedConfig:
@@ -33,16 +32,22 @@ def load_config(directory: str | Path) -> PreTrainedConfig:
 def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerBase:
     """The model's own fast tokenizer, padding on the left.
 
+    Without a padding token (GPT-NeoX, Llama) it pads with the end token: what is padding is known
+    from lengths and masks, nowhere from the token.
+
     Raises
     ------
     UserError
-        If there is none, or it has no padding token.
+        If there is none, or it has neither a padding token nor an end token.
     """
     tokenizer = read_tokenizer(directory, padding_side="left")
     if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = family_at(directory).pad_token
+        tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:
-        raise UserError(f"model {directory}: the tokenizer has no padding token")
+        raise UserError(
+            f"model {directory}: the tokenizer has neither a padding token nor one that ends an "
+            "answer (eos); take the tokenizer_config.json that was saved with the weights"
+        )
     return tokenizer
 
 

@@ -12,7 +12,7 @@ from c2sflow.common.errors import Faults, UserError
 from c2sflow.common.files import file_digest, read_object
 from c2sflow.model import adapters
 from c2sflow.model.adapters import check_fit, has_adapter, read_adapter
-from c2sflow.model.architectures.registry import family_of
+from c2sflow.model.architectures.registry import family_of, tested_names
 from c2sflow.model.trained import read_trained
 from c2sflow.model.weights import weight_files, weight_shapes
 
@@ -101,7 +101,14 @@ def _check_config(directory: Path, encoder: bool) -> dict:
             f"model {directory}: {named} is no causal language model; "
             "c2sflow runs Gemma-2 models such as vandijklab/C2S-Scale-Gemma-2-2B"
         )
-    names = family_of(config["model_type"]).config_names
+    family = family_of(config["model_type"])
+    if not family.tested:
+        code = "; its code (auto_map) would have to run, and c2sflow runs none"
+        raise UserError(
+            f"model {directory}: a {config['model_type']} model, of a family that c2sflow does not "
+            f"know; it runs {tested_names()}{code if 'auto_map' in config else ''}"
+        )
+    names = family.config_names
     if missing := [name for name, known in names.items() if not known & set(config)]:
         raise UserError(
             f"model {directory}: config.json lacks {', '.join(missing)}; take the one that was "

@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from c2sflow.common.errors import Faults, UserError
-from c2sflow.common.files import read_object
 from c2sflow.common.statistics import MIN_UNITS
 from c2sflow.data.obs.shard_columns import RESERVED
 from c2sflow.generation.plan import GenerationPlan, generation_faults
 from c2sflow.inputs.lists import NO_LIST, read_cell_types
 from c2sflow.model.adapters import has_adapter, read_adapter
-from c2sflow.model.architectures.registry import family_of, tested_names
 from c2sflow.model.files import HUB_ID, file_faults
 from c2sflow.model.trained import read_trained
 from c2sflow.model.weights import base_weights
@@ -117,14 +115,6 @@ def check_model(flat: Mapping, directory: Path | None, faults: Faults) -> list[s
         return notes
     wrong = file_faults(directory)
     faults += [_named(fault, directory, f"--model {model}") for fault in wrong]
-    if wrong:
-        return notes
-    config = read_object(directory, "config.json")
-    if not family_of(config.get("model_type")).tested:
-        notes.append(
-            f"model {model}: a {config.get('model_type')} model; c2sflow is made for "
-            f"{tested_names()}"
-        )
     return notes
 
 

@@ -206,7 +206,7 @@ DAMAGES = {
     "no model_type": (config(model_type=None), "config.json has no model_type; give a model of a"),
     "an unknown family": (
         config(model_type="gemma99", architectures=["Gemma99ForCausalLM"]),
-        "does not know its model_type",
+        "a gemma99 model, of a family that c2sflow does not know; it runs GPT-NeoX (Pythia), ",
     ),
     "code of its own": (
         config(model_type=None, auto_map={"AutoModelForCausalLM": "modeling.Mine"}),
@@ -248,9 +248,9 @@ DAMAGES = {
         lambda d: (d / "tokenizer.json").write_text("{}"), "tokenizer cannot be loaded: "
     ),
     "ids beyond the embedding": (new_token, "the tokenizer has ids up to 1351, and the model rows"),
-    "no padding token": (
-        lambda d: change(d / "tokenizer_config.json", pad_token=None),
-        "the tokenizer has no padding token",
+    "no padding token and no end": (
+        lambda d: change(d / "tokenizer_config.json", pad_token=None, eos_token=None),
+        "the tokenizer has neither a padding token nor one that ends an answer",
     ),
 }  # fmt: skip
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+# The attentions of a language model whose layers are transformers' own, the fastest first.
+DECODER = ("flash_attention_2", "flex_attention", "blockwise", "eager")
+
 
 class Family:
     """A family of models; its defaults are those of a family that no file describes.
@@ -23,15 +26,13 @@ class Family:
     name
         Its name for readers.
     tested
-        c2sflow's own tests run it: no warning precedes a run.
+        c2sflow's own tests run it as a language model; another one is refused.
     config_names
         By what c2sflow asks of config.json, the names that the family may have for it.
     backbones
         Prefix of the names of the backbone's tensors in the model with its head.
     heads
         Names of the head's matrix, which is in no file where it is tied to the token embeddings.
-    pad_token
-        Token of its vocabulary to pad with where its tokenizer names none.
     attentions
         Implementations that it may use, the fastest first: see `c2sflow.model.attention`. Each is
         compared with eager on the device by `probe`. Empty leaves the choice to transformers.
@@ -55,7 +56,6 @@ class Family:
     }
     backbones: ClassVar[tuple[str, ...]] = ("model", "transformer", "gpt_neox")
     heads: ClassVar[tuple[str, ...]] = ("lm_head", "embed_out")
-    pad_token: ClassVar[str | None] = None
     attentions: ClassVar[tuple[str, ...]] = ()
     norms: ClassVar[dict[str, float]] = {}
     masks_by_kind: ClassVar[bool] = False

@@ -4,10 +4,10 @@ every other layer sees a window only. C2S-Scale is of this family.
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, ClassVar
 
-from c2sflow.model.architectures.family import Family
+from c2sflow.model.architectures.family import DECODER, Family
+from c2sflow.model.architectures.probes import probe_of_four_matrices
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -19,36 +19,13 @@ class Gemma2(Family):
     model_types = ("gemma2",)
     name = "Gemma-2"
     tested = True
-    attentions = ("flash_attention_2", "flex_attention", "blockwise", "eager")
+    attentions = DECODER
     norms: ClassVar[dict[str, float]] = {"Gemma2RMSNorm": 1.0}
     masks_by_kind = True
 
     def probe(self, config: PreTrainedConfig) -> PreTrainedModel:
         """A sliding and a full layer, with attention logits as large as the cap."""
-        import torch
-        from transformers import AutoModel
-
-        small = copy.deepcopy(config)
-        small.update(
-            {
-                "vocab_size": 64, "hidden_size": 64, "intermediate_size": 64,
-                "num_hidden_layers": 2, "layer_types": ["sliding_attention", "full_attention"],
-                "sliding_window": 48, "max_position_embeddings": 512,
-                "quantization_config": None, "pad_token_id": 0,
-            }
-        )  # fmt: skip
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(0)
-            model = AutoModel.from_config(small, dtype=torch.float32, attn_implementation="eager")
-            cap = config.attn_logit_softcapping or 50.0
-            # Queries and keys of norm sqrt(head_dim) s²: logits with a deviation near the cap.
-            size = (cap * small.query_pre_attn_scalar**0.5 / small.head_dim**0.5) ** 0.5
-            for layer in model.layers:
-                for matrix in (layer.self_attn.q_proj, layer.self_attn.k_proj):
-                    matrix.weight.normal_(std=size / small.hidden_size**0.5)
-                layer.self_attn.v_proj.weight.normal_(std=small.hidden_size**-0.5)
-                layer.self_attn.o_proj.weight.normal_(std=small.head_dim**-0.5)
-        return model.eval()
+        return probe_of_four_matrices(config, config.attn_logit_softcapping or 50.0)
 
     def small_model(self, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
         """Gemma-2 with all its traits and 1.1 million parameters beside the vocabulary's."""

@@ -9,12 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from c2sflow.common.files import read_object
-from c2sflow.model.architectures import gemma2, roberta
+from c2sflow.model.architectures import gemma2, gemma3, gpt_neox, llama, qwen, roberta
 from c2sflow.model.architectures.family import Family
 
 FAMILIES: dict[str, Family] = {
     model_type: family
-    for family in (gemma2.FAMILY, roberta.FAMILY)
+    for family in (
+        gemma2.FAMILY,
+        gemma3.FAMILY,
+        gpt_neox.FAMILY,
+        llama.FAMILY,
+        qwen.FAMILY,
+        roberta.FAMILY,
+    )
     for model_type in family.model_types
 }
 UNKNOWN = Family()
@@ -39,5 +46,6 @@ def family_at(directory: str | Path) -> Family:
 
 
 def tested_names() -> str:
-    """Names of the families that the tests of c2sflow run."""
-    return " and ".join(sorted({family.name for family in FAMILIES.values() if family.tested}))
+    """Names of the families of language models that c2sflow runs, for a message."""
+    *others, last = sorted({family.name for family in FAMILIES.values() if family.tested})
+    return f"{', '.join(others)} and {last}"
