@@ -2,8 +2,12 @@
 
 Cells × 20,000 genes, about 500 genes a cell, negative binomial; embeddings ready made, as wide as
 the 2B model's. Every step runs in a process of its own, through the library as its script does.
+With --scanpy, what QC does is also done as a user of scanpy does it, in memory: read_h5ad,
+calculate_qc_metrics, filter_cells, filter_genes, normalize_total, log1p, write_h5ad (lzf, as QC's);
+and once more with the counts kept in a layer, as QC keeps them.
 
 python benchmarks/bench_scale.py --cells 50000 --cells 200000 --cells 1000000
+python benchmarks/bench_scale.py --counts 4250 --cells 10000 --cells 30000 --scanpy --name dense
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import click
@@ -21,12 +26,12 @@ from measure import report_one, run_one, save
 from scipy import sparse
 
 GENES, WIDTH, SHARD, BLOCK = 20_000, 2304, 2000, 5000
-DEPTH, SHAPE = 620, 6.0  # mean and shape of the gamma distribution of a cell's size
+DEPTH, SHAPE = 620, 6.0  # mean and shape of the gamma distribution of a cell's counts
 STEPS = ("qc", "sentences", "merge")
 FILES = ("input.h5ad", "atlas.h5ad", "shards", "embeddings", "c2s.h5ad")  # what they leave on disk
 
 
-def atlas(n_cells: int, seed: int = 0) -> Iterator[sparse.csr_matrix]:
+def atlas(n_cells: int, depth: float = DEPTH, seed: int = 0) -> Iterator[sparse.csr_matrix]:
     """Counts by blocks: Poisson of a gene's share times a gamma size is negative binomial."""
     random = np.random.default_rng(seed)
     share = random.lognormal(0, 1.6, GENES)
@@ -35,7 +40,7 @@ def atlas(n_cells: int, seed: int = 0) -> Iterator[sparse.csr_matrix]:
     table = np.minimum(table, GENES - 1).astype(np.int32)
     for start in range(0, n_cells, BLOCK):
         n = min(BLOCK, n_cells - start)
-        sizes = random.poisson(random.gamma(SHAPE, DEPTH / SHAPE, n))
+        sizes = random.poisson(random.gamma(SHAPE, depth / SHAPE, n))
         genes = table[random.integers(0, 2**20, sizes.sum())]
         pointers = np.concatenate([[0], np.cumsum(sizes)])
         block = sparse.csr_matrix(
@@ -45,7 +50,7 @@ def atlas(n_cells: int, seed: int = 0) -> Iterator[sparse.csr_matrix]:
         yield block
 
 
-def make_input(folder: Path, n_cells: int) -> None:
+def make_input(folder: Path, n_cells: int, depth: float) -> None:
     """The atlas as h5ad, with annotation such as a study brings along."""
     from c2sflow.data.h5ad import RowWriter, append_dense, create_h5ad
 
@@ -60,13 +65,13 @@ def make_input(folder: Path, n_cells: int) -> None:
     genes = [f"GENE{n}" for n in range(GENES - 13)] + [f"MT-{n}" for n in range(13)]
     with create_h5ad(folder / "input.h5ad", obs, pd.DataFrame(index=genes)) as file:
         matrix = RowWriter(file, "X", GENES)
-        for block in atlas(n_cells):
+        for block in atlas(n_cells, depth):
             matrix.append(block)
             pca = random.standard_normal((block.shape[0], 50), dtype=np.float32)
             append_dense(file, "obsm/X_pca", pca)
 
 
-def make_embeddings(folder: Path, _: int) -> None:
+def make_embeddings(folder: Path, *_: float) -> None:
     """Embeddings of every shard, as EMBED writes them."""
     import pyarrow.parquet as pq
     from anndata import AnnData
@@ -80,7 +85,7 @@ def make_embeddings(folder: Path, _: int) -> None:
         made.write_h5ad(folder / "embeddings" / f"{shard.stem}.embedding.h5ad")
 
 
-def qc(folder: Path, _: int) -> None:
+def qc(folder: Path, *_: float) -> None:
     """As QC."""
     from c2sflow.data.qc.qc import Filters, run_qc
     from c2sflow.data.state.normalization import State
@@ -91,7 +96,7 @@ def qc(folder: Path, _: int) -> None:
     )  # fmt: skip
 
 
-def sentences(folder: Path, _: int) -> None:
+def sentences(folder: Path, *_: float) -> None:
     """As SENTENCES."""
     from c2sflow.data.readers import open_anndata
     from c2sflow.sentences.shards import genes_per_cell, shard_bounds, write_shards
@@ -101,7 +106,7 @@ def sentences(folder: Path, _: int) -> None:
         write_shards(data, bounds, "atlas", folder)
 
 
-def merge(folder: Path, _: int) -> None:
+def merge(folder: Path, *_: float) -> None:
     """As MERGE."""
     from c2sflow.results.merge import merge_samples
     from c2sflow.results.shards import Sample
@@ -110,11 +115,32 @@ def merge(folder: Path, _: int) -> None:
     merge_samples([Sample("atlas", "atlas", folder / "atlas.h5ad", parts)], folder / "c2s.h5ad", {})
 
 
-def step(name: str, folder: Path, n_cells: int) -> dict:
+def scanpy(folder: Path, *_: float, with_counts: bool = False) -> None:
+    """As a user of scanpy does it, with QC's thresholds."""
+    import anndata as ad
+    import scanpy as sc
+
+    adata = ad.read_h5ad(folder / "input.h5ad")
+    adata.var["mt"] = adata.var_names.str.startswith("MT-")
+    sc.pp.calculate_qc_metrics(adata, qc_vars=["mt"], percent_top=None, log1p=False, inplace=True)
+    sc.pp.filter_cells(adata, min_genes=200)
+    adata = adata[adata.obs["pct_counts_mt"] <= 20].copy()
+    sc.pp.filter_genes(adata, min_cells=3)
+    if with_counts:
+        adata.layers["counts"] = adata.X.copy()
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata, base=10)
+    adata.write_h5ad(folder / "scanpy.h5ad", compression="lzf")
+
+
+def step(name: str, folder: Path, n_cells: int, depth: float) -> dict:
     """Seconds of one step, by the clock and of all cores together; without starting Python."""
     import c2sflow.data.qc.qc
     import c2sflow.results.merge
     import c2sflow.sentences.shards  # noqa: F401  (not to be counted)
+
+    if name.startswith("scanpy"):
+        import scanpy
 
     start, cpu = time.perf_counter(), time.process_time()
     {
@@ -123,26 +149,32 @@ def step(name: str, folder: Path, n_cells: int) -> dict:
         "sentences": sentences,
         "embeddings": make_embeddings,
         "merge": merge,
-    }[name](folder, n_cells)
+        "scanpy": scanpy,
+        "scanpy_with_counts": partial(scanpy, with_counts=True),
+    }[name](folder, n_cells, depth)
     return {
         "seconds": time.perf_counter() - start,
         "cpu_seconds": time.process_time() - cpu,
     }
 
 
-def measure(n_cells: int) -> dict:
+def measure(n_cells: int, depth: float, with_scanpy: bool) -> dict:
     """Each step of an atlas of this size."""
+    ways = ("scanpy", "scanpy_with_counts") if with_scanpy else ()
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
-        for which in ("input", "qc", "sentences", "embeddings", "merge"):
-            made = run_one(__file__, "--one", which, folder, n_cells)
-            if which in STEPS:
+        for which in ("input", *ways, "qc", "sentences", "embeddings", "merge"):
+            made = run_one(__file__, "--one", which, folder, n_cells, depth)
+            if which in (*STEPS, *ways):
                 figures[which] = {
                     **made,
                     "microseconds_per_cell": 1e6 * made["seconds"] / n_cells,
                     "cpu_microseconds_per_cell": 1e6 * made["cpu_seconds"] / n_cells,
                 }
                 print(f"{n_cells} cells, {which}: {figures[which]}", flush=True)
+        for way in ways:
+            for name in ("cpu_seconds", "peak_mib"):
+                figures[way][f"qc_to_it_{name}"] = figures["qc"][name] / figures[way][name]
         figures["bytes"] = {name: size(Path(folder) / name) for name in FILES}
     return figures
 
@@ -172,17 +204,30 @@ def growth(figures: dict[int, dict]) -> dict:
 
 @click.command(help=__doc__)
 @click.option("--cells", multiple=True, type=int, default=(50_000, 200_000, 1_000_000))
-@click.option("--one", nargs=3, type=str, hidden=True)
+@click.option("--counts", "depth", default=DEPTH, type=float, help="Of a cell, in the mean.")
+@click.option("--scanpy", "with_scanpy", is_flag=True, help="Measure scanpy's way, too.")
+@click.option("--one", nargs=4, type=str, hidden=True)
 @click.option("--name", default="scale", help="Of the file of results.")
-def main(cells: tuple[int, ...], one: tuple[str, str, str] | None, name: str) -> None:
+def main(
+    cells: tuple[int, ...],
+    depth: float,
+    with_scanpy: bool,
+    one: tuple[str, str, str, str] | None,
+    name: str,
+) -> None:
     """Measure each size and write benchmarks/results/scale.json."""
     if one:
-        report_one(lambda: step(one[0], Path(one[1]), int(one[2])))
+        report_one(lambda: step(one[0], Path(one[1]), int(one[2]), float(one[3])))
         return
     figures = {}
     for n_cells in cells:
-        figures[n_cells] = measure(n_cells)
-        told = {"genes": GENES, "embedding_width": WIDTH, "load": os.getloadavg()[2]}
+        figures[n_cells] = measure(n_cells, depth, with_scanpy)
+        told = {
+            "genes": GENES,
+            "counts_per_cell": depth,
+            "embedding_width": WIDTH,
+            "load": os.getloadavg()[2],
+        }
         told |= {"cells": figures, "growth": growth(figures)}
         save(name, told)
     print(told["growth"])

@@ -96,7 +96,18 @@ def text_index(index: pd.Index) -> pd.Index:
     """Names of rows as text that every file can hold."""
     if isinstance(index, pd.MultiIndex):
         index = index.to_flat_index()
-    return pd.Index([clean_text(name) for name in index], dtype=object).astype(str)
+    names = list(index)
+    if not _are_clean(names):
+        names = [clean_text(name) for name in names]
+    return pd.Index(names, dtype=object).astype(str)
+
+
+def _are_clean(names: list) -> bool:
+    """Whether these are texts in ASCII, as nearly all names are, which need no cleaning."""
+    if not all(type(name) is str for name in names):
+        return False
+    together = "".join(names)
+    return together.isascii() and "\0" not in together
 
 
 def clean_text(value: object) -> str:

@@ -125,7 +125,7 @@ def run_pseudobulk(
         var = data.var
     filtered_var, filtered = _filtered_sums(source, groups)
     counts = State("counts")
-    mitochondrial = np.asarray(is_mitochondrial(var.index), dtype=bool)
+    mitochondrial = is_mitochondrial(var.index)
     metrics = cell_metrics(sums, mitochondrial, counts, TOP_GENES)
     obs = obs.assign(**{name: column.to_numpy() for name, column in metrics.items()})
     with write_beside(target) as partial, create_h5ad(partial, obs, var) as file:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from c2sflow.data.genes.names import once_a_name
+
 MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 # As spreadsheets in German, French, Spanish and others write those months that were genes.
 SPELLINGS = {"mrz": "mar", "mär": "mar", "mars": "mar", "sept": "sep", "dez": "dec", "déc": "dec"}
@@ -24,6 +26,7 @@ SINGLE = {("dec", 1): "DELEC1", ("sep", 15): "SELENOF", ("oct", 4): "POU5F1"}
 SHOWN = 10
 
 
+@once_a_name
 def likely_gene(name: str) -> str | None:
     """The gene that a date was; "" if it is a date of no gene known; None if it is no date."""
     for form in _FORMS:

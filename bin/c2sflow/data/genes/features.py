@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from c2sflow.common.errors import UserError
+from c2sflow.data.genes.names import once_a_name
 
 GENES, ALL = "genes", "all"
 # Columns of var that hold types of features, of Cell Ranger, muon, Seurat and CELLxGENE.
@@ -207,11 +208,13 @@ def _has_ensembl_id(var: pd.DataFrame) -> np.ndarray:
 
 
 def _kinds_by_name(names: pd.Index) -> np.ndarray:
-    kinds = np.full(len(names), GENES, dtype=object)
-    texts = names.astype(str).str
-    for kind, pattern in _NAMES.items():
-        kinds[np.asarray(texts.contains(pattern), dtype=bool)] = kind
-    return kinds
+    return np.array([_kind_by_name(str(name)) for name in names], dtype=object)
+
+
+@once_a_name
+def _kind_by_name(name: str) -> str:
+    """The last kind of `_NAMES` that has such names."""
+    return next((kind for kind in reversed(_NAMES) if re.search(_NAMES[kind], name)), GENES)
 
 
 def _key(text: str) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 from c2sflow.common.errors import UserError
 from c2sflow.data.backed import CellData
 from c2sflow.data.genes.known_symbols import KNOWN_SYMBOLS
+from c2sflow.data.genes.names import once_a_name
 
 # https://www.ensembl.org/info/genome/stable_ids/prefixes.html: those of ENS<prefix>G00000000001.
 ENSEMBL_PREFIXES = {
@@ -265,7 +266,9 @@ def _from_genes(var: pd.DataFrame, where: str) -> str | None:
 def _from_identifiers(var: pd.DataFrame, where: str) -> str | None:
     """By the prefix of Ensembl's identifiers, or those of other bases."""
     for names in (var.index, *(var[name] for name in var if _is_text(var[name]))):
-        found = Counter(filter(None, map(_species_of_id, np.asarray(names, dtype=object))))
+        found = Counter(
+            filter(None, map(_species_of_id, map(str, np.asarray(names, dtype=object))))
+        )
         if sum(found.values()) > len(var) / 2:
             unknown = [name for name in found if name.startswith("ENS")]
             if unknown and found[unknown[0]] == max(found.values()):
@@ -283,9 +286,10 @@ def _is_text(column: pd.Series) -> bool:
     return values.dtype.kind == "O" or pd.api.types.is_string_dtype(values)
 
 
-def _species_of_id(name: object) -> str | None:
+@once_a_name
+def _species_of_id(name: str) -> str | None:
     """Species of an identifier; "ENS" and the prefix for one of Ensembl that is in no table."""
-    text = str(name).strip()
+    text = name.strip()
     if found := ENSEMBL_ID.match(text):
         return ENSEMBL_PREFIXES.get(found[1], f"ENS{found[1]}")
     return next((species for species, form in OTHER_IDS.items() if form.match(text)), None)

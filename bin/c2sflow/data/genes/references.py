@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from c2sflow.common.errors import UserError
+from c2sflow.data.genes.names import once_a_name
 
 # A genome of fewer of the genes than this is an addition to the reference, such as a virus.
 MINOR_GENOME = 0.05
@@ -126,8 +127,8 @@ def _prefixes(texts: pd.Series, is_gene: np.ndarray, named: list[str]) -> dict[s
     for genome in sorted(named, key=len, reverse=True):
         if genes.str.match(f"^{re.escape(genome)}[_-]+.").any():
             found |= _longest(genome, genes[genes.str.startswith(genome)])
-    rest = genes[~genes.str.startswith(tuple(found) or ("\0",))]
-    first = rest.str.extract(_PREFIX, expand=False)
+    rest = genes[~genes.str.startswith(tuple(found))] if found else genes
+    first = rest.map(_first_part)
     for token, n in first.value_counts().items():
         if n < max(2, MINOR_GENOME * len(genes)):
             break
@@ -139,6 +140,13 @@ def _prefixes(texts: pd.Series, is_gene: np.ndarray, named: list[str]) -> dict[s
     if share <= 0.5:
         return {}
     return found | _small_ones(genes, found)
+
+
+@once_a_name
+def _first_part(name: str) -> str | None:
+    """What stands before the first "_" or "-"."""
+    found = _PREFIX.match(name)
+    return found[1] if found else None
 
 
 def _longest(genome: str, genes: pd.Series) -> dict[str, str]:

@@ -10,6 +10,7 @@ import pandas as pd
 from anndata.utils import make_index_unique
 
 from c2sflow.common.errors import UserError
+from c2sflow.data.genes.names import once_a_name
 from c2sflow.data.readers import ENSEMBL
 
 _ID = r"ENS[A-Z]{0,6}G\d{6,}(?:\.\d+)?(?:_PAR_Y)?"
@@ -23,7 +24,12 @@ _TRANSCRIPT = re.compile(r"^(?:ENS[A-Z]{0,6}[TP]\d{6,}|[NX][MR]_\d{6,})(?:\W|_|$
 
 def is_transcript(names: Iterable[object]) -> np.ndarray:
     """Which names are of transcripts or proteins: ENST…, ENSMUST…, NM_…, ``ENST…|GENE``."""
-    return np.array([bool(_TRANSCRIPT.match(str(name).strip())) for name in names], dtype=bool)
+    return np.array([_is_transcript(str(name)) for name in names], dtype=bool)
+
+
+@once_a_name
+def _is_transcript(name: str) -> bool:
+    return bool(_TRANSCRIPT.match(name.strip()))
 
 
 def without_ids(names: Iterable[object]) -> tuple[np.ndarray, int]:
@@ -43,6 +49,7 @@ def without_ids(names: Iterable[object]) -> tuple[np.ndarray, int]:
     return cleaned, int(sum(new != old for new, old in zip(cleaned, texts, strict=True)))
 
 
+@once_a_name
 def _symbol(text: str) -> str:
     text = text.strip()
     if _WHOLE.match(text) or _TRANSCRIPT.match(text):
@@ -81,9 +88,13 @@ _IDENTIFIER = re.compile(rf"{ENSEMBL}|^\d+$|^$|^nan$|^None$|^<NA>$")
 def is_identifier(names: Iterable[object]) -> np.ndarray:
     """Which names are no symbols: Ensembl ids (with or without version), ids of transcripts,
     numbers, or missing."""
-    texts = [str(name).strip() for name in names]
-    identifiers = np.array([bool(_IDENTIFIER.match(text)) for text in texts], dtype=bool)
-    return identifiers | is_transcript(texts)
+    return np.array([_is_identifier(str(name)) for name in names], dtype=bool)
+
+
+@once_a_name
+def _is_identifier(name: str) -> bool:
+    text = name.strip()
+    return bool(_IDENTIFIER.match(text) or _TRANSCRIPT.match(text))
 
 
 def find_symbols(
@@ -206,4 +217,4 @@ def _check_named(names: np.ndarray, where: str) -> None:
 
 def is_mitochondrial(symbols: pd.Index) -> np.ndarray:
     """Which genes are mitochondrial: MT- in human, mt- in mouse, Mt- in rat."""
-    return symbols.str.upper().str.startswith("MT-")
+    return np.array([symbol[:3].upper() == "MT-" for symbol in symbols], dtype=bool)

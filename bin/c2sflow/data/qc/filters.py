@@ -95,7 +95,7 @@ def check_filters(
 def _passes(block: sparse.csr_matrix, symbols: pd.Index, state: State, filters: Filters) -> bool:
     """Whether some of these cells are kept, and genes that enough of them have."""
     metrics = pd.DataFrame({"n_genes_by_counts": block.getnnz(axis=1)})
-    mitochondrial = np.asarray(is_mitochondrial(symbols), dtype=bool)
+    mitochondrial = is_mitochondrial(symbols)
     if mitochondrial.any():
         values = linear_values(block, state).astype(np.float64)
         total = np.asarray(values.sum(axis=1)).ravel()

@@ -131,7 +131,7 @@ def survey(
     UserError
         If cells are in another state, or nothing is kept.
     """
-    mitochondrial = np.asarray(is_mitochondrial(symbols), dtype=bool)
+    mitochondrial = is_mitochondrial(symbols)
     n_cells = np.zeros(data.n_vars, dtype=np.int64)
     metrics, reasons, seen = [], [], []
     with progress_bar(data.n_obs, "cell") as bar:
