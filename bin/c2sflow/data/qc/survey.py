@@ -133,25 +133,31 @@ def survey(
     """
     mitochondrial = is_mitochondrial(symbols)
     n_cells = np.zeros(data.n_vars, dtype=np.int64)
-    metrics, reasons, seen = [], [], []
+    # In arrays of all cells: pieces kept from each block would leave its large arrays' places in
+    # the heap too small for those of the next.
+    evidence, reason = Evidence.of_none(data.n_obs), np.empty(data.n_obs, np.int64)
+    metrics: dict[str, np.ndarray] = {}
     with progress_bar(data.n_obs, "cell") as bar:
         for start, block in data.chunks(chunk_size):
-            seen.append(cell_evidence(block))
-            metrics.append(cell_metrics(block, mitochondrial, state, n_top))
-            reasons.append(filters.reason(metrics[-1]))
+            rows = slice(start, start + block.shape[0])
+            evidence.put(start, cell_evidence(block))
+            own = cell_metrics(block, mitochondrial, state, n_top)
+            for name, values in own.items():
+                column = metrics.setdefault(name, np.empty(data.n_obs, values.dtype))
+                column[rows] = values
+            reason[rows] = filters.reason(own)
             if genome_shares is not None:
-                mark_other_genomes(reasons[-1], genome_shares[start : start + block.shape[0]])
-            kept = reasons[-1] < 0
+                mark_other_genomes(reason[rows], genome_shares[rows])
+            kept = reason[rows] < 0
             n_cells += (block if kept.all() else block[kept]).getnnz(axis=0)
             bar.update(block.shape[0])
-    evidence, reason = Evidence.concat(seen), np.concatenate(reasons)
     if declared:
         decision = check_declared(evidence, data.obs, state.name, data.label)
     else:
         decision = check_state(evidence, data.obs, state, data.label)
     genes = n_cells >= (0 if filters.skip else filters.min_cells)
     names = REASONS if genome_shares is None else REASONS + GENOME_REASONS
-    found = Survey(decision, pd.concat(metrics, ignore_index=True), reason, genes, names)
+    found = Survey(decision, pd.DataFrame(metrics), reason, genes, names)
     _check_kept(found, filters, data.label)
     return found
 

@@ -66,6 +66,21 @@ class Evidence:
         return len(self.n_values)
 
     @staticmethod
+    def of_none(n_cells: int) -> Evidence:
+        """Zeros, to `put` the evidence of blocks of cells into as it is found."""
+        return Evidence(
+            **{name: np.zeros(n_cells) for name in _FLOATS},
+            **{name: np.zeros(n_cells, dtype) for name, dtype in _OTHERS.items()},
+            **{name: np.zeros((n_cells, len(SCALES))) for name in _SCALED},
+            fits=np.zeros((n_cells, len(SCALES)), np.int8),
+        )
+
+    def put(self, start: int, part: Evidence) -> None:
+        """Take in the evidence of the cells from `start` on."""
+        for field in fields(self):
+            getattr(self, field.name)[start : start + len(part)] = getattr(part, field.name)
+
+    @staticmethod
     def concat(parts: list[Evidence]) -> Evidence:
         """Evidence of blocks of cells, in order."""
         names = [field.name for field in fields(Evidence)]
@@ -86,30 +101,24 @@ def cell_evidence(block: sparse.csr_matrix) -> Evidence:
     block
         Cells × genes, CSR without explicit zeros.
     """
-    n_cells = block.shape[0]
-    columns = {
-        **{name: np.zeros(n_cells) for name in _FLOATS},
-        **{name: np.zeros(n_cells, dtype) for name, dtype in _OTHERS.items()},
-        **{name: np.zeros((n_cells, len(SCALES))) for name in _SCALED},
-        "fits": np.zeros((n_cells, len(SCALES)), np.int8),
-    }
+    found = Evidence.of_none(block.shape[0])
     n_values = np.diff(block.indptr)
-    columns["n_values"][:] = n_values
-    columns["fault"] = _faults(block, n_values)
-    sound = np.flatnonzero((n_values > 0) & (columns["fault"] == 0))
+    found.n_values[:] = n_values
+    found.fault[:] = _faults(block, n_values)
+    sound = np.flatnonzero((n_values > 0) & (found.fault == 0))
     if sound.size:
-        rows = block if sound.size == n_cells else block[sound]
+        rows = block if sound.size == len(found) else block[sound]
         for name, values in _figures(rows).items():
-            columns[name][sound] = values
-    return Evidence(**columns)
+            getattr(found, name)[sound] = values
+    return found
 
 
 _FLOATS = (
     "total", "smallest", "largest", "whole", "whole_above", "divisor", "half_step", "stepped",
     "bumps",
 )  # fmt: skip
-_OTHERS = {
-    "n_values": np.int64, "n_above": np.int64, "ones": np.int64, "lows": np.int64,
+_OTHERS: dict[str, type] = {
+    "fault": np.int8, "n_values": np.int64, "n_above": np.int64, "ones": np.int64, "lows": np.int64,
     "coarse": bool, "gaps": bool, "halves": bool, "ranks": bool, "roots": bool,
 }  # fmt: skip
 _SCALED = ("sums", "sum_errors", "steps", "step_errors")
