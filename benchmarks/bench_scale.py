@@ -115,7 +115,7 @@ def merge(folder: Path, *_: float) -> None:
     merge_samples([Sample("atlas", "atlas", folder / "atlas.h5ad", parts)], folder / "c2s.h5ad", {})
 
 
-def scanpy(folder: Path, *_: float, with_counts: bool = False) -> None:
+def in_scanpy(folder: Path, *_: float, with_counts: bool = False) -> None:
     """As a user of scanpy does it, with QC's thresholds."""
     import anndata as ad
     import scanpy as sc
@@ -149,8 +149,8 @@ def step(name: str, folder: Path, n_cells: int, depth: float) -> dict:
         "sentences": sentences,
         "embeddings": make_embeddings,
         "merge": merge,
-        "scanpy": scanpy,
-        "scanpy_with_counts": partial(scanpy, with_counts=True),
+        "scanpy": in_scanpy,
+        "scanpy_with_counts": partial(in_scanpy, with_counts=True),
     }[name](folder, n_cells, depth)
     return {
         "seconds": time.perf_counter() - start,
