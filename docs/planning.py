@@ -18,6 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "bin"), str(ROOT / "benchmarks")]
 GIB, GB = 2**30, 10**9
+# US dollars an hour of one card: on-demand list prices of AWS in us-east-1, November 2026.
+PRICES = {"L4 (24 GB)": 0.80, "A100 (80 GB)": 3.43, "H100 (80 GB, SXM)": 6.88}
 GENES, TOKENS_PER_GENE, PROMPT_TOKENS = 1000, 3.4, 60  # of a cell; tokens as Gemma-2's tokenizer
 SHARD_GENES = 2_000_000  # as sentences/shards.py divides
 CELLS = (10_000, 100_000, 1_000_000)
@@ -196,6 +198,22 @@ def embedding_table(genes: int) -> list[str]:
     return table(["model", "cells", *CARDS], rows)
 
 
+def million_table() -> list[str]:
+    """Hours and cost of a million cells, by model and genes a cell."""
+    rows = []
+    for name, model in MODELS.items():
+        for genes in (200, GENES):
+            row = [f"{name}, {genes:,} genes"]
+            for card_name, card in CARDS.items():
+                dtype = dtype_on(model, card_name)
+                hours = embedding_seconds(10**6, model, card, genes, dtype) / 3600
+                cost = float(f"{hours * PRICES[card_name]:.2g}")
+                row.append(f"{hours:,.0f} h, ${cost:,.0f}" + (" (nf4)" if dtype == "nf4" else ""))
+            rows.append(row)
+    head = [f"{name}, ${price:.2f}/h" for name, price in PRICES.items()]
+    return table(["a million cells", *head], rows)
+
+
 def shard_table() -> list[str]:
     """Time of one GPU task of the size `auto`."""
     rows = []
@@ -292,6 +310,7 @@ TABLES = {
     "memory": memory_table,
     "embedding": lambda: embedding_table(GENES),
     "embedding_200": lambda: embedding_table(200),
+    "million": million_table,
     "shard": shard_table,
     "predictions": prediction_table,
     "host": host_table,
