@@ -130,7 +130,7 @@ def parentsOf(Path folder) {
 // What a task needs of an adapter, and of its base.
 def besideBase(adapter, base) {
     def files = [adapter].flatten()
-    def own = files.findAll { path -> path.name.startsWith('adapter_') || path.name == 'c2s_training.json' }
+    def own = files.findAll { path -> path.name.startsWith('adapter_') || path.name in ['c2s_model.json', 'c2s_training.json'] }
     def names = own.collect { path -> path.name }
     'adapter_config.json' in names
         ? own + base.findAll { path -> !(path.name in names) }

@@ -9,7 +9,7 @@ process PLAN {
     path cells, stageAs: 'cells/*'
     path sentences, stageAs: 'sentences/*'
     path perturbations, stageAs: 'perturbations/*'
-    path model, stageAs: 'model/*' // tokenizer.json, config.json and, if there is one, c2s_training.json
+    path model, stageAs: 'model/*' // tokenizer.json, config.json and, if there is one, c2s_model.json
     val options
     val code
 

@@ -17,8 +17,8 @@ workflow PERTURBATION {
 
     main:
     predicting = options.filter { steps -> steps.asked_for.plan }
-    // [tokenizer.json, config.json, c2s_training.json if there is one]
-    tokenizer = model.map { files -> files.findAll { item -> item.name in ['tokenizer.json', 'config.json', 'c2s_training.json'] } }
+    // [tokenizer.json, config.json, c2s_model.json or c2s_source.json if there is one]
+    tokenizer = model.map { files -> files.findAll { item -> item.name in ['tokenizer.json', 'config.json', 'c2s_model.json', 'c2s_training.json', 'c2s_source.json'] } }
     PLAN(
         byName(cells), byName(sentences), named.perturbations, tokenizer,
         predicting.map { steps -> steps.plan }, code('plan'),

@@ -50,7 +50,7 @@ INPUTS = {
     "s3://bucket/without-plugin.h5ad": (False, [], [None]),
 }
 ADAPTER = ["adapter_config.json", "adapter_model.safetensors"]
-WHOLE = ["c2s_training.json", "config.json", "model.safetensors", "tokenizer.json"]
+WHOLE = ["c2s_model.json", "config.json", "model.safetensors", "tokenizer.json"]
 MODELS = {
     "model": WHOLE,
     "folder.zarr": ["folder.zarr"],  # no model: VALIDATE says so

@@ -74,7 +74,7 @@ class Cell2Sen(Cell2SenModel):
             adata,
             organism=self.config.organism,
             perturbation_column=self.config.perturbation_column,
-            max_genes=self.config.max_genes,
+            max_genes=self.config.max_genes or self._trained.max_genes,
             seed=self.config.seed,
             return_fit=self.config.return_fit,
             view=View(self.config.matrix, self.config.features, self.config.genome),

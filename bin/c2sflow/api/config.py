@@ -57,7 +57,8 @@ class Cell2SenConfig:
     num_samples
         Answers for each cell and perturbation; more than one needs a temperature above 0.
     max_genes
-        Genes in a sentence; None for all that are expressed.
+        Genes in a sentence; None for as many as the model was trained with, or all that are
+        expressed.
     pooling
         "mean" over the prompt's tokens, over those of the "genes", or the "last" token.
     embedding_layer

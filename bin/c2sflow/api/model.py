@@ -22,6 +22,7 @@ from c2sflow.model.adapters import has_adapter
 from c2sflow.model.answer_limits import AnswerLength
 from c2sflow.model.files import describe_model
 from c2sflow.model.hub import base_folder, link_adapter, model_folder
+from c2sflow.model.trained import Trained, published, read_trained
 from c2sflow.model.weights import base_weights
 
 if TYPE_CHECKING:
@@ -51,6 +52,12 @@ class Cell2SenModel:
     def model_name(self) -> str:
         """The model as the settings name it."""
         return str(self.config.model_path or HUB_MODELS[self.config.model_size])
+
+    @property
+    def _trained(self) -> Trained:
+        """What is known of the model before it is fetched."""
+        folder = Path(self.model_name)
+        return read_trained(folder) if folder.is_dir() else published(self.model_name)
 
     @cached_property
     def model_path(self) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from c2sflow.common.errors import Faults
 from c2sflow.model.files import describe_model
-from c2sflow.model.trained import read_trained
+from c2sflow.model.trained import read_trained, task_warnings
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,10 @@ def check_and_describe(
             memory = _memory(directory, place)
     if directory and not faults:
         record = describe_model(directory, model)
+        # A prompt that is answered has more fields than its template.
+        answered = [name for name, fields in asked.items() if set(fields) - {"template"}]
+        if unfit := task_warnings(read_trained(directory), answered, model):
+            record["warnings"] = unfit
         log = (
             f"model {model}: {record['model_type']}, {record['n_parameters']:,} parameters; names, "
             f"shapes and values of all tensors checked{_trained_for(directory)}\n{memory}"
@@ -118,6 +122,10 @@ def _trained_for(directory: Path) -> str:
     trained, parts = read_trained(directory), []
     if trained.max_answer_genes:
         parts.append(f"answers of at most {trained.max_answer_genes} genes")
+    if trained.max_genes:
+        parts.append(f"sentences of {trained.max_genes} genes")
+    if trained.tasks:
+        parts.append(" and ".join(trained.tasks))
     if trained.cell_types:
         parts.append(f"{len(trained.cell_types)} cell types")
     return f"; trained for {' and '.join(parts)}" if parts else ""

@@ -13,12 +13,11 @@ from c2sflow.common.files import file_digest, read_object
 from c2sflow.model import adapters
 from c2sflow.model.adapters import check_fit, has_adapter, read_adapter
 from c2sflow.model.architectures.registry import family_of, tested_names
-from c2sflow.model.trained import read_trained
+from c2sflow.model.trained import SOURCE, read_trained
 from c2sflow.model.weights import weight_files, weight_shapes
 
 # What a model needs to run, and nothing that can execute code: no pickle, no Python.
 PATTERNS = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "README.md")
-SOURCE = "c2s_source.json"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 

@@ -12,7 +12,7 @@ from c2sflow.common.errors import UserError
 from c2sflow.model.adapters import CONFIG, WEIGHTS, check_fit, has_adapter, read_adapter
 from c2sflow.model.architectures.registry import family_at
 from c2sflow.model.files import HUB_ID, SOURCE, fetch_model
-from c2sflow.model.trained import RECORD
+from c2sflow.model.trained import FORMER, RECORD
 from c2sflow.model.weights import weight_shapes
 
 CACHE = Path.home() / ".cache" / "c2sflow"
@@ -92,6 +92,6 @@ def link_adapter(adapter: Path, base: Path, folder: Path) -> None:
         raise UserError(f"model {adapter}: its base {base} is an adapter itself; merge that first")
     check_fit(adapter, weight_shapes(base), family_at(base))
     files = {path.name: path for path in base.iterdir()}
-    own = [name for name in (CONFIG, WEIGHTS, RECORD) if (adapter / name).is_file()]
+    own = [name for name in (CONFIG, WEIGHTS, RECORD, FORMER) if (adapter / name).is_file()]
     for name, path in (files | {name: adapter / name for name in own}).items():
         (folder / name).symlink_to(path.resolve())

@@ -1,59 +1,152 @@
-"""What a model of ours was trained for: ``c2s_training.json`` in its folder. No torch here.
+"""What a model was trained with, and can be asked. No torch here.
 
-FINETUNE writes it; predictions and annotations take their defaults from it.
+One form, two places: ``c2s_model.json`` beside the weights (FINETUNE writes it, and anyone may), or
+for published models `c2sflow.model.published`, by Hugging Face id. The file goes first.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import read_object, write_json
+from c2sflow.model.published import PUBLISHED
 
-RECORD = "c2s_training.json"
-ANSWER_GENES = 200  # of a model whose folder does not record how many it was trained with
+RECORD = "c2s_model.json"
+FORMER = "c2s_training.json"  # its name until November 2026
+SOURCE = "c2s_source.json"  # of FETCH: the id that a folder was fetched by
+ANSWER_GENES = 200  # of a model of which nothing records how many it was trained with
+# What a model is asked beside embeddings, as users would put it.
+TASKS = {
+    "cell_type": "cell types (--annotate)",
+    "generation": "cells to generate (--generate)",
+    "perturbation": "perturbed cells (--perturbations)",
+    "conversion": "cells of another type",
+    "tissue": "the tissue of several cells",
+    "tissue_generation": "cells of a tissue",
+    "interpretation": "a text about several cells",
+}
+ASKED_BY = {
+    "annotation_prompt": "cell_type",
+    "generation_prompt": "generation",
+    "perturbation_prompt": "perturbation",
+}
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Content of the file.
+    """What is known of a model; None or empty for what is not.
 
     Attributes
     ----------
     max_answer_genes
-        Genes of the longest answer that is a cell sentence; None if no record has it.
+        Genes of the longest answer that is a cell sentence.
     cell_types
         Labels that the task cell_type was trained on; empty without that task.
+    family
+        model_type of its config.json.
+    max_genes
+        Genes of a cell sentence in its prompts.
+    tasks
+        Those of `TASKS` that it was trained for.
+    prompts
+        Templates it was trained with, by option, such as annotation_prompt, where they are not the
+        built-in ones.
     """
 
     max_answer_genes: int | None = None
     cell_types: tuple[str, ...] = ()
+    family: str | None = None
+    max_genes: int | None = None
+    tasks: tuple[str, ...] = ()
+    prompts: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def write(self, directory: Path) -> None:
-        """Write the file into a model's folder."""
-        write_json(directory / RECORD, asdict(self))
+        """Write what is known into a model's folder."""
+        known = {name: value for name, value in asdict(self).items() if value}
+        write_json(directory / RECORD, known)
 
 
 def read_trained(directory: str | Path | None) -> Trained:
-    """The record in a model's folder; an empty one without a folder or file.
+    """What is known of the model in a folder; nothing without a folder.
 
     Raises
     ------
     UserError
-        If the file is broken.
+        If its record is broken.
     """
-    if directory is None or not (Path(directory) / RECORD).is_file():
+    if directory is None:
         return Trained()
-    content = read_object(directory, RECORD)
-    genes, labels = content.get("max_answer_genes"), content.get("cell_types") or []
-    whole = genes is None or (isinstance(genes, int) and genes > 0)
-    if not whole or not isinstance(labels, list) or not all(isinstance(n, str) for n in labels):
-        raise UserError(
-            f"model {directory}: {RECORD} cannot be read: max_answer_genes must be a whole number "
-            "above 0, and cell_types a list of labels; take the file that was saved with the model"
-        )
-    return Trained(genes, tuple(labels))
+    for name in (RECORD, FORMER):
+        if (Path(directory) / name).is_file():
+            content = read_object(directory, name)
+            return _trained(content, f"model {directory}: {name} cannot be read: ")
+    source = Path(directory) / SOURCE
+    if not source.is_file():
+        return Trained()
+    return published(json.loads(source.read_text(encoding="utf-8")).get("id"))
+
+
+def published(model: object) -> Trained:
+    """What is known of a published model by its Hugging Face id; nothing of others."""
+    return _trained(PUBLISHED.get(str(model), {}), f"{model}: ")
+
+
+def _trained(content: Mapping, where: str) -> Trained:
+    """The record, checked. `where` begins the message of a fault."""
+    faults = []
+    known = set(Trained.__dataclass_fields__)
+    if unknown := sorted(set(content) - known):
+        faults.append(f"{', '.join(unknown)} unknown (it may hold {', '.join(sorted(known))})")
+    for name in ("max_answer_genes", "max_genes"):
+        number = content.get(name)
+        whole = isinstance(number, int) and not isinstance(number, bool) and number > 0
+        if number is not None and not whole:
+            faults.append(f"{name} must be a whole number above 0")
+    for name in ("cell_types", "tasks"):
+        if not _are_texts(content.get(name) or []):
+            faults.append(f"{name} must be a list of texts")
+    if not isinstance(content.get("family"), str | None):
+        faults.append("family must be a text, the model_type of config.json")
+    prompts = content.get("prompts") or {}
+    if not isinstance(prompts, dict) or not _are_texts(list(prompts.values())):
+        faults.append("prompts must be texts by option, such as annotation_prompt")
+    elif odd := sorted(set(prompts) - {*ASKED_BY, "embedding_prompt"}):
+        faults.append(f"prompts: no prompt {', '.join(odd)}")
+    if not faults and (odd := sorted(set(content.get("tasks") or []) - set(TASKS))):
+        faults.append(f"tasks: no task {', '.join(odd)}; there are {', '.join(TASKS)}")
+    if faults:
+        raise UserError(f"{where}{'; '.join(faults)}; mend it, or take the model's own")
+    lists = {name: tuple(content.get(name) or ()) for name in ("cell_types", "tasks")}
+    return Trained(**{**content, **lists, "prompts": dict(prompts)})
+
+
+def _are_texts(values: object) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+
+
+def task_warnings(trained: Trained, asked: Iterable[str], model: str) -> list[str]:
+    """A warning for each task that a model is asked and was not trained for, as far as is known.
+
+    Parameters
+    ----------
+    asked
+        Options of the prompts that it is asked with, such as annotation_prompt.
+    model
+        As the user calls it.
+    """
+    if not trained.tasks:
+        return []
+    own = " and ".join(trained.tasks)
+    return [
+        f"--model {model} is asked for {TASKS[ASKED_BY[name]]}, and was trained for {own}: what "
+        "it answers is no prediction; take a model of that task, or train it (--finetune)"
+        for name in asked
+        if name in ASKED_BY and ASKED_BY[name] not in trained.tasks
+    ]
 
 
 def answer_genes(directory: str | Path | None, asked: int | None = None) -> int:

@@ -54,7 +54,7 @@ def write_plan(
     cells_dir, sentences_dir
         Folder of <id>.obs.parquet and <id>.sentences.json.
     model
-        Directory with tokenizer.json, config.json and, if there is one, c2s_training.json.
+        Directory with tokenizer.json, config.json and, if there is one, c2s_model.json.
     perturbations, perturbations_file
         See `c2sflow.inputs.perturbations.read_perturbations`.
     perturbation_prompt, num_samples

@@ -119,7 +119,13 @@ class Run:
         """The records of the steps on samples and shards, with their warnings."""
         trained = [{**self.training, "sample": "fine-tuning"}] if self.training else []
         shards = [*self.embed, *self.annotate, *self.perturb, *self.generate]
-        return [*self.qc, *trained, *shards, *self.merge]
+        return [*self.qc, *self._of_model, *trained, *shards, *self.merge]
+
+    @property
+    def _of_model(self) -> list[dict]:
+        """What MODEL warns of."""
+        warnings = self.provenance.get("model", {}).get("warnings", ())
+        return [{"sample": "model", "warnings": list(map(str, warnings))}]
 
     @property
     def counted_warnings(self) -> list[tuple[str, int, str]]:

@@ -146,7 +146,12 @@ def _trained_for(cells: TrainingCells, options: TrainingOptions, base: Path | No
     labels = labels_of(cells.obs, options.label_column) if "cell_type" in tasks else ()
     makes_sentences = bool(set(tasks) - {"cell_type"})
     genes = options.max_answer_genes if makes_sentences else read_trained(base).max_answer_genes
-    return Trained(genes, tuple(sorted(set(labels) - {None})))
+    known = read_trained(base)
+    learned = set(tasks) | set(known.tasks) if base is None or known.tasks else set()
+    return Trained(
+        genes, tuple(sorted(set(labels) - {None})), known.family, known.max_genes,
+        tuple(sorted(learned)),
+    )  # fmt: skip
 
 
 def _read_back(

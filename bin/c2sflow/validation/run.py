@@ -29,6 +29,7 @@ from c2sflow.sentences.prompts import (
 )
 from c2sflow.sentences.variants import TASKS, read_variant, variants_of
 from c2sflow.validation.inputs_staged import Staged
+from c2sflow.validation.model_defaults import known_of_model, take_defaults, unfit_for
 from c2sflow.validation.obs_columns import Targets
 from c2sflow.validation.options import (
     asked_of_model,
@@ -75,6 +76,8 @@ def validate_run(
     options, wrong = check_parameters(params, schema)
     faults += wrong
     flat = {name: value for group in options.values() for name, value in group.items()}
+    trained = known_of_model(flat, staged.model_dir)
+    log = take_defaults(flat, options, trained)
     faults += sampling_faults(flat["temperature"], flat["top_p"], flat["num_samples"])
     predicts = bool(flat["perturbations"] or flat["perturbation_column"])
     training = training_of(flat, predicts, faults)
@@ -84,7 +87,7 @@ def validate_run(
     check_generation(flat, targets, faults)
     labels = given_cell_types(flat, staged, faults)
     check_encoder(flat["text_encoder"], staged.text_encoder_dir, faults)
-    log = [*check_model(flat, staged.model_dir, faults), *labels_line(flat, staged.model_dir)]
+    log += [*check_model(flat, staged.model_dir, faults), *labels_line(flat, staged.model_dir)]
     samples = []
     for number, row, path, name in _rows(flat, staged, input_schema, faults):
         with faults.collect():
@@ -121,6 +124,8 @@ def validate_run(
             options["perturbation"][name] = file.name
     if is_table(flat["gene_symbols"]) and staged.gene_symbols_file:
         options["qc"]["gene_symbols"] = staged.gene_symbols_file.name
+    for line in unfit_for(flat, trained, predicts):
+        LOGGER.warning(line)
     for line in [*log, *targets.gaps, *plan_lines(samples, targets, flat, plan)]:
         LOGGER.info(line)
     return options, samples

@@ -54,7 +54,7 @@ def test_directory_is_small_whole_and_readable():
     assert set(files) == {
         *("config.json", "generation_config.json", "model.safetensors", "README.md"),
         *("tokenizer.json", "tokenizer_config.json", "training.json", "heldout_cells.txt"),
-        "c2s_training.json",
+        "c2s_model.json",
     }
     assert sum(stat.st_size for stat in files.values()) < 8e6
     assert all(stat.st_mode & 0o444 == 0o444 for stat in files.values())

@@ -85,7 +85,8 @@ def validate(inputs, name="good", sheet=None, table=None, sets=None, symbols=Non
         ]
         params["input"] = "sheet.csv"
         return validate_run(params, Staged(staged, path, **files), SCHEMA, INPUT_SCHEMA)
-    model_dir = inputs / params["model"] if params.get("model") == "model" else None
+    model = Path(str(params.get("model")))
+    model_dir = inputs / model if (inputs / model).is_dir() else None
     path = inputs / f"{name}.h5ad"
     staged = Staged([str(path) if path.exists() else None], model_dir=model_dir, **files)
     return validate_run({"input": f"{name}.h5ad", **params}, staged, SCHEMA, INPUT_SCHEMA)
@@ -301,6 +302,41 @@ def test_prompts_have_the_wording_that_is_chosen(inputs, caplog):
     assert "all: 15 prompts a cell, 15 times the tokens and the time" in caplog.text
     options, _ = validate(inputs)
     assert step_options(options, SCHEMA)["embed"]["embedding_prompt"] is None
+
+
+def test_a_published_models_defaults_are_known_before_it_is_fetched(inputs, caplog):
+    caplog.set_level("INFO")
+    model = "vandijklab/C2S-Pythia-410m-cell-type-prediction"
+    options, _ = validate(inputs, model=model, annotate=True)
+    assert step_options(options, SCHEMA)["sentences"]["max_genes"] == 200
+    assert caplog.text.count(f"--max_genes 200: of --model {model}, which was trained so") == 1
+    assert "is asked for" not in caplog.text
+    options, _ = validate(inputs, model=model, max_genes=90, generate=1, perturbations="A")
+    assert step_options(options, SCHEMA)["sentences"]["max_genes"] == 90
+    assert f"--max_genes: as given; --model {model} was trained with 200" in caplog.text
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warned) == 2
+    assert all("and was trained for cell_type" in text for text in warned)
+    options, _ = validate(inputs)  # of the default model nothing is known that changes a value
+    assert step_options(options, SCHEMA)["sentences"]["max_genes"] is None
+
+
+def test_a_models_own_prompts_are_its_defaults(inputs, tmp_path):
+    own = "{cell_sentence}. Type:"
+    folder = shutil.copytree(ROOT / "assets/demo_model", tmp_path / "own")
+    record = {"max_genes": 50, "prompts": {"annotation_prompt": own}}
+    (folder / "c2s_model.json").write_text(json.dumps(record))
+    asked = {"model": str(folder), "annotate": True}
+    options, _ = validate(inputs, **asked)
+    assert options["annotation"]["annotation_prompt"] == own
+    assert options["sentences"]["max_genes"] == 50
+    options, _ = validate(inputs, **asked, annotation_prompt="{cell_sentence}?")
+    assert options["annotation"]["annotation_prompt"] == "{cell_sentence}?"
+    options, _ = validate(inputs, **asked, prompt_variant=2)
+    assert options["annotation"]["annotation_prompt"] == WORDINGS["cell_type"][1]
+    (folder / "c2s_model.json").write_text('{"max_genes": 0}')
+    with pytest.raises(UserError, match="max_genes must be a whole number"):
+        validate(inputs, **asked)
 
 
 def test_own_prompts_and_variants_exclude_one_another(inputs):
