@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from driving import ROOT
+from families import write_model, write_tokenizer
 from safetensors.torch import load_file, save_file
 from scipy import sparse
 
@@ -229,7 +230,16 @@ def test_no_input_and_a_fault_is_not_remembered(nextflow):
     assert "--input is missing" in refused(nextflow, "-resume")
 
 
-def test_bulk_sums_context_and_generated_cells(nextflow, cells):
+@pytest.fixture(scope="module")
+def pythia(tmp_path_factory, cells):
+    """A GPT-NeoX with random weights, as five of the published models are, and no padding token."""
+    directory = tmp_path_factory.mktemp("pythia")
+    write_tokenizer(directory, list(cells.var_names.str.upper()))
+    write_model("gpt_neox", directory)
+    return directory
+
+
+def test_bulk_sums_context_and_generated_cells_by_a_gpt_neox(nextflow, cells, pythia):
     """Bulk samples beside the sums of cells, a text in each prompt, and cells that are made up."""
     counts = cells.copy()
     linear = np.expm1(counts.X.toarray())
@@ -247,11 +257,11 @@ def test_bulk_sums_context_and_generated_cells(nextflow, cells):
     run = nextflow.run(
         *("-profile", "test", "--input", "sheet.csv", "--outdir", "out"),
         *("--pseudobulk", "bulk_labels", "--dataset_context", context),
-        *("--embedding_prompt", prompt, "--attention_maps", 0, "--control", 'sample == "c"'),
+        *("--embedding_prompt", prompt, "--attention_maps", 4, "--control", 'sample == "c"'),
         *("--label_column", "sample", "--evaluate", "false"),
         *("--training_cells", 'sample == "b"'),  # the profile's names a column of the demo
         *("--generate", 4, "--temperature", 1, "--cell_types", "CD19+ B,it's `$x`,Dendritic"),
-        *("--shard_size", 10, "--generated_genes", 20, "--annotate", "false"),
+        *("--shard_size", 10, "--generated_genes", 20, "--model", pythia),
     )
     assert run.submitted["GENERATE"] == 2  # 12 cells
     assert run.submitted["EMBED"] == 2
@@ -276,6 +286,11 @@ def test_bulk_sums_context_and_generated_cells(nextflow, cells):
     assert all(own.startswith(f"{text}\n") for own in prompts.values())
     generated = ad.read_h5ad(nextflow.folder / "out/c2s_generated.h5ad")
     kinds = ["CD19+ B", "it's `$x`", "Dendritic"]
+    assert set(made.obs["c2s_cell_type"]) <= set(kinds)
+    predicted = ad.read_h5ad(nextflow.folder / "out/c2s_perturbed.h5ad")
+    assert (predicted.X.getnnz(axis=1) > 0).all()
+    assert len(list((nextflow.folder / "out/attention").glob("*.attention.h5")))
+    assert made.uns["c2s"]["model"]["model_type"] == "gpt_neox"
     assert list(generated.obs_names) == [f"{kind}|{n}" for kind in kinds for n in range(4)]
     assert (generated.X.getnnz(axis=1) > 0).all()
     assert np.isfinite(generated.obsm["X_c2s"]).all()
