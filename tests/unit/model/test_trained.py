@@ -1,12 +1,14 @@
 """What is known of a model: its record, or the table of published models; and what it warns of."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from c2sflow.common.errors import UserError
+from c2sflow.model.describe import check_and_describe
 from c2sflow.model.published import PUBLISHED
 from c2sflow.model.trained import (
     FORMER,
@@ -17,6 +19,8 @@ from c2sflow.model.trained import (
     read_trained,
     task_warnings,
 )
+from c2sflow.report.run import Run
+from c2sflow.sentences.prompts import EMBEDDING_PROMPT, UNCONDITIONAL_PROMPT
 
 DOCS = Path(__file__).resolve().parents[3] / "docs/models.md"
 CELL_TYPES = "vandijklab/C2S-Pythia-410m-cell-type-prediction"
@@ -76,3 +80,23 @@ def test_a_task_that_the_model_was_not_trained_for_is_warned_of():
     assert "perturbed cells (--perturbations), and was trained for cell_type" in perturbed
     assert not task_warnings(published("vandijklab/C2S-Scale-Gemma-2-2B"), asked, "x")
     assert not task_warnings(known, asked[:1], CELL_TYPES)
+
+
+def test_the_report_warns_of_what_the_model_was_not_trained_for(demo_model, tmp_path):
+    folder = shutil.copytree(demo_model, tmp_path / "model")
+    Trained(tasks=("cell_type",)).write(folder)
+    asked = {
+        "embedding_prompt": {"template": EMBEDDING_PROMPT},
+        "annotation_prompt": {"template": EMBEDDING_PROMPT},  # to train it: not answered
+        "generation_prompt": {"template": UNCONDITIONAL_PROMPT, "n_genes": 0},
+    }
+    record, faults, log = check_and_describe(folder, None, "mine", asked)
+    assert not faults
+    assert "trained for cell_type" in log
+    (warning,) = record["warnings"]
+    assert "--model mine is asked for cells to generate (--generate)" in warning
+    run = Run.__new__(Run)
+    run.provenance = {"model": record}
+    assert run._of_model == [{"sample": "model", "warnings": [warning]}]
+    record, _, _ = check_and_describe(folder, None, "mine", dict([*asked.items()][:2]))
+    assert "warnings" not in record
