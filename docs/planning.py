@@ -18,8 +18,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "bin"), str(ROOT / "benchmarks")]
 GIB, GB = 2**30, 10**9
-# US dollars an hour of one card: on-demand list prices of AWS in us-east-1, November 2026.
-PRICES = {"L4 (24 GB)": 0.80, "A100 (80 GB)": 3.43, "H100 (80 GB, SXM)": 6.88}
+# US dollars an hour of one card: on-demand list prices of AWS in us-east-1, of a public table of
+# 2026-11-09. That of an L4 was not found.
+PRICES = {"A100 (80 GB)": 3.43, "H100 (80 GB, SXM)": 6.88}
 GENES, TOKENS_PER_GENE, PROMPT_TOKENS = 1000, 3.4, 60  # of a cell; tokens as Gemma-2's tokenizer
 SHARD_GENES = 2_000_000  # as sentences/shards.py divides
 CELLS = (10_000, 100_000, 1_000_000)
@@ -207,10 +208,12 @@ def million_table() -> list[str]:
             for card_name, card in CARDS.items():
                 dtype = dtype_on(model, card_name)
                 hours = embedding_seconds(10**6, model, card, genes, dtype) / 3600
-                cost = float(f"{hours * PRICES[card_name]:.2g}")
-                row.append(f"{hours:,.0f} h, ${cost:,.0f}" + (" (nf4)" if dtype == "nf4" else ""))
+                cell = f"{hours:,.0f} h"
+                if price := PRICES.get(card_name):
+                    cell += f", ${float(f'{hours * price:.2g}'):,.0f}"
+                row.append(cell + (" (nf4)" if dtype == "nf4" else ""))
             rows.append(row)
-    head = [f"{name}, ${price:.2f}/h" for name, price in PRICES.items()]
+    head = [f"{name}, ${PRICES[name]:.2f}/h" if name in PRICES else name for name in CARDS]
     return table(["a million cells", *head], rows)
 
 
