@@ -6,7 +6,9 @@ November 2026. A model of "many tasks" has no list of them here: what is not kno
 
 from __future__ import annotations
 
-GEMMA, GPT_NEOX = "gemma2", "gpt_neox"
+from c2sflow.model.architectures import gemma2, gpt_neox
+
+GEMMA, GPT_NEOX = gemma2.FAMILY.model_types[0], gpt_neox.FAMILY.model_types[0]
 PUBLISHED: dict[str, dict] = {
     "vandijklab/C2S-Scale-Gemma-2-2B": {"family": GEMMA},
     "vandijklab/C2S-Scale-Gemma-2-27B": {"family": GEMMA},
