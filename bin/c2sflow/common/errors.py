@@ -36,6 +36,11 @@ class Faults(list):
             raise UserError(self.text())
 
 
+def brief(error: Exception) -> str:
+    """An error of another package in one line: its kind, and how its message begins."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
 def some(names: Sequence[str], most: int = 3) -> str:
     """The first names, and how many more there are."""
     rest = len(names) - most

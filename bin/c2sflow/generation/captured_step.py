@@ -1,7 +1,7 @@
 """A step of decoding, captured once as a CUDA graph and replayed.
 
 A plain step is some 2,000 launches, which take longer than what they launch. All that changes from
-step to step - tokens, positions, the newest slot, where rows start, what is emitted - lies in
+step to step (tokens, positions, the newest slot, where rows start, what is emitted) is held in
 tensors that are written in place, so that rows leave and enter without another capture.
 """
 
@@ -14,9 +14,11 @@ from typing import Protocol
 import torch
 from transformers import PreTrainedModel
 
+from c2sflow.common.errors import brief
 from c2sflow.generation.decode_attention import DECODE, Seen
 from c2sflow.generation.fused_norms import fused_norms
 from c2sflow.generation.kv_cache import DecodeCache
+from c2sflow.model.agreement import disagreement_of
 from c2sflow.model.attention import BLOCKWISE, using
 from c2sflow.model.batching import devices_of
 
@@ -24,8 +26,6 @@ LOGGER = logging.getLogger(__name__)
 # Steps that are compared before the graph is believed: the first not yet captured, as what it runs
 # is compiled and loaded by then.
 CHECKED_STEPS = 4
-# Largest relative difference of the logits: rounding of half precision.
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.05}
 
 
 def cuda_graph(run: Callable[[], None]) -> Callable[[], None]:
@@ -120,13 +120,13 @@ class CapturedStep:
             if not all(map(_agree, made, rows.step_state)):
                 fault = "what it emits is not what its logits ask for"
         except Exception as error:  # whatever Triton, CUDA or transformers can raise
-            fault = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            fault = brief(error)
         _restore(rows.step_state, before)
         # It writes the same slot of the cache again.
         expected = rows.forward(rows.cache.seen(rows.cache.length + 1))
         rows.emit(expected)
         self._n_checked += 1
-        if fault := fault or _difference(self._logits, expected):
+        if fault := fault or disagreement_of("its logits", self._logits, expected):
             LOGGER.warning("decoding continues without a captured step: %s", fault)
             self.works, self._replay, self._logits = False, None, torch.empty(0)
             torch.cuda.empty_cache()  # of the graph's memory
@@ -141,11 +141,3 @@ def _agree(one: torch.Tensor, other: torch.Tensor) -> bool:
     if one.is_floating_point():
         return torch.allclose(one, other, rtol=1e-5, equal_nan=True)
     return torch.equal(one, other)
-
-
-def _difference(computed: torch.Tensor, expected: torch.Tensor) -> str | None:
-    """How logits differ by more than rounding, or None."""
-    difference = ((computed - expected).float().norm() / expected.float().norm()).item()
-    if difference <= TOLERANCE[expected.dtype]:
-        return None
-    return f"its logits differ by {100 * difference:.1f} %"

@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from c2sflow.common.errors import brief
 from c2sflow.generation.kv_cache import DecodeCache
+from c2sflow.model.agreement import disagreement_of
 from c2sflow.model.architectures.registry import family_of
 from c2sflow.model.attention import BLOCKWISE, using
 from c2sflow.model.batching import PromptPool, devices_of, resolve_max_batch_tokens
 from c2sflow.model.compile_cache import cache_in_use
-from c2sflow.model.compiled_layers import TOLERANCE, least_work, what_is_compiled
+from c2sflow.model.compiled_layers import what_is_compiled, worth_compiling
 from c2sflow.model.packed_inputs import BLOCK, inputs_for
 
 LOGGER = logging.getLogger(__name__)
@@ -49,13 +51,12 @@ class PackedPrefill:
         self.model, self.cache = model, cache_in_use()
         self.length = resolve_max_batch_tokens(None, model) // LENGTHS // BLOCK * BLOCK
         self.what = what_is_compiled(model, self.length) | {"part": "prefill"}
-        self.works = self.length > 0 and packable(model) and self._pays(n_tokens)
+        self.works = (
+            self.length > 0
+            and packable(model)
+            and worth_compiling(model.get_decoder(), n_tokens, self.what, self.cache)
+        )
         self.believed = False
-
-    def _pays(self, n_tokens: int) -> bool:
-        layers = family_of(self.model.config.model_type).layers(self.model.get_decoder())
-        weights = sum(parameter.numel() for parameter in layers.parameters())
-        return n_tokens * weights >= least_work(self.what, self.cache)
 
     def suits(self, prompts: Sequence[np.ndarray]) -> bool:
         """Whether these prompts fill a row of one of the lengths."""
@@ -82,7 +83,7 @@ class PackedPrefill:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # whatever the compiler can raise
-            fault = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            fault = brief(error)
         if fault:
             LOGGER.warning("prompts are no longer packed: %s", fault)
             self.works = False
@@ -141,7 +142,6 @@ def _difference(made: Computed, expected: Computed) -> str | None:
         seen = own.seen(own.length)[:, None, :, None]
         pairs[name] = (packed * seen, plain[:, :, : own.length] * seen)
     for name, (one, other) in pairs.items():
-        difference = ((one - other).float().norm() / other.float().norm()).item()
-        if not difference <= TOLERANCE[other.dtype]:
-            return f"packed {name} differ by {100 * difference:.1f} %"
+        if fault := disagreement_of(f"packed {name}", one, other):
+            return fault
     return None

@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from c2sflow.common.errors import Faults, UserError, some
+from c2sflow.common.errors import Faults, UserError, brief, some
 from c2sflow.common.files import read_object
 from c2sflow.model import adapters
 from c2sflow.model.adapters import has_adapter
@@ -123,7 +123,7 @@ def _check_shapes(directory: Path, config: PreTrainedConfig, classes: Mapping) -
             output_loading_info=True,
         )
     except Exception as error:  # whatever the class of a family raises
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        reason = brief(error)
         raise UserError(
             f"model {directory}: {kind.__name__} cannot be made of config.json: {reason}; take the "
             "one that was saved with the weights"
@@ -142,7 +142,7 @@ def _check_adapter(directory: Path, model: PreTrainedModel) -> None:
             adapted = get_peft_model(model, PeftConfig.from_pretrained(str(directory)))
         state = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     except Exception as error:  # whatever peft raises
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        reason = brief(error)
         raise UserError(f"model {directory}: the adapter cannot be applied: {reason}") from None
     asked = {name: list(tensor.shape) for name, tensor in state.items()}
     held = {n: t.shape for n, t in read_tensors(directory / adapters.WEIGHTS).items()}

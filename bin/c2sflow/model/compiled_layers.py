@@ -15,6 +15,8 @@ from typing import Literal
 import torch
 from transformers import PreTrainedModel
 
+from c2sflow.common.errors import brief
+from c2sflow.model.agreement import disagreement_of
 from c2sflow.model.architectures.registry import family_of
 from c2sflow.model.batching import devices_of
 from c2sflow.model.compile_cache import CompileCache
@@ -26,8 +28,6 @@ Compile = Literal["auto", "on", "off"]
 # kept. What is kept serves further shards, of which a third has to pay. A warm cache is read in a
 # second or two.
 PAYS = {"nothing kept": 7.4e15, "to be kept": 2.5e15, "warm": 2e14}
-# Largest relative difference of the vectors: rounding of half precision, fused or not.
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.05}
 SHAPE = (
     "model_type", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads",
     "head_dim", "sliding_window", "attn_logit_softcapping", "query_pre_attn_scalar",
@@ -66,7 +66,14 @@ def pays(
     """
     if model.device.type != "cuda" or getattr(model.config, "quantization_config", None):
         return False
-    layers = family_of(model.config.model_type).layers(model)
+    return worth_compiling(model, n_tokens, what, cache)
+
+
+def worth_compiling(
+    backbone: PreTrainedModel, n_tokens: int, what: dict[str, object], cache: CompileCache | None
+) -> bool:
+    """Whether the layers of a backbone save with so many tokens what compiling them takes."""
+    layers = family_of(backbone.config.model_type).layers(backbone)
     weights = sum(parameter.numel() for parameter in layers.parameters())
     return n_tokens * weights >= least_work(what, cache)
 
@@ -102,7 +109,7 @@ class CompiledLayers(AbstractContextManager):
         cache: CompileCache | None,
     ):
         self.layers = list(family_of(model.config.model_type).layers(model))[:n_layers]
-        self.tolerance = TOLERANCE[model.dtype]
+        self.dtype = model.dtype
         self.what, self.cache = what, cache
         self.believed = False
 
@@ -139,11 +146,14 @@ class CompiledLayers(AbstractContextManager):
             return compute()
         try:
             vectors = compute()
-            fault = None if self.believed else self._difference(vectors, *sample())
+            fault = None
+            if not self.believed:
+                rows, expected = sample()
+                fault = disagreement_of("compiled vectors", vectors[rows], expected, self.dtype)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # whatever the compiler can raise
-            fault = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            fault = brief(error)
         if fault:
             LOGGER.warning("embedding continues without compilation: %s", fault)
             self.__exit__(None, None, None)
@@ -153,12 +163,3 @@ class CompiledLayers(AbstractContextManager):
             self.cache.note(self.what)
         self.believed = True
         return vectors
-
-    def _difference(
-        self, vectors: torch.Tensor, rows: list[int], expected: torch.Tensor
-    ) -> str | None:
-        """Why the compiled vectors cannot be believed, or None."""
-        difference = ((vectors[rows] - expected).norm() / expected.norm()).item()
-        if difference <= self.tolerance:
-            return None
-        return f"compiled vectors differ by {100 * difference:.1f} %"

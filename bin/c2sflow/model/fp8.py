@@ -14,6 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from c2sflow.common.errors import UserError
+from c2sflow.model.agreement import relative_difference
 from c2sflow.model.architectures.registry import family_of
 
 FLOAT8 = torch.float8_e4m3fn
@@ -100,7 +101,7 @@ def _check(plain: nn.Linear, small: Fp8Linear) -> None:
     values = torch.randn(64, plain.in_features, dtype=plain.weight.dtype).to(plain.weight.device)
     try:
         expected = plain(values).float()
-        difference = float((small(values).float() - expected).norm() / expected.norm())
+        difference = relative_difference(small(values), expected)
     except RuntimeError as error:  # no such product in this torch, or for this card
         reason = " ".join(str(error).split())[:200]
         raise UserError(

@@ -70,7 +70,7 @@ class MemoryPlan:
         return max(n_tokens * each, LEAST_WORKING)
 
     def split(self, quantization: str, room: list[int]) -> dict[str, int] | None:
-        """Which part of the model goes on which of several GPUs, as even as layers allow.
+        """Which part of the model goes on which of several GPUs, as evenly as whole layers allow.
 
         Parameters
         ----------

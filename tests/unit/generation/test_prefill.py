@@ -141,7 +141,7 @@ def test_scores_of_labels_are_the_same_shared_or_not(model, monkeypatch):
 def packing(model, monkeypatch):
     """Prompts packed on a CPU, whose rows have 128 tokens or a multiple."""
     monkeypatch.setattr(packed_prefill, "PACKS", {"cpu"})
-    monkeypatch.setattr(packed_prefill, "least_work", lambda *_: 0)
+    monkeypatch.setattr(packed_prefill, "worth_compiling", lambda *_: True)
     monkeypatch.setattr(packed_prefill, "resolve_max_batch_tokens", lambda *_: 4 * 128)
     return PackedPrefill(model, 1000)
 
@@ -212,8 +212,8 @@ def test_prompts_are_packed_where_they_fill_a_row_and_it_pays(model, packing, mo
     assert packing.suits([np.zeros(300), np.zeros(200)])
     assert not packing.suits([np.zeros(90)])
     assert not packing.suits([np.zeros(600)])
-    monkeypatch.setattr(packed_prefill, "least_work", lambda *_: np.inf)
+    monkeypatch.setattr(packed_prefill, "worth_compiling", lambda *_: False)
     assert not PackedPrefill(model, 1000).works
-    monkeypatch.setattr(packed_prefill, "least_work", lambda *_: 0)
+    monkeypatch.setattr(packed_prefill, "worth_compiling", lambda *_: True)
     monkeypatch.setattr(packed_prefill, "PACKS", {"cuda"})
     assert not PackedPrefill(model, 1000).works

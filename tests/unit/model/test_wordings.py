@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from c2sflow.model.embedding import embed_cells
-from c2sflow.model.wordings import embed_wordings
+from c2sflow.model.embedding_engine import EmbeddingStats
+from c2sflow.model.wordings import _added, embed_wordings
 from c2sflow.sentences.prompts import EMBEDDING_PROMPT
 from c2sflow.sentences.variants import variants_of
 
@@ -53,3 +54,9 @@ def test_one_wording_is_embedded_as_without_variants(model, tokenizer, records, 
         model.get_decoder(), tokenizer, TEMPLATES[:1] * 2, records[:9], progress=False
     )
     assert np.nanmax(two.spread) < 1e-6
+
+
+def test_wordings_count_as_compiled_where_each_was():
+    compiled, plain = EmbeddingStats(compiled=True), EmbeddingStats()
+    assert _added(compiled, compiled).compiled
+    assert not _added(compiled, plain).compiled
