@@ -31,11 +31,11 @@ workflow {
     INPUT(params, named, models.base, models.encoder)
     options = INPUT.out.options
 
-    // base: [file of the model]; description: model.json, when the model is known to be whole
+    // base: [file of the model] and description: model.json, both when the model is known to be whole
     MODELS(models.base, models.missing, models.encoder, options)
 
     // shards: [[id, sample], <shard>.parquet, <sample>.sentences.json]
-    PREPARE(INPUT.out.data, named.gene_symbols, MODELS.out.description, options)
+    PREPARE(INPUT.out.data, named.gene_symbols, options)
     shards = PREPARE.out.shards
 
     // model: [file of the model], fine-tuned if asked for

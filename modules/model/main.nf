@@ -1,6 +1,6 @@
 include { cli } from '../code'
 
-// Checks that a model is whole before any cell is read, and describes it: id, revision, digest of the
+// Checks that a model is whole before any step uses it, and describes it: id, revision, digest of the
 // weights, shape, memory. Its report is the lines for the log (model.log) or the faults (faults.txt), shown by main.nf.
 process MODEL {
     tag "${options.model}"

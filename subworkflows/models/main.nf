@@ -7,8 +7,8 @@ include { code       } from '../../modules/code'
 include { besideBase; modelFiles } from '../../modules/inputs'
 include { byName; faultsIn } from '../../modules/channels'
 
-// The models that a run starts from, fetched if they are not here, and checked before any cell is
-// read.
+// The models that a run starts from, fetched if they are not here, and checked before any step uses
+// them. The cells are prepared meanwhile.
 workflow MODELS {
     take:
     local   // [file of a local model], or []
@@ -18,7 +18,7 @@ workflow MODELS {
 
     main:
     FETCH(options.filter { _steps -> missing != null }.map { steps -> steps.fetch + missing })
-    base = missing == null
+    found = missing == null
         ? channel.value(local)
         : FETCH.out.folder.map { folder -> local + modelFiles(folder) }.first()
     FETCH_ENCODER(options.filter { steps -> steps.asked_for.text_scores && !encoder }.map { steps -> steps.fetch_encoder })
@@ -26,7 +26,7 @@ workflow MODELS {
         ? channel.value(encoder)
         : FETCH_ENCODER.out.folder.map { folder -> modelFiles(folder) }.ifEmpty([])
 
-    MODEL(base, text_encoder, options.map { steps -> steps.model }, code('model'))
+    MODEL(found, text_encoder, options.map { steps -> steps.model }, code('model'))
     MODEL.out.report.subscribe { report ->
         def faults = faultsIn(report)
         if (faults) {
@@ -34,12 +34,13 @@ workflow MODELS {
         }
     }
     description = MODEL.out.description
+    base = found.map { files -> [files] }.combine(description).map { files, _json -> files }.first()
     versions = MODEL.out.versions
 
     emit:
     base         // [file of the model], [] where one is trained from scratch
     text_encoder // [file of the text encoder], or []
-    description  // model.json: comes when the models are known to be whole
+    description  // model.json: comes, as base does, when the models are known to be whole
     versions
 }
 

@@ -7,12 +7,10 @@ workflow PREPARE {
     take:
     data    // [meta of the sample, data file]
     symbols // [table of gene symbols], or []
-    ready   // an item that the cells wait for, whatever it is
     options // [step: [option: value]]
 
     main:
-    waited = data.combine(ready).map { meta, file, _ready -> [meta, file] }
-    QC(waited, symbols, options.map { steps -> steps.qc }, code('qc'))
+    QC(data, symbols, options.map { steps -> steps.qc }, code('qc'))
     SENTENCES(QC.out.cells, options.map { steps -> steps.sentences }, code('sentences'))
     cells = QC.out.cells.map { _meta, h5ad -> h5ad }
     qc = QC.out.summary

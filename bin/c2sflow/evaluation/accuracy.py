@@ -24,6 +24,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from c2sflow.common.threads import in_threads
 from c2sflow.evaluation.figures import Figure, Labels
 from c2sflow.evaluation.share_intervals import (
     gain_limits,
@@ -84,14 +85,20 @@ def held_out_labels(
     """
     found = np.empty(len(labels), dtype=object)
     folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed % 2**32)
-    for others, own in folds.split(np.zeros(len(labels)), labels):
-        known, names = vectors[others], labels[others]
+    split = list(folds.split(np.zeros(len(labels)), labels))
+
+    def predicted(fold: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        known, names = vectors[fold[0]], labels[fold[0]]
         if more is not None:
             known = sparse.vstack([known, more[0]], "csr")
             names = np.concatenate([names, more[1]])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            found[own] = clone(classifier).fit(known, names).predict(vectors[own])
+        return clone(classifier).fit(known, names).predict(vectors[fold[1]])
+
+    # The filter of warnings is the process's, not the thread's.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for (_others, own), answers in zip(split, in_threads(predicted, split), strict=True):
+            found[own] = answers
     return found
 
 
