@@ -12,6 +12,7 @@ from tokenizers import Encoding
 from transformers import PreTrainedTokenizerBase
 
 from c2sflow.common.errors import UserError
+from c2sflow.sentences.groups.text import sentences_of
 from c2sflow.sentences.prompts import fill, first_genes
 
 CHUNK = 128  # prompts handed to the tokenizer's threads at a time
@@ -95,22 +96,32 @@ def _fit_to_context(
     def with_genes(n_genes: int) -> _Prompt:
         return _prompts(tokenizer, template, [first_genes(record, n_genes)])[0]
 
-    # The tokens of the whole prompt show nearly how many genes fit; the numbers in the prompt's
-    # own words can make it one more or less.
-    last = max(0, whole.sentence()[1] - (len(whole.encoding) - context) - 1)
-    n_genes = whole.text[whole.begin : whole.encoding.offsets[last][1]].count(" ")
-    prompt = with_genes(n_genes)
-    while len(prompt.encoding) > context:
-        if n_genes == 0:
-            raise UserError(
-                f"the prompt without a gene has {len(prompt.encoding)} tokens, and the model takes "
-                f"{context}; shorten the prompt template"
-            )
-        n_genes -= 1
+    low, high, step = -1, int(str(record["n_genes"])), 1  # `low` genes fit, `high` do not
+    n_genes, fitting = _fitting_genes(record, context, whole), None
+    while high - low > 1:
+        n_genes = n_genes if low < n_genes < high else (low + high) // 2
         prompt = with_genes(n_genes)
-    while len((longer := with_genes(n_genes + 1)).encoding) <= context:
-        prompt, n_genes = longer, n_genes + 1
-    return prompt, n_genes
+        if len(prompt.encoding) > context:
+            high, n_genes = n_genes, n_genes - step
+        else:
+            low, n_genes, fitting = n_genes, n_genes + step, prompt
+        step *= 2
+    if fitting is None:
+        raise UserError(
+            f"the prompt without a gene has {len(prompt.encoding)} tokens, and the model takes "
+            f"{context}; shorten the prompt template, or take fewer --cells_per_prompt"
+        )
+    return fitting, low
+
+
+def _fitting_genes(record: Mapping[str, object], context: int, whole: _Prompt) -> int:
+    """About the genes that fit: of one cell one more or less, by the numbers in its prompt."""
+    begin, end = whole.sentence()
+    excess = len(whole.encoding) - context
+    if len(sentences_of(str(record["cell_sentence"]))) > 1:  # the cells share what is left
+        return int(int(str(record["n_genes"])) * (1 - excess / (end - begin)))
+    last = max(0, end - excess - 1)
+    return whole.text[whole.begin : whole.encoding.offsets[last][1]].count(" ")
 
 
 def tokenize_prompts(

@@ -17,6 +17,7 @@ import pandas as pd
 
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import read_text
+from c2sflow.sentences.groups.text import with_first_genes
 from c2sflow.sentences.wordings import WORDINGS
 
 EMBEDDING_PROMPT = WORDINGS["cell_type"][0]
@@ -196,6 +197,6 @@ def fill(template: str, record: Mapping[str, object]) -> str:
 
 
 def first_genes(record: Mapping[str, object], n_genes: int) -> dict[str, object]:
-    """The record with the first `n_genes` genes of its sentence."""
-    words = str(record["cell_sentence"]).split(" ")[:n_genes]
-    return {**record, "cell_sentence": " ".join(words), "n_genes": n_genes}
+    """The record with the first `n_genes` genes of its sentence, of several cells of each."""
+    text = with_first_genes(str(record["cell_sentence"]), n_genes)
+    return {**record, "cell_sentence": text, "n_genes": n_genes}

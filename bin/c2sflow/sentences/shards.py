@@ -156,7 +156,7 @@ def write_shards(
     with ExitStack() as stack:
         bar = stack.enter_context(progress_bar(len(cells), "cell"))
         partial = stack.enter_context(write_beside(Path(outdir) / f"{name}.obs.parquet"))
-        own = stack.enter_context(_Writer(partial))
+        own = stack.enter_context(ShardWriter(partial))
         for number, (start, stop) in enumerate(bounds):
             shard = f"{name}.{number:05d}"
             path = Path(outdir) / "shards" / f"{shard}.parquet"
@@ -193,7 +193,7 @@ def write_table(cells: pd.DataFrame, path: Path) -> None:
         Indexed by the names of the cells: cell_sentence, n_genes, sample, organism, and the
         columns of obs.
     """
-    with write_beside(path) as partial, _Writer(partial) as writer:
+    with write_beside(path) as partial, ShardWriter(partial) as writer:
         writer.write(obs_table(cells, ("cell_id", "shard")))
 
 
@@ -214,7 +214,7 @@ def _write_shard(
         obs = _with(obs, {"organism": obs[ORGANISM]})
     examples: list[str] = []
     start = 0
-    with write_beside(path) as partial, _Writer(partial) as writer:
+    with write_beside(path) as partial, ShardWriter(partial) as writer:
         for piece in ranked:
             cells = obs.slice(start, len(piece.lengths))
             made_here: dict[str, object] = {"cell_sentence": piece.texts, "n_genes": piece.lengths}
@@ -239,7 +239,7 @@ def _with(table: pa.Table, columns: Mapping[str, object]) -> pa.Table:
     return table
 
 
-class _Writer(AbstractContextManager):
+class ShardWriter(AbstractContextManager):
     """A Parquet file, written table by table."""
 
     def __init__(self, path: Path):
@@ -247,6 +247,7 @@ class _Writer(AbstractContextManager):
         self._writer: pq.ParquetWriter | None = None
 
     def write(self, table: pa.Table) -> None:
+        """Append a table; the first one gives the columns."""
         if self._writer is None:
             # A dictionary of what no two cells share costs time and saves nothing.
             repeated = [name for name in table.column_names if name not in UNIQUE]

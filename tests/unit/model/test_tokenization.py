@@ -9,7 +9,10 @@ from c2sflow.common.errors import UserError
 from c2sflow.model import tokenization
 from c2sflow.model.loading import load_tokenizer
 from c2sflow.model.tokenization import tokenize_ahead, tokenize_prompts
+from c2sflow.sentences.groups.text import join_sentences
 from c2sflow.sentences.prompts import EMBEDDING_PROMPT, fill, first_genes
+
+GROUP_PROMPT = "{num_genes} genes of {num_cells} {organism} cells\n{cell_sentence}.\nTissue:"
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +36,34 @@ def test_long_prompts_are_cut_between_genes(tokenizer, records, context):
         assert list(ids) == tokenizer(prompt)["input_ids"]
         if was_cut:  # one gene more would not have fitted
             longer = fill(EMBEDDING_PROMPT, first_genes(record, n_genes + 1))
+            assert len(tokenizer(longer)["input_ids"]) > context
+
+
+@given(context=st.integers(90, 400), n_cells=st.integers(2, 5))
+def test_cells_of_a_group_are_cut_alike(tokenizer, records, context, n_cells):
+    """Each keeps the same number of genes, as many as fit."""
+    full = [record for record in records if record["n_genes"]]
+    groups = [full[n : n + n_cells] for n in range(0, len(full) - n_cells, n_cells)]
+    made = [
+        {
+            "organism": "human",
+            "num_cells": n_cells,
+            "cell_sentence": join_sentences([record["cell_sentence"] for record in group]),
+            "n_genes": max(record["n_genes"] for record in group),
+        }
+        for group in groups
+    ]
+    cut = tokenize_prompts(tokenizer, GROUP_PROMPT, made, context)
+    assert (cut.n_tokens <= context).all()
+    for record, group, ids, n_genes, was_cut in zip(
+        made, groups, cut.input_ids, cut.n_genes, cut.truncated, strict=True
+    ):
+        own = [" ".join(one["cell_sentence"].split()[:n_genes]) for one in group]
+        expected = {**record, "cell_sentence": join_sentences(own), "n_genes": n_genes}
+        assert list(ids) == tokenizer(fill(GROUP_PROMPT, expected))["input_ids"]
+        assert was_cut == (n_genes < record["n_genes"])
+        if was_cut:
+            longer = fill(GROUP_PROMPT, first_genes(record, n_genes + 1))
             assert len(tokenizer(longer)["input_ids"]) > context
 
 

@@ -1,0 +1,1 @@
+"""Groups of cells that share a prompt: drawn, and written as shards."""
