@@ -51,7 +51,7 @@ def embed(
     embeddings = np.empty((len(prompts), model.config.hidden_size), dtype=np.float32)
     for rows in _batches(prompts):
         tokens = tokenizer([prompts[i] for i in rows], padding=True, return_tensors="pt")
-        hidden = model.model(**tokens, use_cache=False).last_hidden_state.float()
+        hidden = model.get_decoder()(**tokens, use_cache=False).last_hidden_state.float()
         mask = tokens.attention_mask[..., None]
         embeddings[rows] = ((hidden * mask).sum(1) / mask.sum(1)).numpy()
     return embeddings

@@ -2,6 +2,7 @@
 
 import click
 
+from c2sflow.model.architectures.registry import FROM_SCRATCH
 from c2sflow.steps.shared.options import ATTEMPT, COMPILE_CACHE, VARIANT
 
 
@@ -19,6 +20,12 @@ from c2sflow.steps.shared.options import ATTEMPT, COMPILE_CACHE, VARIANT
     "method",
     type=click.Choice(["lora", "qlora", "full", "scratch"]),
     default="lora",
+)
+@click.option(
+    "--scratch-family",
+    type=click.Choice(list(FROM_SCRATCH)),
+    default=next(iter(FROM_SCRATCH)),
+    help="Family of a new model.",
 )
 @click.option("--label-column", help="Column of obs with cell types.")
 @click.option("--perturbation-column", help="Column of obs with the perturbations.")

@@ -205,6 +205,7 @@ def _trainer(
         options.method,
         base,
         tokenizer=tokenizer,
+        scratch_family=options.scratch_family,
         device=team.device,
         dtype=options.dtype,
         lora_rank=options.lora_rank,

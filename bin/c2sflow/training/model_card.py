@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from c2sflow.model.architectures.registry import SMALL
+from c2sflow.model.architectures.registry import family_of
 from c2sflow.model.files import HUB_ID
 from c2sflow.training.examples import UNCONDITIONAL, Templates
 
@@ -113,7 +113,7 @@ def model_card(
         title=f"{base['id'].rstrip('/').split('/')[-1]}, fine-tuned" if base else "A c2sflow model",
         version=version,
         kind=_kind(base) if adapter else "",
-        base=_base(base),
+        base=_base(base, options["scratch_family"]),
         method=METHODS[record["method"]],
         n_trained=record["n_trainable"],
         n_parameters=record["n_parameters"],
@@ -168,9 +168,10 @@ def _kind(base: Mapping[str, str] | None) -> str:
     )
 
 
-def _base(base: Mapping[str, str] | None) -> str:
+def _base(base: Mapping[str, str] | None, family: str) -> str:
     if base is None:
-        return f"none; a small {SMALL.name} with random weights and a tokenizer made for the data"
+        name = family_of(family).name
+        return f"none; a small {name} with random weights and a tokenizer made for the data"
     commit = f", revision {base['revision']} ({base['commit']})" if base["commit"] else ""
     return f"`{base['id']}`{commit}, digest {base['digest'][:16]}"
 

@@ -16,7 +16,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from c2sflow.common.errors import UserError
-from c2sflow.model.architectures.registry import SMALL, family_of
+from c2sflow.model.architectures.registry import family_of
 from c2sflow.model.attention import PACKED
 from c2sflow.model.batching import PromptPool
 from c2sflow.model.config import load_config
@@ -69,7 +69,7 @@ class Trainee:
     def optimizers(self, rate: float) -> list[torch.optim.Optimizer]:
         """What takes its steps: AdamW, and for a new model Muon too."""
         if self.method == "scratch":
-            layers = SMALL.layers(self.model.get_decoder())
+            layers = family_of(self.model.config.model_type).layers(self.model.get_decoder())
             return muon_and_adamw(self.model, layers, rate)
         decay = 0.01 if self.method == "full" else 0.0
         return [adamw((p for _, p in self.trained()), rate, decay)]
@@ -86,6 +86,7 @@ def load_trainee(
     directory: str | Path | None,
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
+    scratch_family: str = "",
     device: str = "auto",
     dtype: str = "auto",
     lora_rank: int = 16,
@@ -102,8 +103,8 @@ def load_trainee(
         scratch: all weights of a new small model.
     directory
         Of the base model; None for scratch.
-    tokenizer
-        Of the new model.
+    tokenizer, scratch_family
+        Of the new model; one of `c2sflow.model.architectures.registry.FROM_SCRATCH`.
     device, dtype
         See `c2sflow.model.loading.load_model`.
 
@@ -116,7 +117,7 @@ def load_trainee(
     if method == "scratch":
         if tokenizer is None:
             raise ValueError("a new model needs a tokenizer")
-        model = SMALL.small_model(tokenizer, seed)
+        model = family_of(scratch_family).small_model(tokenizer, seed)
         model.to(where)  # type: ignore[arg-type]  # transformers wraps it without its self
         precision = resolve_dtype(dtype, where, model.config)
     else:

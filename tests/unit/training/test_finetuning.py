@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from c2sflow.common.errors import UserError
+from c2sflow.model.architectures.registry import FROM_SCRATCH
 from c2sflow.model.files import read_config
 from c2sflow.model.hub import base_folder
 from c2sflow.model.loading import load_model, load_tokenizer
@@ -355,16 +356,20 @@ def test_four_bits_on_a_cpu(train, tmp_path, random_model):
     assert all(torch.allclose(one, two, atol=1e-6) for one, two in pairs)
 
 
-def test_from_scratch(train, tmp_path):
+@pytest.mark.parametrize("family", FROM_SCRATCH)
+def test_from_scratch(train, tmp_path, family):
     outdir = train(
         tmp_path, base=None, method="scratch", tasks="cell_type,conversion,perturbation",
         prompt_gene_weight=0.2, augmentation=0.2, balance_labels=True, pairing="assignment",
+        scratch_family=family,
     )  # fmt: skip
     record = json.loads((outdir / "finetune.json").read_text())
     assert record["base"] is None
     assert record["validation_loss"] < record["first_validation_loss"]
     config = read_config(outdir / "model")
-    assert config["attn_logit_softcapping"] == 50
+    assert config["model_type"] == family
+    assert config.get("attn_logit_softcapping") == {"gemma2": 50}.get(family)
+    assert f"a small {FROM_SCRATCH[family].name} with" in (outdir / "model/README.md").read_text()
     tokenizer = load_tokenizer(outdir / "model")
     words = ["CD3D", "HLA-DRA", "IFN", "Monocyte", "conversion"]
     ids = tokenizer("".join(f" {word}" for word in words), add_special_tokens=False).input_ids
@@ -384,6 +389,7 @@ def test_from_scratch(train, tmp_path):
         ({"tasks": "typing"}, "no task 'typing'"),
         ({"learning_rate": "fast"}, "--learning_rate fast: must be auto or a number above 0"),
         ({"evaluate_every": "0"}, "--evaluate_every 0: must be auto or a number above 0"),
+        ({"scratch_family": "opt"}, "--scratch_family opt: choose gemma2 or gpt_neox"),
     ],
 )
 def test_what_a_user_can_get_wrong_is_told(train, tmp_path, options, message):
