@@ -34,9 +34,10 @@ types. For research use a published C2S-Scale model. It is made by one command,
 `make demo-model FAMILY={model_type}`: `nextflow run . -profile demo_model`, whose model directory
 this is, and the measurements below.
 Another CPU or number of threads rounds differently: the same command gives a similar model, not the
-same bytes. The recipe was chosen with a Gemma-2 by trials within the training cells; its length by a
-look at the held-out cells too, so a little optimism is in the figures: with three times the tokens
-(2,000 steps of 3,600) that had 5-NN 0.773 ± 0.016, predicted 0.827 ± 0.006, conversion 0.991 ± 0.009.
+same bytes. The recipe was chosen with Gemma-2 by trials within the training cells; its length by a
+look at the held-out cells too, so a little optimism is in the figures: three times the tokens
+(2,000 steps of 3,600) gave Gemma-2 5-NN 0.773 ± 0.016, predicted 0.827 ± 0.006, conversion
+0.991 ± 0.009.
 
 The {n_heldout} held-out cells (`heldout_cells.txt`), mean ± standard deviation over {n_seeds}
 orders of ties (seeds {seeds}). With so many cells, the standard error of an accuracy is about 0.03.
