@@ -2,7 +2,7 @@
 
 import click
 
-from c2sflow.model.architectures.registry import FROM_SCRATCH
+from c2sflow.model.architectures.from_scratch import DEFAULT, FROM_SCRATCH
 from c2sflow.steps.shared.options import ATTEMPT, COMPILE_CACHE, VARIANT
 
 
@@ -24,7 +24,7 @@ from c2sflow.steps.shared.options import ATTEMPT, COMPILE_CACHE, VARIANT
 @click.option(
     "--scratch-family",
     type=click.Choice(list(FROM_SCRATCH)),
-    default=next(iter(FROM_SCRATCH)),
+    default=DEFAULT,
     help="Family of a new model.",
 )
 @click.option("--label-column", help="Column of obs with cell types.")

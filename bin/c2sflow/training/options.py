@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from c2sflow.common.errors import UserError
 from c2sflow.data.obs.queries import query_columns
-from c2sflow.model.architectures.registry import FROM_SCRATCH
+from c2sflow.model.architectures.from_scratch import DEFAULT, FROM_SCRATCH
 from c2sflow.sentences.prompts import BUILT_IN_FIELDS, template_fields
 from c2sflow.sentences.variants import Variant
 from c2sflow.training.tasks import parse_tasks
@@ -41,7 +41,7 @@ class TrainingOptions:
     method
         lora, qlora, full or scratch: see `c2sflow.training.trainee.load_trainee`.
     scratch_family
-        Of a new model: one of `c2sflow.model.architectures.registry.FROM_SCRATCH`.
+        Of a new model: one of `c2sflow.model.architectures.from_scratch.FROM_SCRATCH`.
     label_column, perturbation_column
         Columns of obs with the cell types, and with what was done to each cell.
     control
@@ -96,7 +96,7 @@ class TrainingOptions:
     control: str | None = None
     replicate_column: str | None = None
     pairing: str = "random"
-    scratch_family: str = next(iter(FROM_SCRATCH))
+    scratch_family: str = DEFAULT
     lora_rank: int = 16
     lora_alpha: float = 32
     learning_rate: str | float = "auto"

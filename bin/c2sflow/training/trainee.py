@@ -104,7 +104,7 @@ def load_trainee(
     directory
         Of the base model; None for scratch.
     tokenizer, scratch_family
-        Of the new model; one of `c2sflow.model.architectures.registry.FROM_SCRATCH`.
+        Of the new model; one of `c2sflow.model.architectures.from_scratch.FROM_SCRATCH`.
     device, dtype
         See `c2sflow.model.loading.load_model`.
 

@@ -26,7 +26,8 @@ from c2sflow.generation.decoding import Decoding, generate_tokens
 from c2sflow.generation.label_scoring import score_paths
 from c2sflow.generation.logits import GeneTrie
 from c2sflow.model.architectures.family import Family
-from c2sflow.model.architectures.registry import FAMILIES, FROM_SCRATCH, family_of
+from c2sflow.model.architectures.from_scratch import FROM_SCRATCH
+from c2sflow.model.architectures.registry import FAMILIES, family_of
 from c2sflow.model.attention import BLOCKWISE, TOLERANCE, disagreement
 from c2sflow.model.attention_maps import attention_maps, gene_of_token
 from c2sflow.model.check import model_faults

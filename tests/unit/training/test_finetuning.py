@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from c2sflow.common.errors import UserError
-from c2sflow.model.architectures.registry import FROM_SCRATCH
+from c2sflow.model.architectures.from_scratch import FROM_SCRATCH
 from c2sflow.model.files import read_config
 from c2sflow.model.hub import base_folder
 from c2sflow.model.loading import load_model, load_tokenizer

@@ -25,10 +25,6 @@ FAMILIES: dict[str, Family] = {
     for model_type in family.model_types
 }
 UNKNOWN = Family()
-# Those with a small model to train from scratch, by the model_type that it gets; first the default.
-FROM_SCRATCH: dict[str, Family] = {
-    family.model_types[0]: family for family in (gemma2.FAMILY, gpt_neox.FAMILY)
-}
 
 
 def family_of(model_type: object) -> Family:
