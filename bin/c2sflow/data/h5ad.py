@@ -129,6 +129,18 @@ def _extend(dataset: h5py.Dataset, rows: np.ndarray) -> None:
         dataset[-len(rows) :] = rows
 
 
+def scale_values(dataset: h5py.Dataset, factor: float) -> None:
+    """Multiply a dataset in place, a few chunks at a time."""
+    for start in range(0, len(dataset), 2**6 * INDEX_CHUNK):
+        rows = slice(start, start + 2**6 * INDEX_CHUNK)
+        dataset[rows] = (dataset[rows].astype(np.float64) * factor).astype(dataset.dtype)
+
+
+def log_base(file: h5py.File) -> float:
+    """Base of the logarithm in X of a file of ours: ``uns["log1p"]["base"]``."""
+    return float(file["uns/log1p/base"][()])
+
+
 def row_blocks(item: h5py.Group, n_rows: int) -> Iterator[sparse.csr_matrix]:
     """Rows of a CSR matrix in an open h5ad file, so many at a time."""
     pointers, n_columns = item["indptr"][:], item.attrs["shape"][1]

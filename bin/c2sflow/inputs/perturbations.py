@@ -24,7 +24,7 @@ RESERVED = frozenset(
     {"cell_id", "cell_sentence", "condition", "n_genes", "num_genes", "organism", "sample"}
     | {"sample_index", "shard", "source_cell", "no_op", "compared_with", "sentence", "truncated"}
     | {"n_predicted_genes", "invalid_genes", "duplicate_genes", "finish_reason", "log_likelihood"}
-    | {"log_likelihood_valid"}
+    | {"log_likelihood_valid", "measured_control"}
 )
 
 

@@ -9,6 +9,7 @@ from anndata.io import read_elem, sparse_dataset
 from scipy import sparse
 
 from c2sflow.common.statistics import moments_of_sums
+from c2sflow.data.h5ad import log_base
 
 MOST_GENES = 12
 MIN_GROUP = 3  # cells of a group that is ranked
@@ -36,6 +37,7 @@ def read_markers(file: h5py.File, rows: np.ndarray, groups: pd.Series) -> pd.Dat
     if len(names) < 2:
         return pd.DataFrame(index=pd.RangeIndex(len(rows)))
     expression = sparse.csr_matrix(sparse_dataset(file["X"])[rows])
+    expression.data *= np.float32(np.log10(log_base(file)))  # whatever the base of the results
     scores = group_scores(expression, groups.cat.set_categories(names))
     chosen = strongest(scores, MOST_GENES)
     var = file["var"]

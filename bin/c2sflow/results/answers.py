@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 from pandas.api.types import union_categoricals
+from scipy import sparse
 
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import remedy, write_beside
@@ -25,6 +26,8 @@ from c2sflow.data.h5ad import (
     write_element,
 )
 from c2sflow.data.own_columns import LIKELIHOODS, PREFIX
+from c2sflow.data.state.normalization import LOG_BASE, LOG_BASES, LogBase, log_ratio
+from c2sflow.sentences.counts import rows_of_genes, sentence_counts
 from c2sflow.sentences.rank_fit import expression_from_ranks
 
 BLOCK = 2048  # answers read at a time
@@ -81,20 +84,58 @@ class MergedAnswers:
         Number of genes.
     rank_fit
         slope and intercept of `c2sflow.sentences.rank_fit.RankFit.solve`.
+    base
+        Of the logarithm in X.
+    seed
+        Draws ``layers["counts"]``, which the answers have if it is given.
     """
 
-    def __init__(self, file: h5py.File, n_vars: int, rank_fit: Mapping[str, float]):
-        self._file = file
+    def __init__(
+        self, file: h5py.File, n_vars: int, rank_fit: Mapping[str, float],
+        base: LogBase = LOG_BASE, seed: int | None = None,
+    ):  # fmt: skip
+        self._file, self._base, self._seed = file, base, seed
         self._matrix = RowWriter(file, "X", n_vars)
+        self._counts = None if seed is None else RowWriter(file, "layers/counts", n_vars)
         self._fit = {"slope": rank_fit["slope"], "intercept": rank_fit["intercept"]}
         self._frames: list[pd.DataFrame] = []
         self._order: list[str] = []
+        self._n_rows = 0
 
     def append(
-        self, obs: pd.DataFrame, genes: Sequence[Sequence[int]], vectors: np.ndarray
+        self,
+        obs: pd.DataFrame,
+        genes: Sequence[Sequence[int]],
+        vectors: np.ndarray,
+        depths: Sequence[int] | np.ndarray = (),
     ) -> None:
-        """Append answers: obs with their sentences, the columns of their genes, their X_c2s."""
-        self._matrix.append(expression_from_ranks(genes, self._matrix.n_columns, **self._fit))
+        """Append answers: obs with their sentences, the columns of their genes, their X_c2s.
+
+        With counts, `depths` are those of the cells that the answers start from.
+        """
+        n_vars, ratio = self._matrix.n_columns, log_ratio(self._base)
+        fit = {name: value * ratio for name, value in self._fit.items()}
+        counts = None
+        if self._seed is not None:
+            drawn = sentence_counts(
+                [len(row) for row in genes], depths, **self._fit,
+                seed=self._seed, first=self._n_rows,
+            )  # fmt: skip
+            counts = rows_of_genes(genes, drawn, n_vars)
+        self.append_cells(obs, expression_from_ranks(genes, n_vars, **fit), vectors, counts)
+
+    def append_cells(
+        self,
+        obs: pd.DataFrame,
+        expression: sparse.csr_matrix,
+        vectors: np.ndarray,
+        counts: sparse.csr_matrix | None = None,
+    ) -> None:
+        """Append cells whose expression, in the base of X, and counts are known."""
+        self._n_rows += len(obs)
+        self._matrix.append(expression)
+        if self._counts is not None and counts is not None:
+            self._counts.append(counts)
         append_dense(self._file, "obsm/X_c2s", vectors)
         append_text(self._file, SENTENCE, obs[SENTENCE])
         self._order = list(obs.columns)
@@ -122,7 +163,9 @@ class MergedAnswers:
             write_column(table, name, values)
         order = [name for name in self._order if name in obs or name == SENTENCE]
         table.attrs["column-order"] = [*table.attrs["column-order"], *order]
-        write_element(self._file, "uns", {"log1p": {"base": 10.0}, "c2s": dict(uns)})
+        write_element(
+            self._file, "uns", {"log1p": {"base": LOG_BASES[self._base]}, "c2s": dict(uns)}
+        )
 
 
 def _joined(parts: Sequence[pd.Series]) -> pd.Series:
@@ -133,11 +176,15 @@ def _joined(parts: Sequence[pd.Series]) -> pd.Series:
 
 @contextmanager
 def merged_answers(
-    target: str | Path, var: pd.DataFrame, rank_fit: Mapping[str, float]
+    target: str | Path,
+    var: pd.DataFrame,
+    rank_fit: Mapping[str, float],
+    base: LogBase = LOG_BASE,
+    seed: int | None = None,
 ) -> Iterator[MergedAnswers]:
     """Make an h5ad of answers, written whole or not at all."""
     with write_beside(target) as partial, create_h5ad(partial, pd.DataFrame(), var) as file:
-        yield MergedAnswers(file, len(var), rank_fit)
+        yield MergedAnswers(file, len(var), rank_fit, base, seed)
 
 
 def answer_figures(obs: pd.DataFrame, by: Sequence[str], count: str) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from c2sflow.data.genes.organisms import COLUMN as ORGANISM
 from c2sflow.data.own_columns import LIKELIHOODS
+from c2sflow.data.state.normalization import LOG_BASE, LogBase
 from c2sflow.results.answers import answer_blocks, answer_figures, merged_answers, present
 
 OBS_COLUMNS = (
@@ -46,6 +47,7 @@ def merge_generated(
     rank_fit: Mapping[str, float],
     target: str | Path,
     uns: Mapping,
+    base: LogBase = LOG_BASE,
 ) -> pd.DataFrame:
     """Write c2s_generated.h5ad; memory holds obs without the sentences, and one block of cells.
 
@@ -63,6 +65,8 @@ def merge_generated(
         Written whole or not at all.
     uns
         Provenance, stored as ``uns["c2s"]``.
+    base
+        Of the logarithm in X.
 
     Returns
     -------
@@ -73,7 +77,7 @@ def merge_generated(
     UserError
         If a task's file is missing or broken, or cells are missing.
     """
-    with merged_answers(target, var, rank_fit) as out:
+    with merged_answers(target, var, rank_fit, base) as out:
         for path, n_expected in tasks:
             for obs, vectors in answer_blocks(
                 path, n_expected, "generated cells", partial(present, OBS_COLUMNS)

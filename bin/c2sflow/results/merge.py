@@ -26,9 +26,17 @@ from c2sflow.common.progress import progress_bar
 from c2sflow.data.concat import concat_obs
 from c2sflow.data.genes.alignment import REPEATED, UNKNOWN, GeneAlignment, GeneTable
 from c2sflow.data.genes.other_features import feature_names, merge_features, obsm_key
-from c2sflow.data.h5ad import RowWriter, append_dense, create_h5ad, row_blocks, write_element
+from c2sflow.data.h5ad import (
+    RowWriter,
+    append_dense,
+    create_h5ad,
+    row_blocks,
+    scale_values,
+    write_element,
+)
 from c2sflow.data.named_arrays import NUMBERS
 from c2sflow.data.qc.filtered_genes import PLACE, FilteredColumns, filtered_table, with_filtered
+from c2sflow.data.state.normalization import LOG_BASE, LOG_BASES, LogBase, log_ratio
 from c2sflow.results.shards import Sample, read_annotations, read_embeddings
 from c2sflow.results.umap import add_umap
 
@@ -224,7 +232,11 @@ class Merged:
 
 
 def merge_samples(
-    samples: Sequence[Sample], target: str | Path, uns: Mapping, store_umap: bool = False
+    samples: Sequence[Sample],
+    target: str | Path,
+    uns: Mapping,
+    store_umap: bool = False,
+    base: LogBase = LOG_BASE,
 ) -> Merged:
     """Write c2s.h5ad: every cell of every sample, in order, with ``obsm["X_c2s"]``.
 
@@ -238,6 +250,8 @@ def merge_samples(
         Provenance, stored as ``uns["c2s"]``.
     store_umap
         Add what `c2sflow.results.umap.add_umap` makes of the embeddings.
+    base
+        Of the logarithm in X; in the samples' files it is `LOG_BASE`.
 
     Raises
     ------
@@ -250,10 +264,12 @@ def merge_samples(
         frames, genes, filtered, shared = _survey(samples, out)
         others = merge_features([sample.path for sample in samples], out)
         _copy_matrices(samples, out, genes, filtered, shared)
+        if base != LOG_BASE:
+            scale_values(out["X/data"], log_ratio(base))
         names, notices = unique_names([frame.index for frame in frames], [s.name for s in samples])
         obs = concat_obs(frames).set_axis(names)
         write_element(out, "obs", obs)
-        write_element(out, "uns", {"log1p": {"base": 10.0}, "c2s": dict(uns), **others})
+        write_element(out, "uns", {"log1p": {"base": LOG_BASES[base]}, "c2s": dict(uns), **others})
         if store_umap:
             add_umap(out, seed=uns.get("seed", 42))
     notices += [line for found in shared.values() for line in found.notices()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,21 @@ from c2sflow.common.errors import UserError
 from c2sflow.common.files import remedy
 from c2sflow.data.columns import clean_columns, free_name
 from c2sflow.data.own_columns import LIKELIHOODS, PREFIX, own_name, own_names
+from c2sflow.data.state.normalization import LOG_BASE, LogBase
 from c2sflow.inputs.perturbations import condition_columns
-from c2sflow.results.answers import answer_blocks, answer_figures, merged_answers, present
+from c2sflow.results.answers import (
+    BLOCK,
+    MergedAnswers,
+    answer_blocks,
+    answer_figures,
+    merged_answers,
+    present,
+)
+from c2sflow.results.source_cells import SourceCells, control_rows, open_sources
 from c2sflow.results.umap import CLUSTERS
-from c2sflow.sentences.no_ops import NO_OP, predicted_only
+from c2sflow.sentences.no_ops import MEASURED, NO_OP, predicted_only
+
+LOGGER = logging.getLogger(__name__)
 
 # Of a shard; in obs by their own names, before the columns of the table of perturbations.
 SHARD_COLUMNS = (
@@ -33,6 +45,8 @@ SHARD_COLUMNS = (
     "c2s_sentence",
 )
 SOURCE, CONDITION = own_name("source_cell"), own_name("condition")
+PERTURBATION = own_name("perturbation")
+CONTROL = "control"  # condition and perturbation of control cells among the predicted ones
 # What a predicted cell has from its control cell by another way, or does not share with it.
 NOT_COPIED = ("sample", "organism", "sample_index", "X_c2s")
 # Of the control cell's own sentence and embedding, which are not the predicted cell's.
@@ -105,6 +119,9 @@ def merge_predictions(
     target: str | Path,
     uns: Mapping,
     n_each: int = 1,
+    base: LogBase = LOG_BASE,
+    source: Path | None = None,
+    controls: bool = False,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Write c2s_perturbed.h5ad.
 
@@ -126,6 +143,13 @@ def merge_predictions(
         Provenance, stored as ``uns["c2s"]``.
     n_each
         Answers of each prediction.
+    base
+        Of the logarithm in X.
+    source
+        c2s.h5ad, in the same base: where it has counts, the predicted cells get
+        ``layers["counts"]``, as many as their control cells have.
+    controls
+        Append the control cells themselves, as they were measured; `source` must be given.
 
     Returns
     -------
@@ -137,28 +161,64 @@ def merge_predictions(
     UserError
         If a shard is missing or broken, or predictions are missing.
     """
-    with merged_answers(target, var, rank_fit) as out:
-        for shard in shards:
-            columns, n_answers = shard.columns, shard.n_cells * n_each
-            for obs, vectors in answer_blocks(shard.path, n_answers, "predictions", _columns):
-                genes = [[columns[word] for word in text.split()] for text in obs["c2s_sentence"]]
-                obs["source_cell"] = shard.rows(obs["source_cell"])
-                for name in _more_columns(obs.columns):  # text as given, missing where empty
-                    if name != NO_OP:
-                        obs[name] = obs[name].astype("string").astype("category")
-                out.append(obs.rename(columns=own_names(obs.columns)), genes, vectors)
-        obs = out.obs()
-        rows = obs[SOURCE].to_numpy()
-        obs[SOURCE] = cells.index.to_numpy(dtype=object)[rows]
-        obs = obs.set_axis(prediction_names(obs))
-        names = _source_names(cells, obs)
-        out.finish(obs, uns, _source_columns(cells, rows, names))
+    with open_sources(source) as sources:
+        seed = uns.get("seed", 42) if sources is not None and sources.has_counts else None
+        with merged_answers(target, var, rank_fit, base, seed) as out:
+            labels: set[str] = set()
+            used = [np.empty(0, dtype=np.int64)]
+            for shard in shards:
+                columns, n_answers = shard.columns, shard.n_cells * n_each
+                for obs, vectors in answer_blocks(shard.path, n_answers, "predictions", _columns):
+                    texts = obs["c2s_sentence"]
+                    genes = [[columns[word] for word in text.split()] for text in texts]
+                    rows = shard.rows(obs["source_cell"])
+                    obs = _own_obs(obs.assign(source_cell=rows), controls)
+                    depths = (
+                        sources.depths(rows) if sources is not None and seed is not None else ()
+                    )
+                    out.append(obs, genes, vectors, depths)
+                    if controls:
+                        used.append(np.unique(rows))
+                        labels.update(obs[CONDITION], obs[PERTURBATION])
+            if controls and sources is not None:
+                label = free_name(CONTROL, labels)
+                _append_controls(out, sources, obs, np.unique(np.concatenate(used)), label)
+            obs = out.obs()
+            rows = obs[SOURCE].to_numpy()
+            obs[SOURCE] = cells.index.to_numpy(dtype=object)[rows]
+            obs = obs.set_axis(prediction_names(obs))
+            names = _source_names(cells, obs)
+            out.finish(obs, uns, _source_columns(cells, rows, names))
     notices = [
         f"c2s_perturbed.h5ad: obs[{name!r}] of the control cells is kept as obs[{kept!r}]"
         for name, kept in names.items()
         if name != kept
     ]
+    if source is not None and seed is None:
+        LOGGER.info(
+            "%s has no layers['counts']: not every sample came as raw counts", Path(target).name
+        )
     return obs.assign(sample=cells["sample"].array.take(rows)), notices
+
+
+def _own_obs(obs: pd.DataFrame, controls: bool) -> pd.DataFrame:
+    """Columns of answers under their names in obs."""
+    for name in _more_columns(obs.columns):  # text as given, missing where empty
+        if name != NO_OP:
+            obs[name] = obs[name].astype("string").astype("category")
+    obs = obs.rename(columns=own_names(obs.columns))
+    return obs.assign(**{MEASURED: False}) if controls else obs
+
+
+def _append_controls(
+    out: MergedAnswers, sources: SourceCells, answers: pd.DataFrame, rows: np.ndarray, label: str
+) -> None:
+    """Append the measured cells of these rows of c2s.h5ad, block by block."""
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        counts = sources.counts(block) if sources.has_counts else None
+        obs = control_rows(answers, block, label)
+        out.append_cells(obs, sources.expression(block), sources.vectors(block), counts)
 
 
 def _source_names(cells: pd.DataFrame, obs: pd.DataFrame) -> dict[str, str]:

@@ -25,7 +25,7 @@ from c2sflow.results.generated import merge_generated, summarise_generated
 from c2sflow.results.merge import Merged, merge_samples
 from c2sflow.results.predictions import Predicted, merge_predictions, summarise
 from c2sflow.results.shards import Sample
-from c2sflow.sentences.no_ops import predicted_only
+from c2sflow.sentences.no_ops import MEASURED, predicted_only
 from c2sflow.sentences.prompts import (
     ANNOTATION_PROMPT,
     EMBEDDING_PROMPT,
@@ -43,7 +43,7 @@ NOT_OF_THE_RESULT = ("input_output", "resources", "cluster", "report", "generic"
 # Nor do these change the cells: what is fetched, allowed, or made of the predictions.
 NOT_OF_THE_CELLS = (
     "model_cache", "compile_cache", "max_predictions", "gene_sets", "context", "tasks",
-    "checkpoint_dir",
+    "checkpoint_dir", "export",
 )  # fmt: skip
 # What uns["c2s"]["samples"] has of qc.json.
 OF_A_SAMPLE = (
@@ -173,15 +173,15 @@ def merge_run(
     if evaluation_dir is not None:
         uns["evaluation"] = read_evaluation(evaluation_dir)
     target = outdir / "c2s.h5ad"
-    merged = merge_samples(parts, target, uns, groups["report"]["store_umap"])
+    base = groups["results"]["log_base"]
+    merged = merge_samples(parts, target, uns, groups["report"]["store_umap"], base)
     LOGGER.info("%s: %d cells of %d samples", target.name, len(merged.obs), len(parts))
     if perturbed_dir is not None:
         if plan is None:
             raise ValueError("merging predictions needs their plan")
         planned = read_json(plan)
         answered = _predicted(parts, shards, sentences, perturbed_dir, planned, merged)
-        n_each = uns["parameters"].get("num_samples", 1)
-        merged.notices += _merge_perturbed(answered, n_each, outdir, merged, uns)
+        merged.notices += _merge_perturbed(answered, outdir, merged, uns)
     if generated_dir is not None:
         _merge_generated(sheet, sentences, generated_dir, groups, outdir, merged.genes, uns)
     # The report lists it among what the steps warn of.
@@ -225,17 +225,26 @@ def _predicted(
 
 
 def _merge_perturbed(
-    answered: Iterable[Predicted], n_each: int, outdir: Path, merged: Merged, uns: Mapping
+    answered: Iterable[Predicted], outdir: Path, merged: Merged, uns: Mapping
 ) -> list[str]:
     """Write the predicted cells and their summary; what is renamed, a line each."""
     target, var = outdir / "c2s_perturbed.h5ad", pd.DataFrame(index=merged.genes.names)
+    options = uns["parameters"]
     predicted, notices = merge_predictions(
-        answered, merged.obs, var, uns["rank_fit"], target, uns, n_each
-    )
+        answered, merged.obs, var, uns["rank_fit"], target, uns,
+        n_each=options.get("num_samples", 1), base=options["log_base"],
+        source=outdir / "c2s.h5ad", controls=options["benchmark_controls"],
+    )  # fmt: skip
     for line in notices:
         LOGGER.warning(line)
-    n = len(predicted_only(predicted))
-    LOGGER.info("%s: %d predicted cells, %d answers to no-ops", target.name, n, len(predicted) - n)
+    n, n_controls = (
+        len(predicted_only(predicted)),
+        int(predicted.get(MEASURED, pd.Series([0])).sum()),
+    )
+    LOGGER.info(
+        "%s: %d predicted cells, %d answers to no-ops, %d control cells",
+        target.name, n, len(predicted) - n - n_controls, n_controls,
+    )  # fmt: skip
     write_table(summarise(predicted), outdir / "perturbation" / "summary.tsv")
     return notices
 
@@ -258,7 +267,8 @@ def _merge_generated(
         for task in range(plan.n_tasks)
     ]
     target, var = outdir / "c2s_generated.h5ad", pd.DataFrame(index=genes.names)
-    generated = merge_generated(tasks, columns, var, uns["rank_fit"], target, uns)
+    base = groups["results"]["log_base"]
+    generated = merge_generated(tasks, columns, var, uns["rank_fit"], target, uns, base)
     LOGGER.info("%s: %d generated cells", target.name, len(generated))
     write_table(summarise_generated(generated), outdir / "generation" / "summary.tsv")
 

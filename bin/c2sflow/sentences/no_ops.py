@@ -21,6 +21,7 @@ from c2sflow.sentences.prompts import template_fields
 
 AUTO, NONE = "auto", "none"  # values of --no_op that are no text
 NO_OP = "c2s_no_op"  # column: whether an answer is one to a no-op
+MEASURED = "c2s_measured_control"  # column: whether a row is no answer but a control cell
 COMPARED_WITH = "c2s_compared_with"  # column: the condition of the no-op of a prediction
 OWN_SENTENCE = "own sentence"  # what predictions without a no-op are compared with
 PREFIX = "no-op: "  # of the names of these conditions
@@ -157,10 +158,13 @@ def filled(text: str, cells: pd.DataFrame) -> np.ndarray:
 
 
 def predicted_only(answers: pd.DataFrame) -> pd.DataFrame:
-    """The answers that are predictions: those to no-ops are there to compare with."""
-    return answers[~answers[NO_OP].astype(bool)] if NO_OP in answers else answers
+    """The answers that are predictions: no-ops and control cells are there to compare with."""
+    for name in (NO_OP, MEASURED):
+        if name in answers:
+            answers = answers[~answers[name].astype(bool)]
+    return answers
 
 
 def with_no_op(columns: Iterable[str], known: Collection[str]) -> list[str]:
-    """Columns to read of a file that has the `known` ones, with those on no-ops if it has them."""
-    return [*columns, *(name for name in (NO_OP, COMPARED_WITH) if name in known)]
+    """Columns to read of a file that has the `known` ones, with those of rows to compare with."""
+    return [*columns, *(name for name in (NO_OP, COMPARED_WITH, MEASURED) if name in known)]

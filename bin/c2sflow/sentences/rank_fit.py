@@ -14,6 +14,8 @@ from functools import cache
 import numpy as np
 from scipy import sparse
 
+from c2sflow.data.state.normalization import LOG_BASE, LOG_BASES
+
 
 @cache
 def _log_ranks(n: int) -> np.ndarray:
@@ -62,10 +64,15 @@ class RankFit:
         return tuple(asdict(self).values())
 
     def solve(self) -> dict[str, float]:
-        """Slope, intercept, r_squared and n; NaN where the sums do not decide them."""
+        """Slope, intercept, r_squared and n; NaN where the sums do not decide them.
+
+        Of log10 (1 + x), whatever the base of the results: `log_base` records it.
+        """
+        base = LOG_BASES[LOG_BASE]
         sxx = self.xx - self.x**2 / self.n if self.n else 0.0
         if sxx <= 0:
-            return {"slope": np.nan, "intercept": np.nan, "r_squared": np.nan, "n": self.n}
+            unknown = {"slope": np.nan, "intercept": np.nan, "r_squared": np.nan}
+            return {**unknown, "n": self.n, "log_base": base}
         sxy = self.xy - self.x * self.y / self.n
         syy = self.yy - self.y**2 / self.n
         slope = sxy / sxx
@@ -74,6 +81,7 @@ class RankFit:
             "intercept": float((self.y - slope * self.x) / self.n),
             "r_squared": float(sxy**2 / (sxx * syy)) if syy > 0 else np.nan,
             "n": self.n,
+            "log_base": base,
         }
 
 

@@ -19,7 +19,7 @@ from c2sflow.results.predictions import (
     prediction_names,
     summarise,
 )
-from c2sflow.sentences.no_ops import COMPARED_WITH, NO_OP
+from c2sflow.sentences.no_ops import COMPARED_WITH, MEASURED, NO_OP
 
 FIT = {"slope": -0.5, "intercept": 2.0}
 
@@ -196,7 +196,7 @@ def test_cells_of_another_sample(tmp_path):
 
 def test_a_table_of_perturbations_takes_none_of_our_names():
     """A column of it gets our prefix, too."""
-    names = {name.removeprefix("c2s_") for name in (*SHARD_COLUMNS, NO_OP, COMPARED_WITH)}
+    names = {name.removeprefix("c2s_") for name in (*SHARD_COLUMNS, NO_OP, COMPARED_WITH, MEASURED)}
     assert names - {"perturbation"} <= RESERVED
 
 

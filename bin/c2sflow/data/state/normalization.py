@@ -39,7 +39,12 @@ def are_counts(data: np.ndarray) -> bool:
 
 
 TARGET_SUM = 1e4
-LOG_BASE = 10
+LOG_BASE: LogBase = 10  # of every file between the steps; results have that of --log_base
+
+
+def log_ratio(base: LogBase) -> float:
+    """What a logarithm to `LOG_BASE` is multiplied by to be one to another base."""
+    return float(np.log(LOG_BASES[LOG_BASE]) / np.log(LOG_BASES[base]))
 
 
 def linear_values(block: sparse.csr_matrix, state: State) -> sparse.csr_matrix:
@@ -88,9 +93,9 @@ def normalise(
         values *= np.repeat(factors, np.diff(block.indptr))
     if state.log_base is None:
         np.log1p(values, out=values)
-        values /= np.log(LOG_BASE)
+        values /= np.log(LOG_BASES[LOG_BASE])
     else:
-        values *= np.log(LOG_BASES[state.log_base]) / np.log(LOG_BASE)
+        values *= np.log(LOG_BASES[state.log_base]) / np.log(LOG_BASES[LOG_BASE])
     return _with_values(block, values.astype(np.float32))
 
 
