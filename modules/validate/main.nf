@@ -3,7 +3,7 @@ include { cli; quote } from '../code'
 // Finds every fault a user can make before anything else starts. Its report is either the log of
 // what was found (validation.log) or the list of faults (faults.txt, shown by main.nf).
 process VALIDATE {
-    label 'process_single'
+    label 'process_low'
 
     input:
     tuple path(sheet, stageAs: 'sheet/*'), path(data, stageAs: 'inputs/?/*', arity: '0..*'), val(rows)
@@ -31,6 +31,7 @@ process VALIDATE {
         text_encoder_dir: encoder ? 'text_encoder' : null,
     ]
     """
+    export OMP_NUM_THREADS=${task.cpus} NUMBA_NUM_THREADS=${task.cpus}
     status=0
     c2s validate \\
         --params=${quote(params_json)} \\

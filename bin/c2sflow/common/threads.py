@@ -1,12 +1,14 @@
-"""How many threads a step uses, in its own loops, in BLAS and in numba."""
+"""How many threads and processes a step uses, in its own loops, in BLAS and in numba."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
@@ -50,13 +52,54 @@ def in_threads(
         return
     n_threads = n_threads or n_cores()
     with ThreadPoolExecutor(n_threads) as pool:
-        ahead: deque[Future[Made]] = deque()
-        for item in items:
-            ahead.append(pool.submit(work, item))
-            if len(ahead) > n_threads:
-                yield ahead.popleft().result()
-        while ahead:
+        yield from _ahead(pool, work, items, n_threads)
+
+
+def in_processes(work: Callable[[Item], Made], items: Sequence[Item]) -> Iterator[Made]:
+    """``map(work, items)`` on all cores, for work that holds Python's lock; a few results ahead.
+
+    Parameters
+    ----------
+    work
+        Called in a forked process, which it leaves as a pickle; so does what it makes. Its own
+        loops share the cores with those of the other processes.
+    items
+        What it is called with. For a single one, or where Python does not fork safely (macOS),
+        nothing is forked.
+
+    Raises
+    ------
+    MemoryError
+        If the system ends a process, as it does where memory is short.
+    """
+    n_processes = min(n_cores(), len(items))
+    if n_processes < 2 or sys.platform != "linux":
+        yield from map(work, items)
+        return
+    context = multiprocessing.get_context("fork")
+    each = max(1, n_cores() // n_processes)
+    try:
+        with ProcessPoolExecutor(n_processes, context, _use_cores, (each,)) as pool:
+            yield from _ahead(pool, work, items, 2 * n_processes)
+    except BrokenProcessPool:
+        raise MemoryError(f"one of {n_processes} processes was ended by the system") from None
+
+
+def _use_cores(number: int) -> None:
+    os.environ["OMP_NUM_THREADS"] = str(number)
+
+
+def _ahead(
+    pool: Executor, work: Callable[[Item], Made], items: Iterable[Item], n_ahead: int
+) -> Iterator[Made]:
+    """Results in order, so many ahead of the one in use."""
+    ahead: deque[Future[Made]] = deque()
+    for item in items:
+        ahead.append(pool.submit(work, item))
+        if len(ahead) > n_ahead:
             yield ahead.popleft().result()
+    while ahead:
+        yield ahead.popleft().result()
 
 
 def one_blas_thread() -> AbstractContextManager:

@@ -56,6 +56,8 @@ class CellData(AbstractContextManager):
         self._columns: np.ndarray | None = None  # those of the matrix that are genes
         self._width = len(var)
         self._layers_fit = True
+        # What a step made of values of this file that another one needs, too: see `reads`.
+        self.made: dict[object, Any] = {}
         self.label = label
         self.obs, obs_notes = clean_columns(obs, "obs")
         self.var, var_notes = clean_columns(var, "var")
@@ -135,6 +137,11 @@ class CellData(AbstractContextManager):
         """Read only these columns (bool, n_vars) of X and layers from now on."""
         self._columns = np.flatnonzero(columns)
         self.var = self.var[columns]
+
+    @property
+    def reads(self) -> tuple[str, bytes | None]:
+        """Which matrix is read and which of its columns, None for all; a key of `made`."""
+        return self._x, None if self._columns is None else self._columns.tobytes()
 
     def recorded(self, name: str) -> object:
         """An entry of uns, or None."""

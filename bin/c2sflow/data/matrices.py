@@ -9,7 +9,7 @@ import pandas as pd
 
 from c2sflow.common.errors import UserError
 from c2sflow.data.backed import RAW, CellData, X
-from c2sflow.data.state.decision import detect_state
+from c2sflow.data.state.reading import sample_state
 
 AUTO = "auto"
 # Layers that hold raw counts by the habit of scanpy, scvi-tools and others.
@@ -145,7 +145,7 @@ def _state(data: CellData, path: str, is_gene: Callable[[pd.DataFrame], np.ndarr
     """State of a matrix, by a sample of its cells; None if it can be of no use."""
     genes = is_gene(_raw_annotation(data) if path == RAW else data.var)
     try:
-        return detect_state(data.sample_rows(matrix=path)[:, genes], "").name
+        return sample_state(data, path, genes).name
     except UserError:
         return None
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
+
+import pandas as pd
 
 from c2sflow.common.errors import Faults, UserError
+from c2sflow.common.threads import in_processes
 from c2sflow.data.genes.symbol_tables import is_table, read_symbols
 from c2sflow.data.obs.queries import CheckedQueries
 from c2sflow.data.obs.shard_columns import RESERVED
@@ -43,7 +48,7 @@ from c2sflow.validation.options import (
     labels_line,
     plan_lines,
 )
-from c2sflow.validation.samples import inspect_sample, name_kinds
+from c2sflow.validation.samples import Seen, check_sample, name_kinds, read_sample
 from c2sflow.validation.training import Training, training_of
 
 LOGGER = logging.getLogger(__name__)
@@ -89,11 +94,16 @@ def validate_run(
     check_encoder(flat["text_encoder"], staged.text_encoder_dir, faults)
     log += [*check_model(flat, staged.model_dir, faults), *labels_line(flat, staged.model_dir)]
     samples = []
-    for number, row, path, name in _rows(flat, staged, input_schema, faults):
-        with faults.collect():
-            sample, lines = inspect_sample(row, path, flat, targets, training, faults)
-            samples.append({"id": name, "input": number, **sample})
-            log += lines
+    rows = _rows(flat, staged, input_schema, faults)
+    hint = "; relative paths start from the samplesheet" if staged.sheet else ""
+    read = partial(_read_row, flat=flat, symbols=targets.symbols, hint=hint)
+    for (number, row, _, name), seen in zip(rows, in_processes(read, rows), strict=True):
+        faults += seen.faults
+        if seen.sample is not None:
+            with faults.collect():
+                check_sample(seen, row.where, targets, training, faults)
+                samples.append({"id": name, "input": number, **seen.sample})
+                log += seen.lines
     name_kinds(samples, bool(flat["pseudobulk"]))
     plan = generation_plan(flat, targets, labels)
     if len(samples) == len(staged.rows):
@@ -220,12 +230,21 @@ def _read_tables(targets: Targets, flat: Mapping, staged: Staged, faults: Faults
             setattr(targets, option, None)  # one fault is enough
 
 
-def _rows(
-    flat: Mapping, staged: Staged, input_schema: Mapping, faults: Faults
-) -> Iterator[tuple[int, Row, Path, str]]:
-    """Each sample whose file is there: its place, row, staged file and file-safe name."""
+Numbered: TypeAlias = tuple[int, Row, str | None, str]
+
+
+def _read_row(numbered: Numbered, flat: Mapping, symbols: pd.Series | None, hint: str) -> Seen:
+    """What the file of a row holds, or that it is not there."""
+    _, row, path, _ = numbered
+    if path is not None:
+        return read_sample(row, Path(path), flat, symbols)
+    return Seen(Faults([f"{row.where}: no such file{hint}"]))
+
+
+def _rows(flat: Mapping, staged: Staged, input_schema: Mapping, faults: Faults) -> list[Numbered]:
+    """Each sample that has a path: its place, row, staged file if there is one, file-safe name."""
     if not flat["input"]:
-        return
+        return []
     rows, wrong = [single_row(str(flat["input"]))], list[str]()
     if staged.sheet is not None:
         rows, wrong = read_samplesheet(staged.sheet, input_schema)
@@ -235,13 +254,11 @@ def _rows(
             f"{flat['input']}: {len(rows)} samples here and {len(staged.rows)} for Nextflow; "
             "a field must not span lines"
         )
-        return
+        return []
     names = sample_ids([row.sample for row in rows])
     paths = [*staged.rows, *[None] * len(rows)]
-    for number, (row, name) in enumerate(zip(rows, names, strict=True)):
-        path = paths[number]
-        if path is not None:
-            yield number, row, Path(path), name
-        elif row.path:
-            hint = "; relative paths start from the samplesheet" if staged.sheet else ""
-            faults.append(f"{row.where}: no such file{hint}")
+    return [
+        (number, row, paths[number], name)
+        for number, (row, name) in enumerate(zip(rows, names, strict=True))
+        if paths[number] is not None or row.path
+    ]

@@ -1,9 +1,9 @@
-"""What a sample is: opened once, and checked against all that the run wants of it."""
+"""What a sample is: its file opened once and read, in a process of its own if need be."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -37,18 +37,59 @@ from c2sflow.validation.obs_columns import Targets
 from c2sflow.validation.training import Training
 
 
-def inspect_sample(
-    row: Row,
-    path: Path,
-    flat: Mapping,
-    targets: Targets,
-    training: Training | None,
-    faults: Faults,
-) -> tuple[dict, list[str]]:
-    """What a sample is, and lines for the log. Faults after opening it are collected."""
+@dataclass
+class Seen:
+    """What one file holds, to be checked against all that the run wants of the samples.
+
+    Attributes
+    ----------
+    faults
+        In the order in which they were found.
+    sample
+        For ``samples.json``; None if the file cannot be read, and then there is nothing else.
+    lines
+        For the log.
+    obs
+        Of the cells, or of their pseudobulk samples, with the columns that QC adds.
+    symbols, organism
+        None if they are not known.
+    obsm
+        Names of its arrays that later steps can use.
+    """
+
+    faults: Faults = field(default_factory=Faults)
+    sample: dict | None = None
+    lines: list[str] = field(default_factory=list)
+    obs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    symbols: pd.Index | None = None
+    organism: str | None = None
+    obsm: list[str] = field(default_factory=list)
+
+
+def read_sample(row: Row, path: Path, flat: Mapping, symbols: pd.Series | None) -> Seen:
+    """What a sample is. All faults that its file alone shows are collected.
+
+    Parameters
+    ----------
+    row
+        Of the samplesheet.
+    path
+        Of the staged file.
+    flat
+        The parameters, which the row's settings override.
+    symbols
+        Table from identifiers of genes to symbols, if one is given.
+    """
+    seen = Seen()
+    with seen.faults.collect():
+        _read(row, path, flat, symbols, seen)
+    return seen
+
+
+def _read(row: Row, path: Path, flat: Mapping, table: pd.Series | None, seen: Seen) -> None:
     names = ("organism", "gene_symbols", "input_kind", "input_state", *VIEW)
     settings = {name: row.settings.get(name, flat[name]) for name in names}
-    state, column, organism = None, None, None
+    state, column, organism, faults = None, None, None, seen.faults
     with open_anndata(path, row.where) as data:
         there = [*matrices_of(data)]
         viewed = apply_view(data, View.from_settings(settings), row.where, settings["input_state"])
@@ -68,7 +109,7 @@ def inspect_sample(
                 raise UserError(_no_counts(row.where, viewed.view.matrix, state, there))
         with faults.collect():
             check_orientation(data.obs.index, data.var_names, row.where)
-            column = _symbols_column(data, settings["gene_symbols"], targets.symbols, row)
+            column = _symbols_column(data, settings["gene_symbols"], table, row)
             symbols, counts = gene_symbols(data.var, column, row.where)
             if column is not None:
                 n_found = data.n_vars - counts["missing"]
@@ -82,7 +123,7 @@ def inspect_sample(
                     f"{row.sample}: {counts['cleaned']} genes have an Ensembl id with the symbol "
                     f"(such as {_with_id(data, column)}): removed"
                 )
-            targets.look_at_genes(symbols)
+            seen.symbols = symbols
             organism = find_organism(settings["organism"], data, symbols, row.where)
             if state is not None and (filters := _filters(flat, kind)):
                 shares = genome_shares(data, viewed, state)
@@ -108,17 +149,13 @@ def inspect_sample(
                     f"{row.where}: --pseudobulk: no cell has a value in all of these columns"
                     + offer_values(of_cells[columns])
                 )
-        targets.organisms |= set(obs[ORGANISM].astype(str)) if organism else set()
-        targets.look_at(obs, row.where, faults)
-        if training:
-            training.look_at(obs, row.where, faults)
-        targets.look_at_obsm({} if columns else obsm, row.where, faults)
         rows = "bulk samples" if kind == "bulk" else "cells"
         size = f"{data.n_obs} {rows} x {data.n_vars} genes"
         shape = {"n_obs": n_rows, "n_vars": data.n_vars}
     what = "organism per cell" if organism == PER_CELL else organism
-    messages.insert(0, f"{row.sample}: {size}, {what}, {state}")
-    sample = {
+    seen.lines = [f"{row.sample}: {size}, {what}, {state}", *messages]
+    seen.obs, seen.organism, seen.obsm = obs, organism, [] if columns else [*obsm]
+    seen.sample = {
         "sample": row.sample,
         "organism": organism,
         "input_state": state and state.name,
@@ -130,7 +167,19 @@ def inspect_sample(
         **shape,
         "obs": row.obs,
     }
-    return sample, messages
+
+
+def check_sample(
+    seen: Seen, where: str, targets: Targets, training: Training | None, faults: Faults
+) -> None:
+    """Check a sample that could be read against all that the run wants, and count what it holds."""
+    if seen.symbols is not None:
+        targets.look_at_genes(seen.symbols)
+    targets.organisms |= set(seen.obs[ORGANISM].astype(str)) if seen.organism else set()
+    targets.look_at(seen.obs, where, faults)
+    if training:
+        training.look_at(seen.obs, where, faults)
+    targets.look_at_obsm(seen.obsm, where, faults)
 
 
 def _no_counts(where: str, matrix: str, state: State, there: list[str]) -> str:

@@ -1,6 +1,7 @@
 """Threads change the time and nothing else."""
 
 import os
+import signal
 import sys
 import threading
 
@@ -9,7 +10,7 @@ import pytest
 from making import cells
 from scipy import sparse
 
-from c2sflow.common.threads import SPIN_COUNT, in_threads, let_threads_sleep
+from c2sflow.common.threads import SPIN_COUNT, in_processes, in_threads, let_threads_sleep, n_cores
 from c2sflow.data.readers import open_anndata
 
 
@@ -41,6 +42,44 @@ def test_errors_come_where_their_result_would():
     with pytest.raises(ZeroDivisionError):
         next(results)
     assert set(threading.enumerate()) <= before
+
+
+def _seen(number):
+    return number, os.getpid(), n_cores()
+
+
+def _inverse(number):
+    return 1 / (3 - number)
+
+
+def _ended(_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing is forked")
+def test_processes_share_the_cores_and_keep_the_order(cores):
+    numbers, processes, each = zip(*in_processes(_seen, range(20)), strict=True)
+    assert numbers == (*range(20),)
+    assert len(set(processes)) <= cores
+    assert (os.getpid() in processes) == (cores == 1)
+    assert set(each) == {1}
+    assert {own for _, _, own in in_processes(_seen, range(2))} == {max(1, cores // 2)}
+    assert [*in_processes(_seen, [7])] == [(7, os.getpid(), cores)]
+
+
+@pytest.mark.usefixtures("cores")
+def test_errors_of_processes_come_where_their_result_would():
+    results = in_processes(_inverse, range(10))
+    assert [next(results) for _ in range(3)] == [1 / 3, 1 / 2, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing is forked")
+def test_a_process_that_the_system_ends_is_memory_that_ran_out(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    with pytest.raises(MemoryError, match="one of 2 processes was ended by the system"):
+        list(in_processes(_ended, range(3)))
 
 
 @pytest.mark.usefixtures("cores")

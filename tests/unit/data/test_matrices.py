@@ -14,6 +14,7 @@ from c2sflow.common.errors import UserError
 from c2sflow.data.qc.qc import Filters, run_qc
 from c2sflow.data.readers import open_anndata
 from c2sflow.data.state.normalization import State
+from c2sflow.data.state.reading import read_evidence
 from c2sflow.data.views import View, apply_view
 
 
@@ -89,6 +90,32 @@ def test_counts_are_read_wherever_they_are(case, suffix, tmp_path):
     assert figures["matrix"] == matrix
     assert plain["n_genes_in"] == figures["n_genes_in"]
     assert any(f"{matrix} was read, not X" in w for w in figures["warnings"]) == (matrix != "X")
+
+
+@pytest.mark.parametrize("n_copies", [1, 20], ids=["few cells", "many cells"])
+@pytest.mark.parametrize("others", [0, 5])
+@pytest.mark.parametrize("case", CASES)
+def test_evidence_found_while_choosing_is_that_of_the_cells_read(case, others, n_copies):
+    """Few cells are looked at once: the choice looks at all of them, and at the genes alone."""
+    data = CASES[case][0]()
+    if n_copies > 1:
+        raw = data.raw
+        data = ad.concat([data] * n_copies, merge="same", index_unique="-")
+        if raw is not None:
+            data.raw = ad.concat([raw.to_adata()] * n_copies, merge="same", index_unique="-")
+    if others and data.raw is None and data.X is not None:
+        names = data.var_names.to_numpy(dtype=object)
+        names[:others] = [f"ERCC-{n:05}" for n in range(others)]
+        data.var_names = names
+    with open_anndata(data) as chosen, open_anndata(data) as fresh:
+        viewed = apply_view(chosen, View(), "s")
+        apply_view(fresh, viewed.view, "s")
+        assert not fresh.made
+        found, cells_found = read_evidence(chosen)
+        expected, cells_expected = read_evidence(fresh)
+    assert np.array_equal(cells_found, cells_expected)
+    for name, values in vars(expected).items():
+        assert np.array_equal(getattr(found, name), values, equal_nan=True), name
 
 
 def test_scaled_values_give_way_to_logged_ones_in_raw():

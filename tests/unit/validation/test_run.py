@@ -829,6 +829,36 @@ def test_all_faults_are_told_together(inputs):
         assert fault in text
 
 
+def test_faults_of_many_files_are_in_the_order_of_the_rows_on_any_number_of_cores(
+    inputs, monkeypatch
+):
+    names = ["good", "none", "odd", "broken", "nan", "unknown", "good", "none", "ensembl"]
+    rows = [f"s{number},{name}.h5ad" for number, name in enumerate(names)]
+    found = []
+    for cores in "1", "3":
+        monkeypatch.setenv("OMP_NUM_THREADS", cores)
+        with pytest.raises(UserError) as error:
+            validate(inputs, sheet="\n".join(["sample,path", *rows]), label_column="labels")
+        found.append(str(error.value))
+    assert found[0] == found[1]
+    mentioned = [
+        line.split(".", 1)[1].split()[0] for line in found[0].splitlines()[1:] if ". s" in line
+    ]
+    assert [*dict.fromkeys(mentioned)] == [f"s{number}" for number in range(len(names))]
+
+
+def test_samples_are_the_same_on_any_number_of_cores(inputs, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    sheet = "sample,path\na,good.h5ad\nb,layered.h5ad\nc,good.h5ad\n"
+    made = []
+    for cores in "1", "2":
+        caplog.clear()
+        monkeypatch.setenv("OMP_NUM_THREADS", cores)
+        made.append((*validate(inputs, sheet=sheet), caplog.messages))
+    assert made[0] == made[1]
+    assert [sample["sample"] for sample in made[0][1]] == ["a", "b", "c"]
+
+
 @pytest.fixture
 def arguments(inputs, tmp_path):
     """Command line of the script for a run on a good file with this seed."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from c2sflow.data.genes.names import once_a_name
+from c2sflow.data.genes.names import once_a_name, texts_of
 
 MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 # As spreadsheets in German, French, Spanish and others write those months that were genes.
@@ -56,7 +56,9 @@ def _gene(month: str, number: int) -> str | None:
 
 def dates_note(names: Iterable[str]) -> list[str]:
     """A line about the names that are dates, if any."""
-    dates = {name: gene for name in names if (gene := likely_gene(str(name))) is not None}
+    texts = texts_of(names)
+    genes = zip(texts, map(likely_gene, texts), strict=True)
+    dates = {name: gene for name, gene in genes if gene is not None}
     if not dates:
         return []
     shown = [f"{name} ({gene})" if gene else name for name, gene in list(dates.items())[:SHOWN]]

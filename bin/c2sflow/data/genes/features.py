@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from c2sflow.common.errors import UserError
-from c2sflow.data.genes.names import once_a_name
+from c2sflow.data.genes.names import once_a_name, texts_of
 
 GENES, ALL = "genes", "all"
 # Columns of var that hold types of features, of Cell Ranger, muon, Seurat and CELLxGENE.
@@ -208,7 +208,7 @@ def _has_ensembl_id(var: pd.DataFrame) -> np.ndarray:
 
 
 def _kinds_by_name(names: pd.Index) -> np.ndarray:
-    return np.array([_kind_by_name(str(name)) for name in names], dtype=object)
+    return np.array(list(map(_kind_by_name, texts_of(names))), dtype=object)
 
 
 @once_a_name

@@ -85,7 +85,7 @@ def find_genomes(var: pd.DataFrame, is_gene: np.ndarray) -> Reference:
         is_identifier = name is None or (name != COLUMN and values.nunique() > len(var) / 2)
         if not (is_identifier and _is_text(values)):
             continue
-        texts = pd.Series(np.asarray(values.astype(object))).map(str, na_action="ignore").fillna("")
+        texts = _texts(values)
         prefixes = _prefixes(texts, is_gene, named)
         if not prefixes:
             continue
@@ -120,6 +120,14 @@ def _is_text(values: pd.Index | pd.Series) -> bool:
     return pd.api.types.is_object_dtype(dtype) or pd.api.types.is_string_dtype(dtype)
 
 
+def _texts(values: pd.Index | pd.Series) -> pd.Series:
+    """As texts, numbered, "" where missing."""
+    own = np.asarray(values.astype(object))
+    if pd.api.types.infer_dtype(own, skipna=False) == "string":  # as nearly always
+        return pd.Series(own, dtype=object)
+    return pd.Series(own).map(str, na_action="ignore").fillna("")
+
+
 def _prefixes(texts: pd.Series, is_gene: np.ndarray, named: list[str]) -> dict[str, str]:
     """Prefix to genome, if most of the genes have one."""
     genes = texts[is_gene]
@@ -128,7 +136,7 @@ def _prefixes(texts: pd.Series, is_gene: np.ndarray, named: list[str]) -> dict[s
         if genes.str.match(f"^{re.escape(genome)}[_-]+.").any():
             found |= _longest(genome, genes[genes.str.startswith(genome)])
     rest = genes[~genes.str.startswith(tuple(found))] if found else genes
-    first = rest.map(_first_part)
+    first = pd.Series(list(map(_first_part, rest.tolist())), rest.index, dtype=object)
     for token, n in first.value_counts().items():
         if n < max(2, MINOR_GENOME * len(genes)):
             break

@@ -10,7 +10,7 @@ import pandas as pd
 from anndata.utils import make_index_unique
 
 from c2sflow.common.errors import UserError
-from c2sflow.data.genes.names import once_a_name
+from c2sflow.data.genes.names import once_a_name, texts_of
 from c2sflow.data.readers import ENSEMBL
 
 _ID = r"ENS[A-Z]{0,6}G\d{6,}(?:\.\d+)?(?:_PAR_Y)?"
@@ -24,7 +24,7 @@ _TRANSCRIPT = re.compile(r"^(?:ENS[A-Z]{0,6}[TP]\d{6,}|[NX][MR]_\d{6,})(?:\W|_|$
 
 def is_transcript(names: Iterable[object]) -> np.ndarray:
     """Which names are of transcripts or proteins: ENST…, ENSMUST…, NM_…, ``ENST…|GENE``."""
-    return np.array([_is_transcript(str(name)) for name in names], dtype=bool)
+    return np.array(list(map(_is_transcript, texts_of(names))), dtype=bool)
 
 
 @once_a_name
@@ -44,9 +44,12 @@ def without_ids(names: Iterable[object]) -> tuple[np.ndarray, int]:
     -------
     The names, object (n_genes,), and of how many an id was taken off.
     """
-    texts = [str(name) for name in names]
-    cleaned = np.array([_symbol(text) if "ENS" in text else text for text in texts], dtype=object)
-    return cleaned, int(sum(new != old for new, old in zip(cleaned, texts, strict=True)))
+    texts = texts_of(names)
+    cleaned, n_cleaned = np.array(texts, dtype=object), 0
+    for place in [place for place, text in enumerate(texts) if "ENS" in text]:
+        cleaned[place] = _symbol(texts[place])
+        n_cleaned += cleaned[place] != texts[place]
+    return cleaned, n_cleaned
 
 
 @once_a_name
@@ -88,7 +91,7 @@ _IDENTIFIER = re.compile(rf"{ENSEMBL}|^\d+$|^$|^nan$|^None$|^<NA>$")
 def is_identifier(names: Iterable[object]) -> np.ndarray:
     """Which names are no symbols: Ensembl ids (with or without version), ids of transcripts,
     numbers, or missing."""
-    return np.array([_is_identifier(str(name)) for name in names], dtype=bool)
+    return np.array(list(map(_is_identifier, texts_of(names))), dtype=bool)
 
 
 @once_a_name
@@ -196,7 +199,7 @@ def gene_symbols(
 def _named(var: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Names of the genes, of those without one their identifiers; and which have none."""
     names = var.index.astype(str).to_numpy(dtype=object)
-    blank = np.array([not name.strip() for name in names], dtype=bool)
+    blank = np.array([not name for name in map(str.strip, names.tolist())], dtype=bool)
     unnamed = blank.copy()
     for column in ID_COLUMNS:
         if blank.any() and column in var:
@@ -207,7 +210,8 @@ def _named(var: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check_named(names: np.ndarray, where: str) -> None:
-    blank = [place for place, name in enumerate(names) if not str(name).strip()]
+    texts = map(str.strip, texts_of(names.tolist()))
+    blank = [place for place, name in enumerate(texts) if not name]
     if blank:
         raise UserError(
             f"{where}: {len(blank)} of {len(names)} genes have neither a name nor an identifier "
@@ -215,6 +219,9 @@ def _check_named(names: np.ndarray, where: str) -> None:
         )
 
 
+_MITOCHONDRIAL = frozenset(["MT-", "Mt-", "mT-", "mt-"])
+
+
 def is_mitochondrial(symbols: pd.Index) -> np.ndarray:
     """Which genes are mitochondrial: MT- in human, mt- in mouse, Mt- in rat."""
-    return np.array([symbol[:3].upper() == "MT-" for symbol in symbols], dtype=bool)
+    return np.array([symbol[:3] in _MITOCHONDRIAL for symbol in texts_of(symbols)], dtype=bool)

@@ -99,7 +99,7 @@ def _passes(block: sparse.csr_matrix, symbols: pd.Index, state: State, filters: 
     if mitochondrial.any():
         values = linear_values(block, state).astype(np.float64)
         total = np.asarray(values.sum(axis=1)).ravel()
-        part = np.asarray(values[:, mitochondrial].sum(axis=1)).ravel()
+        part = values @ mitochondrial.astype(np.float64)
         metrics["pct_counts_mt"] = 100 * np.divide(part, total, where=total > 0, out=part * 0)
     kept = block[filters.reason(metrics) < 0]
     return bool(kept.shape[0] and (kept.getnnz(axis=0) >= filters.min_cells).any())

@@ -258,11 +258,17 @@ def _ranks(
         near = many & ~ranks & (figures["whole"] == 1) & (figures["largest"] >= 8)
         near &= figures["largest"] <= below + n_values
         places = np.flatnonzero(near)
-        for number in places[:: max(1, places.size // most)]:
+        places = places[:: max(1, places.size // most)]
+        # As smallest ranks the lowest value is 1, as largest ones how many genes share it.
+        lowest = figures["smallest"] - below
+        begins = (lowest == 1) | (lowest == figures["lows"])
+        for number in places[begins[places]]:
             values = (
                 data[indptr[number] : indptr[number + 1]]
                 - np.broadcast_to(below, n_values.shape)[number]
             )
+            if 1 == lowest[number] < figures["lows"][number] and (values == 2).any():
+                continue  # of several that share rank 1 the next rank is higher than 2
             distinct, first, equal = np.unique(
                 np.sort(values), return_index=True, return_counts=True
             )
