@@ -50,7 +50,7 @@ def parameters() -> dict:
     return {name: entry for group in groups for name, entry in group["properties"].items()}
 
 
-# (25.04 as it comes runs everything else here.)
+# (25.04 as it comes runs the demo in test_demo_run.)
 @pytest.mark.parametrize("engine", ["24.10", "25.04-strict", "26.04"])
 def test_every_engine_runs_the_flow(engine, tmp_path, nextflow_home):
     asked_for = ("--attention_maps", "20", "--generate", "9", "--finetune", "cell_type")
