@@ -120,7 +120,7 @@ class Cell2Sen(Cell2SenModel):
         if output_attentions and position == 0:
             raise UserError("emb_layer 0 is the token embeddings, which no attention made")
         check_fields(self.embedding_prompt, dataset.columns, "embedding_prompt")
-        records = dataset.to_dict("records")
+        records = self._in_words(dataset).to_dict("records")
         result = self._embed(records, layer)
         log_warnings(context_warning(result.truncated, self._context, "cells"))
         self.embedding_spread = result.spread
@@ -175,7 +175,7 @@ class Cell2Sen(Cell2SenModel):
         result = annotate_wordings(
             self.model,
             self.tokenizer,
-            dataset,
+            self._in_words(dataset),
             wordings_of(self.config, "annotation_prompt", self.annotation_prompt),
             labels,
             max_rows=self.config.batch_size,
@@ -239,7 +239,7 @@ class Cell2Sen(Cell2SenModel):
         cells, predictions, stats = predict_table(
             self.model,
             self.tokenizer,
-            dataset,
+            self._in_words(dataset),
             labels,
             self.perturbation_prompt,
             num_samples=num_samples,
@@ -313,7 +313,7 @@ class Cell2Sen(Cell2SenModel):
         cells, stats = generate_cells(
             self.model,
             self.tokenizer,
-            plan.cells(0),
+            self._in_words(plan.cells(0)),
             {organism: list(genes) for organism in plan.organisms},
             template,
             num_genes=n_genes,
@@ -326,7 +326,7 @@ class Cell2Sen(Cell2SenModel):
         parameters = {"generate": n_cells, "generated_genes": n_genes, **options}
         prompts = {"generation": template, "embedding": self.embedding_prompt}
         uns = self._provenance(dataset, parameters, prompts)
-        vectors = self._embed(generated_records(cells)).vectors
+        vectors = self._embed(generated_records(self._in_words(cells))).vectors
         return generated_anndata(cells, vectors, genes, dataset.attrs["rank_fit"], uns)
 
     @logged

@@ -24,6 +24,7 @@ from c2sflow.model.files import describe_model
 from c2sflow.model.hub import base_folder, link_adapter, model_folder
 from c2sflow.model.trained import Trained, published, read_trained
 from c2sflow.model.weights import base_weights
+from c2sflow.sentences.organism_words import with_words
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -58,6 +59,10 @@ class Cell2SenModel:
         """What is known of the model before it is fetched."""
         folder = Path(self.model_name)
         return read_trained(folder) if folder.is_dir() else published(self.model_name)
+
+    def _in_words(self, cells: pd.DataFrame) -> pd.DataFrame:
+        """Cells with what the model's prompts call their organisms."""
+        return with_words(cells, self._trained.organism_words)
 
     @cached_property
     def model_path(self) -> Path:

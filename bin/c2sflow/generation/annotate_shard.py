@@ -64,7 +64,7 @@ def annotate_shard(
     attempt
         1, or more where memory ran out before: each has half the budget of the one before.
     """
-    cells = read_shard(shard)
+    cells = read_shard(shard, options["model"])
     template = load_template(annotation_prompt, ANNOTATION_PROMPT, ["cell_sentence"])
     check_fields(template, cells.columns, shard.name)
     templates = variants_of(template, "annotation_prompt", prompt_variant)

@@ -13,6 +13,7 @@ from c2sflow.common.errors import UserError
 from c2sflow.generation.answers import AnswerOptions, GeneVocabulary, answer_sentences
 from c2sflow.generation.decoding import GenerationStats
 from c2sflow.model.answer_limits import AnswerLength
+from c2sflow.sentences.organism_words import WORD
 from c2sflow.sentences.prompts import fill
 
 
@@ -32,8 +33,9 @@ def generate_cells(
     Parameters
     ----------
     cells
-        A row a cell: organism, c2s_cell_type ("" for none) and number, unique for cells of one
-        type: with the seed it decides what is drawn, whatever the batch or the task.
+        A row a cell: organism, perhaps the model's word for it
+        (`c2sflow.sentences.organism_words`), c2s_cell_type ("" for none) and number, unique for
+        cells of one type: with the seed it decides what is drawn, whatever the batch or the task.
     genes
         For each organism the words that its cells may contain; other words count as invalid.
     template
@@ -61,7 +63,8 @@ def generate_cells(
             model, tokenizer, own, genes[str(organism)], template, num_genes,
             length or AnswerLength(), **options,
         )  # fmt: skip
-        tables.append(pd.concat([own.reset_index(drop=True), answers], axis=1))
+        own = own.drop(columns=WORD, errors="ignore").reset_index(drop=True)
+        tables.append(pd.concat([own, answers], axis=1))
         stats.append(figures)
     return pd.concat(tables, ignore_index=True), stats
 
@@ -77,10 +80,10 @@ def _answers(
     **options: Unpack[AnswerOptions],
 ) -> tuple[pd.DataFrame, GenerationStats]:
     kinds = ["organism", "c2s_cell_type"]
-    distinct = cells[kinds].drop_duplicates()
+    distinct = cells.drop_duplicates(kinds)
     texts = [
-        fill(template, {"organism": organism, "cell_type": cell_type, "n_genes": num_genes})
-        for organism, cell_type in distinct.itertuples(index=False)
+        fill(template, {**record, "cell_type": record["c2s_cell_type"], "n_genes": num_genes})
+        for record in distinct.to_dict("records")
     ]
     tokens = [np.asarray(ids, dtype=np.int32) for ids in tokenizer(texts)["input_ids"]]
     longest, context = max(map(len, tokens), default=0), model.config.max_position_embeddings
@@ -92,7 +95,8 @@ def _answers(
             f"takes {context} together; shorten the prompt, or the answer with --max_answer_genes "
             "or --max_new_tokens"
         )
-    prompts = dict(zip(distinct.itertuples(index=False, name=None), tokens, strict=True))
+    named = distinct[kinds].itertuples(index=False, name=None)
+    prompts = dict(zip(named, tokens, strict=True))
     rows = list(cells[[*kinds, "number"]].itertuples(index=False, name=None))
     return answer_sentences(
         model,
@@ -114,4 +118,5 @@ def generated_records(cells: pd.DataFrame) -> list[dict[str, object]]:
         "c2s_sentence": "cell_sentence", "c2s_n_predicted_genes": "n_genes",
         "c2s_cell_type": "cell_type", "organism": "organism",
     }  # fmt: skip
-    return cells[list(names)].rename(columns=names).to_dict("records")
+    word = cells.columns.intersection([WORD])
+    return cells[[*names, *word]].rename(columns=names).to_dict("records")

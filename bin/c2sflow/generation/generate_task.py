@@ -23,6 +23,8 @@ from c2sflow.generation.tasks import (
     write_answers,
 )
 from c2sflow.model.tasks import load, log_warnings, pick, run_figures
+from c2sflow.model.trained import read_trained
+from c2sflow.sentences.organism_words import with_words
 from c2sflow.sentences.prompts import EMBEDDING_PROMPT, generation_template, load_template
 from c2sflow.sentences.summaries import SentenceFiles
 
@@ -57,7 +59,8 @@ def generate_task(
     """
     template = generation_template(options.get("generation_prompt"), plan.cell_types != [""])
     model, tokenizer = load(options, head=True)
-    cells, name = plan.cells(task), plan.task_name(task)
+    words = read_trained(options["model"]).organism_words
+    cells, name = with_words(plan.cells(task), words), plan.task_name(task)
     sheet = read_json_list(samples)
     summaries = SentenceFiles(sentences_dir, [sample["id"] for sample in sheet])
     genes = {
@@ -71,7 +74,8 @@ def generate_task(
         max_batch_tokens=cache_share(options, model),
     )  # fmt: skip
     prompt = load_template(options["embedding_prompt"], EMBEDDING_PROMPT, ["cell_sentence"])
-    vectors = embed_answers(model, tokenizer, generated_records(generated), prompt, options)
+    records = generated_records(with_words(generated, words))
+    vectors = embed_answers(model, tokenizer, records, prompt, options)
     write_answers(outdir / f"{name}.generated.parquet", generated, vectors)
     figures = run_figures(model, name, generated.assign(sample="generated cells"))
     figures |= answer_figures(model, generated, stats, length)

@@ -67,7 +67,7 @@ def perturb_shard(
         options["perturbation_prompt"], PERTURBATION_PROMPT, ["cell_sentence", "perturbation"]
     )
     planned = read_parquet(plan).to_pandas().drop(columns="shard")
-    cells = _cells_to_perturb(planned, read_shard(shard), template)
+    cells = _cells_to_perturb(planned, read_shard(shard, options["model"]), template)
     if cells["cell_sentence"].isna().any():
         raise UserError(f"{plan.name} names cells that {shard.name} does not have")
     embedding_template = load_template(

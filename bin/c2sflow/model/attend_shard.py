@@ -52,7 +52,7 @@ def attend_shard(
         If no attention made the layer, or the files do not go together.
     """
     labels = read_parquet(chosen).to_pandas().set_index("cell_id")["label"]
-    cells = read_shard(shard)
+    cells = read_shard(shard, options["model"])
     cells = cells[cells["cell_id"].isin(labels.index)]
     if len(cells) != len(labels):
         raise UserError(f"{chosen.name} names cells that {shard.name} does not have")

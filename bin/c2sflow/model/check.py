@@ -30,6 +30,7 @@ from c2sflow.model.config import load_config, load_tokenizer, read_tokenizer
 from c2sflow.model.files import file_faults
 from c2sflow.model.loading import loading_faults
 from c2sflow.model.prompt_room import Asked, check_context
+from c2sflow.model.trained import read_trained
 from c2sflow.model.weights import FLOATING, model_tensors, not_finite, read_tensors, weight_files
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -173,7 +174,10 @@ def _check_tokenizer(
         _check_ids(directory, config, tokenizer)
     if tokenizer.eos_token_id is None and config.eos_token_id is None:
         faults.append(f"model {directory}: the tokenizer has no token that ends an answer (eos)")
-    for fault in check_context(tokenizer, config.max_position_embeddings, asked):
+    word = "human"
+    with faults.collect():
+        word = max(read_trained(directory).organism_words.values(), default=word, key=len)
+    for fault in check_context(tokenizer, config.max_position_embeddings, asked, word):
         faults.append(f"model {directory}: {fault}")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from c2sflow.common.errors import Faults
 from c2sflow.model.files import describe_model
 from c2sflow.model.trained import read_trained, task_warnings
+from c2sflow.sentences.organism_words import words_line
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ def check_and_describe(
         answered = [name for name, fields in asked.items() if set(fields) - {"template"}]
         if unfit := task_warnings(read_trained(directory), answered, model):
             record["warnings"] = unfit
+        if words := read_trained(directory).organism_words:
+            record["organism_words"] = dict(words)
         log = (
             f"model {model}: {record['model_type']}, {record['n_parameters']:,} parameters; names, "
             f"shapes and values of all tensors checked{_trained_for(directory)}\n{memory}"
@@ -124,6 +127,8 @@ def _trained_for(directory: Path) -> str:
         parts.append(f"answers of at most {trained.max_answer_genes} genes")
     if trained.max_genes:
         parts.append(f"sentences of {trained.max_genes} genes")
+    if trained.organism_words:
+        parts.append(f"prompts that call {words_line(trained.organism_words)}")
     if trained.tasks:
         parts.append(" and ".join(trained.tasks))
     if trained.cell_types:

@@ -67,7 +67,7 @@ def embed_shard(
     attempt
         1, or more where memory ran out before: each has half the budget of the one before.
     """
-    cells = read_shard(shard)
+    cells = read_shard(shard, options["model"])
     template = load_template(embedding_prompt, EMBEDDING_PROMPT, ["cell_sentence"])
     check_fields(template, cells.columns, shard.name)
     templates = variants_of(template, "embedding_prompt", prompt_variant)

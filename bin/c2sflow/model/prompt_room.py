@@ -37,13 +37,16 @@ class Asked:
 
 
 def check_context(
-    tokenizer: PreTrainedTokenizerBase, context: int, asked: Mapping[str, Asked]
+    tokenizer: PreTrainedTokenizerBase,
+    context: int,
+    asked: Mapping[str, Asked],
+    organism: str = "human",
 ) -> Iterator[str]:
     """What does not fit into a context, a line each, by the option that gives the prompt."""
     context = min(context, tokenizer.model_max_length)
     for option, prompt in asked.items():
         record: dict[str, object] = dict.fromkeys(template_fields(prompt.template), UNKNOWN)
-        record |= {"cell_sentence": GENES, "n_genes": len(GENES.split()), "organism": "human"}
+        record |= {"cell_sentence": GENES, "n_genes": len(GENES.split()), "organism": organism}
         n_prompt = len(tokenizer(fill(prompt.template, record))["input_ids"])
         labels = [f" {label}." for label in prompt.labels]
         longest = max(map(len, tokenizer(labels)["input_ids"])) if labels else 0

@@ -18,20 +18,29 @@ from c2sflow.model.compile_cache import use_compile_cache
 from c2sflow.model.loading import load_model, load_tokenizer
 from c2sflow.model.option_faults import model_option_faults
 from c2sflow.model.placement import resolve_device
+from c2sflow.model.trained import read_trained
+from c2sflow.sentences.organism_words import with_words
 
 LOGGER = logging.getLogger(__name__)
 MODEL_OPTIONS = ("device", "dtype", "attention", "quantization")
 
 
-def read_shard(path: Path) -> pd.DataFrame:
+def read_shard(path: Path, model: str | Path) -> pd.DataFrame:
     """Cells of a shard: cell_id, sample, organism, cell_sentence, n_genes and the obs columns.
+
+    Parameters
+    ----------
+    model
+        Directory of the model that is asked about them, in its own words for their organisms: see
+        `c2sflow.sentences.organism_words`.
 
     Raises
     ------
     UserError
-        If the file is missing or broken.
+        If the file is missing or broken, or the model's record is.
     """
-    return read_parquet(path, of="shard ").to_pandas()
+    cells = read_parquet(path, of="shard ").to_pandas()
+    return with_words(cells, read_trained(model).organism_words)
 
 
 def load(options: Mapping[str, Any], head: bool) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

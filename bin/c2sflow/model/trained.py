@@ -55,6 +55,9 @@ class Trained:
     prompts
         Templates it was trained with, by option, such as annotation_prompt, where they are not the
         built-in ones.
+    organism_words
+        What its prompts call organisms, by the names that VALIDATE has for them: "Homo sapiens" for
+        "human"; empty where they have these names.
     """
 
     max_answer_genes: int | None = None
@@ -63,6 +66,7 @@ class Trained:
     max_genes: int | None = None
     tasks: tuple[str, ...] = ()
     prompts: Mapping[str, str] = field(default_factory=dict, hash=False)
+    organism_words: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def write(self, directory: Path) -> None:
         """Write what is known into a model's folder."""
@@ -116,12 +120,16 @@ def _trained(content: Mapping, where: str) -> Trained:
         faults.append("prompts must be texts by option, such as annotation_prompt")
     elif odd := sorted(set(prompts) - {*ASKED_BY, "embedding_prompt"}):
         faults.append(f"prompts: no prompt {', '.join(odd)}")
+    words = content.get("organism_words") or {}
+    if not isinstance(words, dict) or not _are_texts(list(words.values())):
+        faults.append("organism_words must be texts by organism, such as human")
     if not faults and (odd := sorted(set(content.get("tasks") or []) - set(TASKS))):
         faults.append(f"tasks: no task {', '.join(odd)}; there are {', '.join(TASKS)}")
     if faults:
         raise UserError(f"{where}{'; '.join(faults)}; mend it, or take the model's own")
     lists = {name: tuple(content.get(name) or ()) for name in ("cell_types", "tasks")}
-    return Trained(**{**content, **lists, "prompts": dict(prompts)})
+    texts = {"prompts": dict(prompts), "organism_words": dict(words)}
+    return Trained(**{**content, **lists, **texts})
 
 
 def _are_texts(values: object) -> bool:

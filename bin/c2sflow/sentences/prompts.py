@@ -18,6 +18,7 @@ import pandas as pd
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import read_text
 from c2sflow.sentences.groups.text import with_first_genes
+from c2sflow.sentences.organism_words import WORD
 from c2sflow.sentences.wordings import WORDINGS
 
 EMBEDDING_PROMPT = WORDINGS["cell_type"][0]
@@ -189,10 +190,13 @@ class _Values(dict):
 def fill(template: str, record: Mapping[str, object]) -> str:
     """One prompt. `record` holds cell_sentence, n_genes, organism and any obs column.
 
-    Fields missing in the record are `UNKNOWN`.
+    `c2sflow.sentences.organism_words.WORD` takes the place of organism. Fields missing in the
+    record are `UNKNOWN`.
     """
     values = _Values(record)
     values["num_genes"] = record["n_genes"]
+    if WORD in record:
+        values["organism"] = record[WORD]
     return template.format_map(values)
 
 

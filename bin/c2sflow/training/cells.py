@@ -6,7 +6,7 @@ Test cells are never read: what trains has no way to see them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from c2sflow.common.errors import UserError
 from c2sflow.common.parquet import column_names, read_parquet
 from c2sflow.data.splits.splits import COLUMN as SPLIT
 from c2sflow.data.splits.splits import SPLITS, UNUSED
+from c2sflow.sentences.organism_words import with_words
 from c2sflow.sentences.shards import obs_frame
 
 CELL = ("cell_id", "sample")
@@ -73,6 +74,7 @@ def read_training_cells(
     columns: Collection[str],
     split: str,
     splits: pd.DataFrame | None = None,
+    words: Mapping[str, str] | None = None,
 ) -> TrainingCells:
     """Cells of a split that have genes, in the order of the shards.
 
@@ -86,6 +88,8 @@ def read_training_cells(
         "train" or "validation".
     splits
         Splits of all cells, from `read_splits`, where they differ from those in the shards.
+    words
+        See `c2sflow.sentences.organism_words.with_words`.
 
     Raises
     ------
@@ -113,7 +117,8 @@ def read_training_cells(
     )
     if obs.empty:
         raise UserError(f"no cell with genes is of the split {split!r}")
-    return TrainingCells(obs, pa.concat_arrays([chunk for text in texts for chunk in text.chunks]))
+    sentences = pa.concat_arrays([chunk for text in texts for chunk in text.chunks])
+    return TrainingCells(with_words(obs, words or {}), sentences)
 
 
 def read_splits(shards: Iterable[Path]) -> pd.DataFrame:

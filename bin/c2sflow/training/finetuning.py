@@ -100,7 +100,7 @@ def finetune(
     templates = _templates(options)
     described = _describe(base, options)
     splits, n_twins = with_one_split(read_splits(shards), cell_keys(shards))
-    cells = _read(shards, splits, options, templates)
+    cells = _read(shards, splits, options, templates, read_trained(base).organism_words)
     tokenizer = load_tokenizer(base) if base else _new_tokenizer(summaries, cells[0], options)
     digest = _digest(options, templates, cells, described, summaries)
     trainer, warnings = _trainer(cells, tokenizer, base, templates, options, team, digest)
@@ -150,7 +150,7 @@ def _trained_for(cells: TrainingCells, options: TrainingOptions, base: Path | No
     learned = set(tasks) | set(known.tasks) if base is None or known.tasks else set()
     return Trained(
         genes, tuple(sorted(set(labels) - {None})), known.family, known.max_genes,
-        tuple(sorted(learned)),
+        tuple(sorted(learned)), organism_words=known.organism_words,
     )  # fmt: skip
 
 
@@ -175,16 +175,20 @@ def _read_back(
 
 
 def _read(
-    shards: Sequence[Path], splits: pd.DataFrame, options: TrainingOptions, templates: Templates
+    shards: Sequence[Path],
+    splits: pd.DataFrame,
+    options: TrainingOptions,
+    templates: Templates,
+    words: Mapping[str, str],
 ) -> tuple[TrainingCells, TrainingCells | None]:
-    """Training cells and validation cells, if there are any."""
+    """Training cells and validation cells, if there are any, in the base's organism words."""
     columns = options.columns([templates.for_task(task) for task in options.shares()])
     columns.append(options.replicates)
-    train = read_training_cells(shards, columns, "train", splits)
+    train = read_training_cells(shards, columns, "train", splits, words)
     check_columns(train, options, templates)
     if not (splits["split"] == "validation").any():
         return train, None
-    return train, read_training_cells(shards, columns, "validation", splits)
+    return train, read_training_cells(shards, columns, "validation", splits, words)
 
 
 def _trainer(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from c2sflow.common.errors import Faults
 from c2sflow.model.trained import Trained, published, read_trained, task_warnings
+from c2sflow.sentences.organism_words import words_line
 
 
 def known_of_model(flat: Mapping, directory: Path | None) -> Trained:
@@ -47,6 +48,11 @@ def take_defaults(flat: dict, options: Mapping[str, dict], trained: Trained) -> 
             lines.append(f"--{name} {shown}: of --model {flat['model']}, which was trained so")
         elif own != value:
             lines.append(f"--{name}: as given; --model {flat['model']} was trained with {value}")
+    if trained.organism_words:
+        lines.append(
+            f"prompts call {words_line(trained.organism_words)}: of --model {flat['model']}, which "
+            "was trained so"
+        )
     if trained.max_answer_genes and flat["max_answer_genes"] is None:
         lines.append(
             f"answers of at most {trained.max_answer_genes} genes: of --model {flat['model']}, "

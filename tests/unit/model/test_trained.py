@@ -32,11 +32,12 @@ def test_every_entry_is_sound_and_in_the_docs(model):
     assert known.family in CONFIG_MAPPING_NAMES  # a model_type that transformers has
     rows = [line for line in DOCS.read_text("utf-8").splitlines() if f"| `{model}` |" in line]
     cells = [cell.strip() for cell in rows[-1].split("|")]
-    assert cells[2:6] == [
+    assert cells[2:7] == [
         known.family,
         str(known.max_genes or "as many as fit"),
         str(known.max_answer_genes or "not known"),
         ", ".join(known.tasks) or "many",
+        ", ".join(known.organism_words.values()) or "not known",
     ]
 
 
@@ -47,7 +48,10 @@ def test_a_record_goes_before_the_table(tmp_path):
     assert read_trained(tmp_path).max_genes == 200
     (tmp_path / FORMER).write_text('{"max_answer_genes": 9, "cell_types": ["B", "T"]}')
     assert read_trained(tmp_path) == Trained(9, ("B", "T"))
-    own = Trained(7, tasks=("generation",), prompts={"generation_prompt": "{num_genes}:"})
+    own = Trained(
+        7, tasks=("generation",), prompts={"generation_prompt": "{num_genes}:"},
+        organism_words={"human": "Homo sapiens"},
+    )  # fmt: skip
     own.write(tmp_path)
     assert read_trained(tmp_path) == own
 
@@ -63,6 +67,7 @@ def test_a_record_goes_before_the_table(tmp_path):
         ({"prompts": {"prompt": "x"}}, "prompts: no prompt prompt"),
         ({"prompts": ["x"]}, "prompts must be texts by option"),
         ({"family": 2}, "family must be a text"),
+        ({"organism_words": {"human": 9606}}, "organism_words must be texts by organism"),
     ],
 )
 def test_a_broken_record_is_one_line(tmp_path, content, fault):

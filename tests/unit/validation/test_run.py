@@ -310,6 +310,8 @@ def test_a_published_models_defaults_are_known_before_it_is_fetched(inputs, capl
     options, _ = validate(inputs, model=model, annotate=True)
     assert step_options(options, SCHEMA)["sentences"]["max_genes"] == 200
     assert caplog.text.count(f"--max_genes 200: of --model {model}, which was trained so") == 1
+    words = "prompts call human cells “Homo sapiens”, mouse cells “Mus musculus”"
+    assert caplog.text.count(f"{words}: of --model {model}, which was trained so") == 1
     assert "is asked for" not in caplog.text
     options, _ = validate(inputs, model=model, max_genes=90, generate=1, perturbations="A")
     assert step_options(options, SCHEMA)["sentences"]["max_genes"] == 90
