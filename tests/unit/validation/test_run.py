@@ -125,6 +125,8 @@ def test_demo(inputs, caplog):
         "obs": {},
     }
     assert caplog.messages == [
+        "prompts call human cells “Homo sapiens”, mouse cells “Mus musculus”: of --model "
+        "vandijklab/C2S-Scale-Gemma-2-2B, which was trained so",
         "lane_1: 350 cells x 765 genes, human, already log-normalised (natural log): "
         "not normalised again",
         "lane_1: the values before the natural log are whole multiples of the "
