@@ -161,27 +161,25 @@ class Cell2Sen(Cell2SenModel):
         UserError
             If there are less than two labels, or the tokenizer cannot represent one.
         """
-        from c2sflow.generation.annotation import (
-            annotation_warnings,
-            labels_to_choose_from,
-            one_type_warning,
-        )
-        from c2sflow.generation.annotation_wordings import annotate_wordings
+        from c2sflow.generation.annotation import annotate
+        from c2sflow.generation.annotation_questions import labels_to_choose_from
+        from c2sflow.generation.annotation_warnings import annotation_warnings, one_type_warning
+        from c2sflow.inputs.labels import CELL_TYPE
         from c2sflow.model.tasks import log_warnings
 
         check_fields(self.annotation_prompt, dataset.columns, "annotation_prompt")
         given = "\n".join(cell_types) if isinstance(cell_types, list) else cell_types
-        labels, _ = labels_to_choose_from(given, self.model_path)
-        result = annotate_wordings(
+        candidates, _ = labels_to_choose_from(given, self.model_path)
+        result = annotate(
             self.model,
             self.tokenizer,
             self._in_words(dataset),
             wordings_of(self.config, "annotation_prompt", self.annotation_prompt),
-            labels,
+            candidates,
             max_rows=self.config.batch_size,
             progress=self.config.verbose,
         )
-        log_warnings(annotation_warnings(result, self._context))
+        log_warnings(annotation_warnings({CELL_TYPE: result}, self._context))
         log_warnings(one_type_warning(result.table["c2s_cell_type"]))
         return result.table.set_axis(dataset.index)
 

@@ -8,6 +8,7 @@ from c2sflow.inputs.lists import label_stem
 
 # What obs["c2s_cell_type_status"] holds of a cell: whether it has a type, and why not.
 OK, NO_GENES, EMPTY, UNENDED, GENES = "ok", "no_genes", "empty", "length", "genes"
+LOW = "low_probability"  # than --min_probability
 # So many words, and more than this share of them genes, are a cell sentence and no label. ("CD4 T
 # cell" is one: of three words, two may be genes.)
 FEWEST, SHARE = 3, 2 / 3

@@ -9,7 +9,7 @@ place.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,6 +86,7 @@ def score_paths(
     eos_token_ids: Sequence[int],
     pad_token_id: int,
     *,
+    open_paths: Collection[int] = (),
     max_batch_tokens: int | str | None = "auto",
     max_rows: int | None = None,
     progress: bool = True,
@@ -102,6 +103,8 @@ def score_paths(
         Token ids of each answer, without the end; not empty, all different.
     eos_token_ids
         Tokens that end an answer.
+    open_paths
+        Numbers of the paths that need not end: theirs is the log-probability of their tokens alone.
     max_batch_tokens
         Most tokens kept together, padding included; "auto" finds it from free memory. Halved when
         memory runs out.
@@ -136,7 +139,7 @@ def score_paths(
             with MemoryWatch() as memory:
                 own = [input_ids[row] for row in rows]
                 batch = _Batch(model, own, pad_token_id, longest, packed)
-                scores[rows] = batch.scores(tree, len(paths), eos_token_ids)
+                scores[rows] = batch.scores(tree, len(paths), eos_token_ids, open_paths)
             if memory.ran_out:
                 tried = len(rows) * (size + longest)
                 budget = halved(tried, size, model.device, alone=len(rows) == 1)
@@ -198,9 +201,14 @@ class _Batch:
         return logits.float().log_softmax(dim=-1)
 
     def scores(
-        self, tree: Sequence[Branch], n_paths: int, eos_token_ids: Sequence[int]
+        self,
+        tree: Sequence[Branch],
+        n_paths: int,
+        eos_token_ids: Sequence[int],
+        open_paths: Collection[int] = (),
     ) -> np.ndarray:
         """float64 (n_rows, n_paths)."""
+        self.open_paths = frozenset(open_paths)
         self.eos = torch.tensor(list(eos_token_ids), device=self.first.device)
         self.found = torch.empty(
             self.n_rows, n_paths, dtype=torch.float64, device=self.first.device
@@ -219,7 +227,7 @@ class _Batch:
             for n_tokens_in in range(1, len(branch.tokens) + 1):
                 ended = after[:, n_tokens_in - 1, self.eos].double().logsumexp(dim=-1)
                 for path in (path for at, path in branch.ends if at == n_tokens_in):
-                    self.found[:, path] = so_far + ended
+                    self.found[:, path] = so_far if path in self.open_paths else so_far + ended
                 if n_tokens_in < len(branch.tokens):
                     so_far = so_far + after[:, n_tokens_in - 1, branch.tokens[n_tokens_in]].double()
             self._walk(branch.branches, after[:, -1], so_far, depth + len(branch.tokens))

@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import read_text
 from c2sflow.common.separators import header_separator
+from c2sflow.common.yaml_texts import text_loader
 
 SETTINGS = (
     "organism", "input_state", "gene_symbols", "input_kind", "matrix", "features", "genome"
@@ -128,23 +129,9 @@ def _read_content(path: Path) -> object:
     import yaml
 
     try:
-        return yaml.load(text, _text_loader())
+        return yaml.load(text, text_loader())
     except yaml.YAMLError as error:
         raise ValueError(str(error).replace('in "<unicode string>", ', "")) from None
-
-
-def _text_loader() -> type:
-    """PyYAML's safe loader that takes numbers, dates and yes and no for the texts they are."""
-    import yaml
-
-    class TextLoader(yaml.SafeLoader):
-        """Knows null alone."""
-
-    TextLoader.yaml_implicit_resolvers = {
-        letter: [(tag, form) for tag, form in known if tag == "tag:yaml.org,2002:null"]
-        for letter, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    return TextLoader
 
 
 def _text(value: object) -> str:

@@ -11,6 +11,7 @@ from natsort import natsorted
 
 from c2sflow.data.obs.figure_cells import UNKNOWN_TRAINING
 from c2sflow.evaluation.figures import share_interval
+from c2sflow.inputs.labels import CELL_TYPE
 from c2sflow.report.plots import (
     PALETTE,
     Section,
@@ -20,7 +21,6 @@ from c2sflow.report.plots import (
     number,
     safe,
     table_plot,
-    total,
 )
 from c2sflow.report.run import Run
 
@@ -31,6 +31,7 @@ REASONS = {
     "empty": "got an empty answer",
     "length": "got an answer that did not end",
     "genes": "got an answer that lists genes",
+    "low_probability": "are less probable than <code>--min_probability</code>",
 }
 MOST_TYPES = 60
 
@@ -90,13 +91,12 @@ def agreement(types: pd.DataFrame | None) -> Agreement | None:
     )
 
 
-def share_of_list(records: list[dict]) -> float | None:
+def share_of_list(records: list[dict], name: str = CELL_TYPE) -> float | None:
     """Mean probability that the model gives to the labels together; None without a list."""
-    listed = [record for record in records if record["coverage"] is not None]
-    n_cells = total(listed, "n_cells")
-    if not n_cells:
-        return None
-    return sum(record["coverage"] * record["n_cells"] for record in listed) / n_cells
+    own = [(record["labels"][name], record["n_cells"]) for record in records]
+    listed = [(label["coverage"], n) for label, n in own if label["coverage"] is not None]
+    n_cells = sum(n for _, n in listed)
+    return sum(coverage * n for coverage, n in listed) / n_cells if n_cells else None
 
 
 def _types(run: Run, answered: pd.DataFrame) -> Section:
@@ -119,11 +119,11 @@ def _types(run: Run, answered: pd.DataFrame) -> Section:
     }
     share = share_of_list(run.annotate)
     if share is not None:
-        own = run.annotate[0]["labels_from"] == "model"
+        own = run.annotate[0]["labels"][CELL_TYPE]["labels_from"] == "model"
         source = "the labels that the model was trained on" if own else "<code>--cell_types</code>"
         text = (
             f"Chosen from {source}: the probability is relative to these "
-            f"{run.annotate[0]['n_labels']} labels. Together they get "
+            f"{run.annotate[0]['labels'][CELL_TYPE]['n_labels']} labels. Together they get "
             f"{share:.0%} of the model's probability; if that is little, the model "
             "prefers other answers for these cells, and the choice is not reliable: "
             "<code>--cell_types none</code> shows them."
@@ -142,13 +142,13 @@ def _without(records: list[dict]) -> str:
     """How many cells have no type, why, and how to mend it; "" if all have one."""
     counts = Counter[str]()
     for record in records:
-        counts.update(record["without_type"])
+        counts.update(record["labels"][CELL_TYPE]["without"])
     if not counts:
         return ""
     reasons = ", ".join(f"{n:,} {REASONS[status]}" for status, n in counts.items())
     text = f" {counts.total():,} cells have no type (<code>obs['c2s_cell_type_status']</code>): "
     text += f"{reasons}."
-    if set(counts) - {"no_genes"}:
+    if set(counts) - {"no_genes", "low_probability"}:
         text += " Name the labels to choose from with <code>--cell_types</code>."
     return text
 

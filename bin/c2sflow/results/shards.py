@@ -1,4 +1,4 @@
-"""What the shards of a sample hold of its cells: embeddings and cell types, each cell's own."""
+"""What the shards of a sample hold of its cells: embeddings and labels, each cell's own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from anndata.io import read_elem
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import remedy
 from c2sflow.common.opened import open_h5
-from c2sflow.common.parquet import read_parquet
+from c2sflow.common.parquet import column_names, read_parquet
+from c2sflow.data.label_tables import SCORES, STATUS, label_columns
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Sample:
     embeddings
         The h5ad files of its shards, in the order of the cells.
     annotations
-        The Parquet files of the shards' cell types, likewise; empty if there are none.
+        The Parquet files of the shards' labels, likewise; empty if there are none.
     """
 
     id: str
@@ -72,7 +73,7 @@ def read_embeddings(
 
 
 def read_annotations(sample: Sample, cell_ids: pd.Index) -> pd.DataFrame:
-    """c2s_cell_type, its probability and status of each cell; the cells must be `cell_ids`.
+    """Labels of each cell, and what is about them; the cells must be `cell_ids`.
 
     Without annotations, no column.
 
@@ -84,15 +85,22 @@ def read_annotations(sample: Sample, cell_ids: pd.Index) -> pd.DataFrame:
     if not sample.annotations:
         return pd.DataFrame(index=cell_ids)
     of = f"sample {sample.id}: shard "
-    tables = [read_parquet(path, of=of).to_pandas() for path in sample.annotations]
+    tables = [_annotation(path, of) for path in sample.annotations]
     table = pd.concat(tables).set_index("cell_id")
     if not table.index.equals(cell_ids):
         raise UserError(
-            f"sample {sample.id}: the cell types are not those of its cells: the table "
+            f"sample {sample.id}: the labels are not those of its cells: the table "
             + _difference(table.index, cell_ids)
         )
-    texts = ["c2s_cell_type", "c2s_cell_type_status"]
+    labels = label_columns(table)
+    texts = [*labels, *(f"{name}{STATUS}" for name in labels)]
     return table.astype(dict.fromkeys(texts, "category")).set_axis(cell_ids)
+
+
+def _annotation(path: Path, of: str) -> pd.DataFrame:
+    """A shard's table without the scores of all candidates, which are for the evaluation."""
+    names = [name for name in column_names(path, of) if not name.endswith(SCORES)]
+    return read_parquet(path, names, of).to_pandas()
 
 
 def _difference(found: pd.Index, cell_ids: pd.Index) -> str:

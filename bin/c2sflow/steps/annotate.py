@@ -1,4 +1,4 @@
-"""Predict the cell types of one shard."""
+"""Predict the cell types, or other labels, of one shard."""
 
 import click
 
@@ -12,25 +12,32 @@ from c2sflow.steps.shared.options import ATTEMPT, VARIANT, model_options
 @VARIANT
 @click.option("--cell-types", help="Labels to choose from, separated by lines or commas.")
 @click.option("--annotation-prompt", help="Prompt template, or a file with it.")
+@click.option("--labels", help="JSON of VALIDATE: what to ask for instead of the cell type.")
+@click.option(
+    "--min-probability",
+    type=click.FloatRange(0, 1),
+    help="Labels that are less probable are missing.",
+)
 @click.option(
     "--outdir", default=".", help="Gets <shard>.annotation.parquet, <shard>.annotate.json."
 )
 def main(
-    shard, outdir, cell_types, annotation_prompt, prompt_variant, max_batch_tokens, attempt,
-    **options,
+    shard, outdir, cell_types, annotation_prompt, prompt_variant, labels, min_probability,
+    max_batch_tokens, attempt, **options,
 ):  # fmt: skip
     """Parse, call the library, write."""
     from pathlib import Path
 
     from c2sflow.generation.annotate_shard import annotate_shard
+    from c2sflow.generation.annotation_questions import Asking
+    from c2sflow.inputs.labels import labels_from_text
 
     annotate_shard(
         Path(shard),
         Path(outdir),
         options,
-        cell_types=cell_types,
-        annotation_prompt=annotation_prompt,
-        prompt_variant=prompt_variant,
+        Asking(cell_types, annotation_prompt, prompt_variant, min_probability=min_probability),
+        labels_from_text(labels),
         max_batch_tokens=max_batch_tokens,
         attempt=attempt,
     )

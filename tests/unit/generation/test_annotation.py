@@ -16,8 +16,9 @@ from transformers import AutoModelForCausalLM
 from c2sflow.common.errors import UserError
 from c2sflow.generation import label_scoring as label_scores
 from c2sflow.generation.annotate_shard import annotate_shard
-from c2sflow.generation.annotation import annotate, label_paths, one_type_warning
-from c2sflow.generation.annotation_wordings import annotate_wordings
+from c2sflow.generation.annotation import annotate, label_paths
+from c2sflow.generation.annotation_questions import Asking
+from c2sflow.generation.annotation_warnings import one_type_warning
 from c2sflow.generation.label_scoring import branches_of, score_paths
 from c2sflow.inputs.lists import read_cell_types
 from c2sflow.model.loading import load_model, load_tokenizer
@@ -62,7 +63,7 @@ def test_all_wordings_are_the_mean_of_each_ones_probabilities(model, tokenizer, 
         annotate(model, tokenizer, cells, text, LABELS, progress=False).chances
         for text in templates
     ]
-    made = annotate_wordings(model, tokenizer, cells, templates, LABELS, progress=False)
+    made = annotate(model, tokenizer, cells, templates, LABELS, progress=False)
     there = cells["n_genes"].to_numpy() > 0
     np.testing.assert_allclose(made.chances[there].sum(axis=1), 1)
     for place in np.flatnonzero(there):
@@ -80,14 +81,14 @@ def test_all_wordings_are_the_mean_of_each_ones_probabilities(model, tokenizer, 
 
 def test_one_wording_is_annotated_as_without_variants(model, tokenizer, cells):
     alone = annotate(model, tokenizer, cells, ANNOTATION_PROMPT, LABELS, progress=False)
-    made = annotate_wordings(model, tokenizer, cells, [ANNOTATION_PROMPT], LABELS, progress=False)
+    made = annotate(model, tokenizer, cells, [ANNOTATION_PROMPT], LABELS, progress=False)
     pd.testing.assert_frame_equal(made.table, alone.table, check_exact=True)
 
 
 def test_free_answers_are_those_of_the_first_wording(model, tokenizer, cells):
     templates = variants_of(ANNOTATION_PROMPT, "annotation_prompt", "all")[:2]
     alone = annotate(model, tokenizer, cells[:3], templates[0], progress=False)
-    made = annotate_wordings(model, tokenizer, cells[:3], templates, progress=False)
+    made = annotate(model, tokenizer, cells[:3], templates, progress=False)
     assert made.table.pop("c2s_cell_type_spread").isna().all()
     pd.testing.assert_frame_equal(made.table, alone.table)
 
@@ -141,7 +142,9 @@ def test_neither_batch_nor_order_matters(model, tokenizer, cells, how):
     turned = annotate(
         model, tokenizer, cells[::-1], ANNOTATION_PROMPT, LABELS[::-1], progress=False, **how
     )
-    pd.testing.assert_frame_equal(turned.table[::-1].reset_index(drop=True), whole.table, rtol=1e-5)
+    pd.testing.assert_frame_equal(
+        turned.table[::-1].reset_index(drop=True), whole.table, rtol=1e-5, atol=1e-7
+    )
     np.testing.assert_allclose(turned.coverage[::-1], whole.coverage, rtol=1e-5)
 
 
@@ -285,7 +288,7 @@ def write_shard(folder, records):
 def test_shard_to_files(tmp_path, random_model, records, model, tokenizer):
     shard = write_shard(tmp_path, records[:9])
     options = {"model": random_model, "device": "cpu", "dtype": "float32"}
-    annotate_shard(shard, tmp_path, options, cell_types="\n".join(LABELS))
+    annotate_shard(shard, tmp_path, options, Asking("\n".join(LABELS)))
     table = pd.read_parquet(tmp_path / "s.00000.annotation.parquet")
     assert table["cell_id"].tolist() == [record["cell_id"] for record in records[:9]]
     direct = annotate(

@@ -7,7 +7,7 @@ import pytest
 
 from c2sflow.common.errors import UserError
 from c2sflow.generation.annotate_shard import annotate_shard
-from c2sflow.generation.annotation import labels_to_choose_from
+from c2sflow.generation.annotation_questions import labels_to_choose_from
 from c2sflow.generation.free_answers import read_label
 from c2sflow.model.trained import Trained
 
@@ -56,8 +56,8 @@ def test_a_model_that_never_ends_gives_no_cell_types(tmp_path, random_model, rec
     assert table["c2s_cell_type_probability"].isna().all()
     counts = table["c2s_cell_type_status"].value_counts().to_dict()
     assert counts == {"length": 8, "no_genes": 1}
-    assert figures["without_type"] == counts
-    assert figures["labels_from"] == "free"
+    assert figures["labels"]["cell_type"]["without"] == counts
+    assert figures["labels"]["cell_type"]["labels_from"] == "free"
     (warning,) = figures["warnings"]
     assert warning.startswith("9 cells have no cell type: ")
     assert "8 answers did not end within 40 tokens" in warning

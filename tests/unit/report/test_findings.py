@@ -41,7 +41,8 @@ def typed(predicted, labels=None, probability=0.9, coverage=0.99):
     types = pd.DataFrame({"predicted": predicted, "probability": probability, "trained": False})
     if labels is not None:
         types["label"] = labels
-    record = {"sample": "s0", "coverage": coverage, "n_cells": len(types), "warnings": []}
+    labels = {"cell_type": {"coverage": coverage}}
+    record = {"sample": "s0", "labels": labels, "n_cells": len(types), "warnings": []}
     return a_run(types=types, annotate=[record])
 
 

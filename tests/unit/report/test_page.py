@@ -73,8 +73,9 @@ def make_types(folder, shard, sample, rows):
     table = table.assign(c2s_cell_type_probability=chances, c2s_cell_type_status=status)
     table.to_parquet(path)
     figures = embed_figures(shard, sample, len(rows), [])
-    figures |= {"labels_from": "option", "without_type": {"length": status.count("length")}}
-    figures |= {"n_labels": 3, "coverage": 0.42, "n_prompt_tokens": figures.pop("n_tokens")}
+    label = {"labels_from": "option", "without": {"length": status.count("length")}}
+    label |= {"n_labels": 3, "coverage": 0.42}
+    figures |= {"labels": {"cell_type": label}, "n_prompt_tokens": figures.pop("n_tokens")}
     del figures["n_padding"]
     write_json(folder / "stats" / f"{shard}.annotate.json", figures)
     return path
