@@ -45,6 +45,28 @@ def optionalFile(name) {
     found && !found.isDirectory() ? [stageable(found)] : []
 }
 
+// ['vocabulary:<path in the file of labels>': [file]] of those that are there. What is wrong with the
+// file, VALIDATE reports.
+def vocabularies(labels) {
+    def source = findFile(labels)
+    def entries = []
+    try {
+        def safe = new org.yaml.snakeyaml.constructor.SafeConstructor(new org.yaml.snakeyaml.LoaderOptions())
+        entries = source && !source.isDirectory() ? new org.yaml.snakeyaml.Yaml(safe).load(source.text) : []
+    }
+    catch (Exception _error) {
+        entries = []
+    }
+    (entries instanceof List ? entries : [])
+        .findAll { entry -> entry instanceof Map && entry.vocabulary }
+        .collect { entry -> "${entry.vocabulary}".toString() }
+        .unique()
+        .collectEntries { name ->
+            def found = findFile(name, source.parent)
+            ["vocabulary:${name}".toString(), found && !found.isDirectory() ? [stageable(found)] : []]
+        }
+}
+
 // What a run's parameters name as models: files that are here, and what is to be fetched.
 def findModels(Map given) {
     def from_scratch = given.finetune && given.finetune_method == 'scratch'

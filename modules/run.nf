@@ -1,16 +1,17 @@
 // What concerns the run as a whole: its parameters, its record, its messages.
 
-include { optionalFile } from './inputs'
+include { optionalFile; vocabularies } from './inputs'
 include { parameterGroups; summary } from './parameters'
 include { placeFaults } from './places'
 include { readJson; toJson } from './channels'
 
-// [parameter: [the file that it names], or []] of those that may name one: `names_file` in the schema.
+// [parameter: [the file that it names], or []] of those that may name one: `names_file` in the schema;
+// and those that the file of --labels names.
 def namedFiles(Map given) {
     parameterGroups()
         .collectEntries { group -> group.properties }
         .findAll { _name, entry -> entry.names_file }
-        .collectEntries { name, _entry -> [name, optionalFile(given[name])] }
+        .collectEntries { name, _entry -> [name, optionalFile(given[name])] } + vocabularies(given.labels)
 }
 
 // What a run logs first and records. Nothing is submitted where it could not run.

@@ -6,7 +6,7 @@ Settings and options have the names of the workflow's parameters. Code written f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from anndata import AnnData
 from c2sflow.api.config import Cell2SenConfig
 from c2sflow.api.logged import logged
 from c2sflow.api.model import Cell2SenModel
-from c2sflow.api.prompts import prompt_of_generation, training_prompts, wordings_of
+from c2sflow.api.prompts import prompt_of_generation, training_prompts
 from c2sflow.api.sentence_table import sentence_table
 from c2sflow.common.errors import UserError
 from c2sflow.data.views import View
@@ -136,52 +136,76 @@ class Cell2Sen(Cell2SenModel):
 
     @logged
     def get_annotations(
-        self, dataset: pd.DataFrame, cell_types: list[str] | str | None = None
+        self,
+        dataset: pd.DataFrame,
+        cell_types: list[str] | str | None = None,
+        labels: str | Path | Sequence[Mapping[str, object]] | None = None,
     ) -> pd.DataFrame:
-        """Predict the cell type of each cell.
+        """Predict the cell type of each cell, or other labels.
 
         Parameters
         ----------
         dataset
             From `process_data`.
         cell_types
-            Labels to choose from, each scored by its exact probability; None for those that the
+            Cell types to choose from, each scored by its exact probability; None for those that the
             model was trained on, if its folder records some; "none" for free answers.
+        labels
+            What to ask for instead of the cell type, or, with `cell_types`, beside it: entries of
+            ``labels.yml`` as the workflow takes it (``[{"name": "tissue", "candidates": ["blood",
+            "lung"]}]``), or the path of such a file.
 
         Returns
         -------
-        c2s_cell_type (None where there is none), c2s_cell_type_probability (among the labels; of a
-        free answer: that of its words) and c2s_cell_type_status ("ok", or why there is none, see
-        `c2sflow.generation.free_answers`), indexed like the data set; with prompt_variant "all" and
-        labels to choose from also c2s_cell_type_spread, the standard deviation of the probability
+        Of each label, indexed like the data set: c2s_<name>, such as c2s_cell_type (None where
+        there is none); c2s_<name>_probability (among the answers to choose from; of a free answer: that
+        of its words); _entropy in nats and _top3, JSON of the likeliest; _status ("ok", or why
+        there is none, see `c2sflow.generation.free_answers`); and with prompt_variant "all" and
+        cell types to choose from c2s_cell_type_spread, the standard deviation of the probability
         over the wordings.
 
         Raises
         ------
         UserError
-            If there are less than two labels, or the tokenizer cannot represent one.
+            If there are less than two answers to choose from, an entry is wrong, or the tokenizer
+            cannot represent an answer.
         """
-        from c2sflow.generation.annotation import annotate
-        from c2sflow.generation.annotation_questions import labels_to_choose_from
+        from c2sflow.generation.annotation import annotate_questions
+        from c2sflow.generation.annotation_questions import Asking
         from c2sflow.generation.annotation_warnings import annotation_warnings, one_type_warning
-        from c2sflow.inputs.labels import CELL_TYPE
+        from c2sflow.inputs.labels import CELL_TYPE, asked_labels, given_labels
         from c2sflow.model.tasks import log_warnings
 
-        check_fields(self.annotation_prompt, dataset.columns, "annotation_prompt")
-        given = "\n".join(cell_types) if isinstance(cell_types, list) else cell_types
-        candidates, _ = labels_to_choose_from(given, self.model_path)
-        result = annotate(
+        asked = asked_labels(labels is None or cell_types is not None, given_labels(labels))
+        asking = Asking(
+            "\n".join(cell_types) if isinstance(cell_types, list) else cell_types,
+            self.config.annotation_prompt,
+            self.config.prompt_variant,
+            self.config.dataset_context,
+            self.config.min_probability,
+        )
+        questions, _ = asking.questions(asked, self.model_path)
+        for question in questions:
+            check_fields(question.templates[0], dataset.columns, f"label {question.label.name}")
+        found = annotate_questions(
             self.model,
             self.tokenizer,
+<<<<<<< HEAD
             self._in_words(dataset),
             wordings_of(self.config, "annotation_prompt", self.annotation_prompt),
             candidates,
+=======
+            dataset,
+            questions,
+>>>>>>> 606a730 (--labels and --min_probability: VALIDATE checks labels.yml with all faults at once, ANNOTATE asks for every label, notebooks too)
             max_rows=self.config.batch_size,
             progress=self.config.verbose,
         )
-        log_warnings(annotation_warnings({CELL_TYPE: result}, self._context))
-        log_warnings(one_type_warning(result.table["c2s_cell_type"]))
-        return result.table.set_axis(dataset.index)
+        log_warnings(annotation_warnings(found, self._context))
+        if CELL_TYPE in found:
+            log_warnings(one_type_warning(found[CELL_TYPE].table["c2s_cell_type"]))
+        tables = [one.table for one in found.values()]
+        return pd.concat(tables, axis=1).set_axis(dataset.index)
 
     @logged
     def get_perturbations(

@@ -72,6 +72,8 @@ class Cell2SenConfig:
         Wording of the built-in prompts that the published models were trained with: its number, or
         "all", which averages embeddings and label probabilities over the wordings; None for the
         first.
+    min_probability
+        Labels with a lower probability are missing; None for no limit.
     dataset_context
         Text about the data set in every prompt, where that has ``{dataset_context}``, else on a
         line before it; None for none.
@@ -128,6 +130,7 @@ class Cell2SenConfig:
     perturbation_prompt: str | None = None
     generation_prompt: str | None = None
     prompt_variant: int | str | None = None
+    min_probability: float | None = None
     dataset_context: str | None = None
     return_fit: bool = False
     dtype: str = "auto"
@@ -152,6 +155,8 @@ class Cell2SenConfig:
         if faults := model_option_faults(vars(self)):
             raise UserError("; ".join(faults))
         self.prompt_variant = read_variant(self.prompt_variant)
+        if self.min_probability is not None and not 0 <= self.min_probability <= 1:
+            raise UserError(f"min_probability {self.min_probability}: must be 0 to 1")
         if self.temperature < 0:
             raise UserError(f"temperature {self.temperature}: must be 0 or more")
         if not 0 < self.top_p <= 1:

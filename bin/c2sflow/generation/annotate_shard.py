@@ -17,9 +17,10 @@ from c2sflow.data.label_tables import CANDIDATES
 from c2sflow.generation.annotation import Annotation, Question, annotate_questions
 from c2sflow.generation.annotation_questions import Asking
 from c2sflow.generation.annotation_warnings import annotation_warnings, without_label
-from c2sflow.inputs.labels import Label
+from c2sflow.inputs.labels import CELL, GROUP, Label
 from c2sflow.model.batching import peak_memory, resolve_cache_tokens
 from c2sflow.model.tasks import batch_share, load, log_warnings, read_shard, run_figures
+from c2sflow.sentences.groups.shards import NUM_CELLS
 from c2sflow.sentences.prompts import check_fields
 
 LOGGER = logging.getLogger(__name__)
@@ -52,14 +53,16 @@ def annotate_shard(
     asking
         How labels are asked for; None for the defaults.
     labels
-        What is asked for; without any the cell type.
+        What is asked for; without any the cell type. Of a shard of groups those of groups.
     max_batch_tokens
         See `c2sflow.generation.annotation.annotate_questions`.
     attempt
         1, or more where memory ran out before: each has half the budget of the one before.
     """
     cells = read_shard(shard, options["model"])
-    questions, sources = (asking or Asking()).questions(labels or [Label()], options["model"])
+    level = GROUP if NUM_CELLS in cells else CELL
+    own = [label for label in labels or [Label(level=level)] if label.level == level]
+    questions, sources = (asking or Asking()).questions(own, options["model"])
     for question in questions:
         check_fields(question.templates[0], cells.columns, shard.name)
     model, tokenizer = load(options, head=True)

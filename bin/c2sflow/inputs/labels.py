@@ -14,11 +14,12 @@ from jsonschema import Draft202012Validator, ValidationError
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import read_text
 from c2sflow.common.yaml_texts import read_yaml
-from c2sflow.inputs.label_schema import PROPERTIES, SCHEMA
+from c2sflow.inputs.label_schema import LEVELS, PROPERTIES, SCHEMA
 from c2sflow.inputs.lists import MOST, distinct_labels
 from c2sflow.inputs.parameters import KINDS, coerce
 
 CELL_TYPE = "cell_type"  # what --annotate asks for without a file
+CELL, GROUP = LEVELS
 # Columns of a label, behind "c2s_" and its name; the last is in the shards alone.
 SUFFIXES = ("", "_probability", "_entropy", "_top3", "_status", "_spread", "_scores")
 # Names whose column has another meaning already, in one of the results.
@@ -64,7 +65,7 @@ class Label:
     prompt: str | None = None
     candidates: tuple[str, ...] = ()
     free: bool = False
-    level: str = "cell"
+    level: str = CELL
     score: str | None = None
     min_probability: float | None = None
     temperature: float = 1.0
@@ -153,6 +154,24 @@ def read_labels(
     if (n := len(labels_to_text(labels))) > MOST_TEXT:
         faults.append(f"{where}: its labels are {n:,} characters; the most is {MOST_TEXT:,}")
     return labels, faults
+
+
+def given_labels(
+    given: str | Path | Sequence[Mapping[str, object]] | None,
+) -> list[Label]:
+    """Labels of a notebook: of a file, see `read_labels`, or of entries, see `labels_of`.
+
+    Raises
+    ------
+    UserError
+        With all faults, if there are any.
+    """
+    if not isinstance(given, str | Path):
+        return labels_of(given or ())
+    labels, faults = read_labels(given)
+    if faults:
+        raise UserError("; ".join(faults))
+    return labels
 
 
 def labels_of(records: Iterable[Mapping[str, object]]) -> list[Label]:

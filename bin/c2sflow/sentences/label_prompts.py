@@ -7,16 +7,27 @@ these are one up to the end of the cell sentence, so that it goes through the mo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from c2sflow.inputs.labels import CELL_TYPE, Label
-from c2sflow.sentences.prompts import ANNOTATION_PROMPT, load_template, with_context
+from c2sflow.common.errors import UserError
+from c2sflow.inputs.labels import CELL_TYPE, GROUP, Label
+from c2sflow.sentences.prompts import ANNOTATION_PROMPT, load_template
 from c2sflow.sentences.variants import Variant, variants_of
+from c2sflow.sentences.wordings import WORDINGS
 
 LABEL_PROMPT = (
     "The following is a list of {{num_genes}} gene names ordered by descending expression level in "
     "a {{organism}} cell.\nCell sentence: {{cell_sentence}}.\nThe {label} of this cell is:"
 )
+GROUP_PROMPT = (
+    "The following is a list of {{num_genes}} gene names ordered by descending expression level "
+    "for {{num_cells}} different {{organism}} cells.\nCell sentences:\n{{cell_sentence}}.\n"
+    "The {label} of these cells is:"
+)
+# Of groups there are wordings that models were trained with; the sentences of a group's cells are
+# one field here.
+GROUP_WORDINGS = {
+    name: WORDINGS[name][0].replace("{multi_cell_sentences}", "{cell_sentence}")
+    for name in ("tissue",)
+}
 
 
 def label_template(label: Label, annotation_prompt: str | None = None) -> str:
@@ -33,9 +44,11 @@ def label_template(label: Label, annotation_prompt: str | None = None) -> str:
         If it lacks {cell_sentence}, or is malformed.
     """
     if label.prompt is not None:
-        # A text without fields would be taken for the name of a file.
-        text = label.prompt if "{" in label.prompt else f"{label.prompt}{{}}"
-        return load_template(text, "", ["cell_sentence"])
+        if "{" not in label.prompt:  # load_template would look for a file of that name
+            raise UserError(f"prompt template lacks {{cell_sentence}}: {label.prompt[:200]!r}")
+        return load_template(label.prompt, "", ["cell_sentence"])
+    if label.level == GROUP:
+        return GROUP_WORDINGS.get(label.name) or GROUP_PROMPT.format(label=label.words)
     if label.name == CELL_TYPE:
         return load_template(annotation_prompt, ANNOTATION_PROMPT, ["cell_sentence"])
     return LABEL_PROMPT.format(label=label.words)
@@ -46,16 +59,6 @@ def label_templates(
 ) -> list[str]:
     """The templates whose probabilities are averaged: one, or of cell types all wordings."""
     template = label_template(label, annotation_prompt)
-    if label.name != CELL_TYPE or label.prompt is not None:
+    if label.name != CELL_TYPE or label.prompt is not None or label.level == GROUP:
         return [template]
     return variants_of(template, "annotation_prompt", variant)
-
-
-def with_prompts(
-    labels: Sequence[Label], annotation_prompt: str | None, context: str | None
-) -> dict[str, str]:
-    """Template of each label by its name, with a text about the data set in it."""
-    return {
-        label.name: with_context(label_template(label, annotation_prompt), context)
-        for label in labels
-    }

@@ -3,6 +3,7 @@
 import click
 
 EXISTING = click.Path(exists=True)
+VOCABULARY = "vocabulary:"  # before the name of a file that the file of labels names
 
 
 @click.command(help=__doc__)
@@ -33,9 +34,12 @@ def main(params, staged, schema, input_schema, named, check, outdir, **files):
     if check:
         from c2sflow.validation.run import Staged, validate_run
 
-        files |= {f"{name}_file": path for name, path in json.loads(named).items()}
+        own = {name: Path(path) for name, path in json.loads(named).items()}
+        lists = {n.removeprefix(VOCABULARY): own.pop(n) for n in [*own] if n.startswith(VOCABULARY)}
         paths = {name: path and Path(path) for name, path in files.items()}
-        parameters, samples = validate_run(json.loads(params), Staged(rows, **paths), *schemas)
+        paths |= {f"{name}_file": path for name, path in own.items()}
+        staged_files = Staged(rows, **paths, vocabularies=lists)
+        parameters, samples = validate_run(json.loads(params), staged_files, *schemas)
     else:
         parameters, samples = _unchecked(json.loads(params), len(rows), schemas[0])
     write_json(Path(outdir) / "parameters.json", parameters)

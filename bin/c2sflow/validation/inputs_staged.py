@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
 @dataclass
 class Staged:
-    """Files that the run names, where this step sees them; None for files that do not exist."""
+    """Files that the run names, where this step sees them; None for files that do not exist.
+
+    `vocabularies`: those that the file of labels names, by their paths in it.
+    """
 
     rows: Sequence[str | None]
     sheet: Path | None = None
@@ -23,4 +26,6 @@ class Staged:
     annotation_prompt_file: Path | None = None
     generation_prompt_file: Path | None = None
     gene_symbols_file: Path | None = None
+    labels_file: Path | None = None
+    vocabularies: Mapping[str, Path] = field(default_factory=dict)
     text_encoder_dir: Path | None = None

@@ -11,12 +11,15 @@ import numpy as np
 import pandas as pd
 
 from c2sflow.common.errors import Faults, some
+from c2sflow.data.obs.figure_cells import known_labels
 from c2sflow.data.obs.held_values import HeldValues, offer_columns
 from c2sflow.data.obs.labels import is_labelled, is_perturbed
 from c2sflow.data.obs.queries import CheckedQueries, obsm_keys, query_columns
 from c2sflow.inputs.gene_sets import MIN_GENES, describe_sets, found_genes
+from c2sflow.inputs.labels import GROUP, Label
 from c2sflow.inputs.lists import allowed_words
 from c2sflow.inputs.perturbations import Treatment, prompt_text
+from c2sflow.sentences.groups.shards import NUM_CELLS
 from c2sflow.sentences.no_ops import AUTO, NONE, PREFIX, NoOps, is_conversion
 from c2sflow.sentences.prompts import UNKNOWN, check_fields, template_fields
 from c2sflow.sentences.ranking import gene_words
@@ -67,6 +70,9 @@ class Targets:
     symbols: pd.Series | None = None  # table from gene identifiers to symbols
     organisms: set[str] = field(default_factory=set)
     gaps: list[str] = field(default_factory=list)  # what prompts do not know, in words
+    labels: list[Label] = field(default_factory=list)  # what the model is asked
+    # By the label's name: the truth of the cells.
+    label_values: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     @property
     def n_controls(self) -> int:
@@ -85,15 +91,19 @@ class Targets:
         for name, prompt in self.prompts.items():
             if name == "generation_prompt":  # of no cell's obs
                 continue
-            known = [*obs.columns, *QC_COLUMNS]
+            known, place = [*obs.columns, *QC_COLUMNS], where
             if name == "perturbation_prompt":
                 known += self.treatment_columns
+            if name.startswith("labels ("):
+                place = f"{where}: --{name}"
+                known += [NUM_CELLS] * (name in self._of_groups)
             with faults.collect():
-                check_fields(prompt, known, where)
+                check_fields(prompt, known, place)
         if self.wanted and self.no_op not in (None, AUTO, NONE):
             with faults.collect(f"{where}: "):
                 check_fields(self.no_op, [*obs.columns, *QC_COLUMNS], "--no_op")
         self._note_gaps(obs, where)
+        self._look_at_labels(obs, where, faults)
         trained = self._count_training_cells(obs, where, faults)
         controls = self._count_controls(obs, trained, where, faults)
         perturbed = controls
@@ -114,6 +124,36 @@ class Targets:
         if self.replicate_column in obs:
             replicates = obs[self.replicate_column][perturbed]
             self.replicates |= set(replicates[is_labelled(replicates)].astype(str).unique())
+
+    @property
+    def _of_groups(self) -> set[str]:
+        """Prompts that ask about groups of cells."""
+        return {f"labels ({label.name})" for label in self.labels if label.level == GROUP}
+
+    def _look_at_labels(self, obs: pd.DataFrame, where: str, faults: Faults) -> None:
+        """Check and note the columns that the labels are judged by."""
+        for label in self.labels:
+            name = label.measured
+            if name is None:
+                continue
+            if name not in obs:
+                faults.append(
+                    f"{where}: --labels ({label.name}): measured {name}: obs has no such column "
+                    f"{offer_columns(obs, name)}"
+                )
+                continue
+            self.label_values[label.name] |= set(known_labels(obs[name])) - {None}
+
+    def unlike_labels(self) -> list[str]:
+        """Labels that can never agree with the truth, since no answer is one of its values."""
+        return [
+            f"--labels ({label.name}): no answer to choose from is a value of "
+            f"obs[{label.measured!r}] ({some(sorted(self.label_values[label.name]))}): nothing can "
+            "agree; name the answers as the column does"
+            for label in self.labels
+            if label.candidates and self.label_values[label.name]
+            if not self.label_values[label.name].intersection(label.candidates)
+        ]
 
     def _note_gaps(self, obs: pd.DataFrame, where: str) -> None:
         """Cells for which a prompt's field is empty."""

@@ -139,8 +139,12 @@ def asked_of_model(flat: Mapping, targets: Targets, labels: list[str]) -> dict[s
         asked["perturbation_prompt"] |= answer
     if flat["generate"]:
         asked["generation_prompt"] |= answer
-    if flat["annotate"]:
+    if flat["annotate"] and "annotation_prompt" in asked:
         asked["annotation_prompt"] |= {"labels": labels} if labels else {"n_tokens": ANSWER_TOKENS}
+    for label in targets.labels:
+        if (name := f"labels ({label.name})") in asked:
+            own = list(label.candidates)
+            asked[name] |= {"labels": own} if own else {"n_tokens": ANSWER_TOKENS}
     return asked
 
 
@@ -224,6 +228,8 @@ def plan_lines(
         lines.append(f"plan: {generation.n_cells} cells to generate, of {types}")
     elif not flat["finetune"]:
         unused.append((["generation_prompt"], "without --generate or --finetune"))
+    if not (flat["annotate"] or flat["labels"]):
+        unused.append((["min_probability"], "without --annotate or --labels"))
     if not flat["annotate"]:
         if not flat["finetune"]:
             unused.append((["annotation_prompt"], "without --annotate"))

@@ -34,6 +34,7 @@ from c2sflow.sentences.prompts import (
 )
 from c2sflow.sentences.variants import TASKS, read_variant, variants_of
 from c2sflow.validation.inputs_staged import Staged
+from c2sflow.validation.labels import add_labels, read_asked, text_of
 from c2sflow.validation.model_defaults import known_of_model, take_defaults, unfit_for
 from c2sflow.validation.obs_columns import Targets
 from c2sflow.validation.options import (
@@ -83,10 +84,12 @@ def validate_run(
     flat = {name: value for group in options.values() for name, value in group.items()}
     trained = known_of_model(flat, staged.model_dir)
     log = take_defaults(flat, options, trained)
+    asked = read_asked(flat, options, staged, faults)
     faults += sampling_faults(flat["temperature"], flat["top_p"], flat["num_samples"])
     predicts = bool(flat["perturbations"] or flat["perturbation_column"])
     training = training_of(flat, predicts, faults)
     targets = _targets(flat, staged, training, faults)
+    add_labels(targets, asked, flat, faults)
     check_attention(flat, faults)
     faults += model_option_faults(flat)
     check_generation(flat, targets, faults)
@@ -118,13 +121,14 @@ def validate_run(
     faults.stop_if_any()
     # A prompt's file becomes its text, with the context in it: later steps need no file.
     own = flat["dataset_context"] or flat["prompt_variant"]
-    texts = {name: text for name, text in targets.prompts.items() if flat[name] or own}
+    texts = {name: text for name, text in targets.prompts.items() if flat.get(name) or own}
     for group in options.values():
         group |= {name: text for name, text in texts.items() if name in group}
     none = NO_LIST if flat["cell_types"] == NO_LIST else None
     options["annotation"]["cell_types"] = "\n".join(labels) or none
     if plan:
         options["generation"] |= {"organisms": "\n".join(plan.organisms), "tasks": plan.n_tasks}
+    options["annotation"]["labels"] = text_of(asked, targets) if flat["labels"] else None
     options["asked"] = asked_of_model(flat, targets, labels)
     if training:
         options["split"] = training.rule.asdict()
@@ -136,7 +140,12 @@ def validate_run(
         options["qc"]["gene_symbols"] = staged.gene_symbols_file.name
     for line in unfit_for(flat, trained, predicts):
         LOGGER.warning(line)
-    for line in [*log, *targets.gaps, *plan_lines(samples, targets, flat, plan)]:
+    for line in [
+        *log,
+        *targets.gaps,
+        *targets.unlike_labels(),
+        *plan_lines(samples, targets, flat, plan),
+    ]:
         LOGGER.info(line)
     return options, samples
 

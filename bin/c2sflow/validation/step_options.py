@@ -50,7 +50,7 @@ def step_options(groups: Mapping[str, Mapping], schema: Mapping) -> dict[str, di
     asked_for = {
         "finetune": flat["finetune"],
         "choose": flat["attention_maps"],
-        "annotate": flat["annotate"],
+        "annotate": flat["annotate"] or flat["labels"],
         "plan": flat["perturbations"] or flat["perturbation_column"],
         "evaluate": flat["evaluate"],
         "text_scores": flat["evaluate"] and flat["text_encoder"],
