@@ -158,8 +158,8 @@ class Cell2Sen(Cell2SenModel):
         Returns
         -------
         Of each label, indexed like the data set: c2s_<name>, such as c2s_cell_type (None where
-        there is none); c2s_<name>_probability (among the answers to choose from; of a free answer: that
-        of its words); _entropy in nats and _top3, JSON of the likeliest; _status ("ok", or why
+        there is none); c2s_<name>_probability (among the answers to choose from; of a free answer:
+        that of its words); _entropy in nats and _top3, JSON of the likeliest; _status ("ok", or why
         there is none, see `c2sflow.generation.free_answers`); and with prompt_variant "all" and
         cell types to choose from c2s_cell_type_spread, the standard deviation of the probability
         over the wordings.
