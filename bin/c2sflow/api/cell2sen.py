@@ -190,14 +190,8 @@ class Cell2Sen(Cell2SenModel):
         found = annotate_questions(
             self.model,
             self.tokenizer,
-<<<<<<< HEAD
             self._in_words(dataset),
-            wordings_of(self.config, "annotation_prompt", self.annotation_prompt),
-            candidates,
-=======
-            dataset,
             questions,
->>>>>>> 606a730 (--labels and --min_probability: VALIDATE checks labels.yml with all faults at once, ANNOTATE asks for every label, notebooks too)
             max_rows=self.config.batch_size,
             progress=self.config.verbose,
         )
