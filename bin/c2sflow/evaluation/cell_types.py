@@ -144,7 +144,7 @@ def _read(
     """What classifiers read from embeddings and from expression, of the same cells and folds."""
     truth = usable.labels[rows]
     found: dict[tuple[str, str], np.ndarray] = {("majority", ""): majority(truth)}
-    for space, (vectors, standardised) in _spaces(cells, rows, evaluation_key).items():
+    for space, (vectors, standardised) in spaces(cells, rows, evaluation_key).items():
         for name, classifier in classifiers(standardised).items():
             found[name, space] = repeated_labels(vectors, truth, classifier, seed)
     expression = cells.expression(rows)
@@ -164,7 +164,7 @@ def _read(
     return figures, tables
 
 
-def _spaces(
+def spaces(
     cells: RunCells, rows: np.ndarray, evaluation_key: str | None
 ) -> dict[str, tuple[np.ndarray, bool]]:
     """X_c2s and other embeddings, and whether their dimensions are to be standardised."""

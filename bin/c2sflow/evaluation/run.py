@@ -20,6 +20,7 @@ from c2sflow.data.obs.figure_cells import UNKNOWN_TRAINING, FigureCells, figure_
 from c2sflow.data.result_tables import appended_table, write_table
 from c2sflow.evaluation import sentences as reconstruction_quality
 from c2sflow.evaluation.cell_types import type_tables
+from c2sflow.evaluation.embeddings import embedding_figures
 from c2sflow.evaluation.figures import Figure, figures_table
 from c2sflow.evaluation.gene_changes import GeneChanges
 from c2sflow.evaluation.generation import generation_figures
@@ -52,6 +53,8 @@ class Settings:
     evaluation_key
         Arrays of the input's obsm, with commas between, that are scored beside X_c2s; one of
         these may be an X_c2s that an earlier run made.
+    batch_column
+        Column of obs with the batch, donor or sample of each cell: how well these mix.
     measured_column
         Column of obs with the perturbation under which a cell was measured.
     control
@@ -69,6 +72,7 @@ class Settings:
 
     label_column: str | None = None
     evaluation_key: str | None = None
+    batch_column: str | None = None
     measured_column: str | None = None
     control: str | None = None
     replicate_column: str | None = None
@@ -80,9 +84,9 @@ class Settings:
 def write_evaluation(files: RunFiles, outdir: Path, settings: Settings) -> None:
     """Write the tables of the evaluation, those that this run has something for.
 
-    ``evaluation/accuracy.tsv``, ``confusion.tsv``, ``reconstruction.tsv``, ``trust.tsv``,
-    ``perturbation.tsv``, ``genes.tsv`` and ``generation.tsv``; and ``evaluation/notes.json``: what
-    is to be known of each.
+    ``evaluation/accuracy.tsv``, ``confusion.tsv``, ``embedding.tsv``, ``reconstruction.tsv``,
+    ``trust.tsv``, ``perturbation.tsv``, ``genes.tsv`` and ``generation.tsv``; and
+    ``evaluation/notes.json``: what is to be known of each.
 
     Raises
     ------
@@ -114,6 +118,11 @@ def _tables(
             settings.evaluation_cells, settings.seed,
         )  # fmt: skip
         tables |= types
+        figures, notes["embedding"] = embedding_figures(
+            cells, usable, settings.batch_column, settings.evaluation_key,
+            settings.evaluation_cells, settings.seed,
+        )  # fmt: skip
+        tables["embedding"] = figures_table(figures)
     answers = cells.answers()
     if len(answers):
         answers = answers[usable.held_out[answers["source"]]]
