@@ -15,6 +15,7 @@ import pytest
 import scanpy as sc
 from driving import DEMO, ROOT, Nextflow
 from scipy.stats import linregress
+from sklearn.metrics import silhouette_score
 from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -238,11 +239,17 @@ def test_evaluation_is_that_of_the_results(outdir, embedded, sentences):
         path.stem: pd.read_csv(path, sep="\t", keep_default_na=False)
         for path in (outdir / "evaluation").glob("*.tsv")
     }
-    assert set(tables) == {"accuracy", "confusion", "reconstruction", "trust"}
+    assert set(tables) == {"accuracy", "confusion", "embedding", "reconstruction", "trust"}
     stored = embedded.uns["c2s"]["evaluation"]
     assert set(stored) == set(tables)
     figures = tables["accuracy"].set_index(["subject", "space", "predictor", "metric"])["value"]
     judged = embedded[embedded.obs["split"] == "test"]  # cells that the model was not trained on
+    sizes = judged.obs["bulk_labels"].value_counts()
+    typed = judged[judged.obs["bulk_labels"].isin(sizes.index[sizes >= 5])]
+    spread = silhouette_score(typed.obsm["X_c2s"], typed.obs["bulk_labels"])
+    own = tables["embedding"].query("space == 'X_c2s' and metric == 'silhouette'").iloc[0]
+    assert own["n"] == typed.n_obs
+    assert own["value"] == pytest.approx((spread + 1) / 2, abs=1e-5)
     said = (judged.obs["c2s_cell_type"].astype(str) == judged.obs["bulk_labels"].astype(str)).mean()
     assert figures["", "", "annotation", "accuracy"] == pytest.approx(said, rel=1e-4)
     sizes = judged.obs["bulk_labels"].value_counts()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from c2sflow.report.embeddings import embeddings
 from c2sflow.report.metric_tables import (
     METRICS,
     MOST_ROWS,
@@ -40,6 +41,9 @@ def evaluation(run: Run) -> list[Section]:
     if "accuracy" in run.evaluation:
         sections.append(cell_types(run.evaluation["accuracy"], run.evaluation_notes))
         sections.append(confusion(run.evaluation["confusion"]))
+    if "embedding" in run.evaluation:
+        notes = run.evaluation_notes.get("embedding", [])
+        sections.append(embeddings(run.evaluation["embedding"], notes))
     if "perturbation" in run.evaluation:
         sections += _perturbations(run.evaluation["perturbation"])
     sections += _left_out("Notes on the comparison", run.evaluation_notes.get("perturbation"))

@@ -20,6 +20,7 @@ FILES = (
 @click.option("--generated-dir", type=FOLDER, help="<task>.generated.parquet, if any.")
 @click.option("--label-column", help="Column of obs with cell types.")
 @click.option("--evaluation-key", help="Arrays of the input's obsm to score too.")
+@click.option("--batch-column", help="Column of obs with the batch, donor or sample of each cell.")
 @click.option("--measured-column", help="Column of obs with the measured perturbations.")
 @click.option("--control", help="pandas query on obs; default: cells labelled as control.")
 @click.option("--replicate-column", help="Column of obs with the donor or sample of each cell.")

@@ -236,11 +236,13 @@ def plan_lines(
         if not generation:
             unused.append((["cell_types"], "without --annotate or --generate"))
     if not flat["evaluate"]:
-        names = ["measured_column", "evaluation_key"]
+        names = ["measured_column", "evaluation_key", "batch_column"]
         names = names[1:] if flat["finetune"] else names
         if not (targets.wanted or flat["label_column"]):  # which the report judges
             names.append("training_cells")
         unused.append((names, "without --evaluate"))
+    elif not flat["label_column"]:
+        unused.append((["batch_column"], "without --label_column"))
     judges_types = flat["annotate"] and flat["label_column"]
     predicted = targets.wanted and (flat["measured_column"] or flat["perturbation_column"])
     if not flat["evaluate"]:

@@ -151,6 +151,7 @@ def validate_run(
 
 
 def _targets(flat: Mapping, staged: Staged, training: Training | None, faults: Faults) -> Targets:
+    by_sample = flat["batch_column"] == "sample"  # which QC adds
     targets = Targets(
         wanted=bool(flat["perturbations"] or flat["perturbation_column"]),
         label_column=flat["label_column"],
@@ -162,6 +163,7 @@ def _targets(flat: Mapping, staged: Staged, training: Training | None, faults: F
         # What the evaluation needs of the samples; without one only what predictions start from.
         measured_column=flat["measured_column"] if flat["evaluate"] else None,
         evaluation_key=flat["evaluation_key"] if flat["evaluate"] else None,
+        batch_column=flat["batch_column"] if flat["evaluate"] and not by_sample else None,
         training_cells=flat["training_cells"],
     )
     _read_tables(targets, flat, staged, faults)

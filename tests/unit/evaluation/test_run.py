@@ -459,7 +459,8 @@ def test_no_figure_is_of_cells_that_the_model_was_trained_on(with_both, tmp_path
         write_evaluation(run, tmp_path / name, chosen)
         tables[name] = read_evaluation(tmp_path / name / "evaluation")
     assert set(tables["known"]) == {
-        "accuracy", "confusion", "generation", "perturbation", "reconstruction", "trust",
+        "accuracy", "confusion", "embedding", "generation", "perturbation", "reconstruction",
+        "trust",
     }  # fmt: skip
     for name, table in tables["known"].items():
         spoilt, unknown = tables["spoilt"][name], tables["unknown"][name]

@@ -255,6 +255,12 @@ def make_evaluation(folder):
             )
         ],
     }  # fmt: skip
+    rows["embedding"] = [
+        common | {"metric": metric, "subject": "", "predictor": "embedding", "space": space,
+                  "value": value}
+        for space, value in ((EVIL, 0.75), ("random", 0.125))
+        for metric in ("ari", "ilisi")
+    ]  # fmt: skip
     for row in rows["perturbation"]:
         if row["metric"] == "pearson_log2_fold_change":
             row |= {"null": 0.01, "null_low": -0.125, "null_high": 0.2}
@@ -264,7 +270,11 @@ def make_evaluation(folder):
     pairs = {"label": [EVIL, "T", "T"], "found": [EVIL, "T", EVIL], "n_cells": [9, 3, 1]}
     confusion = pd.DataFrame({"predictor": "linear_probe", "space": "X_c2s", **pairs})
     write_table(confusion, folder / "evaluation" / "confusion.tsv")
-    notes = {"accuracy": [f"left out: {EVIL}"], "perturbation": [f"{EVIL}: not measured"]}
+    notes = {
+        "embedding": [f"{EVIL}: one batch"],
+        "accuracy": [f"left out: {EVIL}"],
+        "perturbation": [f"{EVIL}: not measured"],
+    }
     write_json(folder / "evaluation" / "notes.json", notes)
     return folder / "evaluation"
 
@@ -405,6 +415,8 @@ def test_figures_of_the_run_are_told(full):
     assert ranked == [("1", "1.500"), ("2", "-0.250")]
     assert "left out: &lt;script&gt;" in text
     # The evaluation, with intervals.
+    assert "Embeddings: types and batches" in page and "random vectors" in page
+    assert "Batches: iLISI" in page and "one batch" in page
     assert "X_c2s: linear probe</th><td>0.500 (0.250 to 0.750)</td>" in text
     assert "scFID in X_c2s ↓" in text
     assert "not defined" in text
