@@ -11,6 +11,7 @@ MOST_SAMPLES = 20  # with a link each
 FIGURES = {
     "accuracy": "cell types read from the embedding and from expression",
     "confusion": "cells of each label by the type read from the embedding",
+    "embedding": "how embeddings keep types together and mix batches",
     "genes": "predicted and measured change of each gene",
     "perturbation": "predicted against measured cells",
     "generation": "generated against real cells",
