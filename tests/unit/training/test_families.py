@@ -1,12 +1,13 @@
-"""A GPT-NeoX (Pythia) is trained by every method; its padding token is its end token."""
+"""Every family is trained by every method; the padding token is the end token."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from families import write_model, write_tokenizer
+from families import KINDS, write_model, write_tokenizer
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -18,36 +19,54 @@ from c2sflow.training.options import TrainingOptions
 
 OPTIONS = TrainingOptions(
     "cell_type,perturbation", label_column="label", perturbation_column="treatment",
-    max_steps=2, batch_tokens=600, max_answer_genes=10, evaluate_every=2,
+    max_steps=2, batch_tokens=600, max_answer_genes=4, evaluate_every=2,
     learning_rate=0.003, device="cpu", dtype="float32",
 )  # fmt: skip
-MATRICES = {"query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"}
+FOUR = {f"{name}_proj" for name in ("q", "k", "v", "o", "gate", "up", "down")}
+MATRICES = dict.fromkeys(KINDS, FOUR) | {
+    "gpt_neox": {"query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"}
+}
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def pythia(tmp_path_factory, pbmc):
-    directory = tmp_path_factory.mktemp("pythia")
-    write_tokenizer(directory, list(pbmc.var_names.str.upper()))
-    write_model("gpt_neox", directory)
+def directories(tmp_path_factory, pbmc):
+    """Directory of a random model of each kind, written when it is first asked for."""
+    folder = tmp_path_factory.mktemp("families")
+    write_tokenizer(folder, list(pbmc.var_names.str.upper()))
+
+    def directory(kind):
+        if not (folder / kind).exists():
+            (folder / kind).mkdir()
+            for path in folder.glob("*.json"):
+                shutil.copy(path, folder / kind)
+            write_model(kind, folder / kind)
+        return folder / kind
+
     return directory
 
 
+@pytest.fixture(scope="module")
+def pythia(directories):
+    return directories("gpt_neox")
+
+
 @pytest.mark.parametrize("method", ["lora", "qlora", "full"])
-def test_it_is_trained_and_used(method, pythia, training_data, tmp_path):
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_trained_and_used(kind, method, directories, training_data, tmp_path):
     finetune(
         sorted((training_data / "shards").iterdir()),
         sorted((training_data / "sentences").iterdir()),
         tmp_path,
         replace(OPTIONS, method=method, merge_adapter=method != "full"),
-        pythia,
+        directories(kind),
     )
     record = json.loads((tmp_path / "finetune.json").read_text())
     assert record["validation_loss"] < record["first_validation_loss"]
     if method != "full":
         learnt = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
-        assert {name.split(".")[-3] for name in learnt} == MATRICES
+        assert {name.split(".")[-3] for name in learnt} == MATRICES[kind]
     assert load_tokenizer(tmp_path / "model").pad_token_id == 0
     ids = torch.arange(2, 40)[None]
     with torch.no_grad():
