@@ -57,4 +57,6 @@ elif [ ! -x "$link" ]; then
         engine=$PWD/.nextflow-engine/$default/nextflow
     fi
     ln -sfn "$engine" "$link"
+elif [ "$link" -ef ".nextflow-engine/$default/nextflow" ]; then
+    assemble "$default" # the launcher, if it is another now
 fi
