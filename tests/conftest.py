@@ -9,6 +9,9 @@ from xdist.scheduler import LoadScopeScheduling
 # numba's, which scanpy starts, would give torch's OpenMP its own number again.
 for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+# torch would have g++ try each kind of vectors that this CPU has, for seconds in every new folder,
+# and count what takes a minute on a busy machine as missing.
+os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
 
 # Files whose tests share nothing that is slow to make.
 APART = ("test_flow", "test_pipeline")

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from driving import DEMO, ENGINES, Nextflow, copy_project
+from driving import DEMO, ENGINES, LENIENT, Nextflow, copy_project
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,7 @@ def demo(tmp_path_factory, nextflow_home) -> Nextflow:
 
     By the installed Nextflow as it comes: other tests use its strict parser, and 24.10.
     """
-    nextflow = Nextflow(tmp_path_factory.mktemp("demo"), nextflow_home, "installed")
+    nextflow = Nextflow(tmp_path_factory.mktemp("demo"), nextflow_home, LENIENT)
     nextflow.first = nextflow.run(*DEMO)
     return nextflow
 
@@ -29,6 +29,12 @@ def demo(tmp_path_factory, nextflow_home) -> Nextflow:
 def nextflow(tmp_path, nextflow_home) -> Nextflow:
     """The project's Nextflow, in the test's own folder."""
     return Nextflow(tmp_path, nextflow_home)
+
+
+@pytest.fixture
+def lenient(tmp_path, nextflow_home) -> Nextflow:
+    """The same for runs with a profile and a further file of settings."""
+    return Nextflow(tmp_path, nextflow_home, LENIENT)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from driving import INJECT, Nextflow, copy_project
+from driving import INJECT, LENIENT, Nextflow, copy_project
 
 from c2sflow.data.demo import demo_samples
 
@@ -76,7 +76,7 @@ def trace_of(outdir: Path) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, nextflow_home) -> Nextflow:
     """A finished run: its files under `undisturbed.folder`, and `undisturbed.results`."""
-    nextflow = Nextflow(tmp_path_factory.mktemp("faults"), nextflow_home)
+    nextflow = Nextflow(tmp_path_factory.mktemp("faults"), nextflow_home, LENIENT)
     nextflow.project = copy_project(nextflow.folder / "project")
     write_input(nextflow.folder)
     cells = nextflow.folder / "data/cells of mine.h5ad"
@@ -99,11 +99,11 @@ def max_batch_tokens(trace: pd.DataFrame) -> int:
 
 
 @takes_minutes
-def test_every_step_is_killed_in_its_middle(undisturbed, nextflow):
-    write_input(nextflow.folder)
+def test_every_step_is_killed_in_its_middle(undisturbed, lenient):
+    write_input(lenient.folder)
     project = undisturbed.project
-    nextflow.run(*with_faults(nextflow, EVERY_STEP_DIES % INJECT), script=project)
-    outdir = nextflow.folder / "results"
+    lenient.run(*with_faults(lenient, EVERY_STEP_DIES % INJECT), script=project)
+    outdir = lenient.folder / "results"
     check_same(results_in(outdir), undisturbed.results)
 
     trace, quiet = trace_of(outdir), trace_of(undisturbed.folder / "results")
@@ -114,7 +114,7 @@ def test_every_step_is_killed_in_its_middle(undisturbed, nextflow):
     assert embed["memory"].tolist()[:2] == ["3 GB", "6 GB"]
     assert max_batch_tokens(trace) == max_batch_tokens(quiet) // 4
 
-    assert not nextflow.run(*ARGUMENTS, "-resume", script=project).submitted
+    assert not lenient.run(*ARGUMENTS, "-resume", script=project).submitted
 
 
 @takes_minutes

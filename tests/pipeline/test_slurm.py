@@ -62,10 +62,10 @@ def finished_jobs(folder: Path) -> pd.DataFrame:
     return pd.DataFrame([dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines])
 
 
-def test_demo_on_slurm(slurm, nextflow):
-    nextflow.env["SLURM_CONF"] = str(slurm / "slurm.conf")
-    (nextflow.folder / "site.config").write_text(CONFIG + EXECUTOR)
-    run = nextflow.run(
+def test_demo_on_slurm(slurm, lenient):
+    lenient.env["SLURM_CONF"] = str(slurm / "slurm.conf")
+    (lenient.folder / "site.config").write_text(CONFIG + EXECUTOR)
+    run = lenient.run(
         *("-profile", "test,slurm", "-c", "site.config", "--outdir", "results"),
         *("--queue", "main", "--gpu_queue", "gpus", "--gpu_type", "a100", "--job_array", 2),
         *("--max_cpus", os.cpu_count(), "--max_memory", "8 GB"),
@@ -74,7 +74,7 @@ def test_demo_on_slurm(slurm, nextflow):
         *("--annotate", "false", "--attention_maps", 0),  # jobs like those of the other models
     )
     assert "Error is ignored" not in run.output
-    outdir = nextflow.folder / "results"
+    outdir = lenient.folder / "results"
     assert ad.read_h5ad(outdir / "c2s.h5ad").n_obs == 700
     assert (outdir / "report.html").exists()
 
@@ -103,20 +103,20 @@ def test_demo_on_slurm(slurm, nextflow):
         assert gpu in (("0", "1") if on_gpu else ("none",)), process
 
 
-def test_a_site_that_takes_no_memory_request(slurm, nextflow):
+def test_a_site_that_takes_no_memory_request(slurm, lenient):
     """As docs/slurm.md describes it, with the text of that page."""
-    nextflow.env["SLURM_CONF"] = str(slurm / "slurm.conf")
+    lenient.env["SLURM_CONF"] = str(slurm / "slurm.conf")
     page = (ROOT / "docs/slurm.md").read_text(encoding="utf-8")
     (recipe,) = (
         text for text in re.findall(r"```nextflow\n(.*?)```", page, re.S) if "null" in text
     )
-    (nextflow.folder / "site.config").write_text(recipe + EXECUTOR)
-    run = nextflow.run(
+    (lenient.folder / "site.config").write_text(recipe + EXECUTOR)
+    run = lenient.run(
         *("-profile", "test,slurm", "-c", "site.config", "-stub-run", "--outdir", "results"),
         *("--queue", "main", "--gpu_queue", "gpus", "--max_cpus", os.cpu_count()),
         *("--submit_rate", "50/1sec", "--device", "cpu"),
     )
     assert run.submitted["EMBED"] == 6
-    trace = pd.read_csv(nextflow.folder / "results/pipeline_info/execution_trace.tsv", sep="\t")
+    trace = pd.read_csv(lenient.folder / "results/pipeline_info/execution_trace.tsv", sep="\t")
     for folder in trace["workdir"]:
         assert "--mem" not in (Path(folder) / ".command.run").read_text()

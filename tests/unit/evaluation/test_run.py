@@ -22,6 +22,7 @@ from c2sflow.data.qc.qc import Filters, run_qc
 from c2sflow.data.readers import open_anndata
 from c2sflow.data.result_tables import read_evaluation
 from c2sflow.data.state.normalization import State
+from c2sflow.evaluation import accuracy
 from c2sflow.evaluation.measured import find_measured, unlike_controls
 from c2sflow.evaluation.run import Settings, write_evaluation
 from c2sflow.evaluation.run_reader import RunCells, RunFiles
@@ -284,6 +285,13 @@ def test_changes_by_gene_are_of_cells_that_can_show_them(evaluated, files):
     assert good["value"] == pytest.approx(stats.pearsonr(one, other)[0], abs=0.1)
 
 
+@pytest.fixture
+def folds_once(monkeypatch):
+    """Few cells are cross-validated once, not several times: their figures are not tested."""
+    monkeypatch.setattr(accuracy, "MAX_REPEATS", 1)
+
+
+@pytest.mark.usefixtures("folds_once")
 def test_less_cells_are_drawn_by_their_names(files, tmp_path):
     settings = Settings(**{**vars(SETTINGS), "evaluation_cells": 120})
     for name in ("one", "two"):
@@ -298,6 +306,7 @@ def test_less_cells_are_drawn_by_their_names(files, tmp_path):
     assert single["n"].min() >= 2
 
 
+@pytest.mark.usefixtures("folds_once")
 def test_perturbed_cells_of_other_types_than_the_control_cells_are_told(files, tmp_path):
     cells = RunCells(files[0])
     settings = replace(SETTINGS, label_column="louvain", evaluation_cells=80)

@@ -74,7 +74,7 @@ def run_task(folder, model, records, layer):
     environment = os.environ | {"PYTHONPATH": str(ROOT / "bin")}
     done = subprocess.run(
         [sys.executable, "-c", TASK, folder, model, str(layer)],
-        input=json.dumps(records), env=environment, capture_output=True, text=True, timeout=500,
+        input=json.dumps(records), env=environment, capture_output=True, text=True, timeout=1800,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), done.stderr
