@@ -17,10 +17,12 @@ TSV: dict[str, Any] = {"sep": "\t", "index": False, "float_format": "%.6g"}
 TABLES = (
     "accuracy", "confusion", "embedding", "perturbation", "generation", "reconstruction",
     "text_scores", "trust",
+    "labels", "labels_confusion", "calibration", "calibration_curves",
 )  # fmt: skip
 # A subject may be called NA or 01.
 TEXT = (
     "metric", "subject", "space", "predictor", "label", "found", "task", "group", "generated",
+    "asked", "curve",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Cell types of a run from embeddings, expression and the model, beside baselines."""
+"""Cell types, or other labels, from embeddings, expression and the model, beside baselines."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from c2sflow.evaluation.accuracy import (
 from c2sflow.evaluation.figures import Figure, figures_table
 from c2sflow.evaluation.measured import draw
 from c2sflow.evaluation.run_reader import RunCells
+from c2sflow.inputs.labels import CELL_TYPE
 
 N_COMPONENTS = 50
 CELLS_PER_COMPONENT = 10
@@ -93,9 +94,9 @@ MOST_TRAINING = 3000  # training cells that a baseline learns from
 
 def type_tables(
     cells: RunCells, usable: FigureCells, label_column: str, evaluation_key: str | None, most: int,
-    seed: int,
+    seed: int, asked: str = CELL_TYPE,
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:  # fmt: skip
-    """Tables ``accuracy`` and ``confusion``, and notes on them.
+    """Tables ``accuracy`` and ``confusion`` of a label, such as the cell type, and notes on them.
 
     Parameters
     ----------
@@ -105,6 +106,8 @@ def type_tables(
         See `c2sflow.evaluation.run.Settings`.
     most
         Cells that are judged.
+    asked
+        Name of the predicted label that is judged beside the classifiers, if it was asked for.
     """
     notes: list[str] = []
     if usable.known:
@@ -120,7 +123,7 @@ def type_tables(
         notes.append(f"{label_column}: fewer than two labels have {N_FOLDS} cells or more")
     else:
         figures, tables = _read(cells, usable, rows[kept], evaluation_key, most, seed)
-    predicted = cells.predicted_types(rows) if rows.size else None
+    predicted = cells.predicted_labels(rows, f"c2s_{asked}") if rows.size else None
     if rare := labels.iloc[rows[~kept]].value_counts().sort_index().to_dict():
         listed = ", ".join(f"{name} ({n})" for name, n in rare.items())
         counted = "; they count for the model's own predictions" if predicted is not None else ""

@@ -7,8 +7,8 @@ not grow with the data.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from c2sflow.evaluation.embeddings import embedding_figures
 from c2sflow.evaluation.figures import Figure, figures_table
 from c2sflow.evaluation.gene_changes import GeneChanges
 from c2sflow.evaluation.generation import generation_figures
+from c2sflow.evaluation.labels import label_tables
 from c2sflow.evaluation.measured import (
     Measured,
     draw,
@@ -64,6 +65,8 @@ class Settings:
     training_cells
         pandas query that picks the cells that the model was trained on: no figure is of them. None
         if they are not known.
+    measured_labels
+        By the name of a predicted label, the column of obs with the truth.
     evaluation_cells
         At most so many cells are looked at for each purpose.
     seed
@@ -77,6 +80,7 @@ class Settings:
     control: str | None = None
     replicate_column: str | None = None
     training_cells: str | None = None
+    measured_labels: Mapping[str, str] = field(default_factory=dict)
     evaluation_cells: int = 10_000
     seed: int = 42
 
@@ -84,9 +88,10 @@ class Settings:
 def write_evaluation(files: RunFiles, outdir: Path, settings: Settings) -> None:
     """Write the tables of the evaluation, those that this run has something for.
 
-    ``evaluation/accuracy.tsv``, ``confusion.tsv``, ``embedding.tsv``, ``reconstruction.tsv``,
-    ``trust.tsv``, ``perturbation.tsv``, ``genes.tsv`` and ``generation.tsv``; and
-    ``evaluation/notes.json``: what is to be known of each.
+    ``evaluation/accuracy.tsv``, ``confusion.tsv``, ``embedding.tsv``, ``labels.tsv``,
+    ``labels_confusion.tsv``, ``calibration.tsv``, ``calibration_curves.tsv``,
+    ``reconstruction.tsv``, ``trust.tsv``, ``perturbation.tsv``, ``genes.tsv`` and
+    ``generation.tsv``; and ``evaluation/notes.json``: what is to be known of each.
 
     Raises
     ------
@@ -123,6 +128,11 @@ def _tables(
             settings.evaluation_cells, settings.seed,
         )  # fmt: skip
         tables["embedding"] = figures_table(figures)
+    labels, notes["labels"] = label_tables(
+        cells, settings.measured_labels, settings.label_column, settings.training_cells,
+        settings.evaluation_key, settings.evaluation_cells, settings.seed,
+    )  # fmt: skip
+    tables |= labels
     answers = cells.answers()
     if len(answers):
         answers = answers[usable.held_out[answers["source"]]]

@@ -20,6 +20,7 @@ from c2sflow.common.opened import open_h5
 from c2sflow.common.parquet import column_names, read_parquet
 from c2sflow.data.concat import concat_obs
 from c2sflow.data.genes.alignment import GeneAlignment, GeneTable, word_columns
+from c2sflow.data.label_tables import SCORES, candidates_of
 from c2sflow.data.qc.filtered_genes import PLACE, FilteredColumns, filtered_table, with_filtered
 from c2sflow.generation.plan import organism_columns
 from c2sflow.sentences.no_ops import COMPARED_WITH, NO_OP, predicted_only, with_no_op
@@ -203,19 +204,50 @@ class RunCells:
         found = [genes for block in blocks for genes in block]
         return [found[place] for place in _places(rows)]
 
-    def predicted_types(self, rows: np.ndarray) -> np.ndarray | None:
-        """The predicted cell type, str (n_rows,); None without annotations."""
+    def _annotations(self, column: str) -> Path | None:
+        """Folder of the annotations, if they have this column."""
         folder = self._files.annotations_dir
+        if folder is None or not self._shards:
+            return None
+        first = folder / f"{next(iter(self._shards))}.annotation.parquet"
+        return folder if column in column_names(first) else None
+
+    def predicted_labels(self, rows: np.ndarray, column: str) -> np.ndarray | None:
+        """A predicted label, str (n_rows,), "" for none; None if it was not asked for."""
+        folder = self._annotations(column)
         if folder is None:
             return None
 
         def read(part: _Part, own: np.ndarray) -> np.ndarray:
-            table = _read_parquet(folder / f"{part.name}.annotation.parquet", ["c2s_cell_type"])
-            types = table["c2s_cell_type"].to_pandas().astype(object)
-            return types.where(types.notna(), "").to_numpy(dtype=object)[own]
+            table = _read_parquet(folder / f"{part.name}.annotation.parquet", [column])
+            labels = table[column].to_pandas().astype(object)
+            return labels.where(labels.notna(), "").to_numpy(dtype=object)[own]
 
         blocks = self._gather(rows, list(self._shards.values()), read)
         return np.concatenate([np.empty(0, dtype=object), *blocks])[_places(rows)]
+
+    def label_scores(self, rows: np.ndarray, column: str) -> tuple[list[str], np.ndarray] | None:
+        """Candidates of a label, and their log-probabilities for each cell.
+
+        Returns
+        -------
+        float64 (n_rows, n_candidates), NaN for a cell without genes; None of a label that was not
+        asked for, or answered freely.
+        """
+        scores = f"{column}{SCORES}"
+        folder = self._annotations(scores)
+        if folder is None:
+            return None
+
+        def read(part: _Part, own: np.ndarray) -> np.ndarray:
+            table = _read_parquet(folder / f"{part.name}.annotation.parquet", [scores])
+            return np.stack(table[scores].to_pandas().to_numpy()[own]).astype(np.float64)
+
+        first = folder / f"{next(iter(self._shards))}.annotation.parquet"
+        candidates = candidates_of(first)[column]
+        blocks = self._gather(rows, list(self._shards.values()), read)
+        empty = np.empty((0, len(candidates)))
+        return candidates, np.concatenate([empty, *blocks])[_places(rows)]
 
     def _gather(
         self, rows: np.ndarray, parts: Sequence[_Part], read: Callable[[_Part, np.ndarray], Found]

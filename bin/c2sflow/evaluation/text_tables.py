@@ -138,6 +138,8 @@ def predicted_labels(
     """generated and reference of every cell that figures may use and that has both."""
     cells = _cells(shards_dir, needed_columns(training_cells, column))
     paths = sorted(annotations_dir.glob("*.annotation.parquet"))
+    if any("c2s_cell_type" not in column_names(path) for path in paths):  # other labels only
+        return pd.DataFrame({"generated": [], "reference": []}, dtype=str)
     tables = {path: read_parquet(path, ["c2s_cell_type"]).to_pandas() for path in paths}
     predicted = {
         path.name.removesuffix(".annotation.parquet"): table["c2s_cell_type"]

@@ -25,13 +25,15 @@ FILES = (
 @click.option("--control", help="pandas query on obs; default: cells labelled as control.")
 @click.option("--replicate-column", help="Column of obs with the donor or sample of each cell.")
 @click.option("--training-cells", help="pandas query on obs: cells the model was trained on.")
+@click.option("--measured-labels", help="JSON: by predicted label, the column with the truth.")
 @click.option(
     "--evaluation-cells", type=click.IntRange(50), default=10_000, help="Maximum number of cells."
 )
 @click.option("--seed", type=int, default=42)
 @click.option("--outdir", default=".", help="Gets evaluation/.")
-def main(outdir, **options):
+def main(outdir, measured_labels, **options):
     """Parse, call the library, write."""
+    import json
     from pathlib import Path
 
     from c2sflow.evaluation.run import Settings, write_evaluation
@@ -39,4 +41,5 @@ def main(outdir, **options):
 
     places = {name: options.pop(name) for name in FILES}
     files = RunFiles(**{name: Path(path) for name, path in places.items() if path})
-    write_evaluation(files, Path(outdir), Settings(**options))
+    truths = json.loads(measured_labels or "{}")
+    write_evaluation(files, Path(outdir), Settings(**options, measured_labels=truths))

@@ -52,6 +52,8 @@ def _unchecked(params, n_rows, schema):
     from c2sflow.inputs.parameters import check_parameters
 
     parameters, _faults = check_parameters(params, schema)
+    if parameters["annotation"]["labels"]:
+        parameters["annotation"] |= {"labels": None, "annotate": True}
     if parameters["generation"]["generate"]:
         parameters["generation"] |= {"organisms": "human", "tasks": 2}
     rows = range(n_rows)

@@ -46,6 +46,10 @@ def add_labels(targets: Targets, labels: Sequence[Label], flat: Mapping, faults:
         where = f"--labels ({label.name})"
         if label.level == GROUP and not flat.get("cells_per_prompt"):
             faults.append(f"{where}: level group asks about groups; set --cells_per_prompt")
+        if label.level == GROUP and label.measured:
+            faults.append(
+                f"{where}: measured is compared cell by cell; leave it out of a label of groups"
+            )
         if label.measured in RESERVED or label.measured in columns:
             faults.append(
                 f"{where}: measured {label.measured} is a name of c2sflow's own; copy the column "

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from c2sflow.inputs.labels import labels_from_text
 from c2sflow.inputs.lists import names_types
 from c2sflow.inputs.parameters import parameter_groups
 from c2sflow.sentences.variants import ALL
@@ -88,6 +89,9 @@ def _add_derived(steps: dict[str, dict], flat: Mapping, groups: Mapping) -> None
     steps["generate"]["organisms"] = flat.get("organisms")
     if not names_types(flat["cell_types"]):
         steps["generate"]["cell_types"] = None
+    truths = {label.name: label.measured for label in labels_from_text(flat["labels"])}
+    truths = {name: column for name, column in sorted(truths.items()) if column}
+    steps["evaluate"]["measured_labels"] = json.dumps(truths) if truths else None
     if not flat["evaluate"]:
         steps["plan"]["measured_column"] = None
 

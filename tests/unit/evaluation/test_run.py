@@ -152,7 +152,8 @@ def test_cells_are_read_in_any_order(files):
         assert (np.diff(values[genes]) <= 0).all()
         assert genes.size == (values > 0).sum()
     assert run.positions(["b", "a"], cells.obs_names[[301, 5]]).tolist() == [301, 5]
-    said = run.predicted_types(rows)
+    said = run.predicted_labels(rows, "c2s_cell_type")
+    assert run.predicted_labels(rows, "c2s_tissue") is None
     assert said[3] == said[4] == ""
     assert said[1] == str(cells.obs["bulk_labels"].iloc[3])
     empty = np.empty(0, int)
@@ -506,3 +507,59 @@ def test_cells_generated_of_no_type_are_compared_with_all(generated, tmp_path):
     write_evaluation(with_types, tmp_path / "typed", Settings())
     notes = json.loads((tmp_path / "typed/evaluation/notes.json").read_text())
     assert notes["generation"] == ["without --label_column there are no cell types to compare with"]
+
+
+def test_other_labels_are_judged_as_cell_types_are(files, tmp_path):
+    """A label that is right in nine of ten cells, and says so with 0.9; one without candidates."""
+    folder, names = tmp_path / "annotations", ["G1", "G2M", "S", "none"]
+    folder.mkdir()
+    obs = files[1].obs.set_axis(files[1].obs_names.astype(str))
+    rng = np.random.default_rng(0)
+    for path in sorted(files[0].annotations_dir.glob("*.parquet")):
+        table = pd.read_parquet(path)
+        truth = pd.Categorical(obs.loc[table["cell_id"], "phase"], names).codes
+        found = np.where(rng.random(len(truth)) < 0.9, truth, (truth + 1) % 3)
+        scores = np.where(np.eye(4)[found] > 0, np.log(0.9), np.log(0.1 / 3)).astype(np.float32)
+        table["c2s_phase"] = np.array(names, dtype=object)[found]
+        table["c2s_phase_scores"] = list(scores)
+        table["c2s_note"] = "free"
+        made = pa.Table.from_pandas(table, preserve_index=False)
+        made = made.replace_schema_metadata({b"c2s_candidates": json.dumps({"c2s_phase": names})})
+        pq.write_table(made, folder / path.name)
+    run = replace(files[0], annotations_dir=folder, perturbed_dir=None, generated_dir=None)
+    settings = Settings(
+        measured_labels={"phase": "phase", "note": "louvain"}, training_cells="split == 'train'",
+        evaluation_cells=300,
+    )  # fmt: skip
+    write_evaluation(run, tmp_path, settings)
+    tables = read_evaluation(tmp_path / "evaluation")
+    assert not {"accuracy", "confusion"} & set(tables)  # of --label_column
+    assert list(dict.fromkeys(tables["labels"]["asked"])) == ["phase", "note"]
+    own = {name: table[table["asked"] == "phase"] for name, table in tables.items() if
+           name.startswith(("labels", "calibration"))}  # fmt: skip
+    right = figure(own, "labels", "accuracy", "annotation")
+    judged = obs["split"].astype(str) != "train"
+    assert right["value"] == pytest.approx(0.9, abs=0.07)
+    assert right["n"] <= judged.sum()
+    assert figure(own, "labels", "accuracy", "linear_probe", space="X_c2s")["value"] > 0.3
+    confused = own["labels_confusion"].query("predictor == 'annotation'")
+    assert confused["n_cells"].sum() == right["n"]
+    ece = figure(own, "calibration", "ece", "annotation")
+    assert ece["value"] < 0.07
+    assert figure(own, "calibration", "accuracy", "annotation")["value"] == pytest.approx(
+        right["value"], abs=0.02
+    )
+    assert set(own["calibration_curves"]["curve"]) == {
+        "reliability", "reliability_tempered", "risk_coverage",
+    }  # fmt: skip
+    free = tables["labels"].query("asked == 'note' and predictor == 'annotation'")
+    assert free.query("metric == 'accuracy'")["value"].iloc[0] == 0
+    assert set(tables["calibration"]["asked"]) == {"phase"}
+    notes = json.loads((tmp_path / "evaluation" / "notes.json").read_text())
+    assert any(note.startswith("phase: ") for note in notes["labels"])
+    arguments = dict(vars(run))
+    command = [f"--{name.replace('_', '-')}={path}" for name, path in arguments.items() if path]
+    options = ["--measured-labels", '{"phase": "phase"}', "--evaluation-cells=60"]
+    done = CliRunner().invoke(main, [*command, *options, f"--outdir={tmp_path / 'cli'}"])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "cli/evaluation/labels.tsv").exists()
