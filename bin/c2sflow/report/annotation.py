@@ -36,18 +36,71 @@ REASONS = {
 MOST_TYPES = 60
 
 
+@dataclass
+class Shown:
+    """A predicted label as the report shows it.
+
+    Parameters
+    ----------
+    name
+        Such as cell_type.
+    table
+        See `c2sflow.report.run.Run.types`.
+    column
+        Of obs, with the truth, if it is known.
+    """
+
+    name: str
+    table: pd.DataFrame
+    column: str | None
+
+    @property
+    def is_type(self) -> bool:
+        """Whether it is the cell type."""
+        return self.name == CELL_TYPE
+
+    @property
+    def words(self) -> str:
+        """The name as a reader would write it."""
+        return self.name.replace("_", " ")
+
+    @property
+    def option(self) -> str:
+        """What names its candidates (HTML)."""
+        return "<code>--cell_types</code>" if self.is_type else "<code>--labels</code>"
+
+    def anchor(self, name: str) -> str:
+        """Of a plot."""
+        return name if self.is_type else f"{name}_{self.name}"
+
+    def title(self, name: str) -> str:
+        """Of a section: that of the cell type has no more words than it."""
+        return name if self.is_type else f"{name}: {safe(self.words)}"
+
+
+def shown_labels(run: Run) -> list[Shown]:
+    """Every label that was asked for, the cell type first."""
+    found = [] if run.types is None else [Shown(CELL_TYPE, run.types, run.label_column)]
+    return found + [
+        Shown(name, table, run.measured_labels.get(name)) for name, table in run.labels.items()
+    ]
+
+
 def annotation(run: Run) -> list[Section]:
-    """Predicted cell types, their probability, and how they agree with the labels."""
-    if run.types is None:
-        return []
-    answered = run.types[run.types["predicted"].notna()]
+    """Predicted labels, their probability, and how they agree with the truth."""
+    return [section for shown in shown_labels(run) for section in _sections(run, shown)]
+
+
+def _sections(run: Run, shown: Shown) -> list[Section]:
+    answered = shown.table[shown.table["predicted"].notna()]
     if answered.empty:
-        content = f"<p>No cell has a cell type.{_without(run.annotate)}</p>"
-        return [Section("", content=content)]
+        title = "" if shown.is_type else f"Predicted {safe(shown.words)}"
+        without = _without(run.annotate, shown)
+        return [Section(title, content=f"<p>No cell has a {safe(shown.words)}.{without}</p>")]
     judged = held_out(answered)
-    sections = [_types(run, answered), _surety(judged)]
+    sections = [_types(run, shown, answered), _surety(judged, shown)]
     if "label" in answered and judged["label"].notna().any():
-        sections.append(_confusion(judged[judged["label"].notna()], run))
+        sections.append(_confusion(judged[judged["label"].notna()], run, shown))
     return sections
 
 
@@ -93,13 +146,13 @@ def agreement(types: pd.DataFrame | None) -> Agreement | None:
 
 def share_of_list(records: list[dict], name: str = CELL_TYPE) -> float | None:
     """Mean probability that the model gives to the labels together; None without a list."""
-    own = [(record["labels"][name], record["n_cells"]) for record in records]
+    own = [(r["labels"][name], r["n_cells"]) for r in records if name in r["labels"]]
     listed = [(label["coverage"], n) for label, n in own if label["coverage"] is not None]
     n_cells = sum(n for _, n in listed)
     return sum(coverage * n for coverage, n in listed) / n_cells if n_cells else None
 
 
-def _types(run: Run, answered: pd.DataFrame) -> Section:
+def _types(run: Run, shown: Shown, answered: pd.DataFrame) -> Section:
     sizes, judged = answered["predicted"].value_counts(), held_out(answered)
     rows = {}
     for name in sizes.index[:MOST_TYPES]:
@@ -112,50 +165,60 @@ def _types(run: Run, answered: pd.DataFrame) -> Section:
         }
     but = ", without those that the model was trained on" * run.training_known
     headers = {
-        "n_cells": number("Cells", "Cells with this predicted type"),
-        "share": number("Share", "Of all cells with a cell type", "%", 1, top=100),
+        "n_cells": number("Cells", "Cells with this predicted label"),
+        "share": number("Share", f"Of all cells with a {safe(shown.words)}", "%", 1, top=100),
         "median": number("Probability", f"Median over these cells{but}", "", 3, "Greens", top=1),
         "unsure": number("Unsure", f"Cells below {UNSURE:g}{but}", "%", 1, "Reds", top=100),
     }
-    share = share_of_list(run.annotate)
+    share = share_of_list(run.annotate, shown.name)
     if share is not None:
-        own = run.annotate[0]["labels"][CELL_TYPE]["labels_from"] == "model"
-        source = "the labels that the model was trained on" if own else "<code>--cell_types</code>"
+        record = next(r["labels"][shown.name] for r in run.annotate if shown.name in r["labels"])
+        own = record["labels_from"] == "model"
+        source = "the labels that the model was trained on" if own else shown.option
+        free = "<code>--cell_types none</code>" if shown.is_type else "<code>free: true</code>"
         text = (
             f"Chosen from {source}: the probability is relative to these "
-            f"{run.annotate[0]['labels'][CELL_TYPE]['n_labels']} labels. Together they get "
+            f"{record['n_labels']} labels. Together they get "
             f"{share:.0%} of the model's probability; if that is little, the model "
             "prefers other answers for these cells, and the choice is not reliable: "
-            "<code>--cell_types none</code> shows them."
+            f"{free} shows them."
         )
     else:
         text = "Free answers, without a list; the probability is that of the whole answer."
     if len(sizes) > MOST_TYPES:
         text += f" Shown: the {MOST_TYPES} largest of {len(sizes)}."
-    name = "Predicted cell types"
-    text += " The type of each cell is in <code>obs['c2s_cell_type']</code>."
-    text += _without(run.annotate)
-    return Section(name, text, plot=table_plot("types", name, "Cell type", rows, headers))
+    name, first = "Predicted cell types", "Cell type"
+    if not shown.is_type:
+        name, first = f"Predicted {safe(shown.words)}", safe(shown.words.capitalize())
+    what = "type" if shown.is_type else "label"
+    text += f" The {what} of each cell is in <code>obs['c2s_{shown.name}']</code>."
+    text += _without(run.annotate, shown)
+    plot = table_plot(shown.anchor("types"), name, first, rows, headers)
+    return Section(name, text, plot=plot)
 
 
-def _without(records: list[dict]) -> str:
-    """How many cells have no type, why, and how to mend it; "" if all have one."""
+def _without(records: list[dict], shown: Shown) -> str:
+    """How many cells have no label, why, and how to mend it; "" if all have one."""
     counts = Counter[str]()
     for record in records:
-        counts.update(record["labels"][CELL_TYPE]["without"])
+        if shown.name in record["labels"]:
+            counts.update(record["labels"][shown.name]["without"])
     if not counts:
         return ""
     reasons = ", ".join(f"{n:,} {REASONS[status]}" for status, n in counts.items())
-    text = f" {counts.total():,} cells have no type (<code>obs['c2s_cell_type_status']</code>): "
+    what = "type" if shown.is_type else safe(shown.words)
+    status = f"<code>obs['c2s_{shown.name}_status']</code>"
+    text = f" {counts.total():,} cells have no {what} ({status}): "
     text += f"{reasons}."
     if set(counts) - {"no_genes", "low_probability"}:
-        text += " Name the labels to choose from with <code>--cell_types</code>."
+        text += f" Name the labels to choose from with {shown.option}."
     return text
 
 
-def _surety(answered: pd.DataFrame) -> Section:
+def _surety(answered: pd.DataFrame, shown: Shown) -> Section:
     counts, edges = np.histogram(answered["probability"].dropna(), bins=40, range=(0, 1))
-    name, axis = "Confidence of the predictions", "Probability of the predicted cell type"
+    name = shown.title("Confidence of the predictions")
+    axis = f"Probability of the predicted {safe(shown.words)}"
     lines = [histogram_line("all cells", edges, edges, counts, PALETTE[0])]
     if "label" in answered and agreement(answered) is not None:
         lines = []
@@ -172,7 +235,7 @@ def _surety(answered: pd.DataFrame) -> Section:
         "A model can also be confident and wrong: if there are labels, the two curves show how "
         "well the probability separates the two."
     ) + _spread(answered)
-    return Section(name, text, plot=line_plot("surety", name, axis, lines))
+    return Section(name, text, plot=line_plot(shown.anchor("surety"), name, axis, lines))
 
 
 def _spread(answered: pd.DataFrame) -> str:
@@ -187,7 +250,7 @@ def _spread(answered: pd.DataFrame) -> str:
     )
 
 
-def _confusion(answered: pd.DataFrame, run: Run) -> Section:
+def _confusion(answered: pd.DataFrame, run: Run, shown: Shown) -> Section:
     counts = pd.crosstab(answered["label"], answered["predicted"])
     n_types = max(counts.shape)
     largest = [counts.sum(axis=axis).nlargest(MOST_TYPES).index for axis in (1, 0)]
@@ -199,14 +262,14 @@ def _confusion(answered: pd.DataFrame, run: Run) -> Section:
         [*shared, *counts.columns.difference(shared, sort=False)],
     ]
     shares = 100 * counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
-    name = "Confusion matrix"
+    name = shown.title("Confusion matrix")
     text = (
-        f"Percentage of the cells with each label in <code>{safe(run.label_column)}</code> (rows) "
-        "by predicted cell type (columns). "
+        f"Percentage of the cells with each label in <code>{safe(shown.column)}</code> (rows) "
+        f"by predicted {safe(shown.words)} (columns). "
     )
     same = agreement(answered)
     if same is None:
-        text += "Labels and predicted types share no name: they use different vocabularies. "
+        text += "Labels and predictions share no name: they use different vocabularies. "
     else:
         per_label = (answered["label"] == answered["predicted"]).groupby(answered["label"]).mean()
         text += (
@@ -225,5 +288,7 @@ def _confusion(answered: pd.DataFrame, run: Run) -> Section:
     )
     if n_types > MOST_TYPES:
         text += f" Shown: the {MOST_TYPES} largest."
-    plot = heat_map("confusion", name, ("Predicted", "Label", "%"), shares, shares=True)
+    plot = heat_map(
+        shown.anchor("confusion"), name, ("Predicted", "Label", "%"), shares, shares=True
+    )
     return Section(name, text, plot=plot)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from c2sflow.report.embeddings import embeddings
+from c2sflow.report.labels import label_sections
 from c2sflow.report.metric_tables import (
     METRICS,
     MOST_ROWS,
@@ -39,11 +40,13 @@ def evaluation(run: Run) -> list[Section]:
     """Cell types, perturbations, answers and reconstruction, as far as there are figures."""
     sections = _left_out("Evaluated cells", run.evaluation_notes.get("cells"))
     if "accuracy" in run.evaluation:
-        sections.append(cell_types(run.evaluation["accuracy"], run.evaluation_notes))
+        notes = run.evaluation_notes.get("accuracy", [])
+        sections.append(cell_types(run.evaluation["accuracy"], notes))
         sections.append(confusion(run.evaluation["confusion"]))
     if "embedding" in run.evaluation:
         notes = run.evaluation_notes.get("embedding", [])
         sections.append(embeddings(run.evaluation["embedding"], notes))
+    sections += label_sections(run)
     if "perturbation" in run.evaluation:
         sections += _perturbations(run.evaluation["perturbation"])
     sections += _left_out("Notes on the comparison", run.evaluation_notes.get("perturbation"))

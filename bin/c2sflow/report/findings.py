@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from c2sflow.inputs.lists import LITTLE
-from c2sflow.report.annotation import agreement, held_out, share_of_list
+from c2sflow.report.annotation import Shown, agreement, held_out, share_of_list, shown_labels
 from c2sflow.report.evaluation import better_than_no_change
 from c2sflow.report.gene_changes import agreement as agreement_by_gene
 from c2sflow.report.plots import median, ratio, safe, total
@@ -56,7 +56,7 @@ def findings(run: Run) -> Iterator[Finding]:
     yield from _cells(run)
     yield from _training(run)
     yield from _embedding(run)
-    yield from _types(run)
+    yield from _labels(run)
     yield from _predictions(run)
     n_warnings = len({text for _, _, text in run.counted_warnings})
     meaning = "Read them first, just below." if n_warnings else "No step has a warning."
@@ -182,43 +182,55 @@ def _beyond_expression(run: Run) -> Iterator[Finding]:
     yield Finding(f"{accuracy:.0%}", title, state, meaning, "evaluation", line)
 
 
-def _types(run: Run) -> Iterator[Finding]:
-    if run.types is None or run.types["predicted"].isna().all():
+def _labels(run: Run) -> Iterator[Finding]:
+    """A tile of each predicted label."""
+    for shown in shown_labels(run):
+        yield from _label(run, shown)
+
+
+def _label(run: Run, shown: Shown) -> Iterator[Finding]:
+    """How many predictions agree with the truth, or how probable they are."""
+    if shown.table["predicted"].isna().all():
         return
-    judged, share = held_out(run.types), share_of_list(run.annotate)
+    judged, share = held_out(shown.table), share_of_list(run.annotate, shown.name)
+    what = "cell types" if shown.is_type else shown.words
+    predicted = "predicted cell types" if shown.is_type else f"cells' predicted {safe(shown.words)}"
     unlisted = share is not None and share < LITTLE
     little = line = ""
     if unlisted:
         has = f"have {share:.1%} of the model's probability"
-        line = f"cell types: the labels of the list {has}"
+        line = f"{what}: the labels of the list {has}"
         little = f" The labels of the list together {has} (✗ below {LITTLE:.0%}): the model "
         little += "prefers other answers."
-    same = agreement(run.types)
+    same = agreement(shown.table)
     if same is not None:
         commonest = same.commonest
         state, which = _known(run, POOR if unlisted else compared(same.share, same.low, commonest))
         meaning = (
-            f"of the predicted cell types agree with {safe(run.label_column)}; {commonest:.0%} if "
+            f"of the {predicted} agree with {safe(shown.column)}; {commonest:.0%} if "
             f"each were the most common label (✓ if the 95 % interval is above that).{little}"
             f"{which}"
         )
         if not unlisted:
-            line = f"cell types: {same.share:.0%} agree with {run.label_column}, "
+            line = f"{what}: {same.share:.0%} agree with {shown.column}, "
             line += f"{commonest:.0%} by the most common label alone"
-        title = "cell types as labelled"
+        title = f"{safe(what)} as labelled"
         yield Finding(f"{same.share:.0%}", title, state, meaning, "cell-types", line)
         return
     typical = median(judged["probability"])
     if typical != typical:
         return
     n_types = judged["predicted"].nunique()
-    several = f"of {n_types} types" if n_types > 1 else "the same for all cells"
+    kinds = "types" if shown.is_type else "labels"
+    several = f"of {n_types} {kinds}" if n_types > 1 else "the same for all cells"
+    truth = "--label_column" if shown.is_type else "a measured column"
     meaning = (
-        f"of the predicted cell type, {several}. No ✓ without --label_column: a probability does "
-        f"not show that an answer is right.{little}"
+        f"of the predicted {safe(shown.words)}, {several}. No ✓ without {truth}: a probability "
+        f"does not show that an answer is right.{little}"
     )
     state = POOR if unlisted else PLAIN
-    yield Finding(f"{typical:.2f}", "median probability", state, meaning, "cell-types", line)
+    title = "median probability" + ("" if shown.is_type else f" of {safe(shown.words)}")
+    yield Finding(f"{typical:.2f}", title, state, meaning, "cell-types", line)
 
 
 def _predictions(run: Run) -> Iterator[Finding]:

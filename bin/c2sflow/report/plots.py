@@ -101,10 +101,12 @@ def curve_plot(
     title: str,
     axes: tuple[str, str],
     curves: Mapping[str, Sequence[tuple[float, float]]],
+    digits: int = 0,
 ) -> Chart:
-    """A line through the points of each curve."""
+    """A line through the points of each curve; `digits` of x behind the point."""
     config = linegraph.LinePlotConfig(
-        id=anchor, title=title, xlab=axes[0], ylab=axes[1], tt_label="%{x:,.0f}: %{y:.3f}",
+        id=anchor, title=title, xlab=axes[0], ylab=axes[1],
+        tt_label=f"%{{x:,.{digits}f}}: %{{y:.3f}}",
         series_label=False, showlegend=True,
     )  # fmt: skip
     lines = [

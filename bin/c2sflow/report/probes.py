@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from c2sflow.inputs.labels import CELL_TYPE
 from c2sflow.report.metric_tables import PREDICTORS, SPACES, bars_of, interval
 from c2sflow.report.plots import Section, heat_map, safe
 
@@ -18,8 +19,15 @@ def _named(row: Mapping) -> str:
     return f"{SPACES.get(space, space)}: {name}" if predictor in ("knn", "linear_probe") else name
 
 
-def cell_types(table: pd.DataFrame, notes: Mapping[str, list[str]]) -> Section:
-    """Accuracy of each classifier in each space, and whether the embedding beats expression."""
+def cell_types(table: pd.DataFrame, notes: Sequence[str], asked: str = CELL_TYPE) -> Section:
+    """Accuracy of each classifier in each space, and whether the embedding beats expression.
+
+    Parameters
+    ----------
+    asked
+        Name of the label: the cell type, or another.
+    """
+    words, file = _words(asked)
     parts = {
         "accuracy": "Accuracy",
         "balanced_accuracy": "Balanced accuracy",
@@ -40,20 +48,31 @@ def cell_types(table: pd.DataFrame, notes: Mapping[str, list[str]]) -> Section:
         for _, group in whole.groupby(["space", "predictor"], sort=False)
     )
     head = "".join(f"<th>{name}</th>" for name in parts.values())
-    lines = "".join(f"<p>{safe(note)}</p>" for note in notes.get("accuracy", []))
+    lines = "".join(f"<p>{safe(note)}</p>" for note in notes)
     text = (
-        "Cell types predicted from the embedding by 5 nearest neighbours and by a linear probe "
+        f"{words} predicted from the embedding by 5 nearest neighbours and by a linear probe "
         "(logistic regression), in 5-fold stratified cross-validation, repeated for few cells; "
         "the same from expression, which needs no model: from principal components, all genes and "
         "the most variable genes. These baselines also learn from the cells the model was trained "
         "on, if known. In brackets: 95 % intervals over cells and the choice of folds. Cells of "
-        "one sample are on both sides of the folds: a new sample may score lower. By type: "
-        f"<code>evaluation/accuracy.tsv</code>.</p>{_gain(gains)}{lines}"
+        "one sample are on both sides of the folds: a new sample may score lower. By label: "
+        f"<code>evaluation/{file}.tsv</code>.</p>{_gain(gains)}{lines}"
         "<table class='table c2s-facts'><tr><th>"
         f"</th>{head}<th>Cells</th></tr>{rows}</table><p>"
     )
-    name = "Cell types from embeddings"
-    return Section(name, text, plot=bars_of("accuracy", name, "Share", bars, list(parts.items())))
+    name, anchor = f"{words} from embeddings", _anchor("accuracy", asked)
+    return Section(name, text, plot=bars_of(anchor, name, "Share", bars, list(parts.items())))
+
+
+def _words(asked: str) -> tuple[str, str]:
+    """What the report calls a label, and the file with its figures."""
+    if asked == CELL_TYPE:
+        return "Cell types", "accuracy"
+    return safe(asked.replace("_", " ").capitalize()), "labels"
+
+
+def _anchor(name: str, asked: str) -> str:
+    return name if asked == CELL_TYPE else f"{name}_{asked}"
 
 
 def _gain(gains: pd.DataFrame) -> str:
@@ -87,9 +106,10 @@ def linear_probe_gains(table: pd.DataFrame | None) -> tuple[float, pd.DataFrame]
     return None if gains.empty or own.empty else (float(own["value"].iloc[0]), gains)
 
 
-def confusion(table: pd.DataFrame) -> Section:
+def confusion(table: pd.DataFrame, asked: str = CELL_TYPE) -> Section:
     """Of the linear probe on X_c2s."""
     shown = table[(table["predictor"] == "linear_probe") & (table["space"] == "X_c2s")]
+    file = "confusion" if asked == CELL_TYPE else "labels_confusion"
     counts = shown.pivot_table(
         index="label", columns="found", values="n_cells", aggfunc="sum", fill_value=0
     ).astype(float)
@@ -101,12 +121,14 @@ def confusion(table: pd.DataFrame) -> Section:
     text = (
         "Linear probe on <code>X_c2s</code>: percentage of the cells of a type (row) predicted "
         "as each type (column). "
-        "Counts and other classifiers: <code>evaluation/confusion.tsv</code>."
+        f"Counts and other classifiers: <code>evaluation/{file}.tsv</code>."
     )
     if len(rows) < len(counts):
         text += f" Shown: the {len(rows)} largest of {len(counts)} types."
-    name = "Confusion of the linear probe"
-    plot = heat_map(
-        "probe_confusion", name, ("Predicted", "Cell type", "%"), 100 * shares, shares=True
-    )
+    name, kind = "Confusion of the linear probe", "Cell type"
+    if asked != CELL_TYPE:
+        kind = _words(asked)[0]
+        name = f"{name}: {kind.lower()}"
+    anchor = _anchor("probe_confusion", asked)
+    plot = heat_map(anchor, name, ("Predicted", kind, "%"), 100 * shares, shares=True)
     return Section(name, text, plot=plot)

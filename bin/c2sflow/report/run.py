@@ -17,6 +17,7 @@ from c2sflow.common.opened import open_h5
 from c2sflow.data.obs.figure_cells import FigureCells, figure_cells, needed_columns
 from c2sflow.data.own_columns import own_name
 from c2sflow.data.result_tables import read_evaluation, read_table
+from c2sflow.inputs.labels import CELL, CELL_TYPE, labels_from_text
 from c2sflow.report.colours import Colourings, read_colourings
 from c2sflow.report.gene_tables import read_changes
 from c2sflow.report.map import CellMap, read_map
@@ -64,6 +65,11 @@ class Run:
         With annotations, for every cell: predicted (cell type), probability and, with a label
         column, label; text, or None where there is none; and trained, whether the model was trained
         on it.
+    labels
+        The same of every other label that was asked for, by its name; of these `label` is the
+        truth, if the column that holds it is known.
+    measured_labels
+        The column of obs with the truth, by the label's name.
     training_known
         Whether it is known which cells the model was trained on.
     label_column
@@ -97,6 +103,8 @@ class Run:
     colourings: Colourings = field(default_factory=Colourings)
     predicted_map: PredictedMap | None = None
     types: pd.DataFrame | None = None
+    labels: dict[str, pd.DataFrame] = field(default_factory=dict)
+    measured_labels: dict[str, str] = field(default_factory=dict)
     training_known: bool = False
     label_column: str | None = None
     word_counts: pd.DataFrame | None = None
@@ -191,8 +199,18 @@ def read_run(
         cells = read_map(file, columns, [TYPES], usable.held_out)
         given = [provenance["parameters"].get(name) for name in NAMED]
         named = [*filter(None, [label_column, TYPES, *given])]
+        asked = labels_from_text(provenance["parameters"].get("labels"))
+        named += [one.column for one in asked if one.level == CELL]
         colourings = read_colourings(file, cells.rows, named, label_column)
-        types = _cell_types(file, usable, label_column)
+        types = _predicted(file, TYPES, usable, label_column)
+        measured_labels = {one.name: one.measured for one in asked if one.measured}
+        labels = {
+            one.name: _predicted(
+                file, one.column, _usable(file, training_cells, one.measured), one.measured
+            )
+            for one in asked
+            if one.level == CELL and one.name != CELL_TYPE
+        }
         measured = provenance["parameters"]
         measured = measured.get("measured_column") or measured.get("perturbation_column")
         together = None
@@ -200,11 +218,14 @@ def read_run(
             together = read_predicted_map(
                 file, perturbed, usable.held_out, measured or None, label_column
             )
+    annotate = read_all(stats_dir, "*.annotate.json")
+    # An earlier run may have left its own in the input.
+    asks_type = any(CELL_TYPE in record["labels"] for record in annotate)
     return Run(
         qc=read_all(qc_dir, "*.qc.json"),
         sentences=read_sentences(sentences_dir),
         embed=read_all(stats_dir, "*.embed.json"),
-        annotate=read_all(stats_dir, "*.annotate.json"),
+        annotate=annotate,
         perturb=read_all(stats_dir, "*.perturb.json"),
         provenance=provenance,
         obs=obs,
@@ -212,7 +233,9 @@ def read_run(
         colourings=colourings,
         predicted_map=together,
         training_known=usable.known,
-        types=types if any(stats_dir.glob("*.annotate.json")) else None,
+        types=types if asks_type else None,
+        labels={name: table for name, table in labels.items() if table is not None},
+        measured_labels=measured_labels,
         label_column=label_column,
         word_counts=_word_counts(perturbed) if perturbed else None,
         summary=read_table(perturbation_summary, TEXT) if perturbation_summary else None,
@@ -247,17 +270,17 @@ def _usable(file: h5py.File, training_cells: str | None, label_column: str | Non
     return figure_cells(table, training_cells, label_column)
 
 
-def _cell_types(
-    file: h5py.File, usable: FigureCells, label_column: str | None
+def _predicted(
+    file: h5py.File, column: str, usable: FigureCells, label_column: str | None
 ) -> pd.DataFrame | None:
-    """Predicted type and label of every cell, and whether the model was trained on it."""
+    """A predicted label and the truth of every cell, and whether the model was trained on it."""
     obs = file["obs"]
-    if "c2s_cell_type" not in obs:
+    if column not in obs:
         return None
-    columns = {"predicted": "c2s_cell_type", "probability": "c2s_cell_type_probability"}
+    columns = {"predicted": column, "probability": f"{column}_probability"}
     table = pd.DataFrame({new: pd.Series(read_elem(obs[name])) for new, name in columns.items()})
-    if "c2s_cell_type_spread" in obs:
-        table["spread"] = np.asarray(read_elem(obs["c2s_cell_type_spread"]))
+    if f"{column}_spread" in obs:
+        table["spread"] = np.asarray(read_elem(obs[f"{column}_spread"]))
     texts = table["predicted"].astype(object)
     table["predicted"] = texts.astype(str).where(texts.notna(), None)
     if label_column:
