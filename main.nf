@@ -1,11 +1,12 @@
 #!/usr/bin/env nextflow
 // c2sflow: Cell2Sentence-Scale on any AnnData file, embeddings and perturbation prediction.
 
-include { EMBED          } from './modules/embed'
+include { EMBED; EMBED as EMBED_GROUPS } from './modules/embed'
 include { ANNOTATION     } from './subworkflows/annotation'
 include { ATTENTION_MAPS } from './subworkflows/attention_maps'
 include { EVALUATION     } from './subworkflows/evaluation'
 include { GENERATION     } from './subworkflows/generation'
+include { GROUPING       } from './subworkflows/groups'
 include { INPUT          } from './subworkflows/input'
 include { FINETUNING; MODELS } from './subworkflows/models'
 include { PERTURBATION   } from './subworkflows/perturbation'
@@ -44,7 +45,11 @@ workflow {
 
     // embeddings: <shard>.embedding.h5ad; annotations, predictions: a Parquet file for each shard
     EMBED(shards.map { meta, shard, _genes -> [meta, shard] }, model, options.map { steps -> steps.embed }, code('embed'))
-    ANNOTATION(shards, model, options)
+    // Groups of cells that share a prompt, as shards like those of cells
+    GROUPING(PREPARE.out.cells, PREPARE.out.obs, PREPARE.out.sample_shards, options)
+    EMBED_GROUPS(GROUPING.out.drawn, model, options.map { steps -> steps.embed_groups }, code('embed'))
+    ANNOTATION(shards, GROUPING.out.drawn, model, options)
+    groups = GROUPING.out.files.mix(EMBED_GROUPS.out.embeddings, EMBED_GROUPS.out.stats, ANNOTATION.out.group_files)
     GENERATION(INPUT.out.sheet, PREPARE.out.sentences, model, named.gene_vocabulary, options)
     ATTENTION_MAPS(shards, PREPARE.out.obs, model, options)
     PERTURBATION(shards, PREPARE.out.obs, PREPARE.out.sentences, model, named, options)
@@ -55,7 +60,7 @@ workflow {
     logProgress(workDir, counts)
     made = [
         input: INPUT.out, cells: PREPARE.out, finetuning: FINETUNING.out, embedding: EMBED.out, annotation: ANNOTATION.out,
-        generation: GENERATION.out, attention: ATTENTION_MAPS.out, perturbation: PERTURBATION.out,
+        groups: groups, generation: GENERATION.out, attention: ATTENTION_MAPS.out, perturbation: PERTURBATION.out,
     ]
 
     // tables: [table] of every score that there is a ground truth for
@@ -65,7 +70,7 @@ workflow {
     // Versions of the checks only when all passed: a half-written file of theirs would be one more error.
     checks = INPUT.out.versions.mix(MODELS.out.versions).combine(MODELS.out.description)
     writeVersions(checks.map { process, lines, _passed -> [process, lines] }.mix(
-        PREPARE.out.versions, FINETUNING.out.versions, EMBED.out.versions, ANNOTATION.out.versions, GENERATION.out.versions,
+        PREPARE.out.versions, FINETUNING.out.versions, EMBED.out.versions, GROUPING.out.versions, EMBED_GROUPS.out.versions, ANNOTATION.out.versions, GENERATION.out.versions,
         ATTENTION_MAPS.out.versions, PERTURBATION.out.versions, EVALUATION.out.versions, RESULTS.out.versions,
     ), params.outdir)
 

@@ -21,6 +21,7 @@ LINES = {  # from top to bottom: colour, name, stations
     "perturbation": ("#bf3989", "perturbations", "PLAN PERTURB EFFECTS"),
     "generation": ("#cf222e", "generated cells", "GENERATE"),
     "attention": ("#0969da", "attention maps", "CHOOSE ATTENTION PAIRS"),
+    "groups": ("#1b7c83", "groups of cells", "GROUPS"),
 }
 MAIN = "cells"
 NOTES = {
@@ -31,6 +32,7 @@ NOTES = {
     "SENTENCES": "shards",
     "MERGE": "c2s.h5ad",
     "EFFECTS": "effects, screen",
+    "GROUPS": "--cells_per_prompt",
     "PAIRS": "gene pairs",
     "REPORT": "report.html",
 }
@@ -57,11 +59,15 @@ def graph() -> dict[str, set[str]]:
         everything = [*asked_for, "-preview", "-with-dag", dot]
         subprocess.run(["nextflow", "run", ROOT, *everything], cwd=folder, check=True)
         text = dot.read_text(encoding="utf-8")
-    # FETCH_ENCODER is FETCH by another name.
+    # FETCH_ENCODER is FETCH by another name; EMBED_GROUPS and ANNOTATE_GROUPS lead to MERGE.
     text = text.replace("FETCH_ENCODER", "FETCH")
     steps = dict(re.findall(r'^(v\d+) \[label="(?:\w+:)*(\w+)"\];', text, re.MULTILINE))
     # TUNED_MODEL is MODEL once more.
-    steps = {node: step for node, step in steps.items() if step != "TUNED_MODEL"}
+    steps = {
+        node: step
+        for node, step in steps.items()
+        if step not in ("TUNED_MODEL", "EMBED_GROUPS", "ANNOTATE_GROUPS")
+    }
     after = defaultdict(set)
     for start, end in re.findall(r"^(v\d+) -> (v\d+)", text, re.MULTILINE):
         after[start].add(end)

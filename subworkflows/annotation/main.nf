@@ -1,10 +1,11 @@
-include { ANNOTATE } from '../../modules/annotate'
-include { code     } from '../../modules/code'
+include { ANNOTATE; ANNOTATE as ANNOTATE_GROUPS } from '../../modules/annotate'
+include { code } from '../../modules/code'
 
-// Cell types, if asked for.
+// Cell types and other labels of cells, and labels of groups of cells, if asked for.
 workflow ANNOTATION {
     take:
     shards  // [meta of the shard, shard, sentences.json]
+    groups  // [meta of the shard, shard] of groups
     model   // [file of the model]
     options // [step: [option: value]]
 
@@ -16,10 +17,18 @@ workflow ANNOTATION {
     ANNOTATE(asked_for, model, options.map { steps -> steps.annotate }, code('annotate'))
     annotations = ANNOTATE.out.annotations
     stats = ANNOTATE.out.stats
-    versions = ANNOTATE.out.versions
+
+    of_groups = groups
+        .combine(options)
+        .filter { _meta, _shard, steps -> steps.asked_for.annotate_groups }
+        .map { meta, shard, _steps -> [meta, shard] }
+    ANNOTATE_GROUPS(of_groups, model, options.map { steps -> steps.annotate_groups }, code('annotate'))
+    group_files = ANNOTATE_GROUPS.out.annotations.mix(ANNOTATE_GROUPS.out.stats)
+    versions = ANNOTATE.out.versions.mix(ANNOTATE_GROUPS.out.versions)
 
     emit:
     annotations // <shard>.annotation.parquet
     stats       // <shard>.annotate.json
+    group_files // both of the shards of groups
     versions
 }

@@ -17,6 +17,7 @@ workflow PREPARE {
     shards = SENTENCES.out.shards
         .transpose(by: 1)
         .map { meta, shard, genes -> [[id: shard.baseName, sample: meta.id], shard, genes] }
+    sample_shards = SENTENCES.out.shards.map { meta, files, _genes -> [meta, files] }
     obs = SENTENCES.out.obs
     sentences = SENTENCES.out.summary
     versions = QC.out.versions.mix(SENTENCES.out.versions)
@@ -25,6 +26,7 @@ workflow PREPARE {
     cells     // <sample>.h5ad
     qc        // <sample>.qc.json
     shards    // [[id: name of the shard, sample: id of its sample], <shard>.parquet, <sample>.sentences.json]
+    sample_shards // [meta of the sample, [<shard>.parquet]]
     obs       // <sample>.obs.parquet
     sentences // <sample>.sentences.json
     versions

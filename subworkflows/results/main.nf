@@ -18,10 +18,10 @@ workflow RESULTS {
         made.input.sheet, made.input.parameters, made.finetuning.description, byName(made.cells.cells.mix(made.cells.qc)),
         byName(made.cells.sentences), byName(made.embedding.embeddings), byName(made.annotation.annotations),
         byName(made.perturbation.predictions), made.perturbation.counts, evaluation, byName(made.generation.cells),
-        toJson(provenance), code('merge'),
+        byName(made.groups), toJson(provenance), code('merge'),
     )
     MERGE.out.notices.subscribe { json -> readJson(json).warnings.each { line -> log.warn(line) } }
-    stats = made.embedding.stats.mix(made.annotation.stats, made.perturbation.stats, made.generation.stats, MERGE.out.notices)
+    stats = made.embedding.stats.mix(made.annotation.stats, made.perturbation.stats, made.generation.stats, MERGE.out.notices, MERGE.out.group_record)
     // MERGE.out.results: [c2s.h5ad, [c2s_perturbed.h5ad] or [], [table of the predictions] or []]
     REPORT(
         MERGE.out.results, byName(made.cells.qc), byName(made.cells.sentences), byName(stats), made.attention.pairs,

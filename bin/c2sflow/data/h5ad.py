@@ -141,9 +141,12 @@ def log_base(file: h5py.File) -> float:
     return float(file["uns/log1p/base"][()])
 
 
-def row_blocks(item: h5py.Group, n_rows: int) -> Iterator[sparse.csr_matrix]:
-    """Rows of a CSR matrix in an open h5ad file, so many at a time."""
-    pointers, n_columns = item["indptr"][:], item.attrs["shape"][1]
+def row_blocks(
+    item: h5py.Group, n_rows: int, first: int = 0, last: int | None = None
+) -> Iterator[sparse.csr_matrix]:
+    """Rows `first` to `last` of a CSR matrix in an open h5ad file, so many at a time."""
+    n_columns = item.attrs["shape"][1]
+    pointers = item["indptr"][first : None if last is None else last + 1]
     for start in range(0, len(pointers) - 1, n_rows):
         own = pointers[start : start + n_rows + 1]
         values = slice(own[0], own[-1])

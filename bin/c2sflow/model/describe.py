@@ -11,6 +11,9 @@ from c2sflow.model.files import describe_model
 from c2sflow.model.trained import read_trained, task_warnings
 from c2sflow.sentences.organism_words import words_line
 
+# Fields of `c2sflow.model.prompt_room.Asked` of prompts that are answered.
+ANSWERS = {"n_tokens", "labels", "n_genes"}
+
 
 @dataclass(frozen=True)
 class Place:
@@ -74,16 +77,17 @@ def check_and_describe(
             memory = _memory(directory, place)
     if directory and not faults:
         record = describe_model(directory, model)
-        # A prompt that is answered has more fields than its template.
-        answered = [name for name, fields in asked.items() if set(fields) - {"template"}]
-        if unfit := task_warnings(read_trained(directory), answered, model):
-            record["warnings"] = unfit
+        answered = [name for name, fields in asked.items() if set(fields) & ANSWERS]
+        fitting, room = _room(directory, prompts)
+        if warnings := [*task_warnings(read_trained(directory), answered, model), *room]:
+            record["warnings"] = warnings
         if words := read_trained(directory).organism_words:
             record["organism_words"] = dict(words)
         log = (
             f"model {model}: {record['model_type']}, {record['n_parameters']:,} parameters; names, "
             f"shapes and values of all tensors checked{_trained_for(directory)}\n{memory}"
         )
+        log = "\n".join([log, *fitting])
     return record, faults, log
 
 
@@ -118,6 +122,15 @@ def _memory(directory: Path, place: Place) -> str:
         f"{amount(plan.working())} to work, and {amount(answer)} for each 1,000 tokens of a prompt "
         "that is answered"
     )
+
+
+def _room(directory: Path, asked: Mapping) -> tuple[list[str], list[str]]:
+    """See `c2sflow.model.prompt_room.room_lines`."""
+    from c2sflow.model.config import load_config, load_tokenizer
+    from c2sflow.model.prompt_room import room_lines
+
+    context = load_config(directory).max_position_embeddings
+    return room_lines(load_tokenizer(directory), context, asked)
 
 
 def _trained_for(directory: Path) -> str:

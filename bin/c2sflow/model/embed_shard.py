@@ -26,6 +26,8 @@ from c2sflow.model.tasks import (
     run_figures,
 )
 from c2sflow.model.wordings import embed_wordings
+from c2sflow.sentences.groups.prompts import GROUP_PROMPT
+from c2sflow.sentences.groups.text import hold_groups
 from c2sflow.sentences.prompts import (
     EMBEDDING_PROMPT,
     check_fields,
@@ -61,16 +63,20 @@ def embed_shard(
     pooling, layer, max_batch_tokens, compile
         See `c2sflow.model.embedding.embed_cells`.
     embedding_prompt
-        See `c2sflow.sentences.prompts.load_template`.
+        See `c2sflow.sentences.prompts.load_template`; the built-in one of a shard of groups is
+        theirs.
     prompt_variant
         See `c2sflow.sentences.variants.variants_of`. With "all" obs has c2s_embedding_spread.
     attempt
         1, or more where memory ran out before: each has half the budget of the one before.
     """
     cells = read_shard(shard, options["model"])
-    template = load_template(embedding_prompt, EMBEDDING_PROMPT, ["cell_sentence"])
+    of_groups = hold_groups(cells["cell_sentence"])
+    default = GROUP_PROMPT if of_groups else EMBEDDING_PROMPT
+    template = load_template(embedding_prompt, default, ["cell_sentence"])
     check_fields(template, cells.columns, shard.name)
-    templates = variants_of(template, "embedding_prompt", prompt_variant)
+    prompt = "group_prompt" if of_groups else "embedding_prompt"
+    templates = variants_of(template, prompt, prompt_variant)
     model, tokenizer = load({**options, "compile": compile}, head=False)
     embedded = embed_wordings(
         model,

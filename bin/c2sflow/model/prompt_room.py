@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from c2sflow.sentences.groups.text import join_sentences
 from c2sflow.sentences.prompts import UNKNOWN, fill, template_fields
 
 # A cell's ten highest genes are the least that a prompt is worth asking with.
@@ -28,12 +29,18 @@ class Asked:
     n_genes
         Of the longest answer, where it is a cell sentence whose tokens nobody knows yet: it gets
         half of the context (see `c2sflow.model.answer_limits`). 0 for as many as the model's own.
+    n_cells
+        Cells in the prompt.
+    max_genes
+        Genes of a cell, where that is limited.
     """
 
     template: str
     n_tokens: int = 0
     labels: tuple[str, ...] = ()
     n_genes: int | None = None
+    n_cells: int = 1
+    max_genes: int | None = None
 
 
 def check_context(
@@ -45,9 +52,7 @@ def check_context(
     """What does not fit into a context, a line each, by the option that gives the prompt."""
     context = min(context, tokenizer.model_max_length)
     for option, prompt in asked.items():
-        record: dict[str, object] = dict.fromkeys(template_fields(prompt.template), UNKNOWN)
-        record |= {"cell_sentence": GENES, "n_genes": len(GENES.split()), "organism": organism}
-        n_prompt = len(tokenizer(fill(prompt.template, record))["input_ids"])
+        n_prompt = _prompt_tokens(tokenizer, prompt, GENES, organism)
         labels = [f" {label}." for label in prompt.labels]
         longest = max(map(len, tokenizer(labels)["input_ids"])) if labels else 0
         half = context // 2 if prompt.n_genes is not None else 0
@@ -59,8 +64,64 @@ def check_context(
             )
         if n_prompt + n_answer > context:
             answer = f" and its answer up to {n_answer}" if n_answer else ""
+            several = f" of each of {prompt.n_cells} cells" if prompt.n_cells > 1 else ""
+            fewer = "take fewer --cells_per_prompt, " if several else ""
             yield (
-                f"its context has {context} tokens, and --{option} with ten genes {n_prompt}"
-                f"{answer}; shorten the prompt{' or the answer' if n_answer else ''}, or take "
-                "another model"
+                f"its context has {context} tokens, and --{option} with ten genes{several} "
+                f"{n_prompt}{answer}; {fewer}shorten the prompt"
+                f"{' or the answer' if n_answer else ''}, or take another model"
             )
+
+
+def genes_that_fit(
+    tokenizer: PreTrainedTokenizerBase, context: int, prompt: Asked
+) -> tuple[int, int]:
+    """Genes of each cell of a prompt that its context has room for: of longer and shorter names.
+
+    By the tokens of ten common genes: all of them, and the one with the fewest.
+    """
+    context = min(context, tokenizer.model_max_length) - prompt.n_tokens
+    genes = GENES.split()
+    own = _prompt_tokens(tokenizer, prompt, genes[0])
+    more = [_prompt_tokens(tokenizer, prompt, f"{genes[0]} {gene}") - own for gene in genes[1:]]
+    room = (context - own) / (sum(more) / len(more)), (context - own) / min(more)
+    return 1 + int(room[0]), 1 + int(room[1])
+
+
+def room_lines(
+    tokenizer: PreTrainedTokenizerBase, context: int, asked: Mapping[str, Asked]
+) -> tuple[list[str], list[str]]:
+    """How many genes each cell of a group has in its prompt.
+
+    Returns
+    -------
+    Lines for the log, and warnings of prompts for which genes are left out by the context.
+    """
+    lines, warnings = [], []
+    for option, prompt in asked.items():
+        if prompt.n_cells == 1:
+            continue
+        fewer, more = genes_that_fit(tokenizer, context, prompt)
+        lines.append(
+            f"--{option}: {fewer} to {more} genes of each of {prompt.n_cells} cells fit into the "
+            f"context of {context} tokens, by the tokens of ten common genes"
+        )
+        if prompt.max_genes and prompt.max_genes > more:
+            warnings.append(
+                f"--{option}: of {prompt.max_genes} genes of each of {prompt.n_cells} cells "
+                f"{fewer} to {more} fit into the context of {context} tokens, and the lowest are "
+                "left out; take fewer --cells_per_prompt or --max_genes to have as many in every "
+                "prompt"
+            )
+    return lines, warnings
+
+
+def _prompt_tokens(
+    tokenizer: PreTrainedTokenizerBase, prompt: Asked, genes: str, organism: str = "human"
+) -> int:
+    """Tokens of a prompt whose cells have these genes."""
+    record: dict[str, object] = dict.fromkeys(template_fields(prompt.template), UNKNOWN)
+    text = join_sentences([genes] * prompt.n_cells) if prompt.n_cells > 1 else genes
+    record |= {"cell_sentence": text, "n_genes": len(genes.split()), "organism": organism}
+    record["num_cells"] = prompt.n_cells
+    return len(tokenizer(fill(prompt.template, record))["input_ids"])

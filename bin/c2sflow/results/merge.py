@@ -37,6 +37,7 @@ from c2sflow.data.h5ad import (
 from c2sflow.data.named_arrays import NUMBERS
 from c2sflow.data.qc.filtered_genes import PLACE, FilteredColumns, filtered_table, with_filtered
 from c2sflow.data.state.normalization import LOG_BASE, LOG_BASES, LogBase, log_ratio
+from c2sflow.results.group_membership import add_groups
 from c2sflow.results.shards import Sample, read_annotations, read_embeddings
 from c2sflow.results.umap import add_umap
 
@@ -300,7 +301,8 @@ def _survey(
             shard_obs.append(own)
         # Cells are in the same order; a column of an earlier run gives way.
         predicted = read_annotations(sample, obs.index)
-        frames.append(obs.assign(**pd.concat(shard_obs), **predicted))
+        own = obs.assign(**pd.concat(shard_obs), **predicted)
+        frames.append(add_groups(own, sample.groups, sample.id))
     return frames, genes, filtered, shared
 
 

@@ -22,9 +22,11 @@ from c2sflow.data.result_tables import read_evaluation, write_table
 from c2sflow.generation.plan import GenerationPlan, organism_columns
 from c2sflow.inputs.lists import names_types
 from c2sflow.results.generated import merge_generated, summarise_generated
+from c2sflow.results.groups import GroupFiles, group_record, merge_groups
 from c2sflow.results.merge import Merged, merge_samples
 from c2sflow.results.predictions import Predicted, merge_predictions, summarise
 from c2sflow.results.shards import Sample
+from c2sflow.sentences.groups.prompts import GROUP_PROMPT
 from c2sflow.sentences.no_ops import MEASURED, predicted_only
 from c2sflow.sentences.prompts import (
     ANNOTATION_PROMPT,
@@ -88,6 +90,8 @@ def provenance(
 def _prompts(parameters: Mapping) -> dict[str, str]:
     """The prompts of what was done; those of annotation and generation only with one."""
     defaults = {"embedding": EMBEDDING_PROMPT, "perturbation": PERTURBATION_PROMPT}
+    if parameters.get("cells_per_prompt"):
+        defaults["group"] = GROUP_PROMPT
     if parameters.get("annotate"):
         defaults["annotation"] = ANNOTATION_PROMPT
     prompts = {
@@ -114,10 +118,11 @@ def merge_run(
     annotations_dir: Path | None = None,
     evaluation_dir: Path | None = None,
     generated_dir: Path | None = None,
+    groups_dir: Path | None = None,
 ) -> None:
-    """Write c2s.h5ad and, if there are such cells, c2s_perturbed.h5ad, c2s_generated.h5ad.
+    """Write c2s.h5ad and, if asked for, c2s_perturbed.h5ad, c2s_generated.h5ad, c2s_groups.h5ad.
 
-    With each of the latter comes a summary of the answers.
+    With the answers comes a summary of them, with groups what the report shows of them.
 
     Parameters
     ----------
@@ -131,6 +136,8 @@ def merge_run(
         Tables of EVALUATE, which ``uns["c2s"]["evaluation"]`` gets.
     generated_dir
         <task>.generated.parquet of GENERATE.
+    groups_dir
+        Of GROUPS <id>.groups.json and <id>.members.parquet, and the results of its shards.
     outdir
         Gets the results.
     pipeline
@@ -150,7 +157,8 @@ def merge_run(
         fit += RankFit(*summary["rank_fit_sums"])
     rank_fit = fit.solve()
     reports = {i: _qc_report(qc_dir / f"{i}.qc.json") for i in ids}
-    groups = read_json(parameters)
+    options = read_json(parameters)
+    groups = GroupFiles.read(groups_dir, ids) if groups_dir is not None else None
     parts = [
         Sample(
             id=sample["id"],
@@ -164,17 +172,18 @@ def merge_run(
             ]
             if annotations_dir
             else [],
+            groups=groups.of_sample(str(sample["sample"])) if groups else None,
         )
         for sample in sheet
     ]
     uns = provenance(
-        groups, read_json(model), sheet, reports, rank_fit, pipeline or {}, _model_software(parts)
+        options, read_json(model), sheet, reports, rank_fit, pipeline or {}, _model_software(parts)
     )
     if evaluation_dir is not None:
         uns["evaluation"] = read_evaluation(evaluation_dir)
     target = outdir / "c2s.h5ad"
-    base = groups["results"]["log_base"]
-    merged = merge_samples(parts, target, uns, groups["report"]["store_umap"], base)
+    base = options["results"]["log_base"]
+    merged = merge_samples(parts, target, uns, options["report"]["store_umap"], base)
     LOGGER.info("%s: %d cells of %d samples", target.name, len(merged.obs), len(parts))
     if perturbed_dir is not None:
         if plan is None:
@@ -183,7 +192,9 @@ def merge_run(
         answered = _predicted(parts, shards, sentences, perturbed_dir, planned, merged)
         merged.notices += _merge_perturbed(answered, outdir, merged, uns)
     if generated_dir is not None:
-        _merge_generated(sheet, sentences, generated_dir, groups, outdir, merged.genes, uns)
+        _merge_generated(sheet, sentences, generated_dir, options, outdir, merged.genes, uns)
+    if groups is not None:
+        merged.notices += _merge_groups(groups, target, outdir, uns)
     # The report lists it among what the steps warn of.
     write_json(outdir / "merge.json", {"sample": "merging", "warnings": merged.notices})
 
@@ -253,12 +264,12 @@ def _merge_generated(
     sheet: Sequence[Mapping],
     sentences: Mapping[str, Mapping],
     generated_dir: Path,
-    groups: Mapping[str, Mapping],
+    options: Mapping[str, Mapping],
     outdir: Path,
     genes: GeneAlignment,
     uns: Mapping,
 ) -> None:
-    plan = generation_plan(groups)
+    plan = generation_plan(options)
     columns = {
         organism: organism_columns(sheet, sentences, organism, genes) for organism in plan.organisms
     }
@@ -267,17 +278,26 @@ def _merge_generated(
         for task in range(plan.n_tasks)
     ]
     target, var = outdir / "c2s_generated.h5ad", pd.DataFrame(index=genes.names)
-    base = groups["results"]["log_base"]
+    base = options["results"]["log_base"]
     generated = merge_generated(tasks, columns, var, uns["rank_fit"], target, uns, base)
     LOGGER.info("%s: %d generated cells", target.name, len(generated))
     write_table(summarise_generated(generated), outdir / "generation" / "summary.tsv")
 
 
-def generation_plan(groups: Mapping[str, Mapping]) -> GenerationPlan:
+def _merge_groups(groups: GroupFiles, cells: Path, outdir: Path, uns: Mapping) -> list[str]:
+    """Write the groups of cells and what the report shows of them; a notice if there are none."""
+    if groups.members.empty:
+        return ["no cell is in a group of --cells_per_prompt: there is no c2s_groups.h5ad"]
+    obs = merge_groups(groups, cells, outdir / "c2s_groups.h5ad", uns)
+    write_json(outdir / "groups.json", group_record(groups, obs))
+    return []
+
+
+def generation_plan(options: Mapping[str, Mapping]) -> GenerationPlan:
     """Which cells a run with these options generates."""
     return GenerationPlan.from_options(
-        groups["generation"]["generate"],
-        groups["generation"]["organisms"],
-        groups["annotation"]["cell_types"],
-        groups["sentences"]["shard_size"],
+        options["generation"]["generate"],
+        options["generation"]["organisms"],
+        options["annotation"]["cell_types"],
+        options["sentences"]["shard_size"],
     )

@@ -33,6 +33,8 @@ class Sample:
         The h5ad files of its shards, in the order of the cells.
     annotations
         The Parquet files of the shards' labels, likewise; empty if there are none.
+    groups
+        Group and place of its cells by their names, if cells share prompts.
     """
 
     id: str
@@ -40,6 +42,7 @@ class Sample:
     path: Path
     embeddings: list[Path]
     annotations: list[Path] = field(default_factory=list)
+    groups: pd.DataFrame | None = None
 
 
 def read_embeddings(

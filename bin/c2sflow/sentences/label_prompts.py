@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from c2sflow.common.errors import UserError
 from c2sflow.inputs.labels import CELL_TYPE, GROUP, Label
+from c2sflow.sentences.groups.prompts import group_template, of_shards
 from c2sflow.sentences.prompts import ANNOTATION_PROMPT, load_template
 from c2sflow.sentences.variants import Variant, variants_of
 from c2sflow.sentences.wordings import WORDINGS
@@ -24,10 +25,7 @@ GROUP_PROMPT = (
 )
 # Of groups there are wordings that models were trained with; the sentences of a group's cells are
 # one field here.
-GROUP_WORDINGS = {
-    name: WORDINGS[name][0].replace("{multi_cell_sentences}", "{cell_sentence}")
-    for name in ("tissue",)
-}
+GROUP_WORDINGS = {name: of_shards(WORDINGS[name][0]) for name in ("tissue",)}
 
 
 def label_template(label: Label, annotation_prompt: str | None = None) -> str:
@@ -44,6 +42,8 @@ def label_template(label: Label, annotation_prompt: str | None = None) -> str:
         If it lacks {cell_sentence}, or is malformed.
     """
     if label.prompt is not None:
+        if label.level == GROUP:
+            return group_template(label.prompt)
         if "{" not in label.prompt:  # load_template would look for a file of that name
             raise UserError(f"prompt template lacks {{cell_sentence}}: {label.prompt[:200]!r}")
         return load_template(label.prompt, "", ["cell_sentence"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from c2sflow.common.errors import UserError
+from c2sflow.sentences.groups.prompts import of_shards
 from c2sflow.sentences.wordings import WORDINGS
 
 ALL = "all"
@@ -13,6 +14,7 @@ TASKS = {
     "embedding_prompt": "cell_type",
     "annotation_prompt": "cell_type",
     "generation_prompt": "generation",
+    "group_prompt": "tissue",
 }
 # How wordings name the type of a cell to generate.
 TYPE_PHRASES = (" of cell type {cell_type}", " with cell type {cell_type}", " {cell_type}")
@@ -65,7 +67,7 @@ def variants_of(template: str, prompt: str, variant: Variant) -> list[str]:
     """
     if variant is None:
         return [template]
-    wordings: tuple[str, ...] = WORDINGS[TASKS[prompt]]
+    wordings: tuple[str, ...] = tuple(map(of_shards, WORDINGS[TASKS[prompt]]))
     if TASKS[prompt] == "generation" and wordings[0] not in template:
         wordings = tuple(map(without_type, wordings))
     if wordings[0] not in template:

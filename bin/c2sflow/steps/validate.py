@@ -49,6 +49,7 @@ def main(params, staged, schema, input_schema, named, check, outdir, **files):
 
 def _unchecked(params, n_rows, schema):
     """The result of a stub run: nothing is read."""
+    from c2sflow.inputs.labels import GROUP, Label, labels_to_text
     from c2sflow.inputs.parameters import check_parameters
 
     parameters, _faults = check_parameters(params, schema)
@@ -56,6 +57,9 @@ def _unchecked(params, n_rows, schema):
         parameters["annotation"] |= {"labels": None, "annotate": True}
     if parameters["generation"]["generate"]:
         parameters["generation"] |= {"organisms": "human", "tasks": 2}
+    if parameters["annotation"]["labels"]:
+        asked = [Label(), Label(level=GROUP)]
+        parameters["annotation"]["labels"] = labels_to_text(asked)
     rows = range(n_rows)
     samples = [{"id": f"sample_{n}", "sample": f"sample {n}", "input": n, "obs": {}} for n in rows]
     return parameters, samples

@@ -19,17 +19,18 @@ from c2sflow.inputs.gene_sets import MIN_GENES, describe_sets, found_genes
 from c2sflow.inputs.labels import GROUP, Label
 from c2sflow.inputs.lists import allowed_words
 from c2sflow.inputs.perturbations import Treatment, prompt_text
-from c2sflow.sentences.groups.shards import NUM_CELLS
+from c2sflow.sentences.groups.prompts import NUM_CELLS
 from c2sflow.sentences.no_ops import AUTO, NONE, PREFIX, NoOps, is_conversion
 from c2sflow.sentences.prompts import UNKNOWN, check_fields, template_fields
 from c2sflow.sentences.ranking import gene_words
+from c2sflow.validation.groups import GroupedCells
 
 # Columns that QC adds to obs: a prompt may use them although the input does not have them.
 QC_COLUMNS = ("sample", "organism", "n_genes_by_counts", "total_counts", "pct_counts_mt")
 MAX_CONTEXTS = 100
 COLUMN_OPTIONS = (
     "label_column", "perturbation_column", "context", "replicate_column", "measured_column",
-    "batch_column",
+    "batch_column", "group_by",
 )  # fmt: skip
 
 
@@ -75,6 +76,12 @@ class Targets:
     labels: list[Label] = field(default_factory=list)  # what the model is asked
     # By the label's name: the truth of the cells.
     label_values: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    grouping: GroupedCells | None = None
+
+    @property
+    def group_by(self) -> str | None:
+        """Column of obs that cells of a group share."""
+        return self.grouping.column if self.grouping else None
 
     @property
     def n_controls(self) -> int:
@@ -98,7 +105,8 @@ class Targets:
                 known += self.treatment_columns
             if name.startswith("labels ("):
                 place = f"{where}: --{name}"
-                known += [NUM_CELLS] * (name in self._of_groups)
+            if name == "group_prompt" or name in self._of_groups:
+                known += [NUM_CELLS]
             with faults.collect():
                 check_fields(prompt, known, place)
         if self.wanted and self.no_op not in (None, AUTO, NONE):
@@ -106,6 +114,8 @@ class Targets:
                 check_fields(self.no_op, [*obs.columns, *QC_COLUMNS], "--no_op")
         self._note_gaps(obs, where)
         self._look_at_labels(obs, where, faults)
+        if self.grouping:
+            self.grouping.look_at(obs, where, faults)
         trained = self._count_training_cells(obs, where, faults)
         controls = self._count_controls(obs, trained, where, faults)
         perturbed = controls
@@ -317,6 +327,8 @@ class Targets:
 
     def check(self, faults: Faults) -> None:
         """Faults that only all samples together show."""
+        if self.grouping:
+            self.grouping.check(faults)
         if self.training_cells is not None and not self.n_training_cells:
             faults.append(
                 f"--training_cells {self.training_cells!r}: selects no cell of any sample"

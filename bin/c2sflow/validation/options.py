@@ -10,6 +10,7 @@ from c2sflow.common.errors import Faults, UserError
 from c2sflow.common.statistics import MIN_UNITS
 from c2sflow.data.obs.shard_columns import RESERVED
 from c2sflow.generation.plan import GenerationPlan, generation_faults
+from c2sflow.inputs.labels import GROUP
 from c2sflow.inputs.lists import NO_LIST, read_cell_types
 from c2sflow.model.adapters import has_adapter, read_adapter
 from c2sflow.model.files import HUB_ID, file_faults
@@ -18,6 +19,7 @@ from c2sflow.model.weights import base_weights
 from c2sflow.sentences.prompts import ANSWER_TOKENS
 from c2sflow.sentences.variants import ALL
 from c2sflow.sentences.wordings import WORDINGS
+from c2sflow.validation.groups import group_lines
 from c2sflow.validation.inputs_staged import Staged
 from c2sflow.validation.obs_columns import Targets
 
@@ -135,6 +137,9 @@ def asked_of_model(flat: Mapping, targets: Targets, labels: list[str]) -> dict[s
     answer = {"n_genes": flat["max_answer_genes"] or 0}
     if flat["max_new_tokens"]:
         answer = {"n_tokens": flat["max_new_tokens"]}
+    several = {"n_cells": flat["cells_per_prompt"] or 1, "max_genes": flat["max_genes"]}
+    if targets.grouping:
+        asked["group_prompt"] |= several
     if targets.wanted:
         asked["perturbation_prompt"] |= answer
     if flat["generate"]:
@@ -145,6 +150,7 @@ def asked_of_model(flat: Mapping, targets: Targets, labels: list[str]) -> dict[s
         if (name := f"labels ({label.name})") in asked:
             own = list(label.candidates)
             asked[name] |= {"labels": own} if own else {"n_tokens": ANSWER_TOKENS}
+            asked[name] |= several if label.level == GROUP else {}
     return asked
 
 
@@ -211,6 +217,7 @@ def plan_lines(
     many = ", ".join(f"{count} {word}{'s' * (count != 1)}" for word, count in counts.items())
     limit = "" if size == "auto" else f" of at most {size} {row}s"
     lines = [f"plan: {many}{limit}"]
+    lines += group_lines(flat, n_cells)
     if flat["prompt_variant"] == ALL:
         lines.append(all_wordings_line(flat))
     if flat["attention_maps"]:

@@ -23,6 +23,7 @@ from c2sflow.inputs.parameters import check_parameters
 from c2sflow.inputs.perturbations import read_perturbations
 from c2sflow.inputs.samplesheet import Row, read_samplesheet, sample_ids, single_row
 from c2sflow.model.option_faults import model_option_faults
+from c2sflow.sentences.groups.prompts import group_template
 from c2sflow.sentences.prompts import (
     ANNOTATION_PROMPT,
     EMBEDDING_PROMPT,
@@ -33,6 +34,7 @@ from c2sflow.sentences.prompts import (
     with_context,
 )
 from c2sflow.sentences.variants import TASKS, read_variant, variants_of
+from c2sflow.validation.groups import grouped_cells
 from c2sflow.validation.inputs_staged import Staged
 from c2sflow.validation.labels import add_labels, read_asked, text_of
 from c2sflow.validation.model_defaults import known_of_model, take_defaults, unfit_for
@@ -165,6 +167,7 @@ def _targets(flat: Mapping, staged: Staged, training: Training | None, faults: F
         evaluation_key=flat["evaluation_key"] if flat["evaluate"] else None,
         batch_column=flat["batch_column"] if flat["evaluate"] and not by_sample else None,
         training_cells=flat["training_cells"],
+        grouping=grouped_cells(flat, faults),
     )
     _read_tables(targets, flat, staged, faults)
     needed = {"cell_sentence"}
@@ -190,6 +193,11 @@ def _targets(flat: Mapping, staged: Staged, training: Training | None, faults: F
             typed = names_types(flat["cell_types"]) if flat["generate"] else flat["label_column"]
             template = generation_template(prompt, bool(typed), context)
             targets.prompts["generation_prompt"] = template
+    if targets.grouping:
+        with faults.collect("--group_prompt: "):
+            file = staged.group_prompt_file
+            template = group_template(str(file) if file else flat["group_prompt"])
+            targets.prompts["group_prompt"] = with_context(template, context)
     _choose_wording(targets, flat["prompt_variant"], faults)
     targets.check_prompt(faults)
     with faults.collect("--no_op: "):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from c2sflow.inputs.labels import labels_from_text
+from c2sflow.inputs.labels import CELL, GROUP, labels_from_text, labels_to_text
 from c2sflow.inputs.lists import names_types
 from c2sflow.inputs.parameters import parameter_groups
 from c2sflow.sentences.variants import ALL
@@ -51,7 +51,9 @@ def step_options(groups: Mapping[str, Mapping], schema: Mapping) -> dict[str, di
     asked_for = {
         "finetune": flat["finetune"],
         "choose": flat["attention_maps"],
-        "annotate": flat["annotate"] or flat["labels"],
+        "groups": flat["cells_per_prompt"],
+        "annotate": flat["annotate"] or _of_level(flat["labels"], CELL),
+        "annotate_groups": flat["cells_per_prompt"] and _of_level(flat["labels"], GROUP),
         "plan": flat["perturbations"] or flat["perturbation_column"],
         "evaluate": flat["evaluate"],
         "text_scores": flat["evaluate"] and flat["text_encoder"],
@@ -79,6 +81,10 @@ def _add_derived(steps: dict[str, dict], flat: Mapping, groups: Mapping) -> None
     """Options that are no parameters of that name."""
     asked = json.dumps(groups.get("asked") or {}, sort_keys=True)
     steps["model"]["prompts"] = asked
+    steps["embed_groups"] = {**steps["embed"], "embedding_prompt": flat["group_prompt"]}
+    own = {level: _of_level(flat["labels"], level) for level in (CELL, GROUP)}
+    steps["annotate_groups"] = {**steps["annotate"], "labels": own[GROUP], "cell_types": None}
+    steps["annotate"]["labels"] = own[CELL]
     steps["tuned_model"] = {**steps["model"], "model": tuned_name(flat)}
     steps["fetch_encoder"] = {
         "model": flat["text_encoder"], "model_revision": "main", "encoder": True,
@@ -94,6 +100,12 @@ def _add_derived(steps: dict[str, dict], flat: Mapping, groups: Mapping) -> None
     steps["evaluate"]["measured_labels"] = json.dumps(truths) if truths else None
     if not flat["evaluate"]:
         steps["plan"]["measured_column"] = None
+
+
+def _of_level(labels: str | None, level: str) -> str | None:
+    """Those labels that are asked of cells, or of groups, for the option of a step."""
+    own = [label for label in labels_from_text(labels) if label.level == level]
+    return labels_to_text(own) if own else None
 
 
 def tuned_name(flat: Mapping) -> str:

@@ -98,14 +98,24 @@ def test_the_arithmetic_of_plans_agrees_with_the_benchmark():
     assert planning.smallest_card(200) == "several"
 
 
+def aliases() -> dict[str, set[str]]:
+    """By process, the other names that it is included by, where its label decides its image."""
+    text = (ROOT / "main.nf").read_text() + (ROOT / "subworkflows/annotation/main.nf").read_text()
+    found: dict[str, set[str]] = {}
+    for name, other in re.findall(r"\b([A-Z_]+) as ([A-Z_]+)\b", text):
+        found.setdefault(name, set()).add(other)
+    return found
+
+
 def labels() -> dict[str, set[str]]:
     """By label, the processes that have it."""
     found: dict[str, set[str]] = {}
     for module in ROOT.glob("modules/*/main.nf"):
         text = module.read_text(encoding="utf-8")
         name = re.search(r"^process (\w+)", text, re.MULTILINE)[1]
+        names = {name, *aliases().get(name, ())}
         for label in re.findall(r"^    label '(\w+)'", text, re.MULTILINE):
-            found.setdefault(label, set()).add(name)
+            found.setdefault(label, set()).update(names)
     return found
 
 

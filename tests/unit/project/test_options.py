@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from steps_in_process import SCHEMA
 
 from c2sflow.api.config import CHOICES, Cell2SenConfig
+from c2sflow.inputs.labels import GROUP, Label, labels_to_text
 from c2sflow.inputs.parameters import check_parameters, parameter_groups
 from c2sflow.validation.step_options import step_options
 
@@ -24,6 +25,7 @@ EVERYTHING = {
     "perturbations": "drug", "generate": 3, "evaluate": True, "text_encoder": "some/encoder",
     "attention_maps": 4, "base_model": "some/base", "training_cells": "split == 'train'",
     "label_column": "type", "measured_column": "treatment", "replicate_column": "donor",
+    "cells_per_prompt": 4,
 }  # fmt: skip
 
 
@@ -70,10 +72,15 @@ def test_what_validate_writes_is_taken_by_the_steps():
     groups, faults = check_parameters(EVERYTHING, SCHEMA)
     assert not faults
     groups["generation"] |= {"organisms": "human", "tasks": 1}
+    labels = [Label(), Label("tissue", candidates=("blood", "skin"), level=GROUP)]
+    groups["annotation"]["labels"] = labels_to_text(labels)
     groups["split"], groups["asked"] = {"by": "cell"}, {"embedding_prompt": {"template": "x"}}
     written = step_options(groups, SCHEMA)
     assert all(written["asked_for"].values())
-    aliases = {"tuned_model": "model", "fetch_encoder": "fetch"}
+    aliases = {
+        "tuned_model": "model", "fetch_encoder": "fetch", "embed_groups": "embed",
+        "annotate_groups": "annotate",
+    }  # fmt: skip
     for step, options in written.items():
         if step in ("asked_for", "n_tasks"):
             continue
@@ -94,8 +101,8 @@ def test_a_model_is_scored_on_what_it_was_not_trained_on():
     options = step_options(groups, SCHEMA)
     assert options["evaluate"]["measured_column"] == "drug"
     assert options["asked_for"] == {
-        "finetune": False, "choose": False, "annotate": False, "plan": True, "evaluate": True,
-        "text_scores": False,
+        "finetune": False, "choose": False, "groups": False, "annotate": False,
+        "annotate_groups": False, "plan": True, "evaluate": True, "text_scores": False,
     }  # fmt: skip
 
 

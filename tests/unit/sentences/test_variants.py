@@ -3,6 +3,7 @@
 import pytest
 
 from c2sflow.common.errors import UserError
+from c2sflow.sentences.groups.prompts import of_shards
 from c2sflow.sentences.prompts import (
     EMBEDDING_PROMPT,
     GENERATION_PROMPT,
@@ -41,7 +42,7 @@ def test_the_built_in_prompts_are_first():
 
 @pytest.mark.parametrize("prompt", TASKS)
 def test_a_variant_takes_the_built_in_wordings_place_behind_the_context(prompt):
-    wordings = WORDINGS[TASKS[prompt]]
+    wordings = [of_shards(text) for text in WORDINGS[TASKS[prompt]]]
     template = with_context(wordings[0], "Blood of {two} donors.")
     found = variants_of(template, prompt, "all")
     assert found == [f"Blood of {{{{two}}}} donors.\n{text}" for text in wordings]

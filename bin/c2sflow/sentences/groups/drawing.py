@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from c2sflow.data.obs.labels import is_labelled
 from c2sflow.data.sampling import cell_draws
 from c2sflow.sentences.groups.neighbours import near_order
 
@@ -107,7 +108,7 @@ def draw_groups(
         float (n_cells, n_dimensions): where the cells are, for `NEIGHBOURS`.
     """
     labels = cells[SAMPLE if grouping.by == NEIGHBOURS else grouping.by]
-    valued = (labels.notna() & (labels.astype(str).str.strip() != "")).to_numpy()
+    valued = is_labelled(labels).to_numpy()
     with_genes = (cells["n_sentence_genes"] > 0).to_numpy()
     usable = np.flatnonzero(valued & with_genes)
     draws = np.empty(len(cells), dtype=np.int64)

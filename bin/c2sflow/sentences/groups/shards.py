@@ -20,13 +20,13 @@ from c2sflow.data.concat import concat_obs
 from c2sflow.data.genes.organisms import COLUMN as ORGANISM
 from c2sflow.data.obs.shard_columns import N_GENES
 from c2sflow.sentences.groups.drawing import Grouping, Groups, describe_groups, draw_groups
+from c2sflow.sentences.groups.prompts import NUM_CELLS
 from c2sflow.sentences.groups.shared import shared_values
 from c2sflow.sentences.groups.text import join_sentences
 from c2sflow.sentences.shards import ShardWriter, obs_frame, obs_table, shard_bounds
 
 LOGGER = logging.getLogger(__name__)
 
-NUM_CELLS = "num_cells"  # what the wordings call the cells of a prompt
 SEVERAL = "several"  # samples or organisms of a group
 PIECE = 256  # groups written at once
 MEMBERS = ("sample", "cell_id", "group", "place")  # of <name>.members.parquet
@@ -65,7 +65,8 @@ def write_groups(
 
     Returns
     -------
-    n_cells, what `describe_groups` gives, shards (name and n_groups of each) and warnings.
+    by, cells_per_prompt, n_cells, what `describe_groups` gives, shards (name and n_groups of each)
+    and warnings.
 
     Raises
     ------
@@ -97,7 +98,8 @@ def write_groups(
             shards.append({"name": shard, "n_groups": stop - start})
         bar.close()
     LOGGER.info("%s: %d groups of %d cells", name, groups.n_groups, len(groups.order))
-    return {"n_cells": len(cells), **figures, "shards": shards, "warnings": warnings}
+    asked = {"by": grouping.by, "cells_per_prompt": grouping.n_cells}
+    return {**asked, "n_cells": len(cells), **figures, "shards": shards, "warnings": warnings}
 
 
 def _read_obs(path: Path) -> pd.DataFrame:

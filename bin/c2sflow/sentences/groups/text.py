@@ -6,7 +6,7 @@ For each cell a line "Cell N:" and one with its sentence and a full stop
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 FIRST = "Cell 1:\n"
 
@@ -21,6 +21,11 @@ def sentences_of(text: str) -> list[str]:
     if not text.startswith(FIRST):
         return [text]
     return [line.removesuffix(".") for line in text.split("\n")[1::2]]
+
+
+def hold_groups(texts: Iterable[str]) -> bool:
+    """Whether these are the texts of groups: of a cell none begins so, for it has no line ends."""
+    return any(text.startswith(FIRST) for text in texts)
 
 
 def with_first_genes(text: str, n_genes: int) -> str:
