@@ -95,7 +95,8 @@ def _add_derived(steps: dict[str, dict], flat: Mapping, groups: Mapping) -> None
     steps["generate"]["organisms"] = flat.get("organisms")
     if not names_types(flat["cell_types"]):
         steps["generate"]["cell_types"] = None
-    truths = {label.name: label.measured for label in labels_from_text(flat["labels"])}
+    asked_of_cells = labels_from_text(own[CELL])
+    truths = {label.name: label.measured for label in asked_of_cells}
     truths = {name: column for name, column in sorted(truths.items()) if column}
     steps["evaluate"]["measured_labels"] = json.dumps(truths) if truths else None
     if not flat["evaluate"]:
