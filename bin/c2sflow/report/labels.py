@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
@@ -34,8 +34,10 @@ def label_sections(run: Run) -> list[Section]:
         if (table["predictor"] == "linear_probe").any():
             sections.append(confusion(table, asked))
     if "calibration" in run.evaluation:
+        shown = [name for name, _ in _by_label(run.evaluation.get("labels"))]
+        others = [note for note in notes if note.split(":")[0] not in shown]
         sections += _calibration(
-            run.evaluation["calibration"], run.evaluation["calibration_curves"]
+            run.evaluation["calibration"], run.evaluation["calibration_curves"], others
         )
     return sections
 
@@ -45,7 +47,9 @@ def _by_label(table: pd.DataFrame | None) -> Iterator[tuple[str, pd.DataFrame]]:
         yield from ((str(name), own) for name, own in table.groupby("asked", sort=False))
 
 
-def _calibration(figures: pd.DataFrame, curves: pd.DataFrame) -> list[Section]:
+def _calibration(
+    figures: pd.DataFrame, curves: pd.DataFrame, notes: Sequence[str]
+) -> list[Section]:
     """Whether a probability is how often the label is right, and what a limit gains."""
     rows = []
     for asked, table in _by_label(figures):
@@ -61,7 +65,8 @@ def _calibration(figures: pd.DataFrame, curves: pd.DataFrame) -> list[Section]:
         "one temperature for all scores mends that without changing a label. It is fitted on cells "
         "and judged on others; set it as <code>temperature</code> of the entry in "
         "<code>--labels</code>. All: <code>evaluation/calibration.tsv</code>."
-        f"</p><table class='table c2s-facts'><tr><th></th>{head}</tr>{''.join(rows)}</table><p>"
+        f"</p>{''.join(f'<p>{safe(note)}</p>' for note in notes)}"
+        f"<table class='table c2s-facts'><tr><th></th>{head}</tr>{''.join(rows)}</table><p>"
     )
     reliability = {
         f"{asked}{' with the temperature' * (curve == 'reliability_tempered')}": _points(own)

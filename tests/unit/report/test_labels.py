@@ -61,7 +61,7 @@ def run():
         cells=CellMap(1, obs, np.arange(1), missing="few"), training_known=True,
         labels={"tissue": table, "disease_state": free}, measured_labels={"tissue": "organ"},
         evaluation={n: t.assign(asked="tissue") for n, t in evaluated.items()},
-        evaluation_notes={"labels": [f"tissue: a note {EVIL}"]},
+        evaluation_notes={"labels": [f"tissue: a note {EVIL}", f"cell_type: another {EVIL}"]},
     )  # fmt: skip
 
 
@@ -100,4 +100,5 @@ def test_the_evaluation_shows_each_label_and_its_calibration(run):
     calibrated = sections["Calibration of the probabilities"].description
     assert "<th>tissue</th>" in calibrated
     assert calibrated.count("<td>") == 8
+    assert "cell_type: another &lt;b&gt;lung&lt;/b&gt;" in calibrated
     assert EVIL not in "".join(section.description for section in sections.values())
