@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from anndata.io import read_elem, sparse_dataset
+from anndata.io import read_elem
 from anndata.utils import make_index_unique
 from scipy import sparse
 
@@ -19,11 +19,13 @@ from c2sflow.common.files import reason_of
 from c2sflow.common.threads import in_threads
 from c2sflow.data.columns import clean_columns, native
 from c2sflow.data.csc_to_csr import RowBands, csc_rows
+from c2sflow.data.csr_rows import CsrRows
 from c2sflow.data.named_arrays import layers_of, obsm_of
 from c2sflow.data.stored import StoredGroup
 
-# Elements of a dense block of the default chunk: 128 MiB of float32.
-CHUNK_ELEMENTS = 2**25
+# Elements of a block of cells as if it were dense, 420 cells of 20,000 genes: arrays of a few
+# megabytes, which stay in the processor's cache and leave no large gaps in the heap.
+CHUNK_ELEMENTS = 2**23
 X, RAW = "X", "raw/X"  # paths of matrices
 # What holds X, layers and the rest by path: an open store, or what a reader has put together.
 Elements: TypeAlias = AnnData | StoredGroup | Mapping[str, Any]
@@ -172,7 +174,7 @@ class CellData(AbstractContextManager):
             matrix = self._stored(key)
             if hasattr(matrix, "attrs") and hasattr(matrix, "keys"):
                 by_columns = matrix.attrs.get("encoding-type") == "csc_matrix"
-                matrix = csc_rows(matrix) if by_columns else sparse_dataset(matrix)
+                matrix = csc_rows(matrix) if by_columns else CsrRows(matrix)
             if sparse.issparse(matrix):
                 matrix = matrix.tocsr()
             self._matrices[key] = matrix
@@ -187,12 +189,9 @@ class CellData(AbstractContextManager):
     def n_stored(self) -> int:
         """Number of values of X that are stored: without zeros where it is sparse."""
         matrix = self._matrix(None)
-        if isinstance(matrix, RowBands):
+        if isinstance(matrix, RowBands | CsrRows):
             return matrix.n_entries
-        if sparse.issparse(matrix):
-            return matrix.nnz
-        group = getattr(matrix, "group", None)
-        return self.n_obs * self._width if group is None else int(group["data"].shape[0])
+        return matrix.nnz if sparse.issparse(matrix) else self.n_obs * self._width
 
     @contextmanager
     def _other(self, matrix: str) -> Iterator[None]:
@@ -272,7 +271,7 @@ class CellData(AbstractContextManager):
         columns
             As for `rows`.
         """
-        size = size or max(1, CHUNK_ELEMENTS // self._width)
+        size = size or self._block_size()
 
         def block(start: int) -> tuple[int, sparse.csr_matrix]:
             return start, self.rows(start, min(start + size, self.n_obs), layer, columns)
@@ -287,10 +286,16 @@ class CellData(AbstractContextManager):
                 chosen = matrix.select(cells)
             yield _canonical(self._narrow(chosen))
             return
-        size = max(1, CHUNK_ELEMENTS // self._width)
+        size = self._block_size()
         breaks = np.flatnonzero((np.diff(cells) > 1) | (np.diff(cells // size) > 0)) + 1
         runs = [(part[0], part[-1] + 1) for part in np.split(cells, breaks)]
         yield from in_threads(lambda run: self.rows(*run), runs, 1)
+
+    def _block_size(self) -> int:
+        """Cells in a block: of a dense matrix in HDF5 whole rows of its chunks, if not too many."""
+        size = max(1, CHUNK_ELEMENTS // self._width)
+        height = (getattr(self._matrix(None), "chunks", None) or (1,))[0]
+        return max(height, size // height * height) if height <= 4 * size else size
 
     def sample_rows(
         self, n_rows: int = 512, n_blocks: int = 8, matrix: str | None = None

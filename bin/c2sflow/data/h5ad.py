@@ -43,6 +43,7 @@ def write_element(
 
 DENSE_ROWS = 4096  # at most in an HDF5 chunk of a dense array
 INDEX_CHUNK = 2**16  # values in an HDF5 chunk of a sparse matrix
+CHUNK_CACHE = 2**20  # bytes of chunks that an open dataset holds: HDF5 2 would take 8 times as many
 MOST_INT32 = np.iinfo(np.int32).max
 
 
@@ -75,6 +76,7 @@ class RowWriter:
             write_element(file, name, empty, {"compression": "lzf", "chunks": (INDEX_CHUNK,)})
         self._group = file[key]
         self._beside = [file[name] for name in beside]
+        self._data = [group["data"] for group in (self._group, *self._beside)]
         self._set_places(np.int32)
         self.n_columns = n_columns
         self._n_rows = 0
@@ -90,11 +92,11 @@ class RowWriter:
         n_values = self._n_values + block.nnz
         if n_values > MOST_INT32 and self._group["indptr"].dtype == np.int32:
             self._set_places(np.int64)
-        for group, own in zip([self._group, *self._beside], blocks, strict=True):
-            _extend(group["data"], own.data.astype(np.float32, copy=False))
+        for group, data, own in zip([self._group, *self._beside], self._data, blocks, strict=True):
+            _extend(data, own.data.astype(np.float32, copy=False))
             group.attrs["shape"] = [self._n_rows + block.shape[0], self.n_columns]
-        _extend(self._group["indices"], blocks[0].indices)
-        _extend(self._group["indptr"], block.indptr[1:].astype(np.int64) + self._n_values)
+        _extend(self._indices, blocks[0].indices)
+        _extend(self._pointers, block.indptr[1:].astype(np.int64) + self._n_values)
         self._n_values = n_values
         self._n_rows += block.shape[0]
 
@@ -105,6 +107,8 @@ class RowWriter:
             for group in self._beside:
                 del group[name]
                 group[name] = self._group[name]
+        # Kept open: HDF5 compresses a chunk when it is full, not at the end of each block.
+        self._indices, self._pointers = self._group["indices"], self._group["indptr"]
 
 
 def _rewrite(group: h5py.Group, name: str, dtype: type[np.integer]) -> None:
@@ -188,7 +192,7 @@ def write_column(group: h5py.Group, name: str, values: pd.Series) -> None:
 @contextmanager
 def create_h5ad(path: str | Path, obs: pd.DataFrame, var: pd.DataFrame) -> Iterator[h5py.File]:
     """Make an h5ad file with these annotations, to be filled by `RowWriter`s."""
-    with h5py.File(path, "w") as file:
+    with h5py.File(path, "w", rdcc_nbytes=CHUNK_CACHE) as file:
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         write_element(file, "obs", obs)
         write_element(file, "var", var)

@@ -21,6 +21,8 @@ _FORMS = (
     re.compile(rf"^(?P<n>\d{{1,2}})[-. /](?P<month>{_MONTH})[-. /](?:\d{{2}}|\d{{4}})$", re.I),
     re.compile(r"^(?P<year>\d{4})-(?P<number>\d\d)-(?P<n>\d\d)(?:[ T]00:00(?::00)?)?$"),
 )
+# What a month begins with: nearly no name has to be compared with all forms.
+_FIRST = tuple({month[:2] for month in [*MONTHS, *SPELLINGS]})
 FAMILIES = {"mar": ("MARCHF", 11), "sep": ("SEPTIN", 14)}
 SINGLE = {("dec", 1): "DELEC1", ("sep", 15): "SELENOF", ("oct", 4): "POU5F1"}
 SHOWN = 10
@@ -29,8 +31,11 @@ SHOWN = 10
 @once_a_name
 def likely_gene(name: str) -> str | None:
     """The gene that a date was; "" if it is a date of no gene known; None if it is no date."""
+    text = name.strip()
+    if not (text[:1].isdigit() or text.casefold().startswith(_FIRST)):
+        return None
     for form in _FORMS:
-        if found := form.match(name.strip()):
+        if found := form.match(text):
             parts = found.groupdict()
             break
     else:

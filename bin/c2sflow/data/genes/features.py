@@ -57,10 +57,11 @@ _BIOTYPE = re.compile(
 # Names that no gene has: peaks chr1:10-20, barcodes' names, ERCC's transcripts.
 _NAMES = {
     "peaks": r"^(?:[A-Za-z0-9]+_+)?(?:chr)?(?:\d{1,2}|[XYM]|MT|[A-Z]{2}\d+\.\d)[:_-]\d+[_-]\d+$",
-    "antibodies": r"(?i)[_.-]TotalSeq[-_]?[A-D]?$|^(?:adt|prot|cite)[_:-]",
-    "tags": r"(?i)^(?:hto|hashtag)[_:-]?\d|^CMO3\d\d$",
+    "antibodies": r"(?i:[_.-]TotalSeq[-_]?[A-D]?$|^(?:adt|prot|cite)[_:-])",
+    "tags": r"(?i:^(?:hto|hashtag)[_:-]?\d|^CMO3\d\d$)",
     "spike_ins": r"^ERCC[-_.]\d{5}$",
 }
+_OF_NO_GENE = re.compile("|".join(_NAMES.values()))
 _ENSEMBL = r"^(?:\w+?_+)?ENS[A-Z]{0,6}G\d{6,}"
 HOW = (
     "--features names the types that are genes (such as --features 'Gene Expression'), "
@@ -214,6 +215,8 @@ def _kinds_by_name(names: pd.Index) -> np.ndarray:
 @once_a_name
 def _kind_by_name(name: str) -> str:
     """The last kind of `_NAMES` that has such names."""
+    if not _OF_NO_GENE.search(name):
+        return GENES
     return next((kind for kind in reversed(_NAMES) if re.search(_NAMES[kind], name)), GENES)
 
 

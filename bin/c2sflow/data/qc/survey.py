@@ -76,7 +76,7 @@ def cell_metrics(
         metrics["total_counts"] = total
     with np.errstate(divide="ignore", invalid="ignore"):
         if mitochondrial.any():
-            part = _row_sums(values[:, mitochondrial])
+            part = values @ mitochondrial.astype(total.dtype)  # adds zeros, in the same order
             if state.name == "counts":
                 metrics["total_counts_mt"] = part
             metrics["pct_counts_mt"] = part / total * 100

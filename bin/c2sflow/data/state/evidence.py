@@ -143,20 +143,14 @@ def _figures(rows: sparse.csr_matrix) -> dict[str, np.ndarray]:
     """Figures of cells that all have values, none of them faulty."""
     n_values, starts = np.diff(rows.indptr), rows.indptr[:-1]
     data = rows.data if rows.data.dtype.kind == "f" else rows.data.astype(np.float64)
-    integers = data == np.rint(data)
     few = _few(data, n_values)
-    n_above = n_values - few[:, 0] - few[:, 1]
     smallest = np.minimum.reduceat(data, starts).astype(np.float64)
     figures = {
         "n_values": n_values,
         "total": np.add.reduceat(data, starts, dtype=np.float64),
         "smallest": smallest,
         "largest": np.maximum.reduceat(data, starts).astype(np.float64),
-        "whole": _count(integers, starts) / n_values,
-        "n_above": n_above,
-        "whole_above": _count(integers & (data >= 2), starts) / np.maximum(n_above, 1),
-        "ones": _count(data == 1, starts),
-        "lows": _count(data == np.repeat(smallest.astype(data.dtype), n_values), starts),
+        **_occurrences(data, starts, n_values, few, smallest),
     }
     is_whole = figures["whole"] == 1
     # Whole numbers that begin low show by what they are not: that a step was never rounded.
@@ -169,6 +163,32 @@ def _figures(rows: sparse.csr_matrix) -> dict[str, np.ndarray]:
     figures["ranks"] = _ranks(data, rows.indptr, figures, rows.shape[1])
     figures |= fraction_figures(data, rows.indptr, figures, picks, ~is_whole)
     return figures
+
+
+def _occurrences(
+    data: np.ndarray,
+    starts: np.ndarray,
+    n_values: np.ndarray,
+    few: np.ndarray,
+    smallest: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """How many values are whole, 2 and more, 1, or the smallest."""
+    integers = data == np.rint(data)
+    n_above = n_values - few[:, 0] - few[:, 1]
+    if integers.all() and smallest.max() <= FEW_COUNTS:  # as counts are: `few` has it all
+        lows = few[np.arange(len(few)), smallest.astype(np.int64)]
+        whole, whole_above, ones = n_values, n_above, few[:, 1]
+    else:
+        whole, whole_above = _count(integers, starts), _count(integers & (data >= 2), starts)
+        ones = _count(data == 1, starts)
+        lows = _count(data == np.repeat(smallest.astype(data.dtype), n_values), starts)
+    return {
+        "whole": whole / n_values,
+        "n_above": n_above,
+        "whole_above": whole_above / np.maximum(n_above, 1),
+        "ones": ones,
+        "lows": lows,
+    }
 
 
 def _count(mask: np.ndarray, starts: np.ndarray) -> np.ndarray:

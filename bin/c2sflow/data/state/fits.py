@@ -251,7 +251,7 @@ def _rare_fractions(evidence: Evidence, table: np.ndarray) -> None:
     values = evidence.n_values[sure].sum()
     fractions = ((1 - evidence.whole[sure]) * evidence.n_values[sure]).sum()
     rate = min(0.6, 2 * fractions / max(1, values))
-    unsure = (table[:, COUNTS] == 0) & (evidence.whole < 1)
-    n_whole = np.rint(evidence.whole * evidence.n_values)
-    chance = stats.binom.cdf(n_whole, evidence.n_values, 1 - rate)
-    table[unsure & sure.any() & (chance < 1e-4), COUNTS] = -1
+    unsure = np.flatnonzero((table[:, COUNTS] == 0) & (evidence.whole < 1) & sure.any())
+    n_values = evidence.n_values[unsure]
+    chance = stats.binom.cdf(np.rint(evidence.whole[unsure] * n_values), n_values, 1 - rate)
+    table[unsure[chance < 1e-4], COUNTS] = -1

@@ -44,3 +44,12 @@ def test_kinds_and_mitochondria_are_those_of_pandas(names):
 def test_names_of_rows_are_cleaned_one_by_one(names):
     made = text_index(pd.Index(names, dtype=object))
     assert list(made) == [clean_text(name) for name in names]
+
+
+@given(st.text(alphabet="0123456789-./ mMaArRsSeEpPtTdDcCoOäÄéÉſKI١", max_size=12))
+def test_dates_are_found_as_by_the_forms_alone(name):
+    """Most names are no dates by how they begin, and are compared with no form."""
+    found = any(form.match(name.strip()) for form in excel_dates._FORMS)
+    assert found or excel_dates.likely_gene(name) is None
+    begins = name.strip()[:1].isdigit() or name.strip().casefold().startswith(excel_dates._FIRST)
+    assert begins or not found

@@ -7,22 +7,23 @@ from scipy import sparse
 from c2sflow.data.state.evidence import FEW_COUNTS, cell_evidence
 
 
-def matrix(seed):
+def matrix(seed, n_kinds=5):
     """Cells of counts, of rounded and other fractions, of large numbers, and one without values."""
     random = np.random.default_rng(seed)
     counts = random.poisson(random.gamma(0.5, 4, (1, 300)), (40, 300)).astype(float)
     kinds = (
         counts, counts * 7, np.log1p(counts), counts * 0.5, np.where(counts > 0, counts + 600, 0),
     )  # fmt: skip
-    values = np.choose(random.integers(0, len(kinds), (40, 1)), kinds)
+    values = np.choose(random.integers(0, n_kinds, (40, 1)), kinds)
     values[5] = 0
     return values
 
 
 @pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("n_kinds", [2, 5], ids=["whole numbers", "all"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_figures_are_those_of_a_loop(seed, dtype):
-    values = matrix(seed).astype(dtype)
+def test_figures_are_those_of_a_loop(seed, dtype, n_kinds):
+    values = matrix(seed, n_kinds).astype(dtype)
     found = cell_evidence(sparse.csr_matrix(values))
     for cell, row in enumerate(values):
         own = row[row > 0]
