@@ -21,7 +21,7 @@ LINES = {  # from top to bottom: colour, name, stations
     "perturbation": ("#bf3989", "perturbations", "PLAN PERTURB EFFECTS"),
     "generation": ("#cf222e", "generated cells", "GENERATE"),
     "attention": ("#0969da", "attention maps", "CHOOSE ATTENTION PAIRS"),
-    "groups": ("#1b7c83", "groups of cells", "GROUPS"),
+    "groups": ("#1b7c83", "groups of cells", "GROUPS INTERPRET"),
 }
 MAIN = "cells"
 NOTES = {

@@ -1,7 +1,8 @@
 include { ANNOTATE; ANNOTATE as ANNOTATE_GROUPS } from '../../modules/annotate'
+include { INTERPRET } from '../../modules/interpret'
 include { code } from '../../modules/code'
 
-// Cell types and other labels of cells, and labels of groups of cells, if asked for.
+// Labels of cells, and labels of groups of cells and texts about them, if asked for.
 workflow ANNOTATION {
     take:
     shards  // [meta of the shard, shard, sentences.json]
@@ -23,12 +24,17 @@ workflow ANNOTATION {
         .filter { _meta, _shard, steps -> steps.asked_for.annotate_groups }
         .map { meta, shard, _steps -> [meta, shard] }
     ANNOTATE_GROUPS(of_groups, model, options.map { steps -> steps.annotate_groups }, code('annotate'))
-    group_files = ANNOTATE_GROUPS.out.annotations.mix(ANNOTATE_GROUPS.out.stats)
-    versions = ANNOTATE.out.versions.mix(ANNOTATE_GROUPS.out.versions)
+    interpreted = groups
+        .combine(options)
+        .filter { _meta, _shard, steps -> steps.asked_for.interpret }
+        .map { meta, shard, _steps -> [meta, shard] }
+    INTERPRET(interpreted, model, options.map { steps -> steps.interpret }, code('interpret'))
+    group_files = ANNOTATE_GROUPS.out.annotations.mix(ANNOTATE_GROUPS.out.stats, INTERPRET.out.texts, INTERPRET.out.stats)
+    versions = ANNOTATE.out.versions.mix(ANNOTATE_GROUPS.out.versions, INTERPRET.out.versions)
 
     emit:
     annotations // <shard>.annotation.parquet
     stats       // <shard>.annotate.json
-    group_files // both of the shards of groups
+    group_files // the same, <shard>.interpretation.parquet and <shard>.interpret.json, of groups
     versions
 }

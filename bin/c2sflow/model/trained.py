@@ -33,6 +33,7 @@ ASKED_BY = {
     "annotation_prompt": "cell_type",
     "generation_prompt": "generation",
     "perturbation_prompt": "perturbation",
+    "interpretation_prompt": "interpretation",
 }
 
 

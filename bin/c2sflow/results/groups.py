@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from anndata.io import read_elem
 
-from c2sflow.common.files import read_json, write_beside
+from c2sflow.common.errors import UserError
+from c2sflow.common.files import read_json, remedy, write_beside
 from c2sflow.common.parquet import read_parquet
 from c2sflow.data.h5ad import RowWriter, append_dense, create_h5ad, log_base, write_element
 from c2sflow.results.group_means import mean_expression
@@ -38,9 +39,9 @@ class GroupFiles:
         Content of <id>.groups.json, in the order of the samples.
     members
         sample, cell_id, group and place of each cell that is in a group.
-    embeddings, annotations
-        Files of the shards of groups, in their order; annotations only of a run with labels of
-        groups.
+    embeddings, annotations, texts
+        Files of the shards of groups, in their order; annotations and texts (interpretations) only
+        of a run that asks for them.
     stats
         Content of the records of these steps on the shards.
     """
@@ -49,6 +50,7 @@ class GroupFiles:
     members: pd.DataFrame
     embeddings: list[Path]
     annotations: list[Path] = field(default_factory=list)
+    texts: list[Path] = field(default_factory=list)
     stats: list[dict] = field(default_factory=list)
 
     @classmethod
@@ -70,12 +72,17 @@ class GroupFiles:
         summaries = [read_json(folder / f"{name}.groups.json") for name in own]
         tables = [read_parquet(folder / f"{name}.members.parquet").to_pandas() for name in own]
         shards = [shard["name"] for summary in summaries for shard in summary["shards"]]
-        annotated = any(folder.glob("*.annotation.parquet"))
+        asked = {
+            kind: [folder / f"{shard}.{kind}.parquet" for shard in shards]
+            for kind in ("annotation", "interpretation")
+            if any(folder.glob(f"*.{kind}.parquet"))
+        }
         return cls(
             summaries,
             pd.concat(tables, ignore_index=True),
             [folder / f"{shard}.embedding.h5ad" for shard in shards],
-            [folder / f"{shard}.annotation.parquet" for shard in shards] if annotated else [],
+            asked.get("annotation", []),
+            asked.get("interpretation", []),
             [
                 read_json(path)
                 for kind in ("embed", "annotate", "interpret")
@@ -157,7 +164,18 @@ def _results(files: GroupFiles, names: pd.Index, out: h5py.File) -> dict[str, pd
     for own, vectors in read_embeddings(shards, names):
         append_dense(out, "obsm/X_c2s", vectors.astype(np.float32, copy=False))
         parts.append(own)
-    return {**pd.concat(parts), **read_annotations(shards, names)}
+    return {**pd.concat(parts), **read_annotations(shards, names), **_texts(files.texts, names)}
+
+
+def _texts(paths: Sequence[Path], names: pd.Index) -> dict[str, pd.Series]:
+    """Interpretations of the groups and their status; nothing without files."""
+    if not paths:
+        return {}
+    table = pd.concat([read_parquet(path, of="shard ").to_pandas() for path in paths])
+    table = table.set_index("cell_id")
+    if not table.index.equals(names):
+        raise UserError(f"the interpretations are not those of the groups; {remedy(paths[0])}")
+    return dict(table.astype({"c2s_interpretation_status": "category"}).items())
 
 
 def group_record(files: GroupFiles, obs: pd.DataFrame) -> dict:

@@ -26,7 +26,7 @@ from c2sflow.results.groups import GroupFiles, group_record, merge_groups
 from c2sflow.results.merge import Merged, merge_samples
 from c2sflow.results.predictions import Predicted, merge_predictions, summarise
 from c2sflow.results.shards import Sample
-from c2sflow.sentences.groups.prompts import GROUP_PROMPT
+from c2sflow.sentences.groups.prompts import GROUP_PROMPT, INTERPRETATION_PROMPT
 from c2sflow.sentences.no_ops import MEASURED, predicted_only
 from c2sflow.sentences.prompts import (
     ANNOTATION_PROMPT,
@@ -92,6 +92,8 @@ def _prompts(parameters: Mapping) -> dict[str, str]:
     defaults = {"embedding": EMBEDDING_PROMPT, "perturbation": PERTURBATION_PROMPT}
     if parameters.get("cells_per_prompt"):
         defaults["group"] = GROUP_PROMPT
+        if parameters.get("interpret_groups"):
+            defaults["interpretation"] = INTERPRETATION_PROMPT
     if parameters.get("annotate"):
         defaults["annotation"] = ANNOTATION_PROMPT
     prompts = {

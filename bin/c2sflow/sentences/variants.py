@@ -15,6 +15,7 @@ TASKS = {
     "annotation_prompt": "cell_type",
     "generation_prompt": "generation",
     "group_prompt": "tissue",
+    "interpretation_prompt": "interpretation",
 }
 # How wordings name the type of a cell to generate.
 TYPE_PHRASES = (" of cell type {cell_type}", " with cell type {cell_type}", " {cell_type}")

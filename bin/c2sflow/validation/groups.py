@@ -13,7 +13,10 @@ from c2sflow.data.obs.labels import is_labelled
 from c2sflow.data.obs.shard_columns import RESERVED
 from c2sflow.sentences.groups.drawing import NEIGHBOURS, SAMPLE
 
-OPTIONS = ("group_by", "groups_across_samples", "group_prompt")
+OPTIONS = (
+    "group_by", "groups_across_samples", "group_prompt", "interpret_groups",
+    "interpretation_prompt",
+)  # fmt: skip
 
 
 @dataclass

@@ -67,6 +67,7 @@ def asked_tasks(flat: Mapping, predicts: bool) -> list[str]:
         "annotation_prompt": flat["annotate"],
         "generation_prompt": flat["generate"],
         "perturbation_prompt": predicts,
+        "interpretation_prompt": flat["cells_per_prompt"] and flat["interpret_groups"],
     }
     return [name for name, value in asked.items() if value]
 

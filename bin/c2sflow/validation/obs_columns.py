@@ -105,7 +105,7 @@ class Targets:
                 known += self.treatment_columns
             if name.startswith("labels ("):
                 place = f"{where}: --{name}"
-            if name == "group_prompt" or name in self._of_groups:
+            if name in {"group_prompt", "interpretation_prompt", *self._of_groups}:
                 known += [NUM_CELLS]
             with faults.collect():
                 check_fields(prompt, known, place)

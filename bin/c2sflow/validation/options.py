@@ -140,6 +140,8 @@ def asked_of_model(flat: Mapping, targets: Targets, labels: list[str]) -> dict[s
     several = {"n_cells": flat["cells_per_prompt"] or 1, "max_genes": flat["max_genes"]}
     if targets.grouping:
         asked["group_prompt"] |= several
+    if "interpretation_prompt" in asked:
+        asked["interpretation_prompt"] |= {**several, "n_tokens": flat["interpretation_tokens"]}
     if targets.wanted:
         asked["perturbation_prompt"] |= answer
     if flat["generate"]:

@@ -23,7 +23,11 @@ from c2sflow.inputs.parameters import check_parameters
 from c2sflow.inputs.perturbations import read_perturbations
 from c2sflow.inputs.samplesheet import Row, read_samplesheet, sample_ids, single_row
 from c2sflow.model.option_faults import model_option_faults
-from c2sflow.sentences.groups.prompts import group_template
+from c2sflow.sentences.groups.prompts import (
+    GROUP_PROMPT,
+    INTERPRETATION_PROMPT,
+    group_template,
+)
 from c2sflow.sentences.prompts import (
     ANNOTATION_PROMPT,
     EMBEDDING_PROMPT,
@@ -193,11 +197,14 @@ def _targets(flat: Mapping, staged: Staged, training: Training | None, faults: F
             typed = names_types(flat["cell_types"]) if flat["generate"] else flat["label_column"]
             template = generation_template(prompt, bool(typed), context)
             targets.prompts["generation_prompt"] = template
-    if targets.grouping:
-        with faults.collect("--group_prompt: "):
-            file = staged.group_prompt_file
-            template = group_template(str(file) if file else flat["group_prompt"])
-            targets.prompts["group_prompt"] = with_context(template, context)
+    of_groups = {"group_prompt": GROUP_PROMPT} if targets.grouping else {}
+    if targets.grouping and flat["interpret_groups"]:
+        of_groups["interpretation_prompt"] = INTERPRETATION_PROMPT
+    for name, default in of_groups.items():
+        with faults.collect(f"--{name}: "):
+            file = getattr(staged, f"{name}_file")
+            template = group_template(str(file) if file else flat[name], default)
+            targets.prompts[name] = with_context(template, context)
     _choose_wording(targets, flat["prompt_variant"], faults)
     targets.check_prompt(faults)
     with faults.collect("--no_op: "):

@@ -54,6 +54,7 @@ def step_options(groups: Mapping[str, Mapping], schema: Mapping) -> dict[str, di
         "groups": flat["cells_per_prompt"],
         "annotate": flat["annotate"] or _of_level(flat["labels"], CELL),
         "annotate_groups": flat["cells_per_prompt"] and _of_level(flat["labels"], GROUP),
+        "interpret": flat["cells_per_prompt"] and flat["interpret_groups"],
         "plan": flat["perturbations"] or flat["perturbation_column"],
         "evaluate": flat["evaluate"],
         "text_scores": flat["evaluate"] and flat["text_encoder"],

@@ -25,7 +25,7 @@ EVERYTHING = {
     "perturbations": "drug", "generate": 3, "evaluate": True, "text_encoder": "some/encoder",
     "attention_maps": 4, "base_model": "some/base", "training_cells": "split == 'train'",
     "label_column": "type", "measured_column": "treatment", "replicate_column": "donor",
-    "cells_per_prompt": 4,
+    "cells_per_prompt": 4, "interpret_groups": True,
 }  # fmt: skip
 
 
@@ -102,7 +102,8 @@ def test_a_model_is_scored_on_what_it_was_not_trained_on():
     assert options["evaluate"]["measured_column"] == "drug"
     assert options["asked_for"] == {
         "finetune": False, "choose": False, "groups": False, "annotate": False,
-        "annotate_groups": False, "plan": True, "evaluate": True, "text_scores": False,
+        "annotate_groups": False, "interpret": False, "plan": True, "evaluate": True,
+        "text_scores": False,
     }  # fmt: skip
 
 
