@@ -19,6 +19,7 @@ from c2sflow.report import annotation as report_annotation
 from c2sflow.report import effects as report_effects
 from c2sflow.report import evaluation as report_evaluation
 from c2sflow.report import gene_changes as report_changes
+from c2sflow.report import groups as report_groups
 from c2sflow.report import model_results as report_generation
 from c2sflow.report import model_results as report_results
 from c2sflow.report import overview as report_overview
@@ -41,6 +42,7 @@ CHAPTERS = {
     "Fine-tuning": report_finetuning.finetuning,
     "Embedding": report_results.embedding,
     "Cell types": report_annotation.annotation,
+    "Groups of cells": report_groups.groups,
     "Attention": report_results.attention,
     "Perturbations": report_changes.perturbations,
     "Effects of the perturbations": report_effects.effects,

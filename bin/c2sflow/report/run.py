@@ -88,6 +88,8 @@ class Run:
         Of its genes.tsv what is drawn; None without measured cells.
     merge
         Content of merge.json: what MERGE warns of.
+    groups
+        Content of groups.json: counts of the groups of cells that share a prompt, if there are any.
     training, losses
         Content of finetune.json and loss.tsv, if this run trained the model.
     """
@@ -119,6 +121,7 @@ class Run:
     generate: list[dict] = field(default_factory=list)
     merge: list[dict] = field(default_factory=list)
     generated: pd.DataFrame | None = None
+    groups: dict | None = None
     training: dict | None = None
     losses: pd.DataFrame | None = None
 
@@ -127,7 +130,8 @@ class Run:
         """The records of the steps on samples and shards, with their warnings."""
         trained = [{**self.training, "sample": "fine-tuning"}] if self.training else []
         shards = [*self.embed, *self.annotate, *self.perturb, *self.generate]
-        return [*self.qc, *self._of_model, *trained, *shards, *self.merge]
+        of_groups = [self.groups] if self.groups else []
+        return [*self.qc, *self._of_model, *trained, *shards, *of_groups, *self.merge]
 
     @property
     def _of_model(self) -> list[dict]:
@@ -175,7 +179,7 @@ def read_run(
         Results of MERGE; the latter two if there are predictions.
     qc_dir, sentences_dir, stats_dir
         <id>.qc.json; <id>.sentences.json; <shard>.embed.json, annotate.json, perturb.json and
-        generate.json; merge.json.
+        generate.json; merge.json; groups.json.
     attention_pairs
         Table of PAIRS, if there are attention maps.
     effects_dir
@@ -246,6 +250,7 @@ def read_run(
         evaluation_notes=read_json(evaluation_dir / "notes.json") if evaluation_dir else {},
         generate=read_all(stats_dir, "*.generate.json"),
         merge=read_all(stats_dir, "merge.json"),
+        groups=next(iter(read_all(stats_dir, "groups.json")), None),
         generated=read_table(generated_summary, TEXT) if generated_summary else None,
         training=read_json(training_dir / "finetune.json") if training_dir else None,
         losses=read_table(training_dir / "loss.tsv") if training_dir else None,

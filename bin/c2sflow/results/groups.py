@@ -15,8 +15,9 @@ from anndata.io import read_elem
 
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import read_json, remedy, write_beside
-from c2sflow.common.parquet import read_parquet
+from c2sflow.common.parquet import column_names, read_parquet
 from c2sflow.data.h5ad import RowWriter, append_dense, create_h5ad, log_base, write_element
+from c2sflow.data.label_tables import label_columns
 from c2sflow.results.group_means import mean_expression
 from c2sflow.results.group_membership import GROUP, PLACE
 from c2sflow.results.shards import Sample, read_annotations, read_embeddings
@@ -190,11 +191,13 @@ def group_record(files: GroupFiles, obs: pd.DataFrame) -> dict:
     -------
     by, cells_per_prompt, n_groups, n_cells (of the run), n_grouped, sizes (cells of a group: number
     of groups), n_truncated, n_genes (median of the genes of a cell in its prompt), seconds (of the
-    model), groups (n_groups and n_cells by sample and value), and warnings.
+    model), groups (n_groups and n_cells by sample and value), labels (by label of groups its most
+    frequent answers and how many groups have them), and warnings.
     """
     sizes: Counter[int] = Counter()
     for summary in files.summaries:
         sizes.update({int(size): n for size, n in summary["sizes"].items()})
+    asked = label_columns(column_names(files.annotations[0])) if files.annotations else []
     totals = ("n_groups", "n_cells", "n_grouped", "without_value", "without_genes")
     by = files.summaries[0]["by"]
     records = [*files.summaries, *files.stats]
@@ -208,6 +211,7 @@ def group_record(files: GroupFiles, obs: pd.DataFrame) -> dict:
         "n_genes": float(obs["c2s_n_genes"].median()),
         "seconds": sum(stats.get("seconds", 0) for stats in files.stats),
         "groups": _counts(obs, by),
+        "labels": {name: _labels(obs[name]) for name in asked},
         "warnings": list(dict.fromkeys(line for own in records for line in own["warnings"])),
     }
 
@@ -219,6 +223,12 @@ def _counts(obs: pd.DataFrame, by: str) -> list[dict]:
     counts = table.groupby(keys, sort=True)["n_cells"].agg(["size", "sum"]).reset_index()
     names = [*keys, "n_groups", "n_cells"]
     return [dict(zip(names, map(_plain, row), strict=True)) for row in counts.to_numpy()]
+
+
+def _labels(labels: pd.Series, most: int = 10) -> dict[str, int]:
+    """The most frequent labels, and how many groups have each."""
+    counts = labels.value_counts().head(most)
+    return {str(label): int(n) for label, n in counts.items() if n}
 
 
 def _plain(value: object) -> object:

@@ -21,7 +21,7 @@ FILE = click.Path(exists=True, dir_okay=False)
     "--stats-dir",
     required=True,
     type=FOLDER,
-    help="<shard>.{embed,annotate,perturb,generate}.json, merge.json.",
+    help="<shard>.{embed,annotate,perturb,generate}.json, merge.json, groups.json.",
 )
 @click.option("--multiqc-config", required=True, type=FILE, help="Configuration of MultiQC.")
 @click.option("--label-column", help="Column of obs that colours the UMAP.")
