@@ -21,6 +21,7 @@ from c2sflow.api.prompts import prompt_of_generation, training_prompts
 from c2sflow.api.sentence_table import sentence_table
 from c2sflow.common.errors import UserError
 from c2sflow.data.views import View
+from c2sflow.sentences.groups.text import hold_groups
 from c2sflow.sentences.prompts import check_fields, first_genes
 from c2sflow.sentences.variants import ALL
 
@@ -91,7 +92,7 @@ class Cell2Sen(Cell2SenModel):
         Parameters
         ----------
         dataset
-            From `process_data`.
+            From `process_data`, or groups from `group_cells`.
         output_attentions
             Give the attention between the genes of each cell as well. The genes of a map are the
             words of the cell's sentence.
@@ -117,10 +118,13 @@ class Cell2Sen(Cell2SenModel):
 
         layer = self.config.embedding_layer if emb_layer is None else emb_layer
         position = check_layer(self.model.get_decoder(), layer)
+        if output_attentions and hold_groups(dataset["cell_sentence"]):
+            raise UserError("attention maps are of single cells: give the dataset of process_data")
         if output_attentions and position == 0:
             raise UserError("emb_layer 0 is the token embeddings, which no attention made")
-        check_fields(self.embedding_prompt, dataset.columns, "embedding_prompt")
         records = self._in_words(dataset).to_dict("records")
+        name, template = self._embedding_template(records)
+        check_fields(template, dataset.columns, name)
         result = self._embed(records, layer)
         log_warnings(context_warning(result.truncated, self._context, "cells"))
         self.embedding_spread = result.spread
@@ -131,8 +135,67 @@ class Cell2Sen(Cell2SenModel):
             for record, n in zip(records, result.n_genes.tolist(), strict=True)
         ]
         backbone = self.model.get_decoder()
-        maps = attention_maps(backbone, self.tokenizer, self.embedding_prompt, used, position - 1)
+        maps = attention_maps(backbone, self.tokenizer, template, used, position - 1)
         return result.vectors, list(maps)
+
+    @logged
+    def group_cells(self, dataset: pd.DataFrame, points: np.ndarray | None = None) -> pd.DataFrame:
+        """Draw groups of cells that share a prompt, as --cells_per_prompt does.
+
+        Parameters
+        ----------
+        dataset
+            From `process_data`.
+        points
+            With group_by "neighbours": where the cells are, float (n_cells, n_dimensions), such as
+            ``adata.obsm["X_pca"]``.
+
+        Returns
+        -------
+        A row for each group, for `get_embeddings`, `get_annotations` (labels of level "group") and
+        `interpret_groups`: members (names of its cells, in the order of the prompt), num_cells,
+        cell_sentence (all of them), n_genes (of the longest), and the columns of the dataset as far
+        as the cells share their values.
+
+        Raises
+        ------
+        UserError
+            If cells_per_prompt is not set, or there is no such column.
+        """
+        from c2sflow.api.groups import group_table
+
+        return group_table(dataset, self.config, points)
+
+    @logged
+    def interpret_groups(self, groups: pd.DataFrame) -> pd.DataFrame:
+        """Have the model describe each group in its own words, as --interpret_groups does.
+
+        Parameters
+        ----------
+        groups
+            From `group_cells`.
+
+        Returns
+        -------
+        c2s_interpretation and c2s_interpretation_status, see
+        `c2sflow.generation.interpretation.interpret`.
+        """
+        from c2sflow.generation.interpretation import interpret, interpretation_warnings
+        from c2sflow.model.tasks import log_warnings
+
+        check_fields(self.interpretation_prompt, groups.columns, "interpretation_prompt")
+        most = self.config.interpretation_tokens
+        table, _ = interpret(
+            self.model,
+            self.tokenizer,
+            self._in_words(groups).to_dict("records"),
+            self.interpretation_prompt,
+            most,
+            max_rows=self.config.batch_size,
+            progress=self.config.verbose,
+        )
+        log_warnings(interpretation_warnings(table, most))
+        return table.set_axis(groups.index)
 
     @logged
     def get_annotations(

@@ -68,6 +68,14 @@ class Cell2SenConfig:
         Template, or a text file with it: ``{cell_sentence}``, ``{perturbation}`` and, if wanted,
         ``{organism}``, ``{num_genes}`` or any column of obs; for generated cells ``{cell_type}``,
         ``{organism}``, ``{num_genes}``. None for the built-in one.
+    cells_per_prompt, group_by
+        Cells that share a prompt in `Cell2Sen.group_cells`, and what they have in common: a column
+        of obs, "sample" for any cells, "neighbours" for cells near each other.
+    group_prompt, interpretation_prompt
+        Templates that embed a group, and that ask for a text about it, with
+        ``{multi_cell_sentences}``; None for the built-in ones.
+    interpretation_tokens
+        Tokens of a text about a group, at most.
     prompt_variant
         Wording of the built-in prompts that the published models were trained with: its number, or
         "all", which averages embeddings and label probabilities over the wordings; None for the
@@ -129,6 +137,11 @@ class Cell2SenConfig:
     annotation_prompt: str | None = None
     perturbation_prompt: str | None = None
     generation_prompt: str | None = None
+    cells_per_prompt: int | None = None
+    group_by: str = "sample"
+    group_prompt: str | None = None
+    interpretation_prompt: str | None = None
+    interpretation_tokens: int = 256
     prompt_variant: int | str | None = None
     min_probability: float | None = None
     dataset_context: str | None = None
@@ -159,6 +172,8 @@ class Cell2SenConfig:
             raise UserError(f"min_probability {self.min_probability}: must be 0 to 1")
         if self.temperature < 0:
             raise UserError(f"temperature {self.temperature}: must be 0 or more")
+        if self.cells_per_prompt is not None and self.cells_per_prompt < 2:
+            raise UserError(f"cells_per_prompt {self.cells_per_prompt}: must be 2 or more")
         if not 0 < self.top_p <= 1:
             raise UserError(f"top_p {self.top_p}: must be above 0, and 1 or less")
         if self.num_samples < 1:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from c2sflow import __version__
 from c2sflow.api.config import HUB_MODELS, Cell2SenConfig
-from c2sflow.api.prompts import prompt_of, wordings_of
+from c2sflow.api.prompts import prompt_of, prompt_of_groups, wordings_of
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import MODEL_SOFTWARE, SOFTWARE, software_versions
 from c2sflow.model.adapters import has_adapter
@@ -24,6 +24,7 @@ from c2sflow.model.files import describe_model
 from c2sflow.model.hub import base_folder, link_adapter, model_folder
 from c2sflow.model.trained import Trained, published, read_trained
 from c2sflow.model.weights import base_weights
+from c2sflow.sentences.groups.text import hold_groups
 from c2sflow.sentences.organism_words import with_words
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Cell2SenModel:
         self.embedding_prompt = prompt_of(config, "embedding_prompt")
         self.annotation_prompt = prompt_of(config, "annotation_prompt")
         self.perturbation_prompt = prompt_of(config, "perturbation_prompt")
+        self.group_prompt = prompt_of_groups(config, "group_prompt")
+        self.interpretation_prompt = prompt_of_groups(config, "interpretation_prompt")
 
     @property
     def model_name(self) -> str:
@@ -153,12 +156,12 @@ class Cell2SenModel:
         from c2sflow.model.attention import using
         from c2sflow.model.wordings import embed_wordings
 
-        backbone = self.model.get_decoder()
+        backbone, (name, template) = self.model.get_decoder(), self._embedding_template(records)
         with using(backbone, self._embedding_attention):
             return embed_wordings(
                 backbone,
                 self.tokenizer,
-                wordings_of(self.config, "embedding_prompt", self.embedding_prompt),
+                wordings_of(self.config, name, template),
                 records,
                 pooling=self.config.pooling,
                 layer=self.config.embedding_layer if layer is None else layer,
@@ -166,6 +169,12 @@ class Cell2SenModel:
                 compile=self.config.compile,
                 progress=self.config.verbose,
             )
+
+    def _embedding_template(self, records: Sequence[Mapping[str, object]]) -> tuple[str, str]:
+        """Setting and template of the prompt that embeds these: of groups it is another."""
+        if hold_groups(str(record["cell_sentence"]) for record in records):
+            return "group_prompt", self.group_prompt
+        return "embedding_prompt", self.embedding_prompt
 
     @property
     def _answering(self) -> dict[str, Any]:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from c2sflow.api.config import Cell2SenConfig
+from c2sflow.sentences.groups.prompts import (
+    GROUP_PROMPT,
+    INTERPRETATION_PROMPT,
+    group_template,
+)
 from c2sflow.sentences.prompts import (
     ANNOTATION_PROMPT,
     EMBEDDING_PROMPT,
@@ -18,6 +23,7 @@ BUILT_IN = {
     "annotation_prompt": (ANNOTATION_PROMPT, ("cell_sentence",)),
     "perturbation_prompt": (PERTURBATION_PROMPT, ("cell_sentence", "perturbation")),
 }
+OF_GROUPS = {"group_prompt": GROUP_PROMPT, "interpretation_prompt": INTERPRETATION_PROMPT}
 
 
 def prompt_of(config: Cell2SenConfig, name: str) -> str:
@@ -33,6 +39,19 @@ def prompt_of(config: Cell2SenConfig, name: str) -> str:
     template = load_template(getattr(config, name), default, fields)
     template = with_context(template, config.dataset_context)
     return variants_of(template, name, config.prompt_variant)[0] if name in TASKS else template
+
+
+def prompt_of_groups(config: Cell2SenConfig, name: str) -> str:
+    """The template of group_prompt or interpretation_prompt; of all wordings the first.
+
+    Raises
+    ------
+    UserError
+        See `prompt_of`.
+    """
+    template = group_template(getattr(config, name), OF_GROUPS[name])
+    template = with_context(template, config.dataset_context)
+    return variants_of(template, name, config.prompt_variant)[0]
 
 
 def wordings_of(config: Cell2SenConfig, name: str, template: str) -> list[str]:
