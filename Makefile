@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup engines demo demo-model demo_model test test-pandas3 test-fuzz test-nf test-faults containers test-containers lint audit bench \
+.PHONY: help setup engines demo demo-model demo_model test test-pandas3 test-benchmarks test-fuzz test-nf test-faults containers test-containers lint audit bench \
 	bench-scale lock docs picture clean
 
 ACTIVATE := source .venv/bin/activate
@@ -39,6 +39,7 @@ audit: setup ## check the locked packages for known vulnerabilities; needs the n
 
 test: lint engines test-pandas3 ## run all tests except test-faults; with nf-test, if it is installed
 	@$(ACTIVATE); pytest --numprocesses 3 --no-loadscope-reorder
+	@if [ -x .venv-benchmarks/bin/python ]; then $(MAKE) --no-print-directory test-benchmarks; fi
 
 # Test files that import no torch and hold what pandas and anndata decide.
 DATA_SIDE := data/columns data/readers data/obs/queries data/qc/qc data/splits/splits sentences/shards \
@@ -49,6 +50,10 @@ test-pandas3: setup ## test the data side with pandas 3 and the newest anndata: 
 	@if [ -x .venv-pandas3/bin/python ]; then FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-15} \
 		.venv-pandas3/bin/python -m pytest --numprocesses 2 -k 'not damaged_bytes' \
 		$(foreach test,$(DATA_SIDE),tests/unit/$(dir $(test))test_$(notdir $(test)).py) tests/fuzz; fi
+
+test-benchmarks: setup ## run cell-eval, cell-eval2 and cz-benchmarks on exports (once set up, part of make test)
+	@setup/benchmarks.sh
+	@.venv-benchmarks/bin/python -m pytest tests/tools
 
 test-fuzz: setup ## pass 3,000 random files through the data side, new ones each time: 20 minutes
 	@$(ACTIVATE); FUZZ_EXAMPLES=3000 FUZZ_SEED=random pytest tests/fuzz
@@ -81,6 +86,9 @@ lock: setup ## update requirements.lock from pyproject.toml, and the other locks
 	@$(ACTIVATE); uv pip compile --quiet --universal --python-version 3.12 --fork-strategy fewest \
 		--generate-hashes --no-annotate --custom-compile-command 'make lock' \
 		setup/pandas3.in --output-file setup/pandas3.lock
+	@$(ACTIVATE); uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+		--generate-hashes --no-annotate --custom-compile-command 'make lock' \
+		setup/benchmarks.in --output-file setup/benchmarks.lock
 	@containers/lock
 
 # All but the command lines of the steps, whose options docs/parameters.md has.

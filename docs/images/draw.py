@@ -16,9 +16,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 LINES = {  # from top to bottom: colour, name, stations
     "model": ("#d29922", "model", "FETCH FINETUNE MODEL CARD"),
-    "cells": ("#1f883d", "cells", "DEMO SHEET VALIDATE QC SENTENCES EMBED EVALUATE MERGE REPORT"),
+    "cells": (
+        "#1f883d",
+        "cells",
+        "DEMO SHEET VALIDATE QC SENTENCES EMBED EVALUATE MERGE BENCHMARK REPORT",
+    ),
     "annotation": ("#8250df", "cell types", "ANNOTATE TEXT_SCORES"),
-    "perturbation": ("#bf3989", "perturbations", "PLAN PERTURB EFFECTS"),
+    "perturbation": ("#bf3989", "perturbations", "PLAN PERTURB EFFECTS EXPORT"),
     "generation": ("#cf222e", "generated cells", "GENERATE"),
     "attention": ("#0969da", "attention maps", "CHOOSE ATTENTION PAIRS"),
     "groups": ("#1b7c83", "groups of cells", "GROUPS INTERPRET"),

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.pipeline
 EVERYTHING = "CONTAINERS" in os.environ
 # Steps that run beside the images in both runs are left out, where the result allows it.
 ARGUMENTS = ("demo",) if EVERYTHING else ("test", "--annotate", "false", "--attention_maps", 0)
-KINDS = ("cpu", "evaluate", "report", "gpu") if EVERYTHING else ("cpu", "evaluate", "report")
+KINDS = ("cpu", "evaluate", "benchmark", "report", *["gpu"] * EVERYTHING)
 # Steps with a model: their folder is a link to that of the kind.
 GPU_STEPS = {
     path.name.upper() for path in (ROOT / "containers").iterdir() if path.resolve().name == "gpu"

@@ -15,8 +15,8 @@ from c2sflow.common.opened import reading
 TSV: dict[str, Any] = {"sep": "\t", "index": False, "float_format": "%.6g"}
 # In the order in which they are read.
 TABLES = (
-    "accuracy", "confusion", "embedding", "perturbation", "generation", "reconstruction",
-    "text_scores", "trust",
+    "accuracy", "confusion", "embedding", "perturbation", "benchmark", "generation",
+    "reconstruction", "text_scores", "trust",
     "labels", "labels_confusion", "calibration", "calibration_curves",
 )  # fmt: skip
 # A subject may be called NA or 01.

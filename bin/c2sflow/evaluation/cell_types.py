@@ -14,6 +14,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
 from c2sflow.data.obs.figure_cells import FigureCells
+from c2sflow.data.obs.measured_cells import draw
 from c2sflow.data.obs.queries import obsm_keys
 from c2sflow.evaluation.accuracy import (
     N_FOLDS,
@@ -27,7 +28,6 @@ from c2sflow.evaluation.accuracy import (
     repeated_labels,
 )
 from c2sflow.evaluation.figures import Figure, figures_table
-from c2sflow.evaluation.measured import draw
 from c2sflow.evaluation.run_reader import RunCells
 from c2sflow.inputs.labels import CELL_TYPE
 

@@ -21,10 +21,10 @@ from sklearn.neighbors import KNeighborsClassifier
 from c2sflow.common.statistics import LEVEL
 from c2sflow.data.obs.figure_cells import FigureCells
 from c2sflow.data.obs.labels import where_known
+from c2sflow.data.obs.measured_cells import draw
 from c2sflow.evaluation.accuracy import N_NEIGHBOURS, fit_components, frequent
 from c2sflow.evaluation.cell_types import VariableGenes, spaces
 from c2sflow.evaluation.figures import Figure
-from c2sflow.evaluation.measured import draw
 from c2sflow.evaluation.neighbourhoods import batch_silhouette, connectivity, lisi, silhouette
 from c2sflow.evaluation.run_reader import RunCells
 

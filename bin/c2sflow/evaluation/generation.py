@@ -10,12 +10,12 @@ import pandas as pd
 from scipy import sparse
 
 from c2sflow.data.obs.figure_cells import FigureCells
+from c2sflow.data.obs.measured_cells import draw
 from c2sflow.evaluation.accuracy import fit_components
 from c2sflow.evaluation.changes import DEPTHS
 from c2sflow.evaluation.distances import MAX_CELLS, EnergyDistance, scfid_bias, scfid_of_rows
 from c2sflow.evaluation.figures import Figure, Key, bootstrap_interval, cell_weights, summarise
 from c2sflow.evaluation.halves import N_EACH, N_RESAMPLES, N_SPLITS, TOGETHER, shares, some, thinned
-from c2sflow.evaluation.measured import draw
 from c2sflow.evaluation.perturbation import MIN_CELLS, mean_figures
 from c2sflow.evaluation.run_reader import RunCells
 from c2sflow.sentences.compare import agreement_of_rows, chance_overlap, gene_overlap, top_genes

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from c2sflow.data.obs.figure_cells import FigureCells, figure_cells
+from c2sflow.data.obs.measured_cells import draw
 from c2sflow.evaluation.calibration import (
     MIN_CELLS,
     Judged,
@@ -17,7 +18,6 @@ from c2sflow.evaluation.calibration import (
 )
 from c2sflow.evaluation.cell_types import type_tables
 from c2sflow.evaluation.figures import figures_table
-from c2sflow.evaluation.measured import draw
 from c2sflow.evaluation.run_reader import RunCells
 from c2sflow.inputs.labels import CELL_TYPE
 

@@ -17,6 +17,7 @@ import pandas as pd
 from c2sflow.common.files import write_json
 from c2sflow.common.threads import one_blas_thread
 from c2sflow.data.obs.figure_cells import UNKNOWN_TRAINING, FigureCells, figure_cells
+from c2sflow.data.obs.measured_cells import Measured, draw, find_measured
 from c2sflow.data.result_tables import appended_table, write_table
 from c2sflow.evaluation import sentences as reconstruction_quality
 from c2sflow.evaluation.cell_types import type_tables
@@ -25,13 +26,7 @@ from c2sflow.evaluation.figures import Figure, figures_table
 from c2sflow.evaluation.gene_changes import GeneChanges
 from c2sflow.evaluation.generation import generation_figures
 from c2sflow.evaluation.labels import label_tables
-from c2sflow.evaluation.measured import (
-    Measured,
-    draw,
-    find_measured,
-    perturbation_figures,
-    unlike_controls,
-)
+from c2sflow.evaluation.measured import perturbation_figures, unlike_controls
 from c2sflow.evaluation.run_reader import RunCells, RunFiles
 from c2sflow.evaluation.sentences import (
     answer_figures,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from c2sflow.report.benchmark import benchmark
 from c2sflow.report.embeddings import embeddings
 from c2sflow.report.labels import label_sections
 from c2sflow.report.metric_tables import (
@@ -50,6 +51,9 @@ def evaluation(run: Run) -> list[Section]:
     if "perturbation" in run.evaluation:
         sections += _perturbations(run.evaluation["perturbation"])
     sections += _left_out("Notes on the comparison", run.evaluation_notes.get("perturbation"))
+    if "benchmark" in run.evaluation:
+        notes = run.evaluation_notes.get("benchmark", [])
+        sections.append(benchmark(run.evaluation["benchmark"], notes))
     if "generation" in run.evaluation:
         sections.append(_generated(run.evaluation["generation"]))
     sections += _left_out("Generated, not compared", run.evaluation_notes.get("generation"))

@@ -247,7 +247,7 @@ def read_run(
         **(_read_effects(effects_dir) if effects_dir else {}),
         evaluation=read_evaluation(evaluation_dir) if evaluation_dir else {},
         changes=read_changes(evaluation_dir / "genes.tsv") if evaluation_dir else None,
-        evaluation_notes=read_json(evaluation_dir / "notes.json") if evaluation_dir else {},
+        evaluation_notes=_read_notes(evaluation_dir) if evaluation_dir else {},
         generate=read_all(stats_dir, "*.generate.json"),
         merge=read_all(stats_dir, "merge.json"),
         groups=next(iter(read_all(stats_dir, "groups.json")), None),
@@ -296,6 +296,12 @@ def _predicted(
 def read_all(folder: Path, pattern: str) -> list[dict]:
     """Content of the JSON files of a folder, by name."""
     return [read_json(path) for path in sorted(folder.glob(pattern))]
+
+
+def _read_notes(folder: Path) -> dict:
+    """Notes of EVALUATE, and of BENCHMARK if it was part of the run."""
+    more = folder / "benchmark_notes.json"
+    return read_json(folder / "notes.json") | (read_json(more) if more.exists() else {})
 
 
 def _read_effects(folder: Path) -> dict:

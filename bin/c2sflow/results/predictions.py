@@ -15,6 +15,7 @@ from c2sflow.common.errors import UserError
 from c2sflow.common.files import remedy
 from c2sflow.data.columns import clean_columns, free_name
 from c2sflow.data.own_columns import LIKELIHOODS, PREFIX, own_name, own_names
+from c2sflow.data.result_cells import ResultCells, open_cells
 from c2sflow.data.state.normalization import LOG_BASE, LogBase
 from c2sflow.inputs.perturbations import condition_columns
 from c2sflow.results.answers import (
@@ -25,7 +26,7 @@ from c2sflow.results.answers import (
     merged_answers,
     present,
 )
-from c2sflow.results.source_cells import SourceCells, control_rows, open_sources
+from c2sflow.results.control_rows import control_rows
 from c2sflow.results.umap import CLUSTERS
 from c2sflow.sentences.no_ops import MEASURED, NO_OP, predicted_only
 
@@ -161,7 +162,7 @@ def merge_predictions(
     UserError
         If a shard is missing or broken, or predictions are missing.
     """
-    with open_sources(source) as sources:
+    with open_cells(source) as sources:
         seed = uns.get("seed", 42) if sources is not None and sources.has_counts else None
         with merged_answers(target, var, rank_fit, base, seed) as out:
             labels: set[str] = set()
@@ -211,7 +212,7 @@ def _own_obs(obs: pd.DataFrame, controls: bool) -> pd.DataFrame:
 
 
 def _append_controls(
-    out: MergedAnswers, sources: SourceCells, answers: pd.DataFrame, rows: np.ndarray, label: str
+    out: MergedAnswers, sources: ResultCells, answers: pd.DataFrame, rows: np.ndarray, label: str
 ) -> None:
     """Append the measured cells of these rows of c2s.h5ad, block by block."""
     for start in range(0, len(rows), BLOCK):

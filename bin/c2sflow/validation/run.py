@@ -38,6 +38,7 @@ from c2sflow.sentences.prompts import (
     with_context,
 )
 from c2sflow.sentences.variants import TASKS, read_variant, variants_of
+from c2sflow.validation.benchmarks import check_benchmarks
 from c2sflow.validation.groups import grouped_cells
 from c2sflow.validation.inputs_staged import Staged
 from c2sflow.validation.labels import add_labels, read_asked, text_of
@@ -114,6 +115,7 @@ def validate_run(
                 samples.append({"id": name, "input": number, **seen.sample})
                 log += seen.lines
     name_kinds(samples, bool(flat["pseudobulk"]))
+    check_benchmarks(flat, samples, faults)
     plan = generation_plan(flat, targets, labels)
     if len(samples) == len(staged.rows):
         targets.check(faults)

@@ -58,6 +58,8 @@ def step_options(groups: Mapping[str, Mapping], schema: Mapping) -> dict[str, di
         "plan": flat["perturbations"] or flat["perturbation_column"],
         "evaluate": flat["evaluate"],
         "text_scores": flat["evaluate"] and flat["text_encoder"],
+        "benchmark": flat["benchmark"] and flat["evaluate"],
+        "export": flat["export"],
     }
     steps["asked_for"] = {step: bool(value) for step, value in asked_for.items()}
     n_processes = 1 if flat["device"] == "cpu" else flat["gpus_per_task"]

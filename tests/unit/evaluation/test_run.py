@@ -18,12 +18,13 @@ from sklearn.decomposition import PCA
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import write_json
 from c2sflow.data.obs.figure_cells import figure_cells
+from c2sflow.data.obs.measured_cells import find_measured
 from c2sflow.data.qc.qc import Filters, run_qc
 from c2sflow.data.readers import open_anndata
 from c2sflow.data.result_tables import read_evaluation
 from c2sflow.data.state.normalization import State
 from c2sflow.evaluation import accuracy
-from c2sflow.evaluation.measured import find_measured, unlike_controls
+from c2sflow.evaluation.measured import unlike_controls
 from c2sflow.evaluation.run import Settings, write_evaluation
 from c2sflow.evaluation.run_reader import RunCells, RunFiles
 from c2sflow.generation.tasks import write_answers

@@ -26,6 +26,7 @@ EVERYTHING = {
     "attention_maps": 4, "base_model": "some/base", "training_cells": "split == 'train'",
     "label_column": "type", "measured_column": "treatment", "replicate_column": "donor",
     "cells_per_prompt": 4, "interpret_groups": True,
+    "benchmark": True, "export": "vcc2026",
 }  # fmt: skip
 
 
@@ -103,7 +104,7 @@ def test_a_model_is_scored_on_what_it_was_not_trained_on():
     assert options["asked_for"] == {
         "finetune": False, "choose": False, "groups": False, "annotate": False,
         "annotate_groups": False, "interpret": False, "plan": True, "evaluate": True,
-        "text_scores": False,
+        "text_scores": False, "benchmark": False, "export": False,
     }  # fmt: skip
 
 

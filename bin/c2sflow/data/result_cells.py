@@ -1,27 +1,23 @@
-"""The measured cells that predictions start from, read from c2s.h5ad as they are needed."""
+"""Cells of a result file, read as they are needed: a few rows at a time, in any order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 import numpy as np
-import pandas as pd
 from anndata.io import sparse_dataset
 from scipy import sparse
 
 from c2sflow.common.opened import open_h5
-from c2sflow.data.own_columns import own_name
-from c2sflow.sentences.no_ops import MEASURED, NO_OP
 
 COUNTS = "layers/counts"
-NO_ANSWER = ("n_predicted_genes", "invalid_genes", "duplicate_genes")  # of a measured cell: 0
 
 
-class SourceCells:
-    """Rows of c2s.h5ad, in any order and as often as asked for; of a matrix only these are read.
+class ResultCells:
+    """Rows of a result file, such as c2s.h5ad, in any order; of a matrix only these are read.
 
     Attributes
     ----------
@@ -59,41 +55,10 @@ class SourceCells:
 
 
 @contextmanager
-def open_sources(path: Path | None) -> Iterator[SourceCells | None]:
-    """The cells of this c2s.h5ad; None without a file."""
+def open_cells(path: Path | None) -> Iterator[ResultCells | None]:
+    """The cells of this file; None without one."""
     if path is None:
         yield None
         return
     with open_h5(path) as file:
-        yield SourceCells(file)
-
-
-def control_rows(answers: pd.DataFrame, rows: np.ndarray, label: str) -> pd.DataFrame:
-    """obs of measured control cells in the columns of answers; what they have not is missing.
-
-    Parameters
-    ----------
-    answers
-        Some answers, of obs as it is written.
-    rows
-        Of the control cells in c2s.h5ad.
-    label
-        Their condition and perturbation.
-    """
-    frame = answers.iloc[np.zeros(len(rows), dtype=int)].reset_index(drop=True)
-    known: Mapping[str, object] = {
-        own_name("source_cell"): rows,
-        own_name("condition"): label,
-        own_name("perturbation"): label,
-        **{own_name(name): np.int64(0) for name in NO_ANSWER},
-        own_name("truncated"): False,
-        own_name("sentence"): "",
-        NO_OP: False,
-        MEASURED: True,
-    }
-    for name in frame:
-        if name in known:
-            frame[name] = known[name]
-        else:
-            frame[name] = frame[name].where(np.zeros(len(frame), dtype=bool))
-    return frame
+        yield ResultCells(file)
