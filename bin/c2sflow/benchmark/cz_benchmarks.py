@@ -19,6 +19,7 @@ from c2sflow.benchmark.files import values
 from c2sflow.benchmark.opened import Results
 from c2sflow.benchmark.tested_genes import tested_genes
 from c2sflow.data.columns import free_name
+from c2sflow.data.result_cells import ResultCells
 
 CONTROL = "control"
 README = """# cz-benchmarks
@@ -71,7 +72,7 @@ for result in PerturbationExpressionPredictionTask().run(predicted.X.toarray(), 
 def write(folder: Path, results: Results, compared: Compared) -> None:
     """Write dataset.h5ad, predicted.h5ad, run.py and README.md."""
 
-    def read(cells, rows: np.ndarray) -> sparse.csr_matrix:
+    def read(cells: ResultCells, rows: np.ndarray) -> sparse.csr_matrix:
         return values(cells, rows, False, results.log_base)
 
     conditions = compared.of_both()

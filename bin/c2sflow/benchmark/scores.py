@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -161,7 +162,7 @@ def _enough(compared: Compared, notes: list[str]) -> list[str]:
     return names
 
 
-def _config(targets: Mapping[str, str | None]):
+def _config(targets: Mapping[str, str | None]) -> Any:
     """The challenge's settings, with our metrics and these target genes."""
     from dataclasses import replace
 
@@ -190,7 +191,7 @@ def _cells(
     return ad.AnnData(matrix, obs=obs, var=pd.DataFrame(index=genes))
 
 
-def _mean_response(real: ad.AnnData, config) -> dict[str, float]:
+def _mean_response(real: ad.AnnData, config: Any) -> dict[str, float]:
     """cell-eval2's own baseline: every perturbation does what perturbations do on average."""
     from cell_eval2.baseline import build_generic_baseline
 
@@ -210,7 +211,7 @@ def _linear(
     return linear_changes(changes, targets, list(genes))
 
 
-def _add_replicate(scores: _Scores, real: ad.AnnData, config) -> None:
+def _add_replicate(scores: _Scores, real: ad.AnnData, config: Any) -> None:
     """cell-eval2's replicate: halves of the measured cells against each other, five times.
 
     It refuses all metrics where one has no value in a half: then those of differential expression

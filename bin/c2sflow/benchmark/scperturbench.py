@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+from scipy import sparse
 
 from c2sflow.benchmark.compared import Compared
 from c2sflow.benchmark.files import values, write_parts
@@ -47,7 +48,7 @@ def write(folder: Path, results: Results, compared: Compared) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     write_parts(target, parts, results.genes, False, results.log_base)
 
-    def read(rows: np.ndarray):
+    def read(rows: np.ndarray) -> sparse.csr_matrix:
         return values(results.cells, rows, False, results.log_base)
 
     tables = tested_genes(
