@@ -8,6 +8,7 @@ from dataclasses import replace
 from c2sflow.common.errors import Faults
 from c2sflow.data.obs.shard_columns import RESERVED
 from c2sflow.inputs.labels import CELL_TYPE, GROUP, Label, asked_labels, labels_to_text, read_labels
+from c2sflow.model.trained import Trained
 from c2sflow.sentences.label_prompts import label_template
 from c2sflow.sentences.prompts import with_context
 from c2sflow.validation.inputs_staged import Staged
@@ -70,3 +71,14 @@ def text_of(labels: Sequence[Label], targets: Targets) -> str:
         replace(label, prompt=targets.prompts.get(prompt_name(label), label.prompt))
         for label in labels
     )
+
+
+def untrained_labels(labels: Sequence[Label], trained: Trained, model: str) -> list[str]:
+    """A warning about labels that a model was not trained for, as far as its tasks are known."""
+    names = [label.name for label in labels if label.name not in trained.tasks]
+    if not names or not trained.tasks:
+        return []
+    return [
+        f"--labels: --model {model} was trained for {' and '.join(trained.tasks)}, and not for "
+        f"{' and '.join(names)}: judge these by cells whose labels you know (measured)"
+    ]

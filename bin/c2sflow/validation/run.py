@@ -41,7 +41,7 @@ from c2sflow.sentences.variants import TASKS, read_variant, variants_of
 from c2sflow.validation.benchmarks import check_benchmarks
 from c2sflow.validation.groups import grouped_cells
 from c2sflow.validation.inputs_staged import Staged
-from c2sflow.validation.labels import add_labels, read_asked, text_of
+from c2sflow.validation.labels import add_labels, read_asked, text_of, untrained_labels
 from c2sflow.validation.model_defaults import known_of_model, take_defaults, unfit_for
 from c2sflow.validation.obs_columns import Targets
 from c2sflow.validation.options import (
@@ -146,7 +146,8 @@ def validate_run(
             options["perturbation"][name] = file.name
     if is_table(flat["gene_symbols"]) and staged.gene_symbols_file:
         options["qc"]["gene_symbols"] = staged.gene_symbols_file.name
-    for line in unfit_for(flat, trained, predicts):
+    unfit = [] if flat["finetune"] else untrained_labels(asked, trained, str(flat["model"]))
+    for line in [*unfit_for(flat, trained, predicts), *unfit]:
         LOGGER.warning(line)
     for line in [
         *log,

@@ -34,11 +34,11 @@ def data(tmp_path):
 
 @pytest.fixture
 def run(tmp_path, data, demo_model, caplog):
-    def validated(text=GOOD, vocabularies=None, **params):
+    def validated(text=GOOD, vocabularies=None, model_dir=demo_model, **params):
         path = tmp_path / "my labels.yml"
         path.write_text(text, encoding="utf-8")
         staged = Staged(
-            [str(data)], model_dir=demo_model, labels_file=path, vocabularies=vocabularies or {}
+            [str(data)], model_dir=model_dir, labels_file=path, vocabularies=vocabularies or {}
         )
         given = {"input": "cells.h5ad", "model": "mine", "min_genes": 1, "labels": "my labels.yml"}
         caplog.clear()
@@ -123,6 +123,23 @@ def test_answers_that_the_truth_does_not_have_are_named(run):
     assert line == (
         "--labels (tissue): no answer to choose from is a value of obs['organ'] (blood, kidney): "
         "nothing can agree; name the answers as the column does"
+    )
+
+
+def test_a_model_without_these_tasks_is_warned_of(run, tmp_path, demo_model):
+    _, _, log = run()
+    assert not any("was trained for" in line and "--labels" in line for line in log)
+    for path in demo_model.glob("*.*"):
+        (tmp_path / "model").mkdir(exist_ok=True)
+        (tmp_path / "model" / path.name).write_bytes(path.read_bytes())
+    record = tmp_path / "model" / "c2s_model.json"
+    content = json.loads(record.read_text()) if record.exists() else {}
+    record.write_text(json.dumps(content | {"tasks": ["cell_type", "tissue"]}))
+    _, _, log = run(model_dir=tmp_path / "model")
+    (line,) = [line for line in log if line.startswith("--labels: ")]
+    assert line == (
+        "--labels: --model mine was trained for cell_type and tissue, and not for disease: judge "
+        "these by cells whose labels you know (measured)"
     )
 
 
