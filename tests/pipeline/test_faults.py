@@ -167,7 +167,8 @@ def test_changed_input_runs_again_and_two_runs_may_share_a_folder(tmp_path, next
         folder.mkdir()
         write_input(folder)
     runs = [Nextflow(folder, nextflow_home) for folder in folders]
-    arguments = ("-stub-run", *ARGUMENTS[:-1], tmp_path / "results")
+    arguments = ("-stub-run", *ARGUMENTS[:-1], tmp_path / "results", "--evaluate", "false")
+    arguments += ("--annotate", "false", "--attention_maps", 0)  # more of the same
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda nextflow: nextflow.run(*arguments), runs))
     names = {path.name for path in (tmp_path / "results").iterdir()}
