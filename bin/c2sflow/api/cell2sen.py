@@ -478,6 +478,7 @@ class Cell2Sen(Cell2SenModel):
             **{
                 "embedding_prompt": self.embedding_prompt,
                 "prompt_variant": all_wordings,
+                "max_genes": self.config.max_genes or self._trained.max_genes,
                 **prompts,
                 **options,
             },

@@ -45,6 +45,7 @@ from c2sflow.steps.shared.options import ATTEMPT, COMPILE_CACHE, VARIANT
     help="Tokens per optimiser step.",
 )
 @click.option("--max-batch-tokens", default="auto", help="Tokens per batch, or auto.")
+@click.option("--max-genes", type=click.IntRange(1), help="Of the sentences, for the record.")
 @click.option("--max-answer-genes", type=click.IntRange(1), help="Default: the base's own.")
 @click.option("--warmup", type=click.FloatRange(0, 1), default=0.03, help="Share of the steps.")
 @click.option(

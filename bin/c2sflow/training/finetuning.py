@@ -26,7 +26,7 @@ from c2sflow.model.embedding import embed_cells
 from c2sflow.model.files import describe_model
 from c2sflow.model.hub import portable_name
 from c2sflow.model.loading import load_model, load_tokenizer
-from c2sflow.model.trained import ANSWER_GENES, Trained, answer_genes, read_trained
+from c2sflow.model.trained import ANSWER_GENES, answer_genes, read_trained
 from c2sflow.sentences.prompts import EMBEDDING_PROMPT, load_template
 from c2sflow.training.cells import TrainingCells, read_splits, read_training_cells
 from c2sflow.training.checkpoints import Checkpoints
@@ -41,6 +41,7 @@ from c2sflow.training.pairing import rank_vectors
 from c2sflow.training.record import training_record, with_loss_as_read, write_tables
 from c2sflow.training.saving import write_trained
 from c2sflow.training.tasks import Epochs
+from c2sflow.training.trained_for import trained_for
 from c2sflow.training.trainee import Trainee, load_trainee, micro_tokens
 from c2sflow.training.trainer import Recipe, Trainer, Validation
 from c2sflow.training.written_loss import loss_as_read
@@ -117,7 +118,7 @@ def finetune(
         write_trained(written, trainer.trainee, base, described, options.merge_adapter)
         trainer.free()
         for folder in written.iterdir():
-            _trained_for(cells[0], options, base).write(folder)
+            trained_for(cells[0], options, templates, base).write(folder)
         if trainer.validation is not None:
             record = _read_back(record, written / "model", base, trainer.validation, options)
         for warning in record["warnings"]:
@@ -137,20 +138,6 @@ def _templates(options: TrainingOptions) -> Templates:
     return Templates.load(
         options.annotation_prompt, options.perturbation_prompt, options.generation_prompt,
         options.prompt_variant, options.shares(),
-    )  # fmt: skip
-
-
-def _trained_for(cells: TrainingCells, options: TrainingOptions, base: Path | None) -> Trained:
-    """What later runs take their defaults from; of what was not trained here the base's record."""
-    tasks = options.shares()
-    labels = labels_of(cells.obs, options.label_column) if "cell_type" in tasks else ()
-    makes_sentences = bool(set(tasks) - {"cell_type"})
-    genes = options.max_answer_genes if makes_sentences else read_trained(base).max_answer_genes
-    known = read_trained(base)
-    learned = set(tasks) | set(known.tasks) if base is None or known.tasks else set()
-    return Trained(
-        genes, tuple(sorted(set(labels) - {None})), known.family, known.max_genes,
-        tuple(sorted(learned)), organism_words=known.organism_words,
     )  # fmt: skip
 
 

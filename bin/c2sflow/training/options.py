@@ -17,7 +17,7 @@ from c2sflow.training.tasks import parse_tasks
 INDIFFERENT = (
     "device", "attempt", "max_batch_tokens", "checkpoint_every", "checkpoints", "merge_adapter",
     "base_id", "base_revision", "annotation_prompt", "perturbation_prompt", "generation_prompt",
-    "embedding_prompt",
+    "embedding_prompt", "max_genes",
 )  # fmt: skip
 
 FRACTIONS = ("lora_alpha", "epochs", "warmup", "prompt_gene_weight", "augmentation")
@@ -59,6 +59,9 @@ class TrainingOptions:
         Tokens of a step, on average.
     max_batch_tokens
         Tokens through the model at once: "auto" or a number.
+    max_genes
+        Most genes of a cell's sentence in the shards, for the model's record; None: all, or the
+        base's own number.
     max_answer_genes
         Genes of an answer that is a sentence; None for the base's own, see
         `c2sflow.model.trained.answer_genes`.
@@ -104,6 +107,7 @@ class TrainingOptions:
     max_steps: int | None = None
     batch_tokens: int = 8192
     max_batch_tokens: str | int = "auto"
+    max_genes: int | None = None
     max_answer_genes: int | None = None
     warmup: float = 0.03
     patience: int = 3

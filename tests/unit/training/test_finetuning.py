@@ -25,10 +25,17 @@ from c2sflow.model.files import read_config
 from c2sflow.model.hub import base_folder
 from c2sflow.model.loading import load_model, load_tokenizer
 from c2sflow.model.trained import Trained, read_trained
+from c2sflow.sentences.prompts import (
+    ANNOTATION_PROMPT,
+    PERTURBATION_PROMPT,
+    UNCONDITIONAL_PROMPT,
+)
+from c2sflow.sentences.wordings import WORDINGS
 from c2sflow.training import finetuning
 from c2sflow.training import trainee as training_methods
 from c2sflow.training.finetuning import finetune
 from c2sflow.training.options import TrainingOptions
+from c2sflow.training.trained_for import own_wording
 from c2sflow.training.trainee import load_trainee
 from c2sflow.training.trainer import Trainer
 
@@ -141,6 +148,35 @@ def test_what_later_runs_take_their_defaults_from(
         assert {read_trained(outdir / name) for name in ("model", "adapter")} == {expected}
         record = json.loads((outdir / "finetune.json").read_text())
         assert record["options"]["max_answer_genes"] == 12
+
+
+def test_prompts_and_length_of_sentences_are_on_record(train, tmp_path, random_model):
+    own = "{cell_sentence}. Type:"
+    base = shutil.copytree(random_model, tmp_path / "base")
+    kept = {"annotation_prompt": "before", "perturbation_prompt": "{cell_sentence} {perturbation}"}
+    Trained(max_genes=90, prompts=kept).write(base)
+    outdir = train(
+        tmp_path / "own", base=base, tasks="cell_type", annotation_prompt=own, max_genes=40,
+        max_steps=1,
+    )  # fmt: skip
+    known = read_trained(outdir / "model")
+    assert (known.max_genes, known.prompts) == (40, kept | {"annotation_prompt": own})
+
+
+@pytest.mark.parametrize(
+    ("template", "task", "expected"),
+    [
+        (ANNOTATION_PROMPT, "cell_type", None),
+        ("Blood.\n" + ANNOTATION_PROMPT, "cell_type", None),
+        ("Blood.\n" + WORDINGS["cell_type"][3], "cell_type", WORDINGS["cell_type"][3]),
+        (UNCONDITIONAL_PROMPT, "generation", None),
+        (WORDINGS["generation"][2], "generation", WORDINGS["generation"][2]),
+        (PERTURBATION_PROMPT, "conversion", None),
+        ("{cell_sentence}?", "cell_type", "{cell_sentence}?"),
+    ],
+)
+def test_only_a_prompt_that_is_not_built_in_is_on_record(template, task, expected):
+    assert own_wording(template, task) == expected
 
 
 def test_nothing_is_pickled_and_all_can_read_it(lora):

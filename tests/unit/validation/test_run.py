@@ -338,6 +338,14 @@ def test_a_models_own_prompts_are_its_defaults(inputs, tmp_path):
     assert options["annotation"]["annotation_prompt"] == "{cell_sentence}?"
     options, _ = validate(inputs, **asked, prompt_variant=2)
     assert options["annotation"]["annotation_prompt"] == WORDINGS["cell_type"][1]
+    # A prompt of generation that names cell types is no default of a run that names none.
+    record = {"prompts": {"generation_prompt": "{organism} {cell_type}:"}}
+    (folder / "c2s_model.json").write_text(json.dumps(record))
+    asked |= {"generate": 1}
+    options, _ = validate(inputs, **asked, cell_types="B,T")
+    assert options["generation"]["generation_prompt"] == "{organism} {cell_type}:"
+    options, _ = validate(inputs, **asked)
+    assert options["generation"]["generation_prompt"] is None
     (folder / "c2s_model.json").write_text('{"max_genes": 0}')
     with pytest.raises(UserError, match="max_genes must be a whole number"):
         validate(inputs, **asked)
