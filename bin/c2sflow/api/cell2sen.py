@@ -17,7 +17,7 @@ from anndata import AnnData
 from c2sflow.api.config import Cell2SenConfig
 from c2sflow.api.logged import logged
 from c2sflow.api.model import Cell2SenModel
-from c2sflow.api.prompts import prompt_of_generation, training_prompts
+from c2sflow.api.prompts import given_prompt, prompt_of_generation, training_prompts
 from c2sflow.api.sentence_table import sentence_table
 from c2sflow.common.errors import UserError
 from c2sflow.data.views import View
@@ -77,6 +77,7 @@ class Cell2Sen(Cell2SenModel):
             perturbation_column=self.config.perturbation_column,
             max_genes=self.config.max_genes or self._trained.max_genes,
             seed=self.config.seed,
+            tie_break=self.config.tie_break,
             return_fit=self.config.return_fit,
             view=View(self.config.matrix, self.config.features, self.config.genome),
             input_state=self.config.input_state,
@@ -242,12 +243,14 @@ class Cell2Sen(Cell2SenModel):
         asked = asked_labels(labels is None or cell_types is not None, given_labels(labels))
         asking = Asking(
             "\n".join(cell_types) if isinstance(cell_types, list) else cell_types,
-            self.config.annotation_prompt,
+            given_prompt(self.config, "annotation_prompt", self._trained.prompts),
             self.config.prompt_variant,
             self.config.dataset_context,
             self.config.min_probability,
         )
         questions, _ = asking.questions(asked, self.model_path)
+        if CELL_TYPE in {question.label.name for question in questions}:
+            self._ask("annotation_prompt")
         for question in questions:
             check_fields(question.templates[0], dataset.columns, f"label {question.label.name}")
         found = annotate_questions(
@@ -255,6 +258,7 @@ class Cell2Sen(Cell2SenModel):
             self.tokenizer,
             self._in_words(dataset),
             questions,
+            max_batch_tokens=self.config.max_batch_tokens,
             max_rows=self.config.batch_size,
             progress=self.config.verbose,
         )
@@ -295,6 +299,7 @@ class Cell2Sen(Cell2SenModel):
         from c2sflow.generation.perturbation import predicted_records
 
         check_fields(self.embedding_prompt, dataset.columns, "embedding_prompt")
+        self._ask("perturbation_prompt")
         labels = own_labels(dataset) if perturbations_list is None else perturbations_list
         cells, predictions = self._predict(dataset, labels, num_samples=self.config.num_samples)
         vectors = self._embed(predicted_records(cells, predictions)).vectors
@@ -321,8 +326,10 @@ class Cell2Sen(Cell2SenModel):
             self._in_words(dataset),
             labels,
             self.perturbation_prompt,
+            self._allowed(dataset.attrs["genes"]),
             num_samples=num_samples,
             length=self._length,
+            max_batch_tokens=self.config.max_batch_tokens,
             max_rows=self.config.batch_size,
             progress=self.config.verbose,
             **options,
@@ -384,7 +391,9 @@ class Cell2Sen(Cell2SenModel):
         if temperature is None:
             temperature = self.config.temperature or 1.0
         plan = plan_for_table(dataset, n_cells, cell_types, temperature, self.embedding_prompt)
-        template = prompt_of_generation(self.config, cell_types is not None, prompt)
+        self._ask("generation_prompt")
+        own = self._trained.prompts
+        template = prompt_of_generation(self.config, cell_types is not None, prompt, own)
         genes = dataset.attrs["genes"]
         options = self._answering | {"temperature": temperature}
         if top_p is not None:
@@ -393,10 +402,11 @@ class Cell2Sen(Cell2SenModel):
             self.model,
             self.tokenizer,
             self._in_words(plan.cells(0)),
-            {organism: list(genes) for organism in plan.organisms},
+            dict.fromkeys(plan.organisms, self._allowed(genes)),
             template,
             num_genes=n_genes,
             length=self._length,
+            max_batch_tokens=self.config.max_batch_tokens,
             max_rows=self.config.batch_size,
             progress=self.config.verbose,
             **options,
@@ -464,7 +474,8 @@ class Cell2Sen(Cell2SenModel):
         from c2sflow.api.training import finetune_table
         from c2sflow.training.options import TrainingOptions
 
-        prompts = training_prompts(self.config, label_column is not None)
+        own = {} if method == "scratch" else self._trained.prompts
+        prompts = training_prompts(self.config, label_column is not None, own)
         all_wordings = ALL if self.config.prompt_variant == ALL else None
         asked = TrainingOptions(
             tasks if isinstance(tasks, str) else ",".join(tasks),

@@ -23,6 +23,7 @@ CHOICES = {
     "compile": ("auto", "on", "off"),
     "quantization": ("none", "nf4", "int8", "fp8"),
     "likelihood": ("valid", "full"),
+    "tie_break": ("random", "gene_order"),
     "input_state": ("auto", "counts", "normalized", "lognormalized"),
 }
 
@@ -35,6 +36,8 @@ class Cell2SenConfig:
     ----------
     batch_size
         Most cells in a batch; None for as many as memory holds.
+    max_batch_tokens
+        Tokens in a batch; "auto" for as many as memory holds.
     organism
         Such as "human"; None to find it from obs or the genes.
     input_state
@@ -52,10 +55,16 @@ class Cell2SenConfig:
     temperature, top_p
         0 is greedy; else predictions are sampled, from the likeliest tokens that together have the
         probability `top_p`.
+    valid_genes_only, no_repeats
+        Answers hold genes of the data only, each at most once; False lets the model write any word.
+    gene_vocabulary
+        Text file of symbols, one a line: answers hold no other genes; None for all of the data.
     likelihood
         What the likelihood of an answer is one among: "valid" genes, or the "full" vocabulary.
     num_samples
         Answers for each cell and perturbation; more than one needs a temperature above 0.
+    tie_break
+        Order of equally expressed genes: "random", by the seed, or "gene_order".
     max_genes
         Genes in a sentence; None for as many as the model was trained with, or all that are
         expressed.
@@ -67,7 +76,8 @@ class Cell2SenConfig:
     embedding_prompt, annotation_prompt, perturbation_prompt, generation_prompt
         Template, or a text file with it: ``{cell_sentence}``, ``{perturbation}`` and, if wanted,
         ``{organism}``, ``{num_genes}`` or any column of obs; for generated cells ``{cell_type}``,
-        ``{organism}``, ``{num_genes}``. None for the built-in one.
+        ``{organism}``, ``{num_genes}``. None for the one that the model was trained with, if its
+        record has one, else the built-in one.
     cells_per_prompt, group_by
         Cells that share a prompt in `Cell2Sen.group_cells`, and what they have in common: a column
         of obs, "sample" for any cells, "neighbours" for cells near each other.
@@ -91,6 +101,8 @@ class Cell2SenConfig:
         "auto", "bfloat16", "float16" or "float32".
     model_size
         "2B" or "27B": which published model to fetch if `model_path` is None.
+    model_revision
+        Branch, tag or commit of a Hugging Face model.
     model_path
         Directory of a model or of a LoRA adapter, or a Hugging Face id, which is fetched once.
     base_model
@@ -120,6 +132,7 @@ class Cell2SenConfig:
     """
 
     batch_size: int | None = None
+    max_batch_tokens: int | str = "auto"
     organism: str | None = None
     input_state: str = "auto"
     gene_symbols: str = "auto"
@@ -128,8 +141,12 @@ class Cell2SenConfig:
     max_new_tokens: int | None = None
     temperature: float = 0.0
     top_p: float = 1.0
+    valid_genes_only: bool = True
+    no_repeats: bool = True
+    gene_vocabulary: str | Path | None = None
     likelihood: Literal["valid", "full"] = "valid"
     num_samples: int = 1
+    tie_break: Literal["random", "gene_order"] = "random"
     max_genes: int | None = None
     pooling: Literal["mean", "last", "genes"] = "mean"
     embedding_layer: int = -1
@@ -149,6 +166,7 @@ class Cell2SenConfig:
     dtype: str = "auto"
     model_size: Literal["2B", "27B"] = "2B"
     model_path: str | Path | None = None
+    model_revision: str = "main"
     base_model: str | Path | None = None
     device: str = "auto"
     quantization: str = "none"

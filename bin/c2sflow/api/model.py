@@ -6,7 +6,7 @@ import logging
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from c2sflow.model.adapters import has_adapter
 from c2sflow.model.answer_limits import AnswerLength
 from c2sflow.model.files import describe_model
 from c2sflow.model.hub import base_folder, link_adapter, model_folder
-from c2sflow.model.trained import Trained, published, read_trained
+from c2sflow.model.trained import Trained, published, read_trained, task_warnings
 from c2sflow.model.weights import base_weights
 from c2sflow.sentences.groups.text import hold_groups
 from c2sflow.sentences.organism_words import with_words
@@ -46,9 +46,10 @@ class Cell2SenModel:
 
     def __init__(self, config: Cell2SenConfig):
         self.config = config
-        self.embedding_prompt = prompt_of(config, "embedding_prompt")
-        self.annotation_prompt = prompt_of(config, "annotation_prompt")
-        self.perturbation_prompt = prompt_of(config, "perturbation_prompt")
+        own = self._trained.prompts
+        self.embedding_prompt = prompt_of(config, "embedding_prompt", own)
+        self.annotation_prompt = prompt_of(config, "annotation_prompt", own)
+        self.perturbation_prompt = prompt_of(config, "perturbation_prompt", own)
         self.group_prompt = prompt_of_groups(config, "group_prompt")
         self.interpretation_prompt = prompt_of_groups(config, "interpretation_prompt")
 
@@ -60,8 +61,15 @@ class Cell2SenModel:
     @property
     def _trained(self) -> Trained:
         """What is known of the model before it is fetched."""
-        folder = Path(self.model_name)
-        return read_trained(folder) if folder.is_dir() else published(self.model_name)
+        name = self.model_name
+        if Path(name).is_dir() or name == "demo":
+            return read_trained(model_folder(name))
+        return published(name)
+
+    def _ask(self, prompt: str) -> None:
+        """Warn if the model was not trained for the task that a prompt, by its setting, is of."""
+        for warning in task_warnings(self._trained, [prompt], self.model_name):
+            LOGGER.warning(warning)
 
     def _in_words(self, cells: pd.DataFrame) -> pd.DataFrame:
         """Cells with what the model's prompts call their organisms."""
@@ -86,7 +94,7 @@ class Cell2SenModel:
         return folder
 
     def _found(self) -> Path:
-        model = model_folder(self.model_name)
+        model = model_folder(self.model_name, self.config.model_revision)
         if not has_adapter(model) or base_weights(model):
             if self.config.base_model is not None:
                 LOGGER.warning("base_model: no effect, %s is no adapter without its base", model)
@@ -165,6 +173,7 @@ class Cell2SenModel:
                 records,
                 pooling=self.config.pooling,
                 layer=self.config.embedding_layer if layer is None else layer,
+                max_batch_tokens=self.config.max_batch_tokens,
                 max_rows=self.config.batch_size,
                 compile=self.config.compile,
                 progress=self.config.verbose,
@@ -179,8 +188,15 @@ class Cell2SenModel:
     @property
     def _answering(self) -> dict[str, Any]:
         """How answers are decoded."""
-        names = ("temperature", "top_p", "seed", "likelihood")
-        return {name: getattr(self.config, name) for name in names}
+        from c2sflow.generation.tasks import ANSWERING
+
+        return {name: getattr(self.config, name) for name in ANSWERING}
+
+    def _allowed(self, genes: Iterable[str]) -> list[str]:
+        """Those of the data's genes that an answer may hold."""
+        from c2sflow.generation.tasks import allowed_genes
+
+        return allowed_genes(genes, {"gene_vocabulary_file": self.config.gene_vocabulary})
 
     @property
     def _length(self) -> AnswerLength:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ def predict_table(
     table: pd.DataFrame,
     labels: Sequence[object] | pd.Series,
     template: str,
+    genes: Collection[str],
     **options: Any,
 ) -> tuple[pd.DataFrame, pd.DataFrame, GenerationStats]:
     """Predict the perturbed sentence of each cell that has a perturbation.
@@ -45,7 +46,7 @@ def predict_table(
         From `c2sflow.api.sentence_table.sentence_table`.
     labels
         Perturbation of each cell; missing: the cell is left out.
-    template, options
+    template, genes, options
         See `c2sflow.generation.perturbation.predict`.
 
     Returns
@@ -71,9 +72,7 @@ def predict_table(
     names = names[chosen].astype(str)
     cells = table[chosen].assign(perturbation=names, c2s_condition=names)
     check_fields(template, cells.columns, "perturbation_prompt")
-    predictions, stats = predict(
-        model, tokenizer, cells, set(table.attrs["genes"]), template, **options
-    )
+    predictions, stats = predict(model, tokenizer, cells, genes, template, **options)
     return cells, predictions.assign(condition=predictions["perturbation"]), stats
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from c2sflow.api.config import Cell2SenConfig
+from c2sflow.model.trained import fitting_generation
 from c2sflow.sentences.groups.prompts import (
     GROUP_PROMPT,
     INTERPRETATION_PROMPT,
@@ -26,8 +29,14 @@ BUILT_IN = {
 OF_GROUPS = {"group_prompt": GROUP_PROMPT, "interpretation_prompt": INTERPRETATION_PROMPT}
 
 
-def prompt_of(config: Cell2SenConfig, name: str) -> str:
+def prompt_of(config: Cell2SenConfig, name: str, own: Mapping[str, str] | None = None) -> str:
     """The template of one of the prompts in `BUILT_IN`; of all wordings the first.
+
+    Parameters
+    ----------
+    own
+        Prompts that the model was trained with, by their setting: in the place of the built-in one,
+        unless prompt_variant names a wording.
 
     Raises
     ------
@@ -36,7 +45,7 @@ def prompt_of(config: Cell2SenConfig, name: str) -> str:
         prompt_variant is set.
     """
     default, fields = BUILT_IN[name]
-    template = load_template(getattr(config, name), default, fields)
+    template = load_template(given_prompt(config, name, own), default, fields)
     template = with_context(template, config.dataset_context)
     return variants_of(template, name, config.prompt_variant)[0] if name in TASKS else template
 
@@ -54,40 +63,59 @@ def prompt_of_groups(config: Cell2SenConfig, name: str) -> str:
     return variants_of(template, name, config.prompt_variant)[0]
 
 
+def given_prompt(
+    config: Cell2SenConfig, name: str, own: Mapping[str, str] | None = None
+) -> str | None:
+    """The prompt of a setting, else the model's own: see `prompt_of`; None for the built-in one."""
+    given = getattr(config, name)
+    if given is None and config.prompt_variant is None:
+        return (own or {}).get(name)
+    return given
+
+
 def wordings_of(config: Cell2SenConfig, name: str, template: str) -> list[str]:
     """The templates to average over: that of `prompt_of`, or all wordings."""
     return variants_of(template, name, ALL if config.prompt_variant == ALL else None)
 
 
-def prompt_of_generation(config: Cell2SenConfig, typed: bool, prompt: str | None = None) -> str:
+def prompt_of_generation(
+    config: Cell2SenConfig,
+    typed: bool,
+    prompt: str | None = None,
+    own: Mapping[str, str] | None = None,
+) -> str:
     """The template of generated cells, see `c2sflow.sentences.prompts.generation_template`.
 
     Parameters
     ----------
     prompt
         None for the setting `generation_prompt`, in the wording of `prompt_variant`.
+    own
+        See `prompt_of`; one that names a type is taken for typed cells only, and reversely.
     """
-    template = generation_template(
-        prompt or config.generation_prompt, typed, config.dataset_context
-    )
+    fitting = fitting_generation(own or {}, typed)
+    given = prompt or given_prompt(config, "generation_prompt", fitting)
+    template = generation_template(given, typed, config.dataset_context)
     variant = None if prompt else config.prompt_variant
     return variants_of(template, "generation_prompt", variant)[0]
 
 
-def training_prompts(config: Cell2SenConfig, typed: bool) -> dict[str, str]:
+def training_prompts(config: Cell2SenConfig, typed: bool, own: Mapping[str, str]) -> dict[str, str]:
     """The tasks' prompts as options of a training, but for those that are built in.
 
     Parameters
     ----------
     typed
         Whether cells to generate have a type.
+    own
+        See `prompt_of`: of the base.
     """
     changed = config.dataset_context is not None or config.prompt_variant is not None
     prompts = {
-        name: prompt_of(config, name)
+        name: prompt_of(config, name, own)
         for name in BUILT_IN
-        if changed or getattr(config, name) is not None
+        if changed or getattr(config, name) is not None or name in own
     }
-    if changed or config.generation_prompt is not None:
-        prompts["generation_prompt"] = prompt_of_generation(config, typed)
+    if changed or config.generation_prompt is not None or "generation_prompt" in own:
+        prompts["generation_prompt"] = prompt_of_generation(config, typed, own=own)
     return prompts

@@ -26,7 +26,7 @@ from c2sflow.data.state.normalization import State, normalise
 from c2sflow.data.state.reading import find_state
 from c2sflow.data.views import View, apply_view, genome_shares
 from c2sflow.sentences.rank_fit import RankFit
-from c2sflow.sentences.ranking import SentenceMaker, gene_words
+from c2sflow.sentences.ranking import SentenceMaker, TieBreak, gene_words
 
 LOGGER = logging.getLogger(__name__)
 SAMPLE = "adata"  # name of the only sample
@@ -43,6 +43,7 @@ def sentence_table(
     perturbation_column: str | None = None,
     max_genes: int | None = None,
     seed: int = 42,
+    tie_break: TieBreak = "random",
     return_fit: bool = False,
     view: View | None = None,
     input_state: str = "auto",
@@ -54,7 +55,7 @@ def sentence_table(
     ----------
     adata
         Cells × genes, not changed.
-    organism, perturbation_column, max_genes, seed, return_fit, input_state
+    organism, perturbation_column, max_genes, seed, tie_break, return_fit, input_state
         See `c2sflow.api.config.Cell2SenConfig`.
     symbols
         Its gene_symbols.
@@ -90,7 +91,7 @@ def sentence_table(
         table = data.obs.rename(columns=kept)
         table = table.assign(cell_id=data.obs.index, sample=SAMPLE, organism=organisms)
         words = gene_words(names)
-        maker = SentenceMaker(words, max_genes=max_genes, seed=seed)
+        maker = SentenceMaker(words, max_genes=max_genes, tie_break=tie_break, seed=seed)
         blocks = _blocks(data, state, genome_shares(data, viewed, state))
         fit = _add_sentences(table, blocks, maker)
     table["fit_parameters"] = [fit if return_fit else None] * len(table)

@@ -14,6 +14,7 @@ from pathlib import Path
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import read_object, write_json
 from c2sflow.model.published import PUBLISHED
+from c2sflow.sentences.prompts import template_fields
 
 RECORD = "c2s_model.json"
 FORMER = "c2s_training.json"  # its name until November 2026
@@ -156,6 +157,18 @@ def task_warnings(trained: Trained, asked: Iterable[str], model: str) -> list[st
         for name in asked
         if name in ASKED_BY and ASKED_BY[name] not in trained.tasks
     ]
+
+
+def fitting_generation(prompts: Mapping[str, str], typed: bool) -> dict[str, str]:
+    """A model's prompts without that of generation where that names cell types and the user none.
+
+    Or reversely; `typed` is whether the user names types.
+    """
+    found = dict(prompts)
+    template = found.get("generation_prompt")
+    if template and ("cell_type" in template_fields(template)) != typed:
+        del found["generation_prompt"]
+    return found
 
 
 def answer_genes(directory: str | Path | None, asked: int | None = None) -> int:

@@ -51,7 +51,7 @@ def own_wording(template: str, task: str) -> str | None:
     """
     first, *others = WORDINGS.get(task, (PERTURBATION_PROMPT,))
     if task == "generation":
-        others += map(without_type, others)
+        others += [without_type(wording) for wording in others]
     if template.endswith((first, without_type(first))):
         return None
     return next((wording for wording in others if template.endswith(wording)), template)

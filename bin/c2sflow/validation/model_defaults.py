@@ -7,9 +7,14 @@ from pathlib import Path
 
 from c2sflow.common.errors import Faults
 from c2sflow.inputs.lists import names_types
-from c2sflow.model.trained import Trained, published, read_trained, task_warnings
+from c2sflow.model.trained import (
+    Trained,
+    fitting_generation,
+    published,
+    read_trained,
+    task_warnings,
+)
 from c2sflow.sentences.organism_words import words_line
-from c2sflow.sentences.prompts import template_fields
 
 
 def known_of_model(flat: Mapping, directory: Path | None) -> Trained:
@@ -33,7 +38,8 @@ def known_of_model(flat: Mapping, directory: Path | None) -> Trained:
 
 def take_defaults(flat: dict, options: Mapping[str, dict], trained: Trained) -> list[str]:
     """Fill parameters that are not given, in `flat` and their group; lines for the log."""
-    found: dict[str, int | str] = _fillable(trained.prompts, flat)
+    typed = names_types(flat["cell_types"])
+    found: dict[str, int | str] = {**fitting_generation(trained.prompts, typed)}
     if flat["prompt_variant"] is not None:  # the user's choice of prompts
         found = {}
     if trained.max_genes:
@@ -61,15 +67,6 @@ def take_defaults(flat: dict, options: Mapping[str, dict], trained: Trained) -> 
             "which was trained so (--max_answer_genes changes it)"
         )
     return lines
-
-
-def _fillable(prompts: Mapping[str, str], flat: Mapping) -> dict[str, int | str]:
-    """Without one of generation that names cell types where the run names none, or reversely."""
-    found: dict[str, int | str] = dict(prompts)
-    template = prompts.get("generation_prompt")
-    if template and ("cell_type" in template_fields(template)) != names_types(flat["cell_types"]):
-        del found["generation_prompt"]
-    return found
 
 
 def asked_tasks(flat: Mapping, predicts: bool) -> list[str]:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from dataclasses import fields
+from inspect import signature
 from pathlib import Path
 
 import click
@@ -10,9 +11,11 @@ import pytest
 from click.testing import CliRunner
 from steps_in_process import SCHEMA
 
+from c2sflow.api.cell2sen import Cell2Sen
 from c2sflow.api.config import CHOICES, Cell2SenConfig
 from c2sflow.inputs.labels import GROUP, Label, labels_to_text
 from c2sflow.inputs.parameters import check_parameters, parameter_groups
+from c2sflow.training.options import TrainingOptions
 from c2sflow.validation.step_options import step_options
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -118,6 +121,23 @@ def test_the_notebook_class_has_the_same_names_and_defaults():
             assert field.default == entry["default"], field.name
         if "enum" in entry:
             assert set(CHOICES[field.name]) == set(entry["enum"]), field.name
+
+
+def test_a_notebook_can_set_what_the_steps_take():
+    """As a setting, or as an argument of a method; all but the size of shards, which it has not."""
+    named = {
+        "finetune": "tasks", "finetune_method": "method", "finetune_batch_tokens": "batch_tokens",
+        "generate": "n_cells", "generated_genes": "n_genes", "model": "model_path",
+    }  # fmt: skip
+    steps = {"fetch", "sentences", "embed", "annotate", "perturb", "generate", "finetune"}
+    taken = {name for name, entry in ENTRIES.items() if steps & set(entry.get("steps", ()))}
+    methods = (
+        Cell2Sen.get_embeddings, Cell2Sen.get_annotations, Cell2Sen.get_perturbations,
+        Cell2Sen.generate_cells, Cell2Sen.finetune,
+    )  # fmt: skip
+    known = {name for method in methods for name in signature(method).parameters}
+    known |= {field.name for kind in (Cell2SenConfig, TrainingOptions) for field in fields(kind)}
+    assert {named.get(name, name) for name in taken} - known == {"shard_size"}
 
 
 def test_the_table_in_the_docs_is_made_from_the_schema():
