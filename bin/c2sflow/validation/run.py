@@ -90,8 +90,7 @@ def validate_run(
     faults += wrong
     flat = {name: value for group in options.values() for name, value in group.items()}
     trained = known_of_model(flat, staged.model_dir)
-    for line in take_defaults(flat, options, trained):
-        LOGGER.info(line)  # before the faults, which may be of such a default
+    log = take_defaults(flat, options, trained)
     asked = read_asked(flat, options, staged, faults)
     faults += sampling_faults(flat["temperature"], flat["top_p"], flat["num_samples"])
     predicts = bool(flat["perturbations"] or flat["perturbation_column"])
@@ -103,7 +102,7 @@ def validate_run(
     check_generation(flat, targets, faults)
     labels = given_cell_types(flat, staged, faults)
     check_encoder(flat["text_encoder"], staged.text_encoder_dir, faults)
-    log = [*check_model(flat, staged.model_dir, faults), *labels_line(flat, staged.model_dir)]
+    log += [*check_model(flat, staged.model_dir, faults), *labels_line(flat, staged.model_dir)]
     samples = []
     rows = _rows(flat, staged, input_schema, faults)
     hint = "; relative paths start from the samplesheet" if staged.sheet else ""
