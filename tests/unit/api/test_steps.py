@@ -19,6 +19,7 @@ from c2sflow.data.readers import open_anndata
 from c2sflow.data.splits.splits import Rule
 from c2sflow.data.state.decision import detect_state
 from c2sflow.generation.annotate_shard import annotate_shard
+from c2sflow.generation.annotation_questions import Asking
 from c2sflow.generation.generate_task import generate_task
 from c2sflow.generation.perturb_shard import perturb_shard
 from c2sflow.generation.perturbation import predict
@@ -120,11 +121,10 @@ def test_the_context_is_in_every_prompt(cell2sen, dataset, steps, random_model, 
     plain = Cell2Sen(Cell2SenConfig(model_path=random_model, device="cpu", dtype="float32"))
     assert np.abs(plain.get_embeddings(dataset[:25]) - vectors).max() > 1e-2
 
-    annotate_shard(
-        shard(steps), tmp_path, options, cell_types="\n".join(TYPES),
-        annotation_prompt=said(ANNOTATION_PROMPT),
-    )  # fmt: skip
+    asking = Asking("\n".join(TYPES), said(ANNOTATION_PROMPT))
+    annotate_shard(shard(steps), tmp_path, options, asking)
     expected = pd.read_parquet(tmp_path / "s.00000.annotation.parquet").set_index("cell_id")
+    expected = expected.drop(columns="c2s_cell_type_scores")  # of the shard's file alone
     types = cell2sen.get_annotations(dataset[:25], TYPES)
     pd.testing.assert_frame_equal(types, expected, check_names=False, rtol=1e-4)
 
@@ -207,10 +207,8 @@ def test_annotations_warn_as_the_workflow_does(
     cell2sen, dataset, steps, random_model, tmp_path, caplog
 ):
     options = {"model": str(random_model), **ENGINE}
-    annotate_shard(
-        shard(steps), tmp_path, options, cell_types="\n".join(TYPES),
-        annotation_prompt=said(ANNOTATION_PROMPT),
-    )  # fmt: skip
+    asking = Asking("\n".join(TYPES), said(ANNOTATION_PROMPT))
+    annotate_shard(shard(steps), tmp_path, options, asking)
     expected = read_json(tmp_path / "s.00000.annotate.json")["warnings"]
     assert any("of the model's probability together" in line for line in expected)
     caplog.clear()

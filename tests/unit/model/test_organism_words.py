@@ -11,6 +11,7 @@ import pytest
 
 from c2sflow.api.cell2sen import Cell2Sen, Cell2SenConfig
 from c2sflow.generation.annotate_shard import annotate_shard
+from c2sflow.generation.annotation_questions import Asking
 from c2sflow.generation.generate_task import generate_task
 from c2sflow.generation.perturb_shard import perturb_shard
 from c2sflow.generation.plan import GenerationPlan
@@ -76,7 +77,7 @@ def embed(shard, outdir, model, prompt):
 
 def annotate(shard, outdir, model, prompt):
     options = WHERE | {"model": str(model)}
-    annotate_shard(shard, outdir, options, cell_types=TYPES, annotation_prompt=prompt)
+    annotate_shard(shard, outdir, options, Asking(TYPES, prompt))
     return pd.read_parquet(outdir / "s.00000.annotation.parquet")["c2s_cell_type_probability"]
 
 
