@@ -237,7 +237,8 @@ class Cell2Sen(Cell2SenModel):
         from c2sflow.generation.annotation import annotate_questions
         from c2sflow.generation.annotation_questions import Asking
         from c2sflow.generation.annotation_warnings import annotation_warnings, one_type_warning
-        from c2sflow.inputs.labels import CELL_TYPE, asked_labels, given_labels
+        from c2sflow.inputs.label_files import given_labels
+        from c2sflow.inputs.labels import CELL_TYPE, asked_labels
         from c2sflow.model.tasks import log_warnings
 
         asked = asked_labels(labels is None or cell_types is not None, given_labels(labels))

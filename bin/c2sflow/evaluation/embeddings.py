@@ -156,7 +156,9 @@ def _of(distances: np.ndarray, own: np.ndarray) -> np.ndarray:
     return distances if own.size == len(distances) else distances[np.ix_(own, own)]
 
 
-def _clusters(vectors: np.ndarray, types: np.ndarray, seed: int) -> Statistic:
+def _clusters(
+    vectors: np.ndarray, types: np.ndarray, seed: int
+) -> Callable[[np.ndarray], np.ndarray]:
     """k-means with as many clusters as types; of fewer cells it starts where that of all ended."""
     found: dict[bytes, np.ndarray] = {}
     n_clusters = types.max() + 1

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from c2sflow.common.errors import Faults
 from c2sflow.data.obs.shard_columns import RESERVED
-from c2sflow.inputs.labels import CELL_TYPE, GROUP, Label, asked_labels, labels_to_text, read_labels
+from c2sflow.inputs.label_files import read_labels
+from c2sflow.inputs.labels import CELL_TYPE, GROUP, Label, asked_labels, labels_to_text
 from c2sflow.model.trained import Trained
 from c2sflow.sentences.label_prompts import label_template
 from c2sflow.sentences.prompts import with_context

@@ -9,7 +9,7 @@ from c2sflow import Cell2Sen, Cell2SenConfig
 from c2sflow.common.errors import UserError
 from c2sflow.data.readers import open_anndata
 from c2sflow.generation.annotate_shard import annotate_shard
-from c2sflow.inputs.labels import labels_of
+from c2sflow.inputs.label_files import labels_of
 from c2sflow.model.embed_shard import embed_shard
 from c2sflow.sentences.groups.drawing import Grouping
 from c2sflow.sentences.groups.shards import write_groups

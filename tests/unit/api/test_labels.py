@@ -7,7 +7,8 @@ from c2sflow import Cell2Sen, Cell2SenConfig
 from c2sflow.common.errors import UserError
 from c2sflow.generation.annotate_shard import annotate_shard
 from c2sflow.generation.annotation_questions import Asking
-from c2sflow.inputs.labels import asked_labels, read_labels
+from c2sflow.inputs.label_files import read_labels
+from c2sflow.inputs.labels import asked_labels
 
 LABELS = """\
 - {name: tissue, candidates: [blood, lung, skin]}

@@ -6,16 +6,9 @@ from pathlib import Path
 import pytest
 
 from c2sflow.common.errors import UserError
+from c2sflow.inputs.label_files import labels_of, read_labels, vocabulary_paths
 from c2sflow.inputs.label_schema import SCHEMA
-from c2sflow.inputs.labels import (
-    Label,
-    asked_labels,
-    labels_from_text,
-    labels_of,
-    labels_to_text,
-    read_labels,
-    vocabulary_paths,
-)
+from c2sflow.inputs.labels import Label, asked_labels, labels_from_text, labels_to_text
 
 ROOT = Path(__file__).resolve().parents[3]
 GOOD = """\
