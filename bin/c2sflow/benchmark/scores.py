@@ -158,7 +158,7 @@ def _enough(compared: Compared, notes: list[str]) -> list[str]:
             "many control cells; predict more with --max_cells_per_perturbation"
         )
     if len(names) == 1:
-        notes.append("one perturbation: there is none that it could be told apart from (PDS)")
+        notes.append("one perturbation: there is no other to distinguish it from (PDS)")
     return names
 
 
