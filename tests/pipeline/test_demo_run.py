@@ -239,7 +239,10 @@ def test_evaluation_is_that_of_the_results(outdir, embedded, sentences):
         path.stem: pd.read_csv(path, sep="\t", keep_default_na=False)
         for path in (outdir / "evaluation").glob("*.tsv")
     }
-    assert set(tables) == {"accuracy", "confusion", "embedding", "reconstruction", "trust"}
+    assert set(tables) == {
+        "accuracy", "calibration", "calibration_curves", "confusion", "embedding", "reconstruction",
+        "trust",
+    }  # fmt: skip
     stored = embedded.uns["c2s"]["evaluation"]
     assert set(stored) == set(tables)
     figures = tables["accuracy"].set_index(["subject", "space", "predictor", "metric"])["value"]

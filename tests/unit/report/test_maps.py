@@ -40,6 +40,7 @@ def some_cells(**columns):
     cells = ad.AnnData(sparse.csr_matrix(np.log10(1 + expression)), obs=obs.assign(**columns))
     cells.var_names = [f"G{n}" for n in range(40)]
     cells.obsm["X_c2s"] = RNG.normal(size=(N, 5)).astype(np.float32)
+    cells.uns["log1p"] = {"base": 10.0}
     cells.obsm["X_c2s"] += 9 * (np.arange(N) % 3)[:, None]
     return cells
 
