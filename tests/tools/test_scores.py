@@ -72,5 +72,8 @@ def test_one_drug_has_what_can_be_computed_and_notes(tmp_path):
     assert found["delta_pearson"] > 0.5
     notes = json.loads((tmp_path / "evaluation" / "benchmark_notes.json").read_text())["benchmark"]
     assert any(note.startswith("one perturbation") for note in notes)
+    assert set(table["predictor"]) == {"model", "no_change", "replicate"}  # no mean of one
+    assert not table["metric"].str.startswith("pds").any()
+    assert table["scaled"].isna().all()
     assert any(note.startswith("linear: no baseline on gene features") for note in notes)
     assert len(PERTURBED) > 3  # so that the other tests have one

@@ -31,6 +31,8 @@ METRICS = (
     "de_wilcoxon_direction_fidelity_yield_raw", "de_wilcoxon_direction_reach_raw",
     "de_wilcoxon_lfc_nmae",
 )  # fmt: skip
+DISCRIMINATION = ("pds_cosine", "pds_l1", "pds_l2")
+LOWER_IS_BETTER = ("expr_mse_unbiased_capped_norm", "de_wilcoxon_lfc_nmae")
 # From which the derived one is computed.
 COMPONENTS = (
     "expr_mse_unbiased", "expr_mse_unbiased_capped", "expr_distance_unbiased",
@@ -119,7 +121,8 @@ def benchmark(results: Results, compared: Compared, seed: int) -> tuple[pd.DataF
     sizes = {name: own.shape[0] for name, own in model.items()}
     rng = np.random.default_rng([seed, len(names)])
     scores.add("model", lambda: compare(model))
-    scores.add("mean_response", lambda: _mean_response(real, config))
+    if len(names) > 1:
+        scores.add("mean_response", lambda: _mean_response(real, config))
     scores.add(
         "no_change",
         lambda: compare({name: no_change(control, n, rng) for name, n in sizes.items()}),
@@ -138,7 +141,10 @@ def benchmark(results: Results, compared: Compared, seed: int) -> tuple[pd.DataF
             "them named as genes of the data"
         )
     _add_replicate(scores, real, config)
-    table = scaled(pd.DataFrame(scores.rows, columns=["metric", "predictor", "value"]))
+    figures = pd.DataFrame(scores.rows, columns=["metric", "predictor", "value"])
+    if len(names) == 1:
+        figures = figures[~figures["metric"].isin(DISCRIMINATION)].reset_index(drop=True)
+    table = scaled(figures)
     return table.assign(n_conditions=len(names)), scores.notes
 
 
@@ -158,7 +164,10 @@ def _enough(compared: Compared, notes: list[str]) -> list[str]:
             "many control cells; predict more with --max_cells_per_perturbation"
         )
     if len(names) == 1:
-        notes.append("one perturbation: there is no other to distinguish it from (PDS)")
+        notes.append(
+            "one perturbation: there is no other to distinguish it from, and the mean response is "
+            "its own measured response; so there is no discrimination, mean response or scale"
+        )
     return names
 
 
@@ -235,10 +244,12 @@ def _add_replicate(scores: _Scores, real: ad.AnnData, config: Any) -> None:
 def scaled(table: pd.DataFrame) -> pd.DataFrame:
     """With a column `scaled`: (value - mean response) / (replicate - mean response).
 
-    Missing where either end is missing, or both are equal.
+    Missing where either end is missing, or the replicate is not better than the mean response, as
+    with few perturbations, whose mean has much of each.
     """
     ends = table.pivot_table(index="metric", columns="predictor", values="value")
     ends = ends.reindex(columns=["mean_response", "replicate"])
     low = table["metric"].map(ends["mean_response"])
     width = table["metric"].map(ends["replicate"]) - low
-    return table.assign(scaled=((table["value"] - low) / width.where(width != 0)))
+    better = np.where(table["metric"].isin(LOWER_IS_BETTER), width < 0, width > 0)
+    return table.assign(scaled=((table["value"] - low) / width.where(better)))

@@ -72,3 +72,17 @@ def test_the_scale_s_ends_are_0_and_1():
     table = scaled(pd.DataFrame(rows, columns=["metric", "predictor", "value"]))
     assert table["scaled"].tolist()[:3] == pytest.approx([0.75, 0, 1])
     assert table["scaled"].isna().tolist()[3:] == [True, True]
+
+
+def test_there_is_no_scale_where_a_replicate_is_no_better_than_the_mean_response():
+    import pandas as pd
+
+    error, match = "de_wilcoxon_lfc_nmae", "de_wilcoxon_direction_match"
+    rows = [(error, "model", 0.8), (error, "mean_response", 0.4), (error, "replicate", 0.6)]
+    rows += [(match, "model", 0.3), (match, "mean_response", 0.96), (match, "replicate", 0.9)]
+    rows += [(error + "_2", "model", 1), (error + "_2", "mean_response", 0)]
+    table = scaled(pd.DataFrame(rows, columns=["metric", "predictor", "value"]))
+    assert table["scaled"].isna().all()
+    rows = [(error, "model", 0.5), (error, "mean_response", 1.0), (error, "replicate", 0.4)]
+    table = scaled(pd.DataFrame(rows, columns=["metric", "predictor", "value"]))
+    assert table["scaled"].tolist() == pytest.approx([5 / 6, 0, 1])
