@@ -20,7 +20,6 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from c2sflow.common.statistics import LEVEL
 from c2sflow.data.obs.figure_cells import FigureCells
-from c2sflow.data.obs.labels import where_known
 from c2sflow.data.obs.measured_cells import draw
 from c2sflow.evaluation.accuracy import N_NEIGHBOURS, fit_components, frequent
 from c2sflow.evaluation.cell_types import VariableGenes, spaces
@@ -75,8 +74,7 @@ def embedding_figures(
 def batches_of(obs: pd.DataFrame, column: str, rows: np.ndarray) -> np.ndarray:
     """Batch of each of these cells as text, "" where it is missing: str (n_rows,)."""
     found = obs[column].iloc[rows]
-    known = where_known(found.notna().to_numpy(), found.astype(str).to_numpy(dtype=object))
-    return np.array(["" if one is None else one for one in known], dtype=str)
+    return np.where(found.notna(), found.astype(str), "").astype(str)
 
 
 def compared_spaces(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from c2sflow.model.architectures.family import DECODER, Family
 from c2sflow.model.architectures.probes import probe_of_four_matrices
+from c2sflow.model.architectures.small_model import new_small_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -29,30 +30,21 @@ class Gemma2(Family):
 
     def small_model(self, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
         """Gemma-2 with all its traits and 1.1 million parameters beside the vocabulary's."""
-        import torch
         from transformers import Gemma2Config, Gemma2ForCausalLM
 
-        torch.manual_seed(seed)
-        config = Gemma2Config(
-            vocab_size=len(tokenizer),
-            hidden_size=160,
+        return new_small_model(
+            Gemma2Config,
+            Gemma2ForCausalLM,
+            tokenizer,
+            seed,
             intermediate_size=448,
-            num_hidden_layers=4,
-            num_attention_heads=4,
             num_key_value_heads=2,
             head_dim=32,
             query_pre_attn_scalar=32,
             sliding_window=128,
             attn_logit_softcapping=50.0,
             final_logit_softcapping=30.0,
-            max_position_embeddings=8192,
-            tie_word_embeddings=True,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
         )
-        config._attn_implementation = "eager"
-        return Gemma2ForCausalLM(config)
 
 
 FAMILY = Gemma2()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from c2sflow.model.architectures.family import DECODER, Family
 from c2sflow.model.architectures.probes import LOGITS, small_backbone
+from c2sflow.model.architectures.small_model import new_small_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -36,24 +37,11 @@ class GPTNeoX(Family):
 
     def small_model(self, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
         """GPT-NeoX of the size of Gemma-2's small model: 1.2 million parameters beside tokens'."""
-        import torch
         from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-        torch.manual_seed(seed)
-        config = GPTNeoXConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=160,
-            intermediate_size=640,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            max_position_embeddings=8192,
-            tie_word_embeddings=True,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
+        return new_small_model(
+            GPTNeoXConfig, GPTNeoXForCausalLM, tokenizer, seed, intermediate_size=640
         )
-        config._attn_implementation = "eager"
-        return GPTNeoXForCausalLM(config)
 
 
 FAMILY = GPTNeoX()
