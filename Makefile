@@ -31,8 +31,11 @@ engines: setup
 	@if command -v mvn >/dev/null; then setup/nextflow.sh 24.10.5 25.04.4; \
 	else echo 'test: no Maven, so only the installed Nextflow is tested'; fi
 
-lint: setup ## check style, layers and types of the Python code
+# Nextflow has a linter from 25.04 on. (25.04.4 finds an error, but fails to print it.)
+lint: setup ## check style, layers and types of the Python code, and the syntax of the Nextflow code
 	@$(ACTIVATE); ruff format --check .; ruff check .; PYTHONPATH=bin lint-imports; mypy
+	@$(ACTIVATE); if nextflow help lint | grep -q ^Lint; then \
+		nextflow lint -o concise main.nf modules subworkflows nextflow.config conf tests | grep -v ^Linting; fi
 
 audit: setup ## check the locked packages for known vulnerabilities; needs the network
 	@$(ACTIVATE); uv tool run --quiet pip-audit --requirement requirements.lock --disable-pip --require-hashes --strict
