@@ -19,8 +19,8 @@ include { countTasks; logProgress } from './modules/progress'
 include { finish; namedFiles; start; writeVersions } from './modules/run'
 
 workflow {
-    if ("${params.help} ${params.help_all}" != 'false false') {
-        println(helpText(params.help, "${params.help_all}" == 'true'))
+    if ("${params.help} ${params.help_full}" != 'false false') {
+        println(helpText(params.help, "${params.help_full}" == 'true'))
         return
     }
     // [base, encoder: [file], missing: what is to be fetched, base_id, checkpoints]; [parameter: [file that it names]]

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 INTRODUCTION = (
     "Made from `nextflow_schema.json` by `make docs`. `nextflow run . --help` lists the parameters",
-    "that matter most, `--help_all` all of them, `--help NAME` prints more about one.",
+    "that matter most, `--help_full` all of them, `--help NAME` prints more about one.",
     "How parameters work together: [usage](usage.md).",
 )
 LIMITS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}"}

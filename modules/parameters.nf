@@ -6,7 +6,7 @@ def parameterGroups() {
     new groovy.json.JsonSlurper().parseText(file("${projectDir}/nextflow_schema.json").text)['$defs'].values()
 }
 
-// What --help prints: the parameters that matter most, all of them (--help_all), or all about one (--help NAME).
+// What --help prints: the parameters that matter most, all of them (--help_full), or all about one (--help NAME).
 def helpText(asked, boolean everything) {
     def groups = parameterGroups()
     def entries = groups.collectEntries { group -> group.properties }
@@ -15,7 +15,7 @@ def helpText(asked, boolean everything) {
         return entries.containsKey(name) ? parameterHelp(name, entries[name]) : "--help ${name}: no such parameter"
     }
     def listed = everything ? groups.collect { group -> fullGroupHelp(group) } : groups.findResults { group -> groupHelp(group, entries) }
-    def others = everything ? '' : "    All ${entries.size()} parameters: --help_all"
+    def others = everything ? '' : "    All ${entries.size()} parameters: --help_full"
     "${workflow.manifest.description}\n\n  nextflow run . --input cells.h5ad --outdir results\n\n" +
         "${listed.join('\n\n')}\n\nMore about one of them: --help NAME${others}"
 }

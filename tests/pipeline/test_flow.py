@@ -82,8 +82,8 @@ def test_every_engine_runs_the_flow(engine, tmp_path, nextflow_home):
     assert not re.search(r"^  (seed|skip_qc|max_pct_mt) ", run.output, re.MULTILINE)
 
 
-def test_help_lists_what_matters_and_help_all_everything_and_neither_writes(nextflow):
-    short, full = nextflow.run("--help").output, nextflow.run("--help_all").output
+def test_help_lists_what_matters_and_help_full_everything_and_neither_writes(nextflow):
+    short, full = nextflow.run("--help").output, nextflow.run("--help_full").output
     for name, entry in parameters().items():
         hidden = entry.get("hidden", False)
         assert re.search(rf"^  --{name} +{re.escape(entry['description'])}", short, re.M) or hidden
@@ -96,7 +96,7 @@ def test_help_lists_what_matters_and_help_all_everything_and_neither_writes(next
         default = entry.get("default")
         shown = json.dumps(default) if isinstance(default, bool) else default
         assert default is None or f"[default: {shown}]" in found[0]
-    assert f"All {len(parameters())} parameters: --help_all" in short
+    assert f"All {len(parameters())} parameters: --help_full" in short
     assert not (nextflow.folder / "results").exists()
     one = nextflow.run("--help", "min_genes").output
     assert parameters()["min_genes"]["description"] in one

@@ -91,7 +91,7 @@ def _unknown(names: list[str], known: list[str]) -> list[str]:
             continue
         snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).replace("-", "_").lower()
         close = get_close_matches(snake, known, n=1)
-        hint = f"did you mean --{close[0]}?" if close else "--help_all lists the parameters"
+        hint = f"did you mean --{close[0]}?" if close else "--help_full lists the parameters"
         faults.append(f"--{name}: no such parameter; {hint}")
     return faults
 

@@ -73,7 +73,7 @@ def test_groups_hold_values_and_defaults():
         ({"min_gene": 3}, "--min_gene: no such parameter; did you mean --min_genes?"),
         ({"min-genes": 3, "minGenes": 3}, "--min-genes: no such parameter; did you mean --min_gen"),
         ({"maxGenes": 3}, "--maxGenes: no such parameter; did you mean --max_genes?"),
-        ({"xyzzy": 3}, "--xyzzy: no such parameter; --help_all lists the parameters"),
+        ({"xyzzy": 3}, "--xyzzy: no such parameter; --help_full lists the parameters"),
     ],
 )
 def test_each_mistake_is_one_fault(params, fault):
