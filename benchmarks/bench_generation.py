@@ -99,7 +99,8 @@ def usual(directory: Path, n_cells: int, genes_only: bool) -> dict:
 def ours(directory: Path, n_cells: int, genes_only: bool) -> dict:
     """Generate as PERTURB does."""
     from c2sflow.generation.decoding import Decoding, end_tokens, generate_tokens
-    from c2sflow.generation.logits import GeneTrie, gene_tokens
+    from c2sflow.generation.gene_trie import GeneTrie
+    from c2sflow.generation.logits import gene_tokens
     from c2sflow.model.loading import load_model, load_tokenizer
 
     prompts, genes = prompts_of(directory, n_cells)

@@ -74,7 +74,8 @@ def ours(
     """Generate as PERTURB does; the answers' end is forbidden, so that all have 200 tokens."""
     from c2sflow.generation import captured_step
     from c2sflow.generation.decoding import Decoding, GenerationStats, generate_tokens
-    from c2sflow.generation.logits import GeneTrie, gene_tokens
+    from c2sflow.generation.gene_trie import GeneTrie
+    from c2sflow.generation.logits import gene_tokens
     from c2sflow.model.loading import load_model, load_tokenizer
 
     if not captured:

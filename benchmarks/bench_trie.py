@@ -21,7 +21,8 @@ GENES = 20_000, 60_000
 
 def measure_one(tokenizer: str, n_genes: int) -> dict:
     """Seconds, and MiB: most while numpy makes it, of its tensors, and of the rows' state."""
-    from c2sflow.generation.logits import GeneTrie, gene_tokens
+    from c2sflow.generation.gene_trie import GeneTrie
+    from c2sflow.generation.logits import gene_tokens
     from c2sflow.model.config import load_tokenizer
 
     symbols = gene_symbols(n_genes)

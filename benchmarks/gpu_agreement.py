@@ -51,7 +51,8 @@ def compare_vectors(vectors: np.ndarray, reference: np.ndarray) -> dict:
 def generate(n_cells: int, device: str, dtype: str, genes_only: bool) -> list:
     """Greedy answers to the embedding prompt of the demo's cells."""
     from c2sflow.generation.decoding import Decoding, end_tokens, generate_tokens
-    from c2sflow.generation.logits import GeneTrie, gene_tokens
+    from c2sflow.generation.gene_trie import GeneTrie
+    from c2sflow.generation.logits import gene_tokens
     from c2sflow.model.loading import load_model, load_tokenizer
     from c2sflow.sentences.prompts import EMBEDDING_PROMPT, fill
 

@@ -21,7 +21,8 @@ from c2sflow.generation.decoding import (
     end_tokens,
     generate_tokens,
 )
-from c2sflow.generation.logits import GeneTrie, gene_tokens
+from c2sflow.generation.gene_trie import GeneTrie
+from c2sflow.generation.logits import gene_tokens
 from c2sflow.model.answer_limits import AnswerLength, AnswerLimit
 
 

@@ -26,8 +26,9 @@ from c2sflow.common.progress import progress_bar
 from c2sflow.generation.captured_step import CapturedStep, capturable
 from c2sflow.generation.common_beginnings import n_together, neighbours
 from c2sflow.generation.few_rows import quick_products
+from c2sflow.generation.gene_trie import GeneTrie
 from c2sflow.generation.kv_cache import DecodeCache
-from c2sflow.generation.logits import GeneTrie, next_tokens, row_numbers
+from c2sflow.generation.logits import next_tokens, row_numbers
 from c2sflow.generation.packed_prefill import PackedPrefill
 from c2sflow.generation.prefill import prefill
 from c2sflow.generation.valid_head import valid_head

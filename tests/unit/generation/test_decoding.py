@@ -15,7 +15,8 @@ from c2sflow.generation import captured_step
 from c2sflow.generation import decoding as generation
 from c2sflow.generation.decode_attention import DECODE, decode_attention
 from c2sflow.generation.decoding import Decoding, end_tokens, generate_tokens
-from c2sflow.generation.logits import GeneTrie, next_tokens, row_numbers
+from c2sflow.generation.gene_trie import GeneTrie
+from c2sflow.generation.logits import next_tokens, row_numbers
 from c2sflow.model.loading import load_model, load_tokenizer
 from c2sflow.model.tokenization import tokenize_prompts
 from c2sflow.sentences.prompts import EMBEDDING_PROMPT

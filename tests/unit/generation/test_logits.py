@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from c2sflow.generation.answers import parse_answer
 from c2sflow.generation.decoding import Decoding, generate_tokens
-from c2sflow.generation.logits import GeneTrie, gene_tokens
+from c2sflow.generation.gene_trie import GeneTrie
+from c2sflow.generation.logits import gene_tokens
 from c2sflow.model.loading import load_model, load_tokenizer
 from c2sflow.model.tokenization import tokenize_prompts
 from c2sflow.sentences.prompts import PERTURBATION_PROMPT

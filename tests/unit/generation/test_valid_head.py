@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from c2sflow.generation.decoding import Decoding, generate_tokens
-from c2sflow.generation.logits import GeneTrie
+from c2sflow.generation.gene_trie import GeneTrie
 from c2sflow.generation.valid_head import valid_head
 
 VOCAB, EOS, NEW = 300, [1, 3], 12

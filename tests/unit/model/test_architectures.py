@@ -23,8 +23,8 @@ from c2sflow.generation import captured_step
 from c2sflow.generation.annotation import ENDINGS, label_paths
 from c2sflow.generation.answers import GeneVocabulary
 from c2sflow.generation.decoding import Decoding, generate_tokens
+from c2sflow.generation.gene_trie import GeneTrie
 from c2sflow.generation.label_scoring import score_paths
-from c2sflow.generation.logits import GeneTrie
 from c2sflow.model.architectures.family import Family
 from c2sflow.model.architectures.from_scratch import FROM_SCRATCH
 from c2sflow.model.architectures.registry import FAMILIES, family_of

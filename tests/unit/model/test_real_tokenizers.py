@@ -20,7 +20,8 @@ from real_tokenizers import gemma2_tokenizer, gene_symbols
 
 from c2sflow.generation.answers import GeneVocabulary
 from c2sflow.generation.decoding import Decoding, generate_tokens
-from c2sflow.generation.logits import GeneTrie, answer_tokens
+from c2sflow.generation.gene_trie import GeneTrie
+from c2sflow.generation.logits import answer_tokens
 from c2sflow.model.check import model_faults
 from c2sflow.model.embedding import embed_cells
 from c2sflow.model.loading import load_model, load_tokenizer
