@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import chain
+from typing import Self
 
 import numpy as np
 import torch
@@ -26,6 +27,9 @@ class GeneTrie:
         Where the logits are.
     no_repeats
         Each gene at most once.
+    first
+        Of each path the tokens of the same gene where it is the first of a cell: a trie with a root
+        of its own. Empty for a gene that cannot be.
 
     Attributes
     ----------
@@ -39,42 +43,69 @@ class GeneTrie:
         eos_token_ids: Sequence[int],
         device: torch.device | str = "cpu",
         no_repeats: bool = True,
+        first: Sequence[Sequence[int]] = (),
     ):
-        table = _padded(paths)
-        lengths = (table >= 0).sum(axis=1)
-        ids = np.unique(np.concatenate([table[table >= 0], np.asarray(eos_token_ids)]))
+        table, firsts = _padded(paths), _padded(first)
+        ids = np.unique(np.concatenate([table.ravel(), firsts.ravel(), np.asarray(eos_token_ids)]))
+        ids = ids[ids >= 0]
         self.n_valid, self.no_repeats = len(ids), no_repeats
-        table = np.where(table >= 0, np.searchsorted(ids, table), -1)
-        ways, parents, tokens = _nodes(table)
+        ways, parents, tokens = _nodes(_numbered(table, ids))
+        begins, below = _ends(ways), np.bincount(ways[ways >= 0])
+        self.second_root = len(parents)  # of a cell's first gene; no node without any
+        if len(first):
+            own, more_parents, more_tokens = _nodes(_numbered(firsts, ids))
+            # A gene counts as emitted on its way in the first trie, whichever it came by.
+            known = np.flatnonzero(own[:, 0] >= 0)
+            begins = np.append(begins, self.second_root + _ends(own)[known])
+            below = np.append(below, np.bincount(own[own >= 0]))
+            ways = np.concatenate([ways, ways[known]])
+            roots = np.where(more_parents < 0, -1, more_parents + self.second_root)
+            parents, tokens = np.append(parents, roots), np.append(tokens, more_tokens)
+        self._make_tensors(ids, eos_token_ids, parents, tokens, torch.device(device))
         n_nodes = len(parents)
-        ends = ways[np.arange(len(ways)), lengths - 1]  # of each gene
-        # Children are numbered one after the other: of node n, first[n] to first[n + 1].
-        first = np.searchsorted(parents[1:], np.arange(n_nodes + 1)) + 1
-
-        def tensor(values: np.ndarray) -> torch.Tensor:
-            return torch.from_numpy(np.ascontiguousarray(values, dtype=np.int64)).to(device)
-
-        self.tokens = tensor(ids)
-        self.eos = tensor(np.searchsorted(ids, eos_token_ids))
-        # Ascending, to find a child by binary search.
-        self.edge_keys = tensor(parents[1:] * self.n_valid + tokens[1:])
-        self.root_children = tensor(np.arange(1, first[1]))
-        self.root_tokens = tensor(tokens[1 : first[1]])
-        self.first, self.n_children = tensor(first[:-1]), tensor(np.diff(first))
-        width = max(1, int(np.diff(first)[1:].max(initial=1)))
-        self.places = tensor(np.arange(width))  # of the children of any node but the root
-        # The padding node, behind all others: a token beyond the last, and no gene.
-        self.node_tokens = tensor(np.append(tokens, self.n_valid))
-        is_gene = np.zeros(n_nodes, dtype=bool)
-        is_gene[ends] = True
-        self.is_gene = torch.from_numpy(is_gene).to(device)
+        self.is_gene = torch.zeros(n_nodes, dtype=torch.bool, device=device)
+        self.is_gene[self._tensor(begins)] = True
         # Nodes on the way to each node's gene, itself included, padded likewise.
-        self.ways = torch.full((n_nodes, table.shape[1]), n_nodes, dtype=torch.int64, device=device)
-        self.ways[tensor(ends)] = tensor(np.where(ways >= 0, ways, n_nodes))
-        # Genes at or below each node; none at the padding node, and nobody asks at the root.
-        below = np.bincount(ways[ways >= 0], minlength=n_nodes + 1)
+        self.ways = torch.full((n_nodes, ways.shape[1]), n_nodes, dtype=torch.int64, device=device)
+        self.ways[self._tensor(begins)] = self._tensor(np.where(ways >= 0, ways, n_nodes))
+        # Genes at or below each node; none at the padding node, and nobody asks at a root.
+        below = np.append(below, 0)
         small = below.max() <= np.iinfo(np.int16).max
-        self.below = torch.from_numpy(below.astype(np.int16 if small else np.int32)).to(device)
+        self.below = self._tensor(below).to(torch.int16 if small else torch.int32)
+
+    def _make_tensors(
+        self,
+        ids: np.ndarray,
+        eos_token_ids: Sequence[int],
+        parents: np.ndarray,
+        tokens: np.ndarray,
+        device: torch.device,
+    ) -> None:
+        """What a row's moves from node to node are looked up in."""
+        self._device, n_nodes = device, len(parents)
+        inner = np.flatnonzero(parents >= 0)  # in the order of (parent, token)
+        self.tokens = self._tensor(ids)
+        self.eos = self._tensor(np.searchsorted(ids, eos_token_ids))
+        # Ascending, to find a child by binary search.
+        self.edge_keys = self._tensor(parents[inner] * self.n_valid + tokens[inner])
+        self.edge_nodes = self._tensor(inner)
+        # Children are numbered one after the other: of node n, those of `first` to `last`.
+        first, last = np.searchsorted(
+            parents[inner], [np.arange(n_nodes), np.arange(1, n_nodes + 1)]
+        )
+        is_root = parents < 0
+        self.first = self._tensor(inner[np.minimum(first, len(inner) - 1)])
+        self.n_children = self._tensor(last - first)
+        self.root_children = self._tensor(inner[first[0] : last[0]])
+        self.root_tokens = self._tensor(tokens[self.root_children.cpu().numpy()])
+        self.is_root = torch.from_numpy(is_root).to(device)
+        width = max(1, int((last - first)[~is_root].max(initial=1)))
+        self.places = self._tensor(np.arange(width))  # of the children of any node but a root
+        # The padding node, behind all others: a token beyond the last, and no gene.
+        self.node_tokens = self._tensor(np.append(tokens, self.n_valid))
+
+    def _tensor(self, values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values, dtype=np.int64)).to(self._device)
 
     def start(self, n_rows: int) -> TrieState:
         """State of rows that have emitted nothing."""
@@ -127,14 +158,16 @@ class GeneTrie:
         if self.no_repeats:  # the gene just emitted may not follow itself
             left = left - (complete & (self.ways[state.node, :1] == self.root_children)).short()
         open_ = (left > 0) & (complete | at_root)
-        result[:, self.root_tokens] = scores[:, self.root_tokens].masked_fill(~open_, -torch.inf)
+        # A token may continue a gene and begin another word as well.
+        inner = result[:, self.root_tokens]
+        result[:, self.root_tokens] = torch.where(open_, scores[:, self.root_tokens], inner)
         result[:, self.eos] = scores[:, self.eos].masked_fill(~complete, -torch.inf)
         return result[:, : self.n_valid]
 
     def begins(self, state: TrieState, tokens: torch.Tensor) -> torch.Tensor:
         """bool (n_rows,): the token, allowed by `constrain`, is the first of another gene."""
-        _, inside = self._child(state.node, tokens)
-        return ~inside | (state.node == 0)
+        _, inside = self._next(state, tokens)
+        return ~inside | self.is_root[state.node]
 
     def advance(
         self, state: TrieState, tokens: torch.Tensor, steps: torch.Tensor, active: torch.Tensor
@@ -150,43 +183,59 @@ class GeneTrie:
         active
             bool (n_rows,): the others stay where they are.
         """
-        child, inside = self._child(state.node, tokens)
-        fresh, _ = self._child(torch.zeros_like(state.node), tokens)
+        node, inside = self._next(state, tokens)
+        continues = inside & ~self.is_root[state.node] | ~active
         if self.no_repeats:
             # A row that restarts has emitted its gene: one gene fewer on the way to it.
-            leaving = (~inside & (state.node > 0) & active).to(state.left.dtype)
+            leaving = (~inside & active).to(state.left.dtype)
             ways = self.ways[state.node]
             state.left.scatter_add_(1, ways, -leaving[:, None].expand(ways.shape).contiguous())
             state.left[:, -1] = 0
-        continues = inside & (state.node > 0) | ~active
         state.begun.copy_(torch.where(continues, state.begun, steps))
         state.n_genes.add_((~continues).to(state.n_genes.dtype))
-        state.node.copy_(torch.where(active, torch.where(inside, child, fresh), state.node))
+        state.node.copy_(torch.where(active, node, state.node))
 
     def _children(self, node: torch.Tensor) -> torch.Tensor:
         """int64 (n_rows, width): children of each node, padded; of the root none.
 
-        At the root all of `root_children` may follow, whatever the node's own.
+        At the first root all of `root_children` may follow, whatever the node's own.
         """
         inside = self.places < self.n_children[node][:, None]
-        inside &= (node > 0)[:, None]
+        inside &= ~self.is_root[node][:, None]
         return torch.where(inside, self.first[node][:, None] + self.places, len(self.below) - 1)
+
+    def _next(self, state: TrieState, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The node that a token leads to, and whether it is a child: else a word begins."""
+        child, inside = self._child(state.node, tokens)
+        inside &= state.left.gather(1, child[:, None])[:, 0] > 0
+        fresh, _ = self._child(torch.zeros_like(state.node), tokens)
+        return torch.where(inside, child, fresh), inside
 
     def _child(self, node: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Child along the token, and whether there is one."""
         keys = node * self.n_valid + tokens
         place = torch.searchsorted(self.edge_keys, keys).clamp_max(len(self.edge_keys) - 1)
         found = self.edge_keys[place] == keys
-        return torch.where(found, place + 1, 0), found
+        return torch.where(found, self.edge_nodes[place], 0), found
 
 
 def _padded(paths: Sequence[Sequence[int]]) -> np.ndarray:
     """int64 (n_paths, longest), -1 behind the end of each."""
     lengths = np.fromiter(map(len, paths), dtype=np.int64, count=len(paths))
-    table = np.full((len(paths), lengths.max()), -1, dtype=np.int64)
+    table = np.full((len(paths), lengths.max(initial=1)), -1, dtype=np.int64)
     flat = np.fromiter(chain.from_iterable(paths), dtype=np.int64, count=int(lengths.sum()))
     table[np.arange(table.shape[1]) < lengths[:, None]] = flat
     return table
+
+
+def _numbered(table: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """A table of `_padded` with the places of its tokens among `ids`."""
+    return np.where(table >= 0, np.searchsorted(ids, table), -1)
+
+
+def _ends(ways: np.ndarray) -> np.ndarray:
+    """int64 (n_paths,): the last node of each way."""
+    return ways[np.arange(len(ways)), (ways >= 0).sum(axis=1) - 1]
 
 
 def _nodes(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -249,16 +298,14 @@ class TrieState:
 
     def tensors(self) -> list[torch.Tensor]:
         """What `advance` writes."""
-        return [self.node, self.left, self.begun, self.n_genes]
+        return [getattr(self, own.name) for own in fields(self) if own.name != "trie"]
 
-    def select(self, rows: torch.Tensor | slice) -> TrieState:
+    def select(self, rows: torch.Tensor | slice) -> Self:
         """State of some rows: a copy, or for a slice a view."""
-        return TrieState(
-            self.trie, self.node[rows], self.left[rows], self.begun[rows], self.n_genes[rows]
-        )
+        return type(self)(self.trie, *(tensor[rows] for tensor in self.tensors()))
 
-    def assign(self, rows: torch.Tensor | slice, state: TrieState) -> None:
+    def assign(self, rows: torch.Tensor | slice, state: Self) -> None:
         """Take over the state of some rows."""
         if not isinstance(rows, slice):  # else `state` is a view of this one
-            for name in ("node", "left", "begun", "n_genes"):
-                getattr(self, name)[rows] = getattr(state, name)
+            for own, new in zip(self.tensors(), state.tensors(), strict=True):
+                own[rows] = new
