@@ -21,8 +21,9 @@ from c2sflow.common.parquet import column_names, read_parquet
 from c2sflow.data.concat import concat_obs
 from c2sflow.data.genes.alignment import GeneAlignment, GeneTable, word_columns
 from c2sflow.data.label_tables import SCORES, candidates_of
+from c2sflow.data.own_columns import own_name
 from c2sflow.data.qc.filtered_genes import PLACE, FilteredColumns, filtered_table, with_filtered
-from c2sflow.generation.plan import organism_columns
+from c2sflow.generation.plan import KINDS, MISSING, organism_columns
 from c2sflow.sentences.no_ops import COMPARED_WITH, NO_OP, predicted_only, with_no_op
 from c2sflow.sentences.rank_fit import RankFit
 from c2sflow.sentences.summaries import SentenceFiles
@@ -318,13 +319,16 @@ class RunCells:
 
         Returns
         -------
-        organism, c2s_cell_type, number; file and row (in it). Empty without generated cells.
+        organism, c2s_cell_type or c2s_tissue, number; file and row (in it). Cells that did not come
+        back are none. Empty without generated cells.
         """
-        folder, columns = self._files.generated_dir, ["organism", "c2s_cell_type", "number"]
-        frames = [pd.DataFrame(columns=[*columns, "file", "row"])]
+        folder, columns = self._files.generated_dir, ["organism", "number", "c2s_finish_reason"]
+        frames = [pd.DataFrame(columns=[*columns, own_name(KINDS[0]), "file", "row"])]
         for path in sorted(folder.glob("*.generated.parquet")) if folder else ():
-            frame = _read_parquet(path, columns).to_pandas()
-            frames.append(frame.assign(file=path.name, row=np.arange(len(frame))))
+            kinds = [name for name in map(own_name, KINDS) if name in column_names(path)]
+            frame = _read_parquet(path, [*columns, *kinds]).to_pandas()
+            frame = frame.assign(file=path.name, row=np.arange(len(frame)))
+            frames.append(frame[frame["c2s_finish_reason"] != MISSING])
         return pd.concat(frames[1:] or frames, ignore_index=True)
 
     def generated_sentences(self, generated: pd.DataFrame) -> tuple[list[np.ndarray], np.ndarray]:

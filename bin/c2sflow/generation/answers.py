@@ -6,7 +6,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from c2sflow.generation.decoding import (
 )
 from c2sflow.generation.gene_trie import GeneTrie
 from c2sflow.generation.logits import gene_tokens
-from c2sflow.model.answer_limits import AnswerLength, AnswerLimit
+from c2sflow.model.answer_limits import AnswerLength, AnswerLimit, SeveralCells
 
 
 @dataclass
@@ -104,13 +104,42 @@ class GeneVocabulary:
         self.words = frozenset(words)
         self.tokens = gene_tokens(tokenizer, list(words))
 
+    def trie(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, no_repeats: bool
+    ) -> GeneTrie:
+        """What the answers of a model may hold."""
+        eos = end_tokens(model, tokenizer.eos_token_id)
+        return GeneTrie(list(self.tokens.values()), eos, model.device, no_repeats)
+
     def limit(
-        self, length: AnswerLength, model: PreTrainedModel, options: AnswerOptions
+        self,
+        length: AnswerLength,
+        model: PreTrainedModel,
+        options: AnswerOptions,
+        cells: SeveralCells | None = None,
     ) -> AnswerLimit:
         """The most that an answer may have, in genes and in tokens."""
         repeats = not (options.get("valid_genes_only", True) and options.get("no_repeats", True))
         context = model.config.max_position_embeddings
-        return length.limit([len(ids) for ids in self.tokens.values()], context, repeats)
+        return length.limit([len(ids) for ids in self.tokens.values()], context, repeats, cells)
+
+
+def decoding_of(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    trie: GeneTrie | None,
+    limit: AnswerLimit,
+    **how: Any,
+) -> Decoding:
+    """How answers within a limit are made; `how` is what else `Decoding` takes."""
+    return Decoding(
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_ids=end_tokens(model, tokenizer.eos_token_id),
+        max_new_tokens=limit.n_tokens,
+        max_genes=limit.n_genes,
+        trie=trie,
+        **how,
+    )
 
 
 class AnswerOptions(TypedDict, total=False):
@@ -179,22 +208,11 @@ def answer_sentences(
     c2s_log_likelihood, by `likelihood` (of the tokens of the sentence and of its end, not of a last
     gene that is cut); and the figures of the run.
     """
-    eos = end_tokens(model, tokenizer.eos_token_id)
-    trie = None
-    if valid_genes_only:
-        paths = list(genes.tokens.values())
-        trie = GeneTrie(paths, eos, model.device, no_repeats)
-    decoding = Decoding(
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_ids=eos,
-        max_new_tokens=limit.n_tokens,
-        max_genes=limit.n_genes,
-        temperature=temperature,
-        top_p=top_p,
-        trie=trie,
-        seed=seed,
-        likelihood=likelihood,
-    )
+    trie = genes.trie(model, tokenizer, no_repeats) if valid_genes_only else None
+    decoding = decoding_of(
+        model, tokenizer, trie, limit,
+        temperature=temperature, top_p=top_p, seed=seed, likelihood=likelihood,
+    )  # fmt: skip
     answers, stats = generate_tokens(
         model,
         input_ids,
@@ -221,7 +239,7 @@ def answer_sentences(
                 for answer, words in zip(answers, parsed, strict=True)
             ],
             LIKELIHOODS["valid" if decoding.valid_only else "full"]: [
-                _log_likelihood(tokenizer, answer, words.kept)
+                log_likelihood(tokenizer, answer, words.kept)
                 for answer, words in zip(answers, parsed, strict=True)
             ],
         }
@@ -229,7 +247,7 @@ def answer_sentences(
     return frame, stats
 
 
-def _log_likelihood(tokenizer: PreTrainedTokenizerBase, answer: Answer, kept: str | None) -> float:
+def log_likelihood(tokenizer: PreTrainedTokenizerBase, answer: Answer, kept: str | None) -> float:
     """Of the tokens of the text that is kept; of all, and the end, where all of it is."""
     if kept is None:
         return answer.log_likelihood

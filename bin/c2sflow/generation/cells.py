@@ -10,9 +10,13 @@ import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from c2sflow.common.errors import UserError
+from c2sflow.data.own_columns import PREFIX
 from c2sflow.generation.answers import AnswerOptions, GeneVocabulary, answer_sentences
+from c2sflow.generation.cell_answers import CellVocabulary, answer_cells
 from c2sflow.generation.decoding import GenerationStats
-from c2sflow.model.answer_limits import AnswerLength
+from c2sflow.generation.plan import GROUP, MISSING, kind_column
+from c2sflow.model.answer_limits import AnswerLength, AnswerLimit
+from c2sflow.sentences.groups.prompts import NUM_CELLS, answer_opening
 from c2sflow.sentences.organism_words import WORD
 from c2sflow.sentences.prompts import fill
 
@@ -28,18 +32,21 @@ def generate_cells(
     length: AnswerLength | None = None,
     **options: Unpack[AnswerOptions],
 ) -> tuple[pd.DataFrame, list[GenerationStats]]:
-    """Generate the sentence of each cell.
+    """Generate the sentence of each cell, alone or in a group.
 
     Parameters
     ----------
     cells
         A row a cell: organism, perhaps the model's word for it
-        (`c2sflow.sentences.organism_words`), c2s_cell_type ("" for none) and number, unique for
-        cells of one type: with the seed it decides what is drawn, whatever the batch or the task.
+        (`c2sflow.sentences.organism_words`), c2s_cell_type or c2s_tissue ("" for none) and number,
+        unique for cells of one type: with the seed it decides what is drawn, whatever the batch or
+        the task. Of cells that one answer holds also group, place and num_cells, as
+        `c2sflow.generation.plan.GenerationPlan.cells` gives them: then the group decides.
     genes
         For each organism the words that its cells may contain; other words count as invalid.
     template
-        Generation prompt: may hold {num_genes}, {organism} and {cell_type}.
+        Generation prompt: may hold {num_genes}, {organism} and {cell_type}; of groups {num_cells}
+        and {tissue} too.
     num_genes
         What {num_genes} asks for.
     length
@@ -49,8 +56,8 @@ def generate_cells(
 
     Returns
     -------
-    The cells, an organism after the other, with the columns of `answer_sentences`; and the figures
-    of the run, of each organism.
+    The cells, an organism after the other, with the columns of `answer_sentences`, of groups those
+    of `c2sflow.generation.cell_answers.answer_cells`; and the figures of the runs.
 
     Raises
     ------
@@ -60,12 +67,12 @@ def generate_cells(
     tables, stats = [], []
     for organism, own in cells.groupby("organism", sort=False):
         answers, figures = _answers(
-            model, tokenizer, own, genes[str(organism)], template, num_genes,
+            model, tokenizer, own.reset_index(drop=True), genes[str(organism)], template, num_genes,
             length or AnswerLength(), **options,
         )  # fmt: skip
-        own = own.drop(columns=WORD, errors="ignore").reset_index(drop=True)
+        own = own.drop(columns=[WORD, NUM_CELLS], errors="ignore").reset_index(drop=True)
         tables.append(pd.concat([own, answers], axis=1))
-        stats.append(figures)
+        stats += figures
     return pd.concat(tables, ignore_index=True), stats
 
 
@@ -78,30 +85,41 @@ def _answers(
     num_genes: int,
     length: AnswerLength,
     **options: Unpack[AnswerOptions],
-) -> tuple[pd.DataFrame, GenerationStats]:
-    kinds = ["organism", "c2s_cell_type"]
-    distinct = cells.drop_duplicates(kinds)
-    texts = [
-        fill(template, {**record, "cell_type": record["c2s_cell_type"], "n_genes": num_genes})
-        for record in distinct.to_dict("records")
-    ]
-    tokens = [np.asarray(ids, dtype=np.int32) for ids in tokenizer(texts)["input_ids"]]
-    longest, context = max(map(len, tokens), default=0), model.config.max_position_embeddings
+) -> tuple[pd.DataFrame, list[GenerationStats]]:
+    """The answers for cells of one organism, in their order, and the figures of each run."""
     vocabulary = GeneVocabulary(tokenizer, genes)
+    cells = cells.assign(n_genes=num_genes)
+    if GROUP not in cells:
+        table, stats = _single(model, tokenizer, cells, vocabulary, template, length, **options)
+        return table, [stats]
+    parts, figures = [], []
+    for _, own in cells.groupby(NUM_CELLS, sort=False):
+        table, stats = _several(model, tokenizer, own, vocabulary, template, length, **options)
+        parts.append(table.set_axis(own.index, axis=0))
+        figures.append(stats)
+    return pd.concat(parts).sort_index(), figures
+
+
+def _single(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    cells: pd.DataFrame,
+    vocabulary: GeneVocabulary,
+    template: str,
+    length: AnswerLength,
+    **options: Unpack[AnswerOptions],
+) -> tuple[pd.DataFrame, GenerationStats]:
+    """An answer for each cell."""
+    kinds = ["organism", kind_column(cells)]
+    distinct = _prompts(tokenizer, cells.drop_duplicates(kinds), template)
     limit = vocabulary.limit(length, model, options)
-    if longest + limit.n_tokens > context:
-        raise UserError(
-            f"the prompt has {longest} tokens, the answer up to {limit.n_tokens}, and the model "
-            f"takes {context} together; shorten the prompt, or the answer with --max_answer_genes "
-            "or --max_new_tokens"
-        )
-    named = distinct[kinds].itertuples(index=False, name=None)
-    prompts = dict(zip(named, tokens, strict=True))
-    rows = list(cells[[*kinds, "number"]].itertuples(index=False, name=None))
+    _check_room(model, distinct, limit)
+    numbers = cells.groupby(kinds, sort=False).ngroup()
+    rows = cells[[*kinds, "number"]].itertuples(index=False, name=None)
     return answer_sentences(
         model,
         tokenizer,
-        [prompts[row[:2]] for row in rows],
+        [distinct[number] for number in numbers],
         ["|".join(map(str, ("generated", *row))) for row in rows],
         vocabulary,
         limit,
@@ -109,14 +127,76 @@ def _answers(
     )
 
 
+def _several(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    cells: pd.DataFrame,
+    vocabulary: GeneVocabulary,
+    template: str,
+    length: AnswerLength,
+    **options: Unpack[AnswerOptions],
+) -> tuple[pd.DataFrame, GenerationStats]:
+    """An answer for each group of cells; the groups are of one size, and in a row."""
+    kinds = ["organism", kind_column(cells)]
+    several = CellVocabulary(tokenizer, vocabulary, int(cells[NUM_CELLS].iloc[0]))
+    groups = cells.drop_duplicates([*kinds, GROUP])
+    prompts = _prompts(tokenizer, groups, template, several=True)
+    limit = several.limit(length, model, max(map(len, prompts)), options)
+    _check_room(model, prompts, limit)
+    rows = groups[[*kinds, GROUP]].itertuples(index=False, name=None)
+    keys = ["|".join(map(str, ("generated group", *row))) for row in rows]
+    return answer_cells(model, tokenizer, prompts, keys, several, limit, **options)
+
+
+def _prompts(
+    tokenizer: PreTrainedTokenizerBase, cells: pd.DataFrame, template: str, several: bool = False
+) -> list[np.ndarray]:
+    """Tokens of the prompt of each row; of several cells with the line that begins the first."""
+    named = kind_column(cells)
+    texts = [
+        fill(template, {**record, named.removeprefix(PREFIX): record[named]})
+        for record in cells.to_dict("records")
+    ]
+    if several:
+        texts = [text + answer_opening(text) for text in texts]
+    return [np.asarray(ids, dtype=np.int32) for ids in tokenizer(texts)["input_ids"]]
+
+
+def _check_room(model: PreTrainedModel, prompts: list[np.ndarray], limit: AnswerLimit) -> None:
+    longest, context = max(map(len, prompts), default=0), model.config.max_position_embeddings
+    if longest + limit.n_tokens > context:
+        raise UserError(
+            f"the prompt has {longest} tokens, the answer up to {limit.n_tokens}, and the model "
+            f"takes {context} together; shorten the prompt, or the answer with --max_answer_genes "
+            "or --max_new_tokens"
+        )
+
+
 def generated_records(cells: pd.DataFrame) -> list[dict[str, object]]:
     """Cells of `generate_cells` as `c2sflow.model.embedding.embed_cells` takes them.
 
-    A prompt may use their cell_sentence, num_genes, organism and cell_type.
+    A prompt may use their cell_sentence, num_genes, organism and cell_type, or tissue.
     """
+    kind = kind_column(cells)
     names = {
         "c2s_sentence": "cell_sentence", "c2s_n_predicted_genes": "n_genes",
-        "c2s_cell_type": "cell_type", "organism": "organism",
+        kind: kind.removeprefix(PREFIX), "organism": "organism",
     }  # fmt: skip
     word = cells.columns.intersection([WORD])
     return cells[[*names, *word]].rename(columns=names).to_dict("records")
+
+
+def generation_warnings(cells: pd.DataFrame) -> list[str]:
+    """What a user should know of the cells of `generate_cells`, beside answers that were cut."""
+    warnings = []
+    missing = cells["c2s_finish_reason"] == MISSING
+    if n_empty := int(((cells["c2s_n_predicted_genes"] == 0) & ~missing).sum()):
+        warnings.append(f"{n_empty} generated cells hold no gene")
+    if missing.any():
+        groups = cells.loc[missing, ["organism", kind_column(cells), GROUP]].drop_duplicates()
+        warnings.append(
+            f"{missing.sum()} of {len(cells)} cells did not come back: {len(groups)} answers ended "
+            "before their last cell; take a model that was trained to generate several cells, or "
+            "fewer --cells_per_answer"
+        )
+    return warnings

@@ -24,6 +24,7 @@ from transformers import PreTrainedModel
 
 from c2sflow.common.progress import progress_bar
 from c2sflow.generation.captured_step import CapturedStep, capturable
+from c2sflow.generation.cell_trie import CellState
 from c2sflow.generation.common_beginnings import n_together, neighbours
 from c2sflow.generation.few_rows import quick_products
 from c2sflow.generation.gene_trie import GeneTrie
@@ -63,11 +64,15 @@ class Answer:
     log_likelihoods
         Natural-log probability of each of these tokens at temperature 1, among those that
         `Decoding.likelihood` names; and last that of the end token, if it ended the answer.
+    cut_cells
+        Of an answer of several cells (`c2sflow.generation.cell_trie`): whether each was cut, for
+        the model would have continued after max_genes genes. Else empty.
     """
 
     token_ids: list[int] = field(default_factory=list)
     finish_reason: str = "length"
     log_likelihoods: list[float] = field(default_factory=list)
+    cut_cells: list[bool] = field(default_factory=list)
 
     @property
     def log_likelihood(self) -> float:
@@ -100,7 +105,8 @@ class Decoding:
     """How answers are made: see `generate_tokens`.
 
     With a trie, an answer ends where the model continues after max_genes genes: one that the model
-    ends itself is the same with any higher limit.
+    ends itself is the same with any higher limit. Of several cells (`CellTrie`) each ends so, and
+    the next one begins.
 
     Attributes
     ----------
@@ -361,10 +367,16 @@ class _Batch:
             numbers = self.numbers[rows].gather(1, emitted.clamp_max(limit - 1)[:, None])[:, 0]
         chosen = next_tokens(allowed, numbers, self.decoding.temperature, self.decoding.top_p)
         token = state.trie.tokens[chosen] if state else chosen
-        ended = (token[:, None] == self.eos).any(dim=1) & ~done
-        full = torch.zeros_like(ended)
+        full = torch.zeros_like(done)
         if state and self.decoding.max_genes is not None:
             full = state.trie.begins(state, chosen) & (state.n_genes >= self.decoding.max_genes)
+            if isinstance(state, CellState):  # then its cell is full, and the answer continues
+                state.cut_here(full & ~done)
+                less = state.without_more_genes(allowed)
+                how = numbers, self.decoding.temperature, self.decoding.top_p
+                chosen = torch.where(full, next_tokens(less, *how), chosen)
+                token, full = state.trie.tokens[chosen], torch.zeros_like(full)
+        ended = (token[:, None] == self.eos).any(dim=1) & ~done
         continues = ~done & ~ended & ~full
         if self.state and state:
             state.trie.advance(state, chosen, emitted, continues)
@@ -391,16 +403,18 @@ class _Batch:
             return
         rows = torch.from_numpy(np.flatnonzero(done)).to(self.device)
         n_emitted = self.n_emitted[rows]
+        cut: list[list[bool]] = [[] for _ in rows]
         if self.state:  # the limit cut the last gene of some: what is left of it is no gene
             state = self.state.select(rows)
+            cut = state.cut.tolist() if isinstance(state, CellState) else cut
             whole = self.ended[rows] | state.trie.complete(state)
             n_emitted = torch.where(whole, n_emitted, state.begun)
         columns = (self.tokens[rows], n_emitted, self.ended[rows], self.scores[rows])
-        for prompt, tokens, end, ended, scores in zip(
-            self.prompts[done], *(column.tolist() for column in columns), strict=True
+        for prompt, tokens, end, ended, scores, cells in zip(
+            self.prompts[done], *(column.tolist() for column in columns), cut, strict=True
         ):
             reason = "eos" if ended else "length"
-            self.answers[prompt] = Answer(tokens[:end], reason, scores[: end + ended])
+            self.answers[prompt] = Answer(tokens[:end], reason, scores[: end + ended], cells)
             self.stats.n_new_tokens += end
         self.prompts[done] = -1
         self.cache.release(rows)

@@ -104,7 +104,7 @@ class GeneTrie:
         # The padding node, behind all others: a token beyond the last, and no gene.
         self.node_tokens = self._tensor(np.append(tokens, self.n_valid))
 
-    def _tensor(self, values: np.ndarray) -> torch.Tensor:
+    def _tensor(self, values: np.ndarray | Sequence[int]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, dtype=np.int64)).to(self._device)
 
     def start(self, n_rows: int) -> TrieState:

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from c2sflow.common.files import read_json_list, write_json
-from c2sflow.generation.cells import generate_cells, generated_records
-from c2sflow.generation.plan import GenerationPlan, organism_genes
+from c2sflow.generation.cells import generate_cells, generated_records, generation_warnings
+from c2sflow.generation.plan import GROUP, MISSING, GenerationPlan, answer_template, organism_genes
 from c2sflow.generation.tasks import (
     ANSWERING,
     allowed_genes,
@@ -25,7 +23,7 @@ from c2sflow.generation.tasks import (
 from c2sflow.model.tasks import load, log_warnings, pick, run_figures
 from c2sflow.model.trained import read_trained
 from c2sflow.sentences.organism_words import with_words
-from c2sflow.sentences.prompts import EMBEDDING_PROMPT, generation_template, load_template
+from c2sflow.sentences.prompts import EMBEDDING_PROMPT, load_template
 from c2sflow.sentences.summaries import SentenceFiles
 
 LOGGER = logging.getLogger(__name__)
@@ -41,8 +39,9 @@ def generate_task(
 ) -> None:
     """Write ``<task>.generated.parquet`` and ``<task>.generate.json``.
 
-    The table holds organism, c2s_cell_type, number, the columns of
-    `c2sflow.generation.answers.answer_sentences` and X_c2s, a row a cell.
+    The table holds organism, c2s_cell_type or c2s_tissue, number, the columns of
+    `c2sflow.generation.answers.answer_sentences` and X_c2s, a row a cell. Of cells that one answer
+    holds also group and place; cells that an answer does not have are rows too, marked `MISSING`.
 
     Parameters
     ----------
@@ -57,7 +56,9 @@ def generate_task(
         `c2sflow.generation.cells.generate_cells`; generation_prompt, generated_genes,
         gene_vocabulary_file.
     """
-    template = generation_template(options.get("generation_prompt"), plan.cell_types != [""])
+    template = answer_template(
+        options.get("generation_prompt"), plan.names, several=plan.n_together > 1
+    )
     model, tokenizer = load(options, head=True)
     words = read_trained(options["model"]).organism_words
     cells, name = with_words(plan.cells(task), words), plan.task_name(task)
@@ -79,16 +80,11 @@ def generate_task(
     write_answers(outdir / f"{name}.generated.parquet", generated, vectors)
     figures = run_figures(model, name, generated.assign(sample="generated cells"))
     figures |= answer_figures(model, generated, stats, length)
-    figures["warnings"] = log_warnings([*cut_warnings(figures), *_warnings(generated)])
+    if GROUP in generated:
+        figures["n_missing"] = int((generated["c2s_finish_reason"] == MISSING).sum())
+    figures["warnings"] = log_warnings([*cut_warnings(figures), *generation_warnings(generated)])
     write_json(outdir / f"{name}.generate.json", figures)
     LOGGER.info(
         "%s: %d cells generated, %.0f new tokens/s",
         name, len(generated), figures["tokens_per_second"],
     )  # fmt: skip
-
-
-def _warnings(cells: pd.DataFrame) -> list[str]:
-    warnings = []
-    if n_empty := int((cells["c2s_n_predicted_genes"] == 0).sum()):
-        warnings.append(f"{n_empty} generated cells hold no gene")
-    return warnings

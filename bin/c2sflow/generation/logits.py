@@ -19,14 +19,26 @@ def answer_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> d
 
     A text that does not come back from its tokens is left out.
     """
-    whole = [f"{ANCHOR} {text}" for text in texts]
+    found = behind(tokenizer, ANCHOR, [f" {text}" for text in texts])
+    return {text: found[f" {text}"] for text in texts if f" {text}" in found}
+
+
+def behind(
+    tokenizer: PreTrainedTokenizerBase, before: str, texts: Sequence[str]
+) -> dict[str, list[int]]:
+    """Tokens of each text behind another, those left out that have no beginning of their own.
+
+    A text that does not come back from its tokens is left out too.
+    """
+    whole = [before + text for text in texts]
     encoded = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
     tokens = {}
     for text, ids, offsets in zip(
         texts, encoded["input_ids"], encoded["offset_mapping"], strict=True
     ):
-        cut = sum(end <= len(ANCHOR) for _, end in offsets)
-        if ids[cut:] and tokenizer.decode(ids, skip_special_tokens=True) == f"{ANCHOR} {text}":
+        cut = sum(end <= len(before) for _, end in offsets)
+        parted = cut < len(ids) and offsets[cut][0] >= len(before)
+        if parted and tokenizer.decode(ids, skip_special_tokens=True) == before + text:
             tokens[text] = ids[cut:]
     return tokens
 

@@ -14,7 +14,9 @@ LITTLE = 0.1  # mean probability of a whole list below which its words are not t
 NO_LIST = "none"  # --cell_types for free answers, where a model has labels of its own
 
 
-def read_cell_types(value: str, file: str | Path | None = None, least: int = 2) -> list[str]:
+def read_cell_types(
+    value: str, file: str | Path | None = None, least: int = 2, option: str = "cell_types"
+) -> list[str]:
     """Labels in order, without repeats.
 
     "B" and "B." are one label, as first given: an answer may end in a full stop.
@@ -28,13 +30,15 @@ def read_cell_types(value: str, file: str | Path | None = None, least: int = 2) 
         Text file with a label a line; taken instead of `value`.
     least
         Labels that there must be: to choose among one is no choice.
+    option
+        Parameter that names them.
 
     Raises
     ------
     UserError
         If the file cannot be read, or there are too few labels or too many.
     """
-    where = f"--cell_types {Path(file).name if file else repr(value)}"
+    where = f"--{option} {Path(file).name if file else repr(value)}"
     text = read_text(Path(file), where) if file else value
     if file or "\n" in text:
         labels = text.splitlines()

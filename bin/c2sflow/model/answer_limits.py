@@ -31,6 +31,25 @@ class AnswerLimit:
 
 
 @dataclass(frozen=True)
+class SeveralCells:
+    """What an answer of several cells takes beside their genes.
+
+    Attributes
+    ----------
+    n_cells
+        Cells.
+    n_between
+        Tokens of all that parts them.
+    room
+        Tokens that the prompt leaves: it holds no cell, so that it needs no half of the context.
+    """
+
+    n_cells: int
+    n_between: int
+    room: int
+
+
+@dataclass(frozen=True)
 class AnswerLength:
     """What a run asks for.
 
@@ -70,7 +89,11 @@ class AnswerLength:
         return {"max_answer_genes": self.n_genes, **tokens}
 
     def limit(
-        self, gene_lengths: Collection[int], context: int, repeats: bool = False
+        self,
+        gene_lengths: Collection[int],
+        context: int,
+        repeats: bool = False,
+        cells: SeveralCells | None = None,
     ) -> AnswerLimit:
         """The limit for genes of these lengths.
 
@@ -85,6 +108,8 @@ class AnswerLength:
             Tokens of the model's context.
         repeats
             Whether a gene may come twice.
+        cells
+            Of an answer of several cells: then the genes are those of each.
         """
         if self.n_tokens is not None:
             return AnswerLimit(self.n_genes, self.n_tokens)
@@ -93,4 +118,7 @@ class AnswerLength:
         common = math.ceil(np.percentile(lengths, COMMON)) if lengths.size else 1
         n_genes = self.n_genes if repeats else min(self.n_genes, max(1, lengths.size))
         needed = min(n_genes * longest, n_genes * common + longest) + 1
+        if cells:
+            needed = cells.n_cells * needed + cells.n_between
+            return AnswerLimit(self.n_genes, max(1, min(needed, cells.room)))
         return AnswerLimit(self.n_genes, min(needed, context // 2))

@@ -33,6 +33,9 @@ class Asked:
         Cells in the prompt.
     max_genes
         Genes of a cell, where that is limited.
+    answer_cells
+        Cells that the answer is to hold. Of several each has its genes (`max_genes`), and what the
+        prompt leaves is theirs.
     """
 
     template: str
@@ -41,6 +44,17 @@ class Asked:
     n_genes: int | None = None
     n_cells: int = 1
     max_genes: int | None = None
+    answer_cells: int = 1
+
+    @property
+    def several(self) -> int:
+        """Cells that share the context, in the prompt or in the answer."""
+        return max(self.n_cells, self.answer_cells)
+
+    @property
+    def fewer(self) -> str:
+        """The option that takes fewer of them."""
+        return "--cells_per_answer" if self.answer_cells > 1 else "--cells_per_prompt"
 
 
 def check_context(
@@ -55,7 +69,8 @@ def check_context(
         n_prompt = _prompt_tokens(tokenizer, prompt, GENES, organism)
         labels = [f" {label}." for label in prompt.labels]
         longest = max(map(len, tokenizer(labels)["input_ids"])) if labels else 0
-        half = context // 2 if prompt.n_genes is not None else 0
+        alone = prompt.answer_cells == 1
+        half = context // 2 if alone and prompt.n_genes is not None else 0
         n_answer = max(prompt.n_tokens, longest, half)
         if half and prompt.n_genes and prompt.n_genes >= half:
             yield (
@@ -64,8 +79,8 @@ def check_context(
             )
         if n_prompt + n_answer > context:
             answer = f" and its answer up to {n_answer}" if n_answer else ""
-            several = f" of each of {prompt.n_cells} cells" if prompt.n_cells > 1 else ""
-            fewer = "take fewer --cells_per_prompt, " if several else ""
+            several = f" of each of {prompt.several} cells" if prompt.several > 1 else ""
+            fewer = f"take fewer {prompt.fewer}, " if several else ""
             yield (
                 f"its context has {context} tokens, and --{option} with ten genes{several} "
                 f"{n_prompt}{answer}; {fewer}shorten the prompt"
@@ -99,19 +114,22 @@ def room_lines(
     """
     lines, warnings = [], []
     for option, prompt in asked.items():
-        if prompt.n_cells == 1:
+        if prompt.several == 1:
             continue
         fewer, more = genes_that_fit(tokenizer, context, prompt)
         lines.append(
-            f"--{option}: {fewer} to {more} genes of each of {prompt.n_cells} cells fit into the "
+            f"--{option}: {fewer} to {more} genes of each of {prompt.several} cells fit into the "
             f"context of {context} tokens, by the tokens of ten common genes"
         )
         if prompt.max_genes and prompt.max_genes > more:
+            lost, limit = "the lowest are left out", "--max_genes to have as many in every prompt"
+            if prompt.answer_cells > 1:
+                lost = "the last cells are cut, or do not come back"
+                limit = "--max_answer_genes and --generated_genes"
             warnings.append(
-                f"--{option}: of {prompt.max_genes} genes of each of {prompt.n_cells} cells "
-                f"{fewer} to {more} fit into the context of {context} tokens, and the lowest are "
-                "left out; take fewer --cells_per_prompt or --max_genes to have as many in every "
-                "prompt"
+                f"--{option}: of {prompt.max_genes} genes of each of {prompt.several} cells "
+                f"{fewer} to {more} fit into the context of {context} tokens, and {lost}; take "
+                f"fewer {prompt.fewer} or {limit}"
             )
     return lines, warnings
 
@@ -119,9 +137,10 @@ def room_lines(
 def _prompt_tokens(
     tokenizer: PreTrainedTokenizerBase, prompt: Asked, genes: str, organism: str = "human"
 ) -> int:
-    """Tokens of a prompt whose cells have these genes."""
+    """Tokens of a prompt, or of it and its answer, whose several cells have these genes."""
     record: dict[str, object] = dict.fromkeys(template_fields(prompt.template), UNKNOWN)
     text = join_sentences([genes] * prompt.n_cells) if prompt.n_cells > 1 else genes
     record |= {"cell_sentence": text, "n_genes": len(genes.split()), "organism": organism}
-    record["num_cells"] = prompt.n_cells
-    return len(tokenizer(fill(prompt.template, record))["input_ids"])
+    record["num_cells"] = prompt.several
+    answer = join_sentences([genes] * prompt.answer_cells) if prompt.answer_cells > 1 else ""
+    return len(tokenizer(fill(prompt.template, record) + answer)["input_ids"])

@@ -27,7 +27,7 @@ TASKS = {
     "perturbation": "perturbed cells (--perturbations)",
     "conversion": "cells of another type",
     "tissue": "the tissue of several cells",
-    "tissue_generation": "cells of a tissue",
+    "tissue_generation": "several cells to generate at once (--cells_per_answer)",
     "interpretation": "a text about several cells",
 }
 ASKED_BY = {
@@ -35,6 +35,7 @@ ASKED_BY = {
     "generation_prompt": "generation",
     "perturbation_prompt": "perturbation",
     "interpretation_prompt": "interpretation",
+    "cells_per_answer": "tissue_generation",
 }
 
 

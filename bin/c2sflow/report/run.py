@@ -28,7 +28,7 @@ from c2sflow.sentences.summaries import SentenceFiles
 # Columns of text in tables of perturbations.
 TEXT = (
     "condition", "perturbation", "dose", "time", "sample", "gene", "gene_set", "context", "versus",
-    "c2s_cell_type", "organism",
+    "c2s_cell_type", "c2s_tissue", "organism",
 )  # fmt: skip
 PAIR_TEXT = ("label", "query_gene", "key_gene")  # of gene pairs
 TYPES = "c2s_cell_type"

@@ -19,8 +19,7 @@ from c2sflow.common.files import (
 )
 from c2sflow.data.genes.alignment import GeneAlignment, word_columns
 from c2sflow.data.result_tables import read_evaluation, write_table
-from c2sflow.generation.plan import GenerationPlan, organism_columns
-from c2sflow.inputs.lists import names_types
+from c2sflow.generation.plan import GenerationPlan, answer_template, organism_columns
 from c2sflow.results.generated import merge_generated, summarise_generated
 from c2sflow.results.groups import GroupFiles, group_record, merge_groups
 from c2sflow.results.merge import Merged, merge_samples
@@ -32,7 +31,6 @@ from c2sflow.sentences.prompts import (
     ANNOTATION_PROMPT,
     EMBEDDING_PROMPT,
     PERTURBATION_PROMPT,
-    generation_template,
     load_template,
 )
 from c2sflow.sentences.rank_fit import RankFit
@@ -76,7 +74,7 @@ def provenance(
         "pipeline": dict(pipeline),
         "model": dict(model),
         "parameters": parameters,
-        "prompts": _prompts(parameters),
+        "prompts": _prompts(parameters, options),
         "software": software_versions() | dict(model_software),
         "rank_fit": dict(rank_fit),
         "samples": {
@@ -87,7 +85,7 @@ def provenance(
     }
 
 
-def _prompts(parameters: Mapping) -> dict[str, str]:
+def _prompts(parameters: Mapping, options: Mapping[str, Mapping]) -> dict[str, str]:
     """The prompts of what was done; those of annotation and generation only with one."""
     defaults = {"embedding": EMBEDDING_PROMPT, "perturbation": PERTURBATION_PROMPT}
     if parameters.get("cells_per_prompt"):
@@ -101,8 +99,9 @@ def _prompts(parameters: Mapping) -> dict[str, str]:
         for name, default in defaults.items()
     }
     if parameters.get("generate"):
-        given = parameters["generation_prompt"] or None
-        prompts["generation"] = generation_template(given, names_types(parameters["cell_types"]))
+        plan = generation_plan(options)
+        given, several = parameters["generation_prompt"] or None, plan.n_together > 1
+        prompts["generation"] = answer_template(given, plan.names, several)
     return prompts
 
 
@@ -283,7 +282,7 @@ def _merge_generated(
     base = options["results"]["log_base"]
     generated = merge_generated(tasks, columns, var, uns["rank_fit"], target, uns, base)
     LOGGER.info("%s: %d generated cells", target.name, len(generated))
-    write_table(summarise_generated(generated), outdir / "generation" / "summary.tsv")
+    write_table(summarise_generated(generated, plan.n_each), outdir / "generation" / "summary.tsv")
 
 
 def _merge_groups(groups: GroupFiles, cells: Path, outdir: Path, uns: Mapping) -> list[str]:
@@ -302,4 +301,6 @@ def generation_plan(options: Mapping[str, Mapping]) -> GenerationPlan:
         options["generation"]["organisms"],
         options["annotation"]["cell_types"],
         options["sentences"]["shard_size"],
+        options["generation"]["cells_per_answer"],
+        options["generation"]["tissues"],
     )

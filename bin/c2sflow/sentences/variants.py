@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from c2sflow.common.errors import UserError
-from c2sflow.sentences.groups.prompts import of_shards
+from c2sflow.sentences.groups.prompts import about, of_shards
 from c2sflow.sentences.wordings import WORDINGS
 
 ALL = "all"
@@ -45,6 +45,16 @@ def without_type(wording: str) -> str:
     return wording
 
 
+def _families(task: str) -> list[tuple[str, ...]]:
+    """The wordings of a task: of generation those for a type, or none, and for several cells."""
+    families = [tuple(map(of_shards, WORDINGS[task]))]
+    if task == "generation":
+        families.append(tuple(map(without_type, families[0])))
+        for kind in ("tissue", "cell_type", ""):
+            families.append(tuple(about(text, kind) for text in WORDINGS["tissue_generation"]))
+    return families
+
+
 def variants_of(template: str, prompt: str, variant: Variant) -> list[str]:
     """The templates that a variant stands for.
 
@@ -68,10 +78,9 @@ def variants_of(template: str, prompt: str, variant: Variant) -> list[str]:
     """
     if variant is None:
         return [template]
-    wordings: tuple[str, ...] = tuple(map(of_shards, WORDINGS[TASKS[prompt]]))
-    if TASKS[prompt] == "generation" and wordings[0] not in template:
-        wordings = tuple(map(without_type, wordings))
-    if wordings[0] not in template:
+    families = _families(TASKS[prompt])
+    wordings = next((own for own in families if own[0] in template), None)
+    if wordings is None:
         raise UserError(
             f"--{prompt} and --prompt_variant {variant} exclude one another: variants are wordings "
             "of the built-in prompt; leave one of them out"

@@ -14,6 +14,8 @@ EXISTING = click.Path(exists=True)
 @click.option("--generate", required=True, type=click.IntRange(1), help="Cells per type.")
 @click.option("--organisms", required=True, help="Organisms of the data, one per line.")
 @click.option("--cell-types", help="One per line; default: no type.")
+@click.option("--cells-per-answer", type=click.IntRange(2), help="Cells of an answer; default: 1.")
+@click.option("--tissues", help="One per line; default: none. With --cells-per-answer.")
 @click.option("--shard-size", default="auto", help="Cells per task, or auto.")
 @model_options
 @embedding_options
@@ -37,13 +39,16 @@ EXISTING = click.Path(exists=True)
 @click.option("--seed", type=int, default=42, help="Random seed of sampling.")
 @click.option("--outdir", default=".", help="Gets <task>.generated.parquet, <task>.generate.json.")
 def main(
-    task, samples, sentences_dir, generate, organisms, cell_types, shard_size, outdir, **options
-):
+    task, samples, sentences_dir, generate, organisms, cell_types, cells_per_answer, tissues,
+    shard_size, outdir, **options,
+):  # fmt: skip
     """Parse, call the library, write."""
     from pathlib import Path
 
     from c2sflow.generation.generate_task import generate_task
     from c2sflow.generation.plan import GenerationPlan
 
-    plan = GenerationPlan.from_options(generate, organisms, cell_types, shard_size)
+    plan = GenerationPlan.from_options(
+        generate, organisms, cell_types, shard_size, cells_per_answer, tissues
+    )
     generate_task(plan, task, Path(samples), Path(sentences_dir), Path(outdir), options)

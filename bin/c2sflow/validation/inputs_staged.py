@@ -23,6 +23,7 @@ class Staged:
     gene_sets_file: Path | None = None
     gene_vocabulary_file: Path | None = None
     cell_types_file: Path | None = None
+    tissues_file: Path | None = None
     annotation_prompt_file: Path | None = None
     generation_prompt_file: Path | None = None
     gene_symbols_file: Path | None = None

@@ -40,6 +40,8 @@ def take_defaults(flat: dict, options: Mapping[str, dict], trained: Trained) -> 
     """Fill parameters that are not given, in `flat` and their group; lines for the log."""
     typed = names_types(flat["cell_types"])
     found: dict[str, int | str] = {**fitting_generation(trained.prompts, typed)}
+    if flat["generate"] and flat["cells_per_answer"]:  # its prompt asks for one cell
+        found.pop("generation_prompt", None)
     if flat["prompt_variant"] is not None:  # the user's choice of prompts
         found = {}
     if trained.max_genes:
@@ -70,10 +72,11 @@ def take_defaults(flat: dict, options: Mapping[str, dict], trained: Trained) -> 
 
 
 def asked_tasks(flat: Mapping, predicts: bool) -> list[str]:
-    """Options of the prompts that the model is asked with, beside that of embeddings."""
+    """Options by which the model is asked for more than embeddings, mostly those of prompts."""
     asked = {
         "annotation_prompt": flat["annotate"],
-        "generation_prompt": flat["generate"],
+        "generation_prompt": flat["generate"] and not flat["cells_per_answer"],
+        "cells_per_answer": flat["generate"] and flat["cells_per_answer"],
         "perturbation_prompt": predicts,
         "interpretation_prompt": flat["cells_per_prompt"] and flat["interpret_groups"],
     }

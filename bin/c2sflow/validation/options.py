@@ -9,9 +9,8 @@ from pathlib import Path
 from c2sflow.common.errors import Faults, UserError
 from c2sflow.common.statistics import MIN_UNITS
 from c2sflow.data.obs.shard_columns import RESERVED
-from c2sflow.generation.plan import GenerationPlan, generation_faults
+from c2sflow.generation.plan import GenerationPlan
 from c2sflow.inputs.labels import GROUP
-from c2sflow.inputs.lists import NO_LIST, read_cell_types
 from c2sflow.model.adapters import has_adapter, read_adapter
 from c2sflow.model.files import HUB_ID, file_faults
 from c2sflow.model.trained import read_trained
@@ -19,28 +18,9 @@ from c2sflow.model.weights import base_weights
 from c2sflow.sentences.prompts import ANSWER_TOKENS
 from c2sflow.sentences.variants import ALL
 from c2sflow.sentences.wordings import WORDINGS
+from c2sflow.validation.generation import generation_line
 from c2sflow.validation.groups import group_lines
-from c2sflow.validation.inputs_staged import Staged
 from c2sflow.validation.obs_columns import Targets
-
-
-def check_generation(flat: Mapping, targets: Targets, faults: Faults) -> None:
-    """Check that generated cells can differ, and that their embeddings' prompt can be filled."""
-    if not isinstance(flat["generate"], int):
-        return
-    prompt = targets.prompts.get("embedding_prompt", "")
-    with faults.collect():
-        faults += generation_faults(flat["generate"], flat["temperature"], prompt)
-
-
-def generation_plan(flat: Mapping, targets: Targets, labels: list[str]) -> GenerationPlan | None:
-    """What --generate makes, as far as the parameters are sound."""
-    if not isinstance(flat["generate"], int) or not targets.organisms:
-        return None
-    organisms = "\n".join(sorted(targets.organisms))
-    size = flat["shard_size"]
-    size = size if isinstance(size, int) and size > 0 else "auto"
-    return GenerationPlan.from_options(flat["generate"], organisms, "\n".join(labels), size)
 
 
 def check_attention(flat: Mapping, faults: Faults) -> None:
@@ -55,20 +35,6 @@ def check_attention(flat: Mapping, faults: Faults) -> None:
             f"--attention_maps: --label_column {flat['label_column']} is a name of c2sflow's own; "
             "copy the column to another name"
         )
-
-
-def given_cell_types(flat: Mapping, staged: Staged, faults: Faults) -> list[str]:
-    """The labels that an annotation chooses from, or that cells are generated of, if any."""
-    given = flat["cell_types"]
-    if not (flat["annotate"] or flat["generate"]) or not isinstance(given, str):
-        return []
-    if given == NO_LIST:
-        return []
-    with faults.collect():
-        if not staged.cell_types_file and re.fullmatch(r"[^,]+\.(csv|tsv|txt)", given.strip()):
-            raise UserError(f"--cell_types {given}: no such file")
-        return read_cell_types(given, staged.cell_types_file, 2 if flat["annotate"] else 1)
-    return []
 
 
 def labels_line(flat: Mapping, directory: Path | None) -> list[str]:
@@ -145,7 +111,9 @@ def asked_of_model(flat: Mapping, targets: Targets, labels: list[str]) -> dict[s
     if targets.wanted:
         asked["perturbation_prompt"] |= answer
     if flat["generate"]:
-        asked["generation_prompt"] |= answer
+        together = flat["cells_per_answer"] or 1
+        of_each = {"answer_cells": together, "max_genes": flat["max_answer_genes"]}
+        asked["generation_prompt"] |= answer if together == 1 else of_each
     if flat["annotate"] and "annotation_prompt" in asked:
         asked["annotation_prompt"] |= {"labels": labels} if labels else {"n_tokens": ANSWER_TOKENS}
     for label in targets.labels:
@@ -231,12 +199,11 @@ def plan_lines(
     if all(s["input_kind"] == "bulk" for s in samples):
         unused.append((["pseudobulk"], "with bulk samples only"))
     if generation:
-        types = (
-            f"{len(generation.cell_types)} cell types" if generation.cell_types[0] else "no type"
-        )
-        lines.append(f"plan: {generation.n_cells} cells to generate, of {types}")
-    elif not flat["finetune"]:
-        unused.append((["generation_prompt"], "without --generate or --finetune"))
+        lines.append(generation_line(generation))
+    else:
+        unused.append((["cells_per_answer", "tissues"], "without --generate"))
+        if not flat["finetune"]:
+            unused.append((["generation_prompt"], "without --generate or --finetune"))
     if not (flat["annotate"] or flat["labels"]):
         unused.append((["min_probability"], "without --annotate or --labels"))
     if not flat["annotate"]:

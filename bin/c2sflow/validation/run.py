@@ -16,9 +16,9 @@ from c2sflow.common.threads import in_processes
 from c2sflow.data.genes.symbol_tables import is_table, read_symbols
 from c2sflow.data.obs.queries import CheckedQueries
 from c2sflow.data.obs.shard_columns import RESERVED
-from c2sflow.generation.plan import sampling_faults
+from c2sflow.generation.plan import answer_template, sampling_faults
 from c2sflow.inputs.gene_sets import read_gene_sets
-from c2sflow.inputs.lists import NO_LIST, names_types, read_vocabulary
+from c2sflow.inputs.lists import NO_LIST, read_vocabulary
 from c2sflow.inputs.parameters import check_parameters
 from c2sflow.inputs.perturbations import read_perturbations
 from c2sflow.inputs.samplesheet import Row, read_samplesheet, sample_ids, single_row
@@ -32,13 +32,19 @@ from c2sflow.sentences.prompts import (
     ANNOTATION_PROMPT,
     EMBEDDING_PROMPT,
     PERTURBATION_PROMPT,
-    generation_template,
     load_template,
     template_fields,
     with_context,
 )
 from c2sflow.sentences.variants import TASKS, read_variant, variants_of
 from c2sflow.validation.benchmarks import check_benchmarks
+from c2sflow.validation.generation import (
+    check_generation,
+    generation_plan,
+    given_cell_types,
+    given_tissues,
+    named_kind,
+)
 from c2sflow.validation.groups import grouped_cells
 from c2sflow.validation.inputs_staged import Staged
 from c2sflow.validation.labels import add_labels, read_asked, text_of, untrained_labels
@@ -48,11 +54,8 @@ from c2sflow.validation.options import (
     asked_of_model,
     check_attention,
     check_encoder,
-    check_generation,
     check_model,
     check_size,
-    generation_plan,
-    given_cell_types,
     labels_line,
     plan_lines,
 )
@@ -101,6 +104,7 @@ def validate_run(
     faults += model_option_faults(flat)
     check_generation(flat, targets, faults)
     labels = given_cell_types(flat, staged, faults)
+    tissues = given_tissues(flat, staged, faults)
     check_encoder(flat["text_encoder"], staged.text_encoder_dir, faults)
     log += [*check_model(flat, staged.model_dir, faults), *labels_line(flat, staged.model_dir)]
     samples = []
@@ -116,7 +120,7 @@ def validate_run(
                 log += seen.lines
     name_kinds(samples, bool(flat["pseudobulk"]))
     check_benchmarks(flat, samples, faults)
-    plan = generation_plan(flat, targets, labels)
+    plan = generation_plan(flat, targets, labels, tissues)
     if len(samples) == len(staged.rows):
         targets.check(faults)
         log += targets.check_gene_sets(faults)
@@ -136,6 +140,7 @@ def validate_run(
     options["annotation"]["cell_types"] = "\n".join(labels) or none
     if plan:
         options["generation"] |= {"organisms": "\n".join(plan.organisms), "tasks": plan.n_tasks}
+    options["generation"]["tissues"] = "\n".join(tissues) or None
     options["annotation"]["labels"] = text_of(asked, targets) if flat["labels"] else None
     options["asked"] = asked_of_model(flat, targets, labels)
     if training:
@@ -197,8 +202,10 @@ def _targets(flat: Mapping, staged: Staged, training: Training | None, faults: F
         with faults.collect("--generation_prompt: "):
             file = staged.generation_prompt_file
             prompt = str(file) if file else flat["generation_prompt"]
-            typed = names_types(flat["cell_types"]) if flat["generate"] else flat["label_column"]
-            template = generation_template(prompt, bool(typed), context)
+            of_type = "cell_type" if flat["label_column"] else ""
+            names = named_kind(flat) if flat["generate"] else of_type
+            several = bool(flat["generate"] and flat["cells_per_answer"])
+            template = answer_template(prompt, names, several, context)
             targets.prompts["generation_prompt"] = template
     of_groups = {"group_prompt": GROUP_PROMPT} if targets.grouping else {}
     if targets.grouping and flat["interpret_groups"]:

@@ -7,8 +7,17 @@ template gets that name.
 
 from __future__ import annotations
 
+import re
+
 from c2sflow.common.errors import UserError
-from c2sflow.sentences.prompts import load_template, template_fields
+from c2sflow.sentences.groups.text import FIRST
+from c2sflow.sentences.prompts import (
+    GENERATION_FIELDS,
+    OF_CELL_TYPE,
+    load_template,
+    template_fields,
+    with_context,
+)
 from c2sflow.sentences.wordings import WORDINGS
 
 SENTENCES = "multi_cell_sentences"
@@ -45,3 +54,52 @@ def group_template(prompt: str | None, default: str = GROUP_PROMPT) -> str:
             f"prompt template of several cells lacks {{{SENTENCES}}}: {template[:200]!r}"
         )
     return template
+
+
+# How wordings name the tissue of cells to generate.
+OF_TISSUE = re.compile(r"( originating| taken)? from( a)? \{tissue\} tissue( sample)?")
+
+
+def about(wording: str, kind: str) -> str:
+    """A wording of tissue-conditional generation that asks for cells of another kind.
+
+    Parameters
+    ----------
+    kind
+        "tissue"; "cell_type", which no published model was trained with; "" for any cells.
+    """
+    if kind == "tissue":
+        return wording
+    return OF_TISSUE.sub(OF_CELL_TYPE if kind else "", wording)
+
+
+def group_generation_template(prompt: str | None, kind: str, context: str | None = None) -> str:
+    """The template of several cells to generate at once, see `load_template`, `with_context`.
+
+    Parameters
+    ----------
+    kind
+        See `about`: what the prompt names.
+
+    Raises
+    ------
+    UserError
+        If it does not name that and the number of cells, or uses what such cells do not have.
+    """
+    default = about(WORDINGS["tissue_generation"][0], kind)
+    template = load_template(prompt, default, [NUM_CELLS, *([kind] if kind else [])])
+    template = with_context(template, context)
+    known = GENERATION_FIELDS - {"cell_type"} | {NUM_CELLS, *([kind] if kind else [])}
+    if unknown := set(template_fields(template)) - known:
+        names = ", ".join(f"{{{name}}}" for name in sorted(unknown))
+        raise UserError(
+            f"the prompt uses {names}; of these cells only "
+            f"{', '.join(f'{{{name}}}' for name in sorted(known))} are known "
+            "(--tissues and --cell_types name what {tissue} and {cell_type} are)"
+        )
+    return template
+
+
+def answer_opening(prompt: str) -> str:
+    """What stands between a prompt and the first of several cells in its answer."""
+    return FIRST if prompt[-1:].isspace() else f" {FIRST}"
