@@ -95,7 +95,8 @@ class CellTrie(GeneTrie):
         device = self.below.device
         cell = torch.ones(n_rows, dtype=torch.int64, device=device)
         cut = torch.zeros(n_rows, self.n_cells, dtype=torch.bool, device=device)
-        state = CellState(self, *super().start(n_rows).tensors(), cell, cut)
+        own = super().start(n_rows)
+        state = CellState(self, own.node, own.left, own.begun, own.n_genes, cell, cut)
         state.node.fill_(self.second_root)
         state.left.copy_(self._left(state.cell))
         return state
