@@ -350,8 +350,10 @@ class Cell2Sen(Cell2SenModel):
         temperature: float | None = None,
         top_p: float | None = None,
         prompt: str | None = None,
+        cells_per_answer: int | None = None,
+        tissues: Iterable[str] | None = None,
     ) -> AnnData:
-        """Make up cells, of cell types or of none.
+        """Make up cells, of cell types, of tissues, or of none.
 
         Parameters
         ----------
@@ -371,12 +373,19 @@ class Cell2Sen(Cell2SenModel):
         prompt
             Template with ``{num_genes}``, ``{organism}`` and ``{cell_type}``; None for the setting
             `generation_prompt`.
+        cells_per_answer
+            Cells that the model is asked for at once, such as 5; None for one. For models that were
+            trained to generate several; the prompt has ``{num_cells}``.
+        tissues
+            With `cells_per_answer`, and in the place of `cell_types`: tissues to name in the
+            prompt, as ``{tissue}``.
 
         Returns
         -------
-        Cells × genes, as the workflow's c2s_generated.h5ad: X the log-normalised expression
-        reconstructed from ranks (CSR float32), ``obsm["X_c2s"]``, the sentences and their counts
-        in obs, provenance in ``uns["c2s"]``.
+        Cells × genes, as the workflow's c2s_generated.h5ad: with `cells_per_answer` obs has
+        c2s_group and c2s_group_place, and no cells that the answers lack; X the log-normalised
+        expression reconstructed from ranks (CSR float32), ``obsm["X_c2s"]``, the sentences and
+        their counts in obs, provenance in ``uns["c2s"]``.
 
         Raises
         ------
@@ -385,16 +394,24 @@ class Cell2Sen(Cell2SenModel):
             not fit into the model's context.
         """
         from c2sflow.api.generation import generated_anndata, plan_for_table
-        from c2sflow.generation.cells import generate_cells, generated_records
+        from c2sflow.generation.cells import (
+            generate_cells,
+            generated_records,
+            generation_warnings,
+        )
         from c2sflow.generation.tasks import cut_figures, cut_warnings
         from c2sflow.model.tasks import log_warnings
 
         if temperature is None:
             temperature = self.config.temperature or 1.0
-        plan = plan_for_table(dataset, n_cells, cell_types, temperature, self.embedding_prompt)
-        self._ask("generation_prompt")
-        own = self._trained.prompts
-        template = prompt_of_generation(self.config, cell_types is not None, prompt, own)
+        plan = plan_for_table(
+            dataset, n_cells, cell_types, temperature, self.embedding_prompt,
+            cells_per_answer, tissues,
+        )  # fmt: skip
+        several = plan.n_together > 1
+        self._ask("cells_per_answer" if several else "generation_prompt")
+        own = {} if several else self._trained.prompts
+        template = prompt_of_generation(self.config, plan.names, several, prompt, own)
         genes = dataset.attrs["genes"]
         options = self._answering | {"temperature": temperature}
         if top_p is not None:
@@ -412,8 +429,11 @@ class Cell2Sen(Cell2SenModel):
             progress=self.config.verbose,
             **options,
         )
-        log_warnings(cut_warnings(cut_figures(cells, stats, self._length)))
+        figures = cut_figures(cells, stats, self._length)
+        log_warnings([*cut_warnings(figures), *generation_warnings(cells)])
         parameters = {"generate": n_cells, "generated_genes": n_genes, **options}
+        if several:
+            parameters["cells_per_answer"] = plan.n_together
         prompts = {"generation": template, "embedding": self.embedding_prompt}
         uns = self._provenance(dataset, parameters, prompts)
         vectors = self._embed(generated_records(self._in_words(cells))).vectors

@@ -24,6 +24,8 @@ def plan_for_table(
     cell_types: Iterable[str] | None,
     temperature: float,
     embedding_prompt: str,
+    cells_per_answer: int | None = None,
+    tissues: Iterable[str] | None = None,
 ) -> GenerationPlan:
     """Which cells are generated, in one task.
 
@@ -33,8 +35,10 @@ def plan_for_table(
         From `c2sflow.api.sentence_table.sentence_table`.
     n_cells
         Of each organism in the table and each type.
-    cell_types
-        None for cells of no type in particular.
+    cell_types, tissues
+        None for cells of no type, or tissue, in particular.
+    cells_per_answer
+        Cells of a prompt; None for one.
 
     Raises
     ------
@@ -42,17 +46,30 @@ def plan_for_table(
         If there is nothing to generate, cells of a type could not differ, or the table has lost
         its genes.
     """
-    faults = list(generation_faults(n_cells, temperature, embedding_prompt))
+    kind, named = ("cell_type", cell_types) if tissues is None else ("tissue", tissues)
+    together = 1 if cells_per_answer is None else cells_per_answer
+    faults = list(generation_faults(n_cells, temperature, embedding_prompt, together, kind))
+    if cells_per_answer is not None and together < 2:
+        faults.append(f"cells_per_answer {together}: must be 2 or more")
+    if tissues is not None and together < 2:
+        faults.append(
+            "tissues: models generate cells of a tissue several at once; give "
+            "cells_per_answer, such as 5"
+        )
+    if tissues is not None and cell_types is not None:
+        faults.append("tissues and cell_types exclude one another; leave one of them out")
     if n_cells < 1:
         faults.append(f"n_cells {n_cells}: must be 1 or more")
     if faults:
         raise UserError("; ".join(faults))
     check_table(table)
     types = [""]
-    if cell_types is not None:  # a label a line: one that holds a comma is one
-        types = read_cell_types("".join(f"{label}\n" for label in cell_types), least=1)
+    if named is not None:  # a label a line: one that holds a comma is one
+        lines = "".join(f"{label}\n" for label in named)
+        types = read_cell_types(lines, least=1, option=f"{kind}s")
     organisms = sorted(set(table["organism"]))
-    return GenerationPlan(n_cells, organisms, types, n_cells * len(organisms) * len(types))
+    size = (n_cells + together) * len(organisms) * len(types)
+    return GenerationPlan(n_cells, organisms, types, size, together, kind)
 
 
 def generated_anndata(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from c2sflow.api.config import Cell2SenConfig
+from c2sflow.generation.plan import answer_template
 from c2sflow.model.trained import fitting_generation
 from c2sflow.sentences.groups.prompts import (
     GROUP_PROMPT,
@@ -15,7 +16,6 @@ from c2sflow.sentences.prompts import (
     ANNOTATION_PROMPT,
     EMBEDDING_PROMPT,
     PERTURBATION_PROMPT,
-    generation_template,
     load_template,
     with_context,
 )
@@ -80,22 +80,25 @@ def wordings_of(config: Cell2SenConfig, name: str, template: str) -> list[str]:
 
 def prompt_of_generation(
     config: Cell2SenConfig,
-    typed: bool,
+    names: str,
+    several: bool = False,
     prompt: str | None = None,
     own: Mapping[str, str] | None = None,
 ) -> str:
-    """The template of generated cells, see `c2sflow.sentences.prompts.generation_template`.
+    """The template of generated cells, see `c2sflow.generation.plan.answer_template`.
 
     Parameters
     ----------
+    names, several
+        What it names, and whether several cells are asked for at once.
     prompt
         None for the setting `generation_prompt`, in the wording of `prompt_variant`.
     own
         See `prompt_of`; one that names a type is taken for typed cells only, and reversely.
     """
-    fitting = fitting_generation(own or {}, typed)
+    fitting = fitting_generation(own or {}, bool(names))
     given = prompt or given_prompt(config, "generation_prompt", fitting)
-    template = generation_template(given, typed, config.dataset_context)
+    template = answer_template(given, names, several, config.dataset_context)
     variant = None if prompt else config.prompt_variant
     return variants_of(template, "generation_prompt", variant)[0]
 
@@ -117,5 +120,6 @@ def training_prompts(config: Cell2SenConfig, typed: bool, own: Mapping[str, str]
         if changed or getattr(config, name) is not None or name in own
     }
     if changed or config.generation_prompt is not None or "generation_prompt" in own:
-        prompts["generation_prompt"] = prompt_of_generation(config, typed, own=own)
+        names = "cell_type" if typed else ""
+        prompts["generation_prompt"] = prompt_of_generation(config, names, own=own)
     return prompts

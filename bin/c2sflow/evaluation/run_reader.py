@@ -322,13 +322,16 @@ class RunCells:
         organism, c2s_cell_type or c2s_tissue, number; file and row (in it). Cells that did not come
         back are none. Empty without generated cells.
         """
-        folder, columns = self._files.generated_dir, ["organism", "number", "c2s_finish_reason"]
+        folder, columns = self._files.generated_dir, ["organism", "number"]
+        some = [*map(own_name, KINDS), "c2s_finish_reason"]
         frames = [pd.DataFrame(columns=[*columns, own_name(KINDS[0]), "file", "row"])]
         for path in sorted(folder.glob("*.generated.parquet")) if folder else ():
-            kinds = [name for name in map(own_name, KINDS) if name in column_names(path)]
-            frame = _read_parquet(path, [*columns, *kinds]).to_pandas()
+            there = [name for name in some if name in column_names(path)]
+            frame = _read_parquet(path, [*columns, *there]).to_pandas()
             frame = frame.assign(file=path.name, row=np.arange(len(frame)))
-            frames.append(frame[frame["c2s_finish_reason"] != MISSING])
+            if "c2s_finish_reason" in frame:
+                frame = frame[frame.pop("c2s_finish_reason") != MISSING]
+            frames.append(frame)
         return pd.concat(frames[1:] or frames, ignore_index=True)
 
     def generated_sentences(self, generated: pd.DataFrame) -> tuple[list[np.ndarray], np.ndarray]:

@@ -36,6 +36,7 @@ from c2sflow.sentences.prompts import (
     UNCONDITIONAL_PROMPT,
 )
 from c2sflow.sentences.shards import write_shards
+from c2sflow.sentences.wordings import WORDINGS
 from c2sflow.training.finetuning import finetune
 from c2sflow.training.options import TrainingOptions
 
@@ -225,18 +226,27 @@ def test_the_context_stands_where_the_prompt_has_it(random_model):
     assert Cell2Sen(config).embedding_prompt == "(Blood.) {cell_sentence}"
 
 
-@pytest.mark.parametrize("types", [TYPES, None])
+@pytest.mark.parametrize(
+    ("types", "together"), [(TYPES, {}), (None, {}), (None, {"tissues": ["blood", "bone marrow"]})]
+)
 def test_generated_cells_are_those_of_the_workflow(
-    cell2sen, dataset, steps, random_model, tmp_path, types
+    cell2sen, dataset, steps, random_model, tmp_path, types, together
 ):
-    made = cell2sen.generate_cells(dataset, 3, types, n_genes=10, temperature=0.8, top_p=0.9)
+    several = {**together, "cells_per_answer": 2} if together else {}
+    made = cell2sen.generate_cells(
+        dataset, 3, types, n_genes=10, temperature=0.8, top_p=0.9, **several
+    )
 
-    plan = GenerationPlan(3, ["human"], types or [""], 4)  # a task of 4 cells, and the rest
+    names = together.get("tissues") or types or [""]
+    kind = "tissue" if together else "cell_type"
+    plan = GenerationPlan(3, ["human"], names, 4, 2 if together else 1, kind)  # 4 cells a task
+    template = GENERATION_PROMPT if types else UNCONDITIONAL_PROMPT
+    template = WORDINGS["tissue_generation"][0] if together else template
     options = {
         **ENGINE, "model": str(random_model), "max_batch_tokens": "auto", "pooling": "mean",
         "embedding_layer": -1, "embedding_prompt": said(EMBEDDING_PROMPT), "max_new_tokens": 12,
         "temperature": 0.8, "top_p": 0.9, "seed": 42, "generated_genes": 10,
-        "generation_prompt": said(GENERATION_PROMPT if types else UNCONDITIONAL_PROMPT),
+        "generation_prompt": said(template),
     }  # fmt: skip
     for task in range(plan.n_tasks):
         generate_task(plan, task, steps / "samples.json", steps, tmp_path, options)

@@ -510,6 +510,27 @@ def test_cells_generated_of_no_type_are_compared_with_all(generated, tmp_path):
     assert notes["generation"] == ["without --label_column there are no cell types to compare with"]
 
 
+def test_cells_of_tissues_are_compared_by_them_and_missing_ones_are_none(generated, tmp_path):
+    """As cells of types are, whose figures these are: a cell that did not come back is no cell."""
+    folder = tmp_path / "generated"
+    folder.mkdir()
+    for path in generated.generated_dir.glob("*.generated.parquet"):
+        table = pd.read_parquet(path).rename(columns={"c2s_cell_type": "c2s_tissue"})
+        vectors = np.stack(table.pop("X_c2s"))
+        lost = table.iloc[:3].assign(c2s_sentence="", c2s_finish_reason="missing", number=9999)
+        both = pd.concat([lost, table.assign(c2s_finish_reason="eos")], ignore_index=True)
+        rows = both.assign(group=0, place=1)
+        write_answers(folder / path.name, rows, np.concatenate([vectors[:3] * np.nan, vectors]))
+    settings = Settings(label_column="bulk_labels")
+    for out, own in ((tmp_path / "types", generated.generated_dir), (tmp_path / "tissues", folder)):
+        write_evaluation(RunFiles(**{**vars(generated), "generated_dir": own}), out, settings)
+    one, other = (
+        read_evaluation(tmp_path / name / "evaluation")["generation"]
+        for name in ("types", "tissues")
+    )
+    pd.testing.assert_frame_equal(one, other)
+
+
 def test_other_labels_are_judged_as_cell_types_are(files, tmp_path):
     """A label that is right in nine of ten cells, and says so with 0.9; one without candidates."""
     folder, names = tmp_path / "annotations", ["G1", "G2M", "S", "none"]

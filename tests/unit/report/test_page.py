@@ -722,6 +722,21 @@ def test_generated_cells_and_bulk_samples_are_told(tmp_path):
     assert "<script>alert" not in (tmp_path / "report.html").read_text()
 
 
+def test_generated_groups_and_what_did_not_come_back_are_reported(tmp_path):
+    arguments = make_run(tmp_path, ["a"], n_cells=12)
+    arguments |= make_generated(tmp_path)
+    path = tmp_path / "generation/summary.tsv"
+    table = pd.read_csv(path, sep="\t", keep_default_na=False)
+    table = table.rename(columns={"c2s_cell_type": "c2s_tissue"})
+    table.assign(n_groups=3, n_missing=2).to_csv(path, sep="\t", index=False)
+    write_report(**arguments)
+    text = body(tmp_path)
+    assert "One row per tissue" in text
+    assert "Several cells were asked for in one answer, and 8 did not come back" in text
+    assert {"Tissue", "Missing", "Answers"} <= set(re.findall(r">([A-Z][a-z]+)<", text))
+    assert "<script>alert" not in text
+
+
 def test_features_and_genomes_are_reported(tmp_path):
     arguments = make_run(tmp_path, ["a"], n_cells=12)
     path = tmp_path / "qc" / "s0.qc.json"

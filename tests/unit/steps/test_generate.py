@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from c2sflow.common.errors import UserError
 from c2sflow.generation.generate_task import generate_task
-from c2sflow.generation.plan import GenerationPlan, organism_genes
+from c2sflow.generation.plan import GenerationPlan, answer_template, organism_genes
 from c2sflow.model.loading import load_model, load_tokenizer
 from c2sflow.sentences.prompts import GENERATION_PROMPT, UNCONDITIONAL_PROMPT, generation_template
+from c2sflow.sentences.variants import variants_of
+from c2sflow.sentences.wordings import WORDINGS
 
 TYPES = ["CD19+ B", "CD14+ Monocyte"]
 OPTIONS = {
@@ -39,6 +41,30 @@ def test_tasks_hold_every_cell_once(n_each, n_organisms, n_types, size, more):
     larger = GenerationPlan(n_each + more, organisms, types, size)
     every = pd.concat([larger.cells(task) for task in range(larger.n_tasks)])
     assert cells.merge(every).shape == cells.shape
+
+
+@given(
+    st.integers(1, 9), st.integers(1, 3), st.integers(1, 3), st.integers(1, 20), st.integers(2, 5)
+)
+def test_groups_are_whole_and_the_tasks_change_none(n_each, n_organisms, n_types, size, together):
+    organisms, types = [f"o{n}" for n in range(n_organisms)], [f"t{n}" for n in range(n_types)]
+    plan = GenerationPlan(n_each, organisms, types, size, together, "tissue")
+    parts = [plan.cells(task) for task in range(plan.n_tasks)]
+    assert all(0 < len(part) <= max(size, together) for part in parts)
+    cells = pd.concat(parts, ignore_index=True)
+    alone = GenerationPlan(n_each, organisms, types, 1000).cells(0)
+    named = cells.rename(columns={"c2s_tissue": "c2s_cell_type"})
+    pd.testing.assert_frame_equal(named[list(alone)], alone, check_dtype=False)
+    whole = GenerationPlan(n_each, organisms, types, 1000, together, "tissue").cells(0)
+    pd.testing.assert_frame_equal(cells, whole)
+    for _, group in cells.groupby(["organism", "c2s_tissue", "group"]):
+        assert group["place"].tolist() == list(range(1, len(group) + 1))
+        assert (group["num_cells"] == len(group)).all()
+        assert len(group) == together or group["number"].iloc[-1] == n_each - 1
+    # Of more cells these full groups are the same.
+    more = GenerationPlan(n_each + 3, organisms, types, 1000, together, "tissue").cells(0)
+    full = cells[cells["num_cells"] == together]
+    assert full.merge(more).shape == full.shape
 
 
 def test_genes_are_those_of_the_organism():
@@ -70,6 +96,32 @@ def test_templates(prompt, typed, message):
     assert "cell_type" not in UNCONDITIONAL_PROMPT
     with pytest.raises(UserError, match=message):
         generation_template(prompt, typed)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "names", "message"),
+    [
+        ("{num_cells} {organism} cells:", "tissue", r"lacks \{tissue\}"),
+        ("{organism} cells:", "", r"lacks \{num_cells\}"),
+        ("{num_cells} of {tissue}:", "", r"uses \{tissue\}; of these cells only .*\(--tissues and"),
+        ("{num_cells} {cell_type} of {tissue}:", "tissue", r"uses \{cell_type\}; of these cells"),
+    ],
+)
+def test_templates_of_several_cells(prompt, names, message):
+    """As cell2sentence words them; for a cell type, or nothing, without the tissue's phrase."""
+    first = WORDINGS["tissue_generation"][0]
+    assert answer_template(None, "tissue", True) == first
+    for number, wording in enumerate(WORDINGS["tissue_generation"], 1):
+        for kind in ("tissue", "cell_type", ""):
+            template = answer_template(None, kind, True)
+            (chosen,) = variants_of(template, "generation_prompt", number)
+            assert ("{tissue}" in chosen) == ("tissue" in chosen) == (kind == "tissue")
+            assert ("{cell_type}" in chosen) == (kind == "cell_type")
+            assert chosen == wording or kind != "tissue"
+            assert "  " not in chosen
+    assert answer_template(None, "", True) == first.replace(" from a {tissue} tissue", "")
+    with pytest.raises(UserError, match=message):
+        answer_template(prompt, names, True)
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +218,70 @@ def test_vocabulary(run, demo_model, tmp_path):
     options = {"gene_vocabulary_file": tmp_path / "genes.txt"}
     cells, _ = generate(run, tmp_path, demo_model, plan, **options)
     assert {gene for text in cells["c2s_sentence"] for gene in text.split()} <= set(run[1][:20])
+
+
+def test_groups_depend_on_no_task_and_what_they_lack_is_counted(run, random_model, tmp_path):
+    """A model that was trained for nothing answers with more than one cell now and then."""
+    how = {"temperature": 30.0, "max_answer_genes": 2, "max_new_tokens": None}
+    plan = GenerationPlan(7, ["human"], ["blood", "lung"], 100, 3, "tissue")
+    cells, vectors = generate(run, tmp_path / "one", random_model, plan, **how)
+    there = (cells["c2s_finish_reason"] != "missing").to_numpy()
+    assert 2 * 3 < there.sum() < len(cells) == 14
+    assert there[cells["place"] == 1].all()
+    assert (np.isfinite(vectors).all(axis=1) == there).all()
+    assert ((cells["c2s_n_predicted_genes"] > 0) == there).all()
+    for text in cells["c2s_sentence"]:
+        genes = text.split()
+        assert len(genes) == len(set(genes)) <= 2
+        assert set(genes) <= set(run[1])
+    figures = json.loads((tmp_path / "one/generated.00000.generate.json").read_text())
+    assert figures["n_missing"] == (~there).sum()
+    (line,) = [line for line in figures["warnings"] if "come back" in line]
+    assert line.startswith(f"{(~there).sum()} of 14 cells did not come back: ")
+    plan = GenerationPlan(7, ["human"], ["blood", "lung"], 5, 3, "tissue")  # a group a task
+    parts = [generate(run, tmp_path / "m", random_model, plan, n, **how)[0] for n in range(6)]
+    again = pd.concat(parts, ignore_index=True)
+    exact = [name for name in cells if name not in ("c2s_log_likelihood_valid", "X_c2s")]
+    pd.testing.assert_frame_equal(again[exact], cells[exact])
+
+
+def test_merged_groups(tmp_path):
+    from c2sflow.generation.tasks import write_answers
+    from c2sflow.results.generated import merge_generated, summarise_generated
+
+    texts = ["A C", "C", "", "A", "C A"]
+    table = pd.DataFrame(
+        {
+            "organism": "human", "c2s_tissue": ["blood"] * 3 + ["lung"] * 2,
+            "number": [0, 1, 2, 0, 1],
+            "group": [0, 0, 1, 0, 0], "place": [1, 2, 1, 1, 2], "c2s_sentence": texts,
+            "c2s_n_predicted_genes": [len(t.split()) for t in texts], "c2s_invalid_genes": 0,
+            "c2s_duplicate_genes": 0,
+            "c2s_finish_reason": ["eos", "length", "missing", "eos", "eos"],
+            "c2s_log_likelihood": -2.0,
+        }
+    )  # fmt: skip
+    write_answers(tmp_path / "0.parquet", table, np.zeros((5, 2), np.float32))
+    var, fit = pd.DataFrame(index=["A", "C"]), {"slope": -1.0, "intercept": 2.0}
+    target, columns = tmp_path / "made.h5ad", {"human": {"A": 0, "C": 1}}
+    obs = merge_generated([(tmp_path / "0.parquet", 5)], columns, var, fit, target, {})
+    made = ad.read_h5ad(target)
+    assert list(made.obs_names) == ["blood|0", "blood|1", "lung|0", "lung|1"]
+    assert list(made.obs["c2s_tissue"]) == ["blood", "blood", "lung", "lung"]
+    assert list(made.obs["c2s_group"]) == ["blood|group_00000"] * 2 + ["lung|group_00000"] * 2
+    assert list(made.obs["c2s_group_place"]) == [1, 2, 1, 2]
+    assert (made.X.toarray() > 0).tolist() == [
+        [True, True],
+        [False, True],
+        [True, False],
+        [True] * 2,
+    ]
+    assert "c2s_cell_type" not in made.obs
+    summary = summarise_generated(obs, 3)
+    assert summary[["c2s_tissue", "n_cells", "n_groups", "n_missing"]].to_numpy().tolist() == [
+        ["blood", 2, 1, 1], ["lung", 2, 1, 1],
+    ]  # fmt: skip
+    assert summary["truncated_fraction"].tolist() == [0.5, 0]
 
 
 def test_merged(tmp_path):

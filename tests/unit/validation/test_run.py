@@ -222,9 +222,60 @@ def test_planned_generation(inputs, caplog):
     assert "tasks" not in validate(inputs)[0]["generation"]
 
 
+def test_planned_generation_of_groups(inputs, caplog):
+    """Tasks hold whole answers; the prompt names what is asked for, and its tissues go along."""
+    asked = {"generate": 7, "cells_per_answer": 3, "temperature": 1, "shard_size": 10}
+    first = WORDINGS["tissue_generation"][0]
+    with caplog.at_level(logging.INFO):
+        options, _ = validate(inputs, **asked, tissues='blood,"lung, left"', prompt_variant=2)
+    assert "plan: 14 cells to generate, of 2 tissues, 3 an answer" in caplog.messages
+    assert options["generation"]["tissues"] == "blood\nlung, left"
+    assert options["generation"]["tasks"] == 2
+    assert options["generation"]["generation_prompt"] == WORDINGS["tissue_generation"][1]
+    assert options["asked"]["generation_prompt"]["answer_cells"] == 3
+    steps = step_options(options, SCHEMA)["generate"]
+    assert (steps["tissues"], steps["cells_per_answer"]) == ("blood\nlung, left", 3)
+    options, _ = validate(inputs, **asked, cell_types="B")
+    template = first.replace("from a {tissue} tissue", "of cell type {cell_type}")
+    assert options["asked"]["generation_prompt"]["template"] == template
+    options, _ = validate(inputs, generate=3, cells_per_answer=3)  # greedy: one answer a prompt
+    assert options["asked"]["generation_prompt"]["template"] == first.replace(
+        " from a {tissue} tissue", ""
+    )
+    # With an annotation, --cell_types are its choice.
+    options, _ = validate(inputs, **asked, tissues="blood", cell_types="B,T", annotate=True)
+    assert options["annotation"]["cell_types"] == "B\nT"
+    assert options["generation"]["tissues"] == "blood"
+    with caplog.at_level(logging.INFO):
+        validate(inputs, cells_per_answer=3, tissues="blood")
+    assert "--cells_per_answer, --tissues: no effect without --generate" in caplog.messages
+
+
 @pytest.mark.parametrize(
     ("params", "fault"),
     [
+        (
+            {"generate": 3, "cells_per_answer": 2},
+            "--generate 3: greedy answers to one prompt are all the same; give --temperature above "
+            "0, or --generate 2",
+        ),
+        ({"generate": 1, "cells_per_answer": 1}, "--cells_per_answer 1: must be 2 or more"),
+        (
+            {"generate": 1, "tissues": "blood"},
+            "--tissues blood: models generate cells of a tissue several at once; give --cells_per",
+        ),
+        (
+            {"generate": 2, "cells_per_answer": 2, "tissues": "blood", "cell_types": "B"},
+            "--tissues and --cell_types exclude one another: a prompt names the tissue of its",
+        ),
+        (
+            {"generate": 2, "cells_per_answer": 2, "tissues": "no.txt"},
+            "--tissues no.txt: no such file",
+        ),
+        (
+            {"generate": 2, "cells_per_answer": 2, "generation_prompt": "{tissue} {num_cells}:"},
+            "--generation_prompt: the prompt uses {tissue}; of these cells only",
+        ),
         ({"generate": 2}, "--generate 2: greedy cells of one type are all the same; give --temp"),
         ({"generate": 0}, "--generate 0: must be 1 or more"),
         (
