@@ -11,6 +11,7 @@ from scipy import sparse
 
 from c2sflow.data.obs.figure_cells import FigureCells
 from c2sflow.data.obs.measured_cells import draw
+from c2sflow.data.own_columns import generated_column
 from c2sflow.evaluation.accuracy import fit_components
 from c2sflow.evaluation.changes import DEPTHS
 from c2sflow.evaluation.distances import MAX_CELLS, EnergyDistance, scfid_bias, scfid_of_rows
@@ -18,7 +19,6 @@ from c2sflow.evaluation.figures import Figure, Key, bootstrap_interval, cell_wei
 from c2sflow.evaluation.halves import N_EACH, N_RESAMPLES, N_SPLITS, TOGETHER, shares, some, thinned
 from c2sflow.evaluation.perturbation import MIN_CELLS, mean_figures
 from c2sflow.evaluation.run_reader import RunCells
-from c2sflow.generation.plan import kind_column
 from c2sflow.sentences.compare import agreement_of_rows, chance_overlap, gene_overlap, top_genes
 from c2sflow.sentences.rank_fit import expression_from_ranks
 
@@ -289,7 +289,7 @@ def generation_figures(
         Generated cells of all types together that are looked at, and as many real ones; of each
         type the same number.
     """
-    types = generated[kind_column(generated)].astype(str)
+    types = generated[generated_column(generated)].astype(str)
     names = sorted(set(types))
     untyped = names == [""]
     if not untyped and label_column is None:

@@ -21,9 +21,9 @@ from c2sflow.common.parquet import column_names, read_parquet
 from c2sflow.data.concat import concat_obs
 from c2sflow.data.genes.alignment import GeneAlignment, GeneTable, word_columns
 from c2sflow.data.label_tables import SCORES, candidates_of
-from c2sflow.data.own_columns import own_name
+from c2sflow.data.own_columns import GENERATED
 from c2sflow.data.qc.filtered_genes import PLACE, FilteredColumns, filtered_table, with_filtered
-from c2sflow.generation.plan import KINDS, MISSING, organism_columns
+from c2sflow.generation.plan import MISSING, organism_columns
 from c2sflow.sentences.no_ops import COMPARED_WITH, NO_OP, predicted_only, with_no_op
 from c2sflow.sentences.rank_fit import RankFit
 from c2sflow.sentences.summaries import SentenceFiles
@@ -323,8 +323,8 @@ class RunCells:
         back are none. Empty without generated cells.
         """
         folder, columns = self._files.generated_dir, ["organism", "number"]
-        some = [*map(own_name, KINDS), "c2s_finish_reason"]
-        frames = [pd.DataFrame(columns=[*columns, own_name(KINDS[0]), "file", "row"])]
+        some = [*GENERATED, "c2s_finish_reason"]
+        frames = [pd.DataFrame(columns=[*columns, GENERATED[0], "file", "row"])]
         for path in sorted(folder.glob("*.generated.parquet")) if folder else ():
             there = [name for name in some if name in column_names(path)]
             frame = _read_parquet(path, [*columns, *there]).to_pandas()

@@ -10,11 +10,11 @@ import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from c2sflow.common.errors import UserError
-from c2sflow.data.own_columns import PREFIX
+from c2sflow.data.own_columns import PREFIX, generated_column
 from c2sflow.generation.answers import AnswerOptions, GeneVocabulary, answer_sentences
 from c2sflow.generation.cell_answers import CellVocabulary, answer_cells
 from c2sflow.generation.decoding import GenerationStats
-from c2sflow.generation.plan import GROUP, MISSING, kind_column
+from c2sflow.generation.plan import GROUP, MISSING
 from c2sflow.model.answer_limits import AnswerLength, AnswerLimit
 from c2sflow.sentences.groups.prompts import NUM_CELLS, answer_opening
 from c2sflow.sentences.organism_words import WORD
@@ -110,7 +110,7 @@ def _single(
     **options: Unpack[AnswerOptions],
 ) -> tuple[pd.DataFrame, GenerationStats]:
     """An answer for each cell."""
-    kinds = ["organism", kind_column(cells)]
+    kinds = ["organism", generated_column(cells)]
     distinct = _prompts(tokenizer, cells.drop_duplicates(kinds), template)
     limit = vocabulary.limit(length, model, options)
     _check_room(model, distinct, limit)
@@ -137,7 +137,7 @@ def _several(
     **options: Unpack[AnswerOptions],
 ) -> tuple[pd.DataFrame, GenerationStats]:
     """An answer for each group of cells; the groups are of one size, and in a row."""
-    kinds = ["organism", kind_column(cells)]
+    kinds = ["organism", generated_column(cells)]
     several = CellVocabulary(tokenizer, vocabulary, int(cells[NUM_CELLS].iloc[0]))
     groups = cells.drop_duplicates([*kinds, GROUP])
     prompts = _prompts(tokenizer, groups, template, several=True)
@@ -152,7 +152,7 @@ def _prompts(
     tokenizer: PreTrainedTokenizerBase, cells: pd.DataFrame, template: str, several: bool = False
 ) -> list[np.ndarray]:
     """Tokens of the prompt of each row; of several cells with the line that begins the first."""
-    named = kind_column(cells)
+    named = generated_column(cells)
     texts = [
         fill(template, {**record, named.removeprefix(PREFIX): record[named]})
         for record in cells.to_dict("records")
@@ -177,7 +177,7 @@ def generated_records(cells: pd.DataFrame) -> list[dict[str, object]]:
 
     A prompt may use their cell_sentence, num_genes, organism and cell_type, or tissue.
     """
-    kind = kind_column(cells)
+    kind = generated_column(cells)
     names = {
         "c2s_sentence": "cell_sentence", "c2s_n_predicted_genes": "n_genes",
         kind: kind.removeprefix(PREFIX), "organism": "organism",
@@ -193,7 +193,7 @@ def generation_warnings(cells: pd.DataFrame) -> list[str]:
     if n_empty := int(((cells["c2s_n_predicted_genes"] == 0) & ~missing).sum()):
         warnings.append(f"{n_empty} generated cells hold no gene")
     if missing.any():
-        groups = cells.loc[missing, ["organism", kind_column(cells), GROUP]].drop_duplicates()
+        groups = cells.loc[missing, ["organism", generated_column(cells), GROUP]].drop_duplicates()
         warnings.append(
             f"{missing.sum()} of {len(cells)} cells did not come back: {len(groups)} answers ended "
             "before their last cell; take a model that was trained to generate several cells, or "

@@ -16,20 +16,14 @@ import pandas as pd
 
 from c2sflow.data.genes.alignment import GeneAlignment, word_columns
 from c2sflow.data.genes.organisms import PER_CELL
-from c2sflow.data.own_columns import PREFIX, own_name
+from c2sflow.data.own_columns import PREFIX
 from c2sflow.sentences.groups.prompts import NUM_CELLS, group_generation_template
 from c2sflow.sentences.prompts import GENERATION_FIELDS, generation_template, template_fields
 
 TASK_CELLS = 5000  # minutes of a GPU's work, so that loading the model is little of it
 NAME = "generated"
 GROUP, PLACE = "group", "place"  # of cells that are of one answer
-KINDS = ("cell_type", "tissue")  # what a prompt may name
 MISSING = "missing"  # in c2s_finish_reason: a cell that was asked for and is not in the answer
-
-
-def kind_column(cells: pd.DataFrame) -> str:
-    """The column with what the prompts of generated cells name: a cell type, or a tissue."""
-    return next(name for name in map(own_name, KINDS) if name in cells)
 
 
 @dataclass(frozen=True)

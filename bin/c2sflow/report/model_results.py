@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from c2sflow.data.own_columns import PREFIX
-from c2sflow.generation.plan import kind_column
+from c2sflow.data.own_columns import PREFIX, generated_column
 from c2sflow.report.plots import (
     PADDING,
     PALETTE,
@@ -271,7 +270,7 @@ def generation(run: Run) -> list[Section]:
     """Generated cells of each type, or tissue: how many, and how far to trust them."""
     if run.generated is None:
         return []
-    kind = kind_column(run.generated)
+    kind = generated_column(run.generated)
     what = kind.removeprefix(PREFIX).replace("_", " ")
     several = run.generated["organism"].nunique() > 1
     rows = {}

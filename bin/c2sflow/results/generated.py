@@ -8,18 +8,17 @@ from pathlib import Path
 import pandas as pd
 
 from c2sflow.data.genes.organisms import COLUMN as ORGANISM
-from c2sflow.data.own_columns import LIKELIHOODS, own_name
+from c2sflow.data.own_columns import GENERATED, LIKELIHOODS, generated_column
 from c2sflow.data.state.normalization import LOG_BASE, LogBase
-from c2sflow.generation.plan import KINDS, MISSING, kind_column
+from c2sflow.generation.plan import MISSING
 from c2sflow.results.answers import answer_blocks, answer_figures, merged_answers, present
 from c2sflow.results.group_membership import GROUP, PLACE
 
-# Those that a run's cells have: of a type or a tissue, alone or in a group.
-SOME = tuple(map(own_name, KINDS))
 OF_GROUPS = ("group", "place")
 RENAMED = {"organism": ORGANISM, "group": GROUP, "place": PLACE}
+# Cells are of a type or a tissue, alone or in a group.
 OBS_COLUMNS = (
-    *SOME,
+    *GENERATED,
     "organism",
     "number",
     *OF_GROUPS,
@@ -44,7 +43,7 @@ def generated_names(obs: pd.DataFrame) -> pd.Index:
 
 
 def _names(obs: pd.DataFrame, numbers: Iterable[object]) -> pd.Index:
-    parts = [obs[kind_column(obs)].astype(object).replace("", "generated"), numbers]
+    parts = [obs[generated_column(obs.columns)].astype(object).replace("", "generated"), numbers]
     if obs[ORGANISM].nunique() > 1:
         parts.insert(0, obs[ORGANISM])
     return pd.Index(["|".join(map(str, row)) for row in zip(*parts, strict=True)])
@@ -52,7 +51,7 @@ def _names(obs: pd.DataFrame, numbers: Iterable[object]) -> pd.Index:
 
 def _columns(names: Collection[str]) -> list[str]:
     """Columns of a task's table that obs gets."""
-    optional = {*SOME, *OF_GROUPS}
+    optional = {*GENERATED, *OF_GROUPS}
     return present([name for name in OBS_COLUMNS if name in names or name not in optional], names)
 
 
@@ -104,7 +103,7 @@ def merge_generated(
                 ]
                 out.append(obs.rename(columns=RENAMED), genes, vectors)
         obs = out.obs()
-        kind = kind_column(obs)
+        kind = generated_column(obs.columns)
         if GROUP in obs:
             groups = _names(obs, [f"group_{number:05d}" for number in obs[GROUP]])
             obs[GROUP] = pd.Categorical(groups, groups.unique())
@@ -127,7 +126,7 @@ def summarise_generated(obs: pd.DataFrame, n_each: int = 0) -> pd.DataFrame:
         Cells that were asked for of each.
     """
     obs = obs.rename(columns={ORGANISM: "organism"})
-    by = ["organism", kind_column(obs)]
+    by = ["organism", generated_column(obs.columns)]
     table = answer_figures(obs, by, "n_cells")
     if GROUP not in obs:
         return table
