@@ -49,3 +49,28 @@ def write_model(kind: str, directory: Path, **saving: object) -> None:
     )
     torch.manual_seed(0)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(directory, **saving)
+
+
+def write_gemma2(directory: Path, **saving: object) -> None:
+    """A random Gemma-2 in bfloat16, of three layers, with Gemma-2's own tokenizer.
+
+    Raises
+    ------
+    LookupError
+        If the tokenizer cannot be had.
+    """
+    import torch
+    import transformers
+    from real_tokenizers import gemma2_tokenizer
+
+    files = gemma2_tokenizer()
+    config = transformers.Gemma2Config(
+        vocab_size=256_000, hidden_size=32, intermediate_size=64, num_hidden_layers=3,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=8, query_pre_attn_scalar=8,
+        sliding_window=48, max_position_embeddings=512, initializer_range=0.3, dtype="bfloat16",
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = transformers.Gemma2ForCausalLM(config).to(torch.bfloat16)
+    model.save_pretrained(directory, **saving)
+    for path in files.iterdir():
+        (directory / path.name).write_bytes(path.read_bytes())

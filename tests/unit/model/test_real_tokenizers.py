@@ -8,24 +8,29 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
+from transformers import AutoModelForCausalLM
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "benchmarks"))
 
+from families import write_gemma2
 from real_tokenizers import gemma2_tokenizer, gene_symbols
 
 from c2sflow.generation.answers import GeneVocabulary
+from c2sflow.generation.cell_answers import CellVocabulary, answer_cells
 from c2sflow.generation.decoding import Decoding, generate_tokens
 from c2sflow.generation.gene_trie import GeneTrie
 from c2sflow.generation.logits import answer_tokens
+from c2sflow.model.answer_limits import AnswerLimit
 from c2sflow.model.check import model_faults
 from c2sflow.model.embedding import embed_cells
 from c2sflow.model.loading import load_model, load_tokenizer
 from c2sflow.model.tokenization import tokenize_prompts
+from c2sflow.sentences.groups.text import FIRST, join_sentences
 from c2sflow.sentences.prompts import EMBEDDING_PROMPT, PERTURBATION_PROMPT
 
 
@@ -38,20 +43,12 @@ def files():
 
 
 @pytest.fixture(scope="module")
-def snapshot(files, tmp_path_factory):
+def snapshot(files, tmp_path_factory):  # noqa: ARG001 (skips)
     """A random Gemma-2 in bfloat16 and shards, laid out as the cache of the hub's client is."""
     folder = tmp_path_factory.mktemp("hub") / "models--someone--model"
     written, blobs = folder / "written", folder / "blobs"
     snapshot = folder / "snapshots" / "0123456789abcdef0123456789abcdef01234567"
-    config = Gemma2Config(
-        vocab_size=256_000, hidden_size=32, intermediate_size=64, num_hidden_layers=3,
-        num_attention_heads=4, num_key_value_heads=2, head_dim=8, query_pre_attn_scalar=8,
-        sliding_window=48, max_position_embeddings=512, initializer_range=0.3, dtype="bfloat16",
-    )  # fmt: skip
-    torch.manual_seed(0)
-    Gemma2ForCausalLM(config).to(torch.bfloat16).save_pretrained(written, max_shard_size="30KB")
-    for path in files.iterdir():
-        (written / path.name).write_bytes(path.read_bytes())
+    write_gemma2(written, max_shard_size="30KB")
     blobs.mkdir()
     snapshot.mkdir(parents=True)
     for number, path in enumerate(sorted(written.iterdir())):
@@ -121,3 +118,33 @@ def test_answers_are_genes_each_once(snapshot, tokenizer, records, pbmc):
         found = tokenizer.decode(answer.token_ids).split()
         assert 0 < len(set(found)) == len(found) <= 15
         assert set(found) <= genes.words
+
+
+def test_answers_of_several_cells_are_as_they_are_written(snapshot, tokenizer, pbmc):
+    """What parts the cells, and a cell's first gene, have the tokens of a whole text."""
+    words = [*pbmc.var_names.str.upper()[:300], "RP11-34P13.7", "HLA.A"]
+    genes = GeneVocabulary(tokenizer, words)
+    cells = CellVocabulary(tokenizer, genes, 12)
+    first = dict(zip(genes.tokens, cells.tokens.first, strict=True))
+    between = iter([*cells.tokens.between, cells.tokens.end])
+    made = []
+    for cell in range(12):
+        own = words[25 * cell : 25 * cell + 25]
+        made += [*first[own[0]], *(t for word in own[1:] for t in genes.tokens[word])]
+        made += next(between)
+    text = join_sentences([" ".join(words[25 * cell :][:25]) for cell in range(12)])
+    whole = tokenizer(f"sentences:\n{text}.", add_special_tokens=False)["input_ids"]
+    assert whole[-len(made) :] == made
+    model = load_model(snapshot, head=True, device="cpu", dtype="float32")
+    prompt = np.array(tokenizer(f"Cells of blood:\n{FIRST}")["input_ids"], dtype=np.int32)
+    how = {"temperature": 30.0, "progress": False}
+    found, _ = answer_cells(
+        model, tokenizer, [prompt] * 6, list("abcdef"), cells, AnswerLimit(3, 400), **how
+    )
+    alone, _ = answer_cells(
+        model, tokenizer, [prompt] * 6, list("abcdef"), cells, AnswerLimit(3, 400), max_rows=1,
+        **how,
+    )  # fmt: skip
+    pd.testing.assert_frame_equal(found, alone, rtol=1e-3, atol=1e-3)
+    assert (found["c2s_invalid_genes"] + found["c2s_duplicate_genes"] == 0).all()
+    assert (found["c2s_sentence"] != "").sum() > 6
