@@ -5,9 +5,11 @@ In an environment with cell-eval2: `make test-benchmarks`.
 
 import json
 
+import anndata as ad
 import pandas as pd
 import pytest
-from benchmark.made_results import PERTURBED, make_results
+from benchmark.made_results import N_CONTROL, N_EACH, PERTURBED, make_results
+from scipy import sparse
 from tools.test_exports_in_tools import run
 
 from c2sflow.benchmark.compared import Settings
@@ -77,3 +79,22 @@ def test_one_drug_has_what_can_be_computed_and_notes(tmp_path):
     assert table["scaled"].isna().all()
     assert any(note.startswith("linear: no baseline on gene features") for note in notes)
     assert len(PERTURBED) > 3  # so that the other tests have one
+
+
+def test_perturbations_that_do_nothing_have_all_but_the_expression_error(tmp_path):
+    from c2sflow.benchmark.scores import EXPRESSION_ERROR, write_benchmark
+
+    files = make_results(tmp_path)
+    cells = ad.read_h5ad(files[0])
+    control = cells.layers["counts"][:N_CONTROL]
+    again = [control[:N_EACH]] * len(PERTURBED)
+    cells.layers["counts"] = sparse.vstack([control, *again], "csr")
+    cells.write_h5ad(files[0])
+    write_benchmark(*files, tmp_path, SETTINGS)
+    table = pd.read_csv(tmp_path / "evaluation" / "benchmark.tsv", sep="\t")
+    values = table.pivot(index="metric", columns="predictor", values="value")
+    assert EXPRESSION_ERROR not in values.index  # a ratio to an effect that is not above 0
+    assert {"pds_l1", "delta_pearson"} <= set(values["model"].dropna().index)
+    assert values.loc["delta_pearson", ["mean_response", "no_change", "replicate"]].notna().all()
+    notes = json.loads((tmp_path / "evaluation" / "benchmark_notes.json").read_text())["benchmark"]
+    assert any(note.startswith(f"model: no {EXPRESSION_ERROR} by cell-eval2") for note in notes)

@@ -32,8 +32,14 @@ METRICS = (
     "de_wilcoxon_lfc_nmae",
 )  # fmt: skip
 DISCRIMINATION = ("pds_cosine", "pds_l1", "pds_l2")
-LOWER_IS_BETTER = ("expr_mse_unbiased_capped_norm", "de_wilcoxon_lfc_nmae")
-# From which the derived one is computed.
+EXPRESSION_ERROR = "expr_mse_unbiased_capped_norm"
+LOWER_IS_BETTER = (EXPRESSION_ERROR, "de_wilcoxon_lfc_nmae")
+DIFFERENTIAL = tuple(name for name in METRICS if name.startswith("de_"))
+# cell-eval2 refuses all metrics where one has no value, as the expression error has none where the
+# measured cells show no effect. What is left out in turn, until it computes the rest.
+LEFT_OUT = ((), (EXPRESSION_ERROR,), DIFFERENTIAL, (EXPRESSION_ERROR, *DIFFERENTIAL))
+REFUSALS = (ValueError, ZeroDivisionError, ArithmeticError)
+# From which the expression error is computed.
 COMPONENTS = (
     "expr_mse_unbiased", "expr_mse_unbiased_capped", "expr_distance_unbiased",
     "expr_real_mass_ratio",
@@ -46,27 +52,48 @@ class _Scores:
 
     Attributes
     ----------
+    config
+        cell-eval2's settings.
     rows
         metric, predictor, value.
     notes
         What could not be computed, and why.
     """
 
+    config: Any
     rows: list[dict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def add(self, predictor: str, compute: Callable[[], Mapping[str, float]]) -> None:
-        """Add a predictor's figures; another package's refusal becomes a note."""
-        try:
-            found = compute()
-        except (ValueError, ZeroDivisionError, ArithmeticError) as error:
-            self.notes.append(f"{predictor}: not computed by cell-eval2: {brief(error)}")
+    def add(self, predictor: str, compute: Callable[[Any], Mapping[str, float]]) -> None:
+        """Add a predictor's figures, given settings; another package's refusal becomes a note."""
+        refusal = None
+        for left_out in LEFT_OUT:
+            try:
+                found = compute(_without(self.config, left_out))
+            except REFUSALS as error:
+                refusal = refusal or error
+                continue
+            break
+        else:
+            self.notes.append(f"{predictor}: not computed by cell-eval2: {brief(refusal)}")
             return
+        if refusal is not None:
+            self.notes.append(
+                f"{predictor}: no {', '.join(left_out)} by cell-eval2: {brief(refusal)}"
+            )
         for metric in METRICS:
             value = found.get(metric)
             if value is not None and np.isfinite(value):
                 row = {"metric": metric, "predictor": predictor, "value": float(value)}
                 self.rows.append(row)
+
+
+def _without(config: Any, left_out: Sequence[str]) -> Any:
+    """Settings with our metrics but for these, and what the others are computed from."""
+    from dataclasses import replace
+
+    metrics = [name for name in METRICS if name not in left_out]
+    return replace(config, metrics=[*metrics, *(COMPONENTS if EXPRESSION_ERROR in metrics else ())])
 
 
 def write_benchmark(cells: Path, perturbed: Path, outdir: Path, settings: Settings) -> None:
@@ -103,15 +130,15 @@ def benchmark(results: Results, compared: Compared, seed: int) -> tuple[pd.DataF
     """
     from cell_eval2.run import aggregate_metrics, compute_metrics
 
-    scores = _Scores()
-    names = _enough(compared, scores.notes)
+    notes: list[str] = []
+    names = _enough(compared, notes)
     control = results.cells.counts(compared.control)
     measured = {name: results.cells.counts(compared.measured[name]) for name in names}
     targets = genes_of({name: compared.perturbations[name] for name in names}, results.genes)
-    config = _config(targets)
+    scores = _Scores(_config(targets), notes=notes)
     real = _cells(control, measured, results.genes)
 
-    def compare(predicted: Mapping[str, sparse.csr_matrix]) -> dict[str, float]:
+    def compare(predicted: Mapping[str, sparse.csr_matrix], config: Any) -> dict[str, float]:
         pair = _cells(control, predicted, results.genes), real
         frame = compute_metrics(*pair, config=config)
         found = aggregate_metrics(frame, metrics=config.metrics)
@@ -120,27 +147,21 @@ def benchmark(results: Results, compared: Compared, seed: int) -> tuple[pd.DataF
     model = {name: results.predicted.counts(compared.predicted[name]) for name in names}
     sizes = {name: own.shape[0] for name, own in model.items()}
     rng = np.random.default_rng([seed, len(names)])
-    scores.add("model", lambda: compare(model))
+    scores.add("model", lambda config: compare(model, config))
     if len(names) > 1:
-        scores.add("mean_response", lambda: _mean_response(real, config))
-    scores.add(
-        "no_change",
-        lambda: compare({name: no_change(control, n, rng) for name, n in sizes.items()}),
-    )
+        scores.add("mean_response", lambda config: _mean_response(real, config))
+    same = {name: no_change(control, n, rng) for name, n in sizes.items()}
+    scores.add("no_change", lambda config: compare(same, config))
     linear = _linear(control, measured, targets, results.genes)
     if len(linear) == len(names):
-        scores.add(
-            "linear",
-            lambda: compare(
-                {name: changed_cells(control, linear[name], n, rng) for name, n in sizes.items()}
-            ),
-        )
+        changed = {name: changed_cells(control, linear[name], n, rng) for name, n in sizes.items()}
+        scores.add("linear", lambda config: compare(changed, config))
     else:
         scores.notes.append(
             "linear: no baseline on gene features, which needs four perturbations or more, all of "
             "them named as genes of the data"
         )
-    _add_replicate(scores, real, config)
+    scores.add("replicate", lambda config: _replicate(real, config))
     figures = pd.DataFrame(scores.rows, columns=["metric", "predictor", "value"])
     if len(names) == 1:
         figures = figures[~figures["metric"].isin(DISCRIMINATION)].reset_index(drop=True)
@@ -172,15 +193,13 @@ def _enough(compared: Compared, notes: list[str]) -> list[str]:
 
 
 def _config(targets: Mapping[str, str | None]) -> Any:
-    """The challenge's settings, with our metrics and these target genes."""
+    """The challenge's settings, with these target genes."""
     from dataclasses import replace
 
     from cell_eval2.config import EvalConfig
 
-    config = EvalConfig.from_preset("vcc2026")
     return replace(
-        config,
-        metrics=[*METRICS, *COMPONENTS],
+        EvalConfig.from_preset("vcc2026"),
         target_gene_map=dict(targets),
         cache_strict=False,
         num_threads=int(os.environ.get("OMP_NUM_THREADS", "1")),
@@ -220,25 +239,12 @@ def _linear(
     return linear_changes(changes, targets, list(genes))
 
 
-def _add_replicate(scores: _Scores, real: ad.AnnData, config: Any) -> None:
-    """cell-eval2's replicate: halves of the measured cells against each other, five times.
-
-    It refuses all metrics where one has no value in a half: then those of differential expression
-    are left out.
-    """
-    from dataclasses import replace
-
+def _replicate(real: ad.AnnData, config: Any) -> dict[str, float]:
+    """cell-eval2's anchor: halves of the measured cells against each other, five times."""
     from cell_eval2.anchor import compute_replicate_anchor
 
-    def anchor(metrics: Sequence[str]) -> dict[str, float]:
-        _, found = compute_replicate_anchor(real, config=replace(config, metrics=list(metrics)))
-        return dict(zip(found["metric"].to_list(), found["replicate"].to_list(), strict=True))
-
-    before = len(scores.notes)
-    scores.add("replicate", lambda: anchor(config.metrics))
-    if len(scores.notes) > before:
-        rest = [name for name in config.metrics if not name.startswith("de_")]
-        scores.add("replicate", lambda: anchor(rest))
+    _, found = compute_replicate_anchor(real, config=config)
+    return dict(zip(found["metric"].to_list(), found["replicate"].to_list(), strict=True))
 
 
 def scaled(table: pd.DataFrame) -> pd.DataFrame:
