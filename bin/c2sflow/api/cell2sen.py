@@ -455,6 +455,10 @@ class Cell2Sen(Cell2SenModel):
         hold_out_combinations: bool = True,
         held_out: float = 0.2,
         validation: float = 0.05,
+        hold_out: str | None = None,
+        context_column: str | None = None,
+        few_shot: float | None = None,
+        pool_column: str | None = None,
         **options: Any,
     ) -> Path:
         """Train the model on cells, or a new small one; this object keeps its own model.
@@ -479,6 +483,9 @@ class Cell2Sen(Cell2SenModel):
             As the workflow's parameters: shares of the cells, by cell or by the groups of a
             column, that training never sees and that decide when it stops; or the column that holds
             it all.
+        hold_out, context_column, few_shot, pool_column
+            As the workflow's parameters: query that picks the cells to hold out, column of their
+            contexts, number or share of training cells of each perturbation, column of pools.
         options
             Others of `c2sflow.training.options.TrainingOptions`, such as epochs, max_steps,
             learning_rate, lora_rank, merge_adapter, checkpoints.
@@ -526,4 +533,8 @@ class Cell2Sen(Cell2SenModel):
             hold_out_combinations=hold_out_combinations,
             held_out=held_out,
             validation=validation,
+            hold_out=hold_out,
+            context_column=context_column,
+            few_shot=few_shot,
+            pool_column=pool_column,
         )

@@ -14,7 +14,7 @@ from c2sflow.data.splits.splits import Rule
 from c2sflow.sentences.shards import write_table
 from c2sflow.training.finetuning import finetune
 from c2sflow.training.options import TrainingOptions
-from c2sflow.validation.training import training_of
+from c2sflow.validation.training_options import training_of
 
 OURS = ("perturbations", "fit_parameters")  # columns that are no annotation of the cells
 
@@ -37,8 +37,8 @@ def finetune_table(
     base
         Directory of the model to begin with; None for the method "scratch".
     split
-        split_by, split_column, hold_out_combinations, held_out, validation: as the workflow's
-        parameters.
+        split_by, split_column, hold_out_combinations, held_out, validation, hold_out,
+        context_column, few_shot, pool_column: as the workflow's parameters.
 
     Raises
     ------

@@ -46,6 +46,8 @@ class CellData(AbstractContextManager):
 
     Attributes
     ----------
+    own_names
+        Names of the cells before they were made unique.
     notes
         What the reader found or changed that a user should know, a line each: what of obs, var,
         layers and (once read) obsm is renamed, kept as text or left out, among others.
@@ -65,6 +67,7 @@ class CellData(AbstractContextManager):
         self.var, var_notes = clean_columns(var, "var")
         if not self.n_obs or not self.n_vars:
             raise UserError(f"{label}: no data ({self.n_obs} cells × {self.n_vars} genes)")
+        self.own_names = self.obs.index  # as the file has them
         self.duplicate_names = int(self.obs.index.duplicated().sum())
         if self.duplicate_names:
             self.obs.index = make_index_unique(self.obs.index)

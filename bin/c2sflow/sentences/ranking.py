@@ -21,6 +21,7 @@ from pandas import Index
 from scipy import sparse
 
 from c2sflow.common.errors import UserError
+from c2sflow.data.backed import CellData
 
 TieBreak = Literal["random", "gene_order"]
 Words = Sequence[str] | np.ndarray  # of the genes, as `gene_words` makes them
@@ -152,6 +153,22 @@ def _contents(values: np.ndarray, hashes: np.ndarray, pointers: np.ndarray) -> n
     keys ^= hashes
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(_mix(keys), dtype=np.uint64)])
     return sums[pointers[1:]] - sums[pointers[:-1]]
+
+
+def cell_contents(data: CellData, min_genes: int = 1) -> np.ndarray:
+    """Hash of each cell's genes and values as they are stored, block by block.
+
+    Returns
+    -------
+    uint64 (n_cells,); 0 for cells of fewer than `min_genes` genes, which may be alike by chance.
+    """
+    words, found = gene_hashes(gene_words(data.var_names)), [np.empty(0, np.uint64)]
+    for _, block in data.chunks():
+        values = block.data.astype(np.float32, copy=False)
+        hashes = _contents(values, words[block.indices], block.indptr)
+        hashes[np.diff(block.indptr) < min_genes] = 0
+        found.append(hashes)
+    return np.concatenate(found)
 
 
 @dataclass(frozen=True)

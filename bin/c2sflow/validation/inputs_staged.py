@@ -29,6 +29,7 @@ class Staged:
     gene_symbols_file: Path | None = None
     group_prompt_file: Path | None = None
     interpretation_prompt_file: Path | None = None
+    splits_file: Path | None = None
     labels_file: Path | None = None
     vocabularies: Mapping[str, Path] = field(default_factory=dict)
     text_encoder_dir: Path | None = None

@@ -60,7 +60,8 @@ from c2sflow.validation.options import (
     plan_lines,
 )
 from c2sflow.validation.samples import Seen, check_sample, name_kinds, read_sample
-from c2sflow.validation.training import Training, training_of
+from c2sflow.validation.training import Training
+from c2sflow.validation.training_options import training_of
 
 LOGGER = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ def validate_run(
     asked = read_asked(flat, options, staged, faults)
     faults += sampling_faults(flat["temperature"], flat["top_p"], flat["num_samples"])
     predicts = bool(flat["perturbations"] or flat["perturbation_column"])
-    training = training_of(flat, predicts, faults)
+    training = training_of(flat, predicts, faults, staged.splits_file)
     targets = _targets(flat, staged, training, faults)
     add_labels(targets, asked, flat, faults)
     check_attention(flat, faults)

@@ -33,8 +33,12 @@ from c2sflow.data.state.reading import find_state
 from c2sflow.data.views import SETTINGS as VIEW
 from c2sflow.data.views import View, apply_view, genome_shares
 from c2sflow.inputs.samplesheet import Row
+from c2sflow.sentences.ranking import cell_contents
 from c2sflow.validation.obs_columns import Targets
 from c2sflow.validation.training import Training
+
+# By these the user names the cells that are held out: then no cell may be on both sides.
+NAMED_SPLITS = ("split_column", "hold_out", "splits")
 
 
 @dataclass
@@ -55,6 +59,8 @@ class Seen:
         None if they are not known.
     obsm
         Names of its arrays that later steps can use.
+    names, contents
+        Of the cells: see `c2sflow.validation.leaks.Cells`; None where no step asks for them.
     """
 
     faults: Faults = field(default_factory=Faults)
@@ -64,6 +70,8 @@ class Seen:
     symbols: pd.Index | None = None
     organism: str | None = None
     obsm: list[str] = field(default_factory=list)
+    names: pd.Index | None = None
+    contents: np.ndarray | None = None
 
 
 def read_sample(row: Row, path: Path, flat: Mapping, symbols: pd.Series | None) -> Seen:
@@ -132,6 +140,9 @@ def _read(row: Row, path: Path, flat: Mapping, table: pd.Series | None, seen: Se
         messages += [f"{row.sample}: {note}" for note in data.notes]
         if data.duplicate_names:
             messages.append(f"{row.sample}: {data.duplicate_names} repeated cell names made unique")
+        if flat["finetune"] and any(flat[name] for name in NAMED_SPLITS):
+            least = 1 if flat["skip_qc"] else int(flat["min_genes"] or 1)
+            seen.names, seen.contents = data.own_names, cell_contents(data, least)
         obs, n_rows = _future_obs(data, row, organism), data.n_obs
         of_cells = obs
         if missing := [name for name in columns if name not in obs]:
@@ -178,7 +189,7 @@ def check_sample(
     targets.organisms |= set(seen.obs[ORGANISM].astype(str)) if seen.organism else set()
     targets.look_at(seen.obs, where, faults)
     if training:
-        training.look_at(seen.obs, where, faults)
+        training.look_at(seen.obs, where, faults, seen.names, seen.contents)
     targets.look_at_obsm(seen.obsm, where, faults)
 
 

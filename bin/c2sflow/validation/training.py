@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -14,12 +14,14 @@ from c2sflow.common.errors import Faults
 from c2sflow.data.genes.organisms import COLUMN as ORGANISM
 from c2sflow.data.obs.held_values import HeldValues
 from c2sflow.data.obs.labels import is_control, is_labelled, is_perturbed, where_known
-from c2sflow.data.obs.queries import query_columns, select_cells
-from c2sflow.data.obs.shard_columns import RESERVED
-from c2sflow.data.splits.splits import BY_CELL, SPLITS, TEST, TRAIN, VALIDATION, Rule
-from c2sflow.training.tasks import parse_tasks
+from c2sflow.data.obs.queries import CheckedQueries, query_columns, select_cells
+from c2sflow.data.splits.splits import SPLITS, TEST, TRAIN, VALIDATION, Rule
+from c2sflow.validation.few_cells import FewCells
+from c2sflow.validation.leaks import Leaks
+from c2sflow.validation.listed import Listed
 
 MAX_RULE = 100_000  # characters: the rule is handed on as one word of a command
+KNOWN = "\t"  # before the name of a split that is known at once
 CELLS, CONTROL, PERTURBED, SOURCE, LABEL = "cells", "control", "perturbed", "source", "label: "
 
 
@@ -35,8 +37,17 @@ class Training:
         How cells are split; `check` fills its groups.
     predicts
         Whether the run predicts perturbations, too: of the held-out control cells.
-    of_groups, of_splits
-        Cells of each group, or of each split if they are split one by one, and kind.
+    group_sizes, split_sizes
+        Cells of each key of `Rule.pending`, or of each split if they are split one by one, and
+        kind.
+    picked
+        Cells that --hold_out picks: see `Rule.settled`.
+    few
+        Cells that --few_shot counts.
+    leaks
+        What must not be on both sides.
+    listed
+        What --splits names, and the samples hold of it.
     held_out
         Share of the cells to predict that `check` finds to be held out.
     """
@@ -47,6 +58,11 @@ class Training:
     predicts: bool = False
     group_sizes: Counter[tuple[str, str]] = field(default_factory=Counter)
     split_sizes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    picked: Counter[tuple[str, bool]] = field(default_factory=Counter)
+    few: FewCells = field(default_factory=FewCells)
+    leaks: Leaks = field(default_factory=Leaks)
+    listed: Listed = field(default_factory=Listed)
+    queries: CheckedQueries = field(default_factory=CheckedQueries)
     held_out: float = 1.0
     failed: bool = False
     held: HeldValues = field(default_factory=HeldValues)  # of the columns that tasks and splits use
@@ -67,18 +83,46 @@ class Training:
         texts = texts + "\n" + labels.astype(str).str.strip()
         return texts.where(is_labelled(labels), None)
 
-    def look_at(self, obs: pd.DataFrame, where: str, faults: Faults) -> None:
-        """Count the cells of one sample."""
+    def look_at(
+        self,
+        obs: pd.DataFrame,
+        where: str,
+        faults: Faults,
+        names: pd.Index | None = None,
+        contents: np.ndarray | None = None,
+    ) -> None:
+        """Count the cells of one sample.
+
+        Parameters
+        ----------
+        names, contents
+            Of its cells: see `c2sflow.validation.leaks.Cells`. None: names as in obs, no contents.
+        """
         n_faults = len(faults)
         with faults.collect(f"{where}: "):
             self._count(obs)
+            self.leaks.look_at_cells(
+                obs, self.rule, obs.index if names is None else names, contents
+            )
         self.failed |= len(faults) > n_faults
 
     def _columns(self) -> list[str]:
         """Columns of obs that tasks and splits use."""
-        own = None if self.rule.by == BY_CELL else self.rule.by
-        names = [self.rule.column or own, self.label_column, self.rule.perturbation_column]
-        return [name for name in dict.fromkeys([*names, *self._of_control]) if name is not None]
+        rule = self.rule
+        names = [rule.column, *rule.columns, rule.context_column, self.leaks.pool_column]
+        names += [self.label_column, rule.perturbation_column, *self._of_control]
+        if rule.hold_out:
+            names += query_columns(rule.hold_out, "--hold_out")
+        return [name for name in dict.fromkeys(names) if name is not None]
+
+    @property
+    def _split_columns(self) -> list[str]:
+        """Columns that decide the split."""
+        rule = self.rule
+        names = query_columns(rule.hold_out, "--hold_out") if rule.hold_out else rule.columns
+        if rule.state:
+            names = [n for n in (rule.context_column, rule.perturbation_column) if n]
+        return names or ["c2s_split"]
 
     @property
     def _of_control(self) -> list[str]:
@@ -86,16 +130,29 @@ class Training:
 
     def _count(self, obs: pd.DataFrame) -> None:
         self.held.add(obs[[name for name in self._columns() if name in obs]])
-        splits = pd.Series(self.rule.apply(obs), obs.index)
-        groups = pd.Series(None, obs.index, dtype=object)
-        if self.rule.by_group:
-            groups = self.rule.group_labels(obs)
+        if self.rule.hold_out is not None:
+            self._count_picked(obs)
+        splits = pd.Series(replace(self.rule, few_shot=None).apply(obs), obs.index)
+        groups = self.rule.pending(obs)
+        keys = groups.fillna(KNOWN + splits)
+        self.few.look_at(obs, self.rule, keys)
+        self.leaks.look_at(obs, self.rule, keys)
+        self.listed.look_at(obs, self.rule)
         places = ((groups, self.group_sizes), (splits[groups.isna()], self.split_sizes))
         for kind in self._kinds(obs):
             for keys, counter in places:
                 pairs = pd.DataFrame({"key": keys, "kind": kind}).dropna()
                 for pair, n in pairs.value_counts().items():
                     counter[pair] += int(n)
+
+    def _count_picked(self, obs: pd.DataFrame) -> None:
+        """Which contexts --hold_out picks perturbed cells of, and which control cells."""
+        sample = str(obs["sample"].iloc[0]) if len(obs) else ""
+        chosen = self.queries.select(obs, self.rule.hold_out, "--hold_out", sample)
+        controls = self.rule.controls(obs)
+        for of_control, rows in ((True, chosen & controls), (False, chosen & ~controls)):
+            for context, n in self.rule.contexts(obs)[rows].value_counts().items():
+                self.picked[str(context), of_control] += int(n)
 
     def _kinds(self, obs: pd.DataFrame) -> Iterator[pd.Series]:
         """What each cell counts as, in one respect after the other; None for nothing."""
@@ -119,26 +176,42 @@ class Training:
         if self.failed:
             return []
         counts = Counter(self.split_sizes)
-        if self.rule.by_group:
-            sizes = {name: n for (name, kind), n in self.group_sizes.items() if kind == CELLS}
+        sizes = {name: n for (name, kind), n in self.group_sizes.items() if kind == CELLS}
+        if self.rule.by_group or self.rule.hold_out is not None:
             n_faults = len(faults)
             with faults.collect(f"--split_by {self.rule.by}: "):
-                self.rule = self.rule.with_groups(sizes)
+                self.rule = self.rule.settled(sizes, self.picked)
             if len(faults) > n_faults:
                 return []
-            for (name, kind), n in self.group_sizes.items():
-                counts[self.rule.split_of(name), kind] += n
+        for (name, kind), n in self.group_sizes.items():
+            counts[self.rule.split_of_key(name), kind] += n
+        self.rule = self.few.settled(self.rule, self._split_of)
+        counts[TRAIN, CELLS] -= self.few.n_counted - self.few.n_kept
+        faults += self.listed.faults(self.rule)
         faults += self._faults(counts)
+        faults += self.leaks.faults(self.rule, self._split_of)
         self.held_out = counts[TEST, SOURCE] / max(1, sum(counts[name, SOURCE] for name in SPLITS))
         return self._plan(counts)
 
+    def _split_of(self, key: str) -> str:
+        """Split of cells that were counted under it, or under a key."""
+        return key.removeprefix(KNOWN) if key.startswith(KNOWN) else self.rule.split_of_key(key)
+
     def _faults(self, counts: Counter[tuple[str, str]]) -> Iterator[str]:
+        if self.few.n_counted and not self.few.n_kept:
+            yield (
+                f"--few_shot {self.rule.few_shot}: keeps none of {self.few.n_counted} training "
+                "cells; give a greater share, or a number of cells"
+            )
+            return
         empty = [name for name in self.rule.needed if not counts[name, CELLS]]
         if empty:
             how = self.rule.column or self.rule.by
+            if self.rule.hold_out or self.rule.state:
+                how = f"--hold_out {self.rule.hold_out!r}" if self.rule.hold_out else "--splits"
             yield (
                 f"--finetune: no cell is for {' or '.join(empty)} (split by {how})"
-                + self.held.offer(how)
+                + self.held.offer(*([how] if how in self.held.missing else self._split_columns))
             )
             return
         for split in (name for name in SPLITS[:2] if counts[name, CELLS]):
@@ -162,8 +235,8 @@ class Training:
             )
         if len(json.dumps(self.rule.asdict())) > MAX_RULE:
             yield (
-                f"--split_by {self.rule.by}: {len(self.rule.groups)} groups to hold out are too "
-                "many; give the split in a --split_column"
+                f"--finetune: {len(self.rule.groups) or len(self.rule.few_ends)} groups of the "
+                "split are too many for one rule; give the split in a --split_column"
             )
 
     def _pair_faults(self, kinds: set[str]) -> Iterator[str]:
@@ -192,6 +265,8 @@ class Training:
         line = f"plan: fine-tuning ({', '.join(self.tasks)}), cells before QC: {sizes}"
         if not counts[VALIDATION, CELLS]:
             line += " (the weights of the last step are used)"
+        if self.few.n_counted:
+            line += f"; --few_shot keeps {self.few.n_kept} of {self.few.n_counted} training cells"
         if self.rule.by_group:
             names = {name for name, _ in self.group_sizes}
             groups = Counter(map(self.rule.split_of, names))
@@ -199,54 +274,3 @@ class Training:
             line += f"; groups of {self.rule.by}: {many}"
             return [line, *self.rule.doubts(names)]
         return [line]
-
-
-def training_of(flat: Mapping, predicts: bool, faults: Faults) -> Training | None:
-    """What the parameters (name to value) ask to train; None for nothing, or nonsense."""
-    if not isinstance(flat["finetune"], str):
-        return None
-    n_faults = len(faults)
-    with faults.collect("--finetune: "):
-        tasks = parse_tasks(flat["finetune"])
-        measured = flat["measured_column"] or flat["perturbation_column"]
-        faults += _option_faults(flat, tasks, measured)
-    if len(faults) > n_faults:
-        return None
-    rule = Rule(
-        by=flat["split_by"],
-        column=flat["split_column"],
-        held_out=flat["held_out"],
-        validation=flat["validation"],
-        seed=flat["seed"],
-        perturbation_column=measured,
-        control=flat["control"],
-        combinations=flat.get("hold_out_combinations", True),
-    )
-    return Training(tasks, rule, flat["label_column"], predicts)
-
-
-def _option_faults(flat: Mapping, tasks: Mapping, measured: str | None) -> Iterator[str]:
-    """Parameters that do not go together."""
-    for task in ("cell_type", "conversion"):
-        if task in tasks and flat["label_column"] is None:
-            yield f"--finetune {task}: name the column of obs with the labels: --label_column"
-    if "perturbation" in tasks and measured is None:
-        yield (
-            "--finetune perturbation: name the column of obs with the measured perturbation "
-            "(--measured_column, or --perturbation_column to predict it, too)"
-        )
-    if flat["perturbation_column"] and not flat["perturbations"] and flat["control"] is None:
-        yield (
-            "--finetune with --perturbation_column: name the control cells, of which the held-out "
-            "ones are predicted: --control"
-        )
-    if flat["held_out"] + flat["validation"] >= 0.9:
-        shares = f"--held_out {flat['held_out']}, --validation {flat['validation']}"
-        yield f"{shares}: leave more to train"
-    if flat["pseudobulk"]:
-        yield "--finetune and --pseudobulk: sum the cells in a run of their own, and train on those"
-    if flat["dtype"] == "float16":
-        yield "--dtype float16: gradients underflow in it; fine-tune in bfloat16 or float32"
-    for option in ("split_by", "split_column"):
-        if flat[option] in RESERVED:
-            yield f"--{option} {flat[option]} is a name of c2sflow's own; copy the column"

@@ -99,6 +99,7 @@ def _counts(numbers: Iterable[str]) -> bool:
 
 
 TRAIN, VALIDATION, TEST = ("train", "validation", "test")
+UNUSED = "unused"  # of no group: it could be of one that is held out
 
 
 def assign_groups(

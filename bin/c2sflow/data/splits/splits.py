@@ -2,73 +2,61 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from c2sflow.common.errors import UserError
-from c2sflow.data.obs.held_values import offer_columns
-from c2sflow.data.obs.labels import NO_LABELS, is_control, is_perturbed
+from c2sflow.data.obs.labels import NO_LABELS, is_labelled
 from c2sflow.data.obs.queries import select_cells
-from c2sflow.data.sampling import cell_draws
-from c2sflow.data.splits.groups import (
-    TEST,
-    TRAIN,
-    VALIDATION,
-    assign_groups,
-    clean_label,
-    contained_in,
-    dose_series,
-    groups_containing,
-    parts_of,
-    same_groups,
-    without_number,
-)
+from c2sflow.data.splits.few_shot import chances, few_groups, left_out
+from c2sflow.data.splits.group_rule import BY_CELL, GroupRule, column_of
+from c2sflow.data.splits.groups import TEST, TRAIN, UNUSED, VALIDATION
+from c2sflow.data.splits.state_form import StateForm
 
 COLUMN = "c2s_split"  # of obs
 SPLITS = (TRAIN, VALIDATION, TEST)
-UNUSED = "unused"  # of no group: it could be of one that is held out
-BY_CELL = "cell"
 
 
 @dataclass(frozen=True)
-class Rule:
-    """How cells are split.
+class Rule(GroupRule):
+    """How cells are split: in groups, or as the user names it.
 
     Attributes
     ----------
-    by
-        "cell": each for itself, by a hash of seed, sample and name. Else a column of obs, whose
-        groups stay whole.
     column
         Column of obs that holds the split already; then nothing else matters.
-    held_out, validation
-        Shares of the cells for test and validation.
-    seed
-        Decides which.
-    perturbation_column, control
-        If the groups are perturbations, the control cells, which belong to all of them, are split
-        by cell: those that the query selects, and those labelled as control.
-    combinations
-        If the groups are perturbations, a combination that contains one that is held out is held
-        out too.
-    groups
-        Split of each group, of those that are not for training.
+    hold_out
+        pandas query that picks the cells for test; the others are for training, with a share of
+        `validation` by cell. None: `held_out` decides.
+    context_column
+        Column of obs with the context (cell line, donor, cell type) of each cell; None: there is
+        one context.
+    partly
+        Contexts, "" without a column, of which `hold_out` picks perturbed cells and no control
+        cell: there the control cells are split by cell.
+    state
+        Splits of STATE's form; then only contexts and perturbations matter.
+    few_shot
+        Of the training cells, this share (below 1) or number of those of each perturbation and
+        context is kept. None: all.
+    few_ends
+        For a number: see `c2sflow.data.splits.few_shot.left_out`.
     """
 
-    by: str = BY_CELL
     column: str | None = None
-    held_out: float = 0.2
-    validation: float = 0.05
-    seed: int = 42
-    perturbation_column: str | None = None
-    control: str | None = None
-    combinations: bool = True
-    groups: Mapping[str, str] = field(default_factory=dict)
+    hold_out: str | None = None
+    context_column: str | None = None
+    partly: Sequence[str] = ()
+    state: StateForm | None = None
+    few_shot: float | None = None
+    few_ends: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.state, Mapping):  # from JSON
+            object.__setattr__(self, "state", StateForm(**self.state))
 
     def asdict(self) -> dict:
         """As keywords of this class, for JSON."""
@@ -77,105 +65,84 @@ class Rule:
     @property
     def needed(self) -> list[str]:
         """The splits that must not be empty; a training goes to its end without validation."""
-        may_lack = VALIDATION if self.column or not self.validation else None
+        own = self.column or (self.state and self.state.stops)
+        may_lack = VALIDATION if own or not self.validation else None
         return [name for name in SPLITS if name != may_lack]
 
     @property
     def by_group(self) -> bool:
         """Whether `groups` must be filled first, by `with_groups`."""
-        return self.column is None and self.by != BY_CELL
-
-    def group_labels(self, obs: pd.DataFrame) -> pd.Series:
-        """Label of each cell's group, as text; None for cells of none, and for control cells.
-
-        Labels of one group can differ: see `c2sflow.data.splits.groups.same_groups`.
-
-        Raises
-        ------
-        UserError
-            If obs lacks the column.
-        """
-        labels = _column(obs, self.by, "--split_by")
-        named = labels.notna() & ~labels.astype(str).str.strip().isin(NO_LABELS)
-        if self._by_perturbation:
-            named = is_perturbed(labels) & ~self._controls(obs)
-        texts = labels.astype(str)
-        clean = {text: clean_label(text) for text in texts.unique()}
-        return texts.map(clean).astype(object).where(named, None)
+        return not self.declared and self.by != BY_CELL
 
     @property
-    def _by_perturbation(self) -> bool:
-        return self.by == self.perturbation_column
+    def declared(self) -> bool:
+        """Whether the user names the cells that are held out, and no chance."""
+        return any(way is not None for way in (self.column, self.hold_out, self.state))
 
-    def _controls(self, obs: pd.DataFrame) -> np.ndarray:
-        """Cells that the groups have in common."""
-        if not self._by_perturbation:
-            return np.zeros(len(obs), dtype=bool)
-        controls = is_control(obs[self.by]).to_numpy(copy=True)
-        if self.control is not None:
-            controls |= select_cells(obs, self.control, "--control")
-        return controls
+    def contexts(self, obs: pd.DataFrame) -> pd.Series:
+        """Context of each cell as text, None where it has none; "" for all without a column."""
+        if self.context_column is None:
+            return pd.Series("", obs.index, dtype=object)
+        return _texts(column_of(obs, self.context_column, "--context_column"))
 
-    def with_groups(self, sizes: Mapping[str, int]) -> Rule:
-        """The rule with a split for each of these groups (label to number of cells).
+    def labels(self, obs: pd.DataFrame) -> pd.Series:
+        """Perturbation of each cell as text, None where none is known."""
+        if self.perturbation_column not in obs:
+            return pd.Series(None, obs.index, dtype=object)
+        return _texts(obs[self.perturbation_column])
+
+    def pending(self, obs: pd.DataFrame) -> pd.Series:
+        """Key of each cell whose split only all samples together decide; None for all others.
+
+        `settled` takes what they hold, and `split_of_key` then gives the split.
+        """
+        if self.by_group:
+            return self.group_labels(obs)
+        keys = pd.Series(None, obs.index, dtype=object)
+        if self.hold_out is None:
+            return keys
+        contexts, drawn = self.contexts(obs), self._by_cell(obs)
+        open_ = self.controls(obs) & ~select_cells(obs, self.hold_out, "--hold_out")
+        return keys.mask(open_ & contexts.notna().to_numpy(), contexts + "\n" + drawn)
+
+    def settled(self, sizes: Mapping[str, int], picked: Mapping[tuple[str, bool], int]) -> Rule:
+        """The rule with what depends on all samples.
+
+        Parameters
+        ----------
+        sizes
+            Cells of each key of `pending`.
+        picked
+            Cells that `hold_out` picks, by context and whether they are control cells.
 
         Raises
         ------
         UserError
             If there are too few groups.
         """
-        names = same_groups(sizes, self._by_perturbation)
-        whole: Counter[str] = Counter()
-        for label, size in sizes.items():
-            whole[names[label]] += size
-        containing = None
-        if self._by_perturbation and self.combinations:
-            containing = groups_containing(whole)
-        splits = assign_groups(whole, self.held_out, self.validation, self.seed, containing)
-        rare = {name: split for name, split in splits.items() if split != TRAIN}
-        return replace(self, groups=dict(sorted(rare.items())))
+        if self.by_group:
+            return self.with_groups(sizes)
+        contexts = sorted({context for context, _ in picked})
+        partly = [name for name in contexts if not picked.get((name, True), 0)]
+        return replace(self, partly=partly)
 
-    def split_of(self, label: str) -> str:
-        """Split of the cells with a label; of test and validation, the first.
+    def split_of_key(self, key: str) -> str:
+        """Split of the cells with a key of `pending`."""
+        if self.by_group:
+            return self.split_of(key)
+        context, drawn = key.rsplit("\n", 1)
+        return drawn if context in self.partly or drawn == VALIDATION else TRAIN
 
-        A group that was not known when the others were assigned is for training like most are.
-        """
-        if not self._by_perturbation:
-            return self._known.get(self._parts(label), TRAIN)
-        if not self.combinations:
-            parts = parts_of(label)
-            bare = frozenset(without_number(part)[0] or part for part in parts)
-            return self._known.get(parts, self._known.get(bare, TRAIN))
-        held = contained_in(label)
-        found = {self._known.get(frozenset({part})) for part in held}
-        found |= {split for parts, split in self._together if parts <= held}
-        return next((split for split in (TEST, VALIDATION) if split in found), TRAIN)
-
-    def doubts(self, labels: Iterable[str]) -> list[str]:
-        """What labels of perturbations leave open, in words."""
-        if not self._by_perturbation:
-            return []
-        parts = {part for label in labels for part in parts_of(label)}
-        return [
-            f"--split_by {self.by}: {', '.join(names[:3])}{' …' if len(names) > 3 else ''} differ "
-            "in a last number only and are taken as different: if they are doses, guides or "
-            f"replicates of {base!r}, split by a column that names it alone"
-            for base, names in dose_series(parts)[1].items()
-        ]
-
-    @cached_property
-    def _known(self) -> dict[frozenset[str], str]:
-        """Split of each group that is not for training, by its parts."""
-        return {self._parts(name): split for name, split in self.groups.items()}
-
-    def _parts(self, label: str) -> frozenset[str]:
-        """What a label is made of; of what is no perturbation, the name in any case."""
-        return parts_of(label) if self._by_perturbation else frozenset({label.casefold()})
-
-    @cached_property
-    def _together(self) -> list[tuple[frozenset[str], str]]:
-        """Those of several parts."""
-        return [(parts, split) for parts, split in self._known.items() if len(parts) > 1]
+    def named_splits(self, obs: pd.DataFrame) -> np.ndarray:
+        """Split of each cell as the user names it, without what chance decides."""
+        if self.column is not None:
+            return self._apply(obs)
+        if self.state is not None:
+            texts = obs["sample"].astype(str), self.contexts(obs), self.labels(obs)
+            nothing = np.full(len(obs), TRAIN, dtype=object)
+            return self.state.apply(*texts, self.controls(obs), nothing)
+        chosen = select_cells(obs, self.hold_out, "--hold_out")
+        return np.where(chosen, TEST, TRAIN).astype(object)
 
     def apply(self, obs: pd.DataFrame) -> np.ndarray:
         """Split of each cell: train, validation, test or unused.
@@ -190,32 +157,61 @@ class Rule:
         UserError
             If obs lacks a column, or `column` holds something else.
         """
+        found = self._apply(obs)
+        if self.few_shot is not None:
+            groups, draws = self.few_groups(obs), self.few_draws(obs)
+            beyond = left_out(groups, draws, self.few_shot, self.few_ends)
+            found[(found == TRAIN) & beyond] = UNUSED
+        return found
+
+    def few_groups(self, obs: pd.DataFrame) -> pd.Series:
+        """What `few_shot` counts the cells by: see `c2sflow.data.splits.few_shot.few_groups`."""
+        return few_groups(self.contexts(obs), self.labels(obs), self.controls(obs))
+
+    def few_draws(self, obs: pd.DataFrame) -> np.ndarray:
+        """What decides which cells `few_shot` keeps: float64 (n_cells,)."""
+        return chances(obs, self.seed, "few shot")
+
+    def _apply(self, obs: pd.DataFrame) -> np.ndarray:
         if self.column is not None:
-            return _own_splits(_column(obs, self.column, "--split_column"))
+            return _own_splits(column_of(obs, self.column, "--split_column"))
+        if self.state is not None:
+            texts = obs["sample"].astype(str), self.contexts(obs), self.labels(obs)
+            return self.state.apply(*texts, self.controls(obs), self._by_cell(obs))
+        if self.hold_out is not None:
+            return self._by_query(obs)
         if self.by == BY_CELL:
             return self._by_cell(obs)
         labels = self.group_labels(obs)
         splits = labels.map({name: self.split_of(name) for name in labels.dropna().unique()})
         found = splits.where(labels.notna(), UNUSED).to_numpy(dtype=object, copy=True)
-        controls = self._controls(obs)
-        if controls.any():
+        if self._by_perturbation or self._by_pairs_of_perturbations:
+            controls = self.controls(obs)
             found[controls] = self._by_cell(obs[controls])
         return found
 
+    def _by_query(self, obs: pd.DataFrame) -> np.ndarray:
+        """Those that are picked, by cell the validation cells, and in some contexts controls."""
+        chosen = select_cells(obs, self.hold_out, "--hold_out")
+        drawn = self._by_cell(obs)
+        found = np.where(drawn == VALIDATION, VALIDATION, TRAIN).astype(object)
+        shared = self.controls(obs) & self.contexts(obs).isin(list(self.partly)).to_numpy()
+        found[shared] = drawn[shared]
+        found[chosen] = TEST
+        return found
+
     def _by_cell(self, obs: pd.DataFrame) -> np.ndarray:
-        cells = pd.DataFrame({"sample": obs["sample"].astype(str), "cell_id": obs.index})
-        draws = cell_draws(cells, self.seed, "split")
-        chance = np.array([int.from_bytes(key[:8], "big") for key in draws], dtype=float) / 2**64
+        chance = chances(obs, self.seed, "split")
         found = np.full(len(obs), TRAIN, dtype=object)
         found[chance < self.held_out + self.validation] = VALIDATION
         found[chance < self.held_out] = TEST
         return found
 
 
-def _column(obs: pd.DataFrame, name: str, option: str) -> pd.Series:
-    if name not in obs:
-        raise UserError(f"{option} {name}: obs has no such column {offer_columns(obs, name)}")
-    return obs[name]
+def _texts(column: pd.Series) -> pd.Series:
+    """Labels without white space at their ends; None for what is no label."""
+    texts = column.astype(object).where(column.notna(), "").astype(str).str.strip()
+    return texts.astype(object).where(is_labelled(column), None)
 
 
 def _own_splits(labels: pd.Series) -> np.ndarray:

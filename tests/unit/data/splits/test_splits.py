@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from c2sflow.common.errors import UserError
-from c2sflow.data.splits.groups import clean_label, dose_series, parts_of
-from c2sflow.data.splits.splits import Rule, assign_groups
+from c2sflow.data.splits.groups import assign_groups, clean_label, dose_series, parts_of
+from c2sflow.data.splits.splits import Rule
 
 
 def obs_of(n_cells=2000, sample="s", **columns):
