@@ -22,6 +22,7 @@ process FINETUNE {
     path 'adapter/*', emit: adapter, optional: true // beside the model that has taken it in
     path '{finetune.json,loss.tsv}', emit: record
     path 'splits.tsv', emit: splits
+    path 'splits.toml', emit: state, optional: true // the split in STATE's form, where that has words for it
     tuple val(task.process), eval('c2s versions accelerate bitsandbytes peft tokenizers torch transformers'), emit: versions
 
     script:

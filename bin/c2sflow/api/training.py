@@ -51,7 +51,7 @@ def finetune_table(
         shard, summary = Path(folder) / "cells.parquet", Path(folder) / "cells.sentences.json"
         write_table(cells, shard)
         write_json(summary, {"genes": list(table.attrs["genes"])})
-        finetune([shard], [summary], outdir, options, base)
+        finetune([shard], [summary], outdir, options, base, rule)
     return outdir / "model"
 
 

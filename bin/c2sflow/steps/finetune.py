@@ -73,11 +73,16 @@ from c2sflow.steps.shared.options import ATTEMPT, COMPILE_CACHE, VARIANT
 @click.option("--seed", type=int, default=42)
 @ATTEMPT
 @COMPILE_CACHE
-@click.option("--outdir", default=".", help="Gets model/, finetune.json, loss.tsv, splits.tsv.")
-def main(shards_dir, sentences_dir, model, outdir, compile_cache, **options):
+@click.option("--split", metavar="JSON", help="How the cells are split: that of QC.")
+@click.option(
+    "--outdir", default=".", help="Gets model/, finetune.json, loss.tsv, splits.tsv, splits.toml."
+)
+def main(shards_dir, sentences_dir, model, outdir, compile_cache, split, **options):
     """Parse, call the library, write."""
+    import json
     from pathlib import Path
 
+    from c2sflow.data.splits.splits import Rule
     from c2sflow.model.compile_cache import use_compile_cache
     from c2sflow.model.placement import resolve_device
     from c2sflow.training.finetuning import finetune
@@ -90,4 +95,5 @@ def main(shards_dir, sentences_dir, model, outdir, compile_cache, **options):
         Path(outdir),
         TrainingOptions(**options),
         Path(model) if model else None,
+        Rule(**json.loads(split)) if split else None,
     )

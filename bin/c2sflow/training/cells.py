@@ -142,6 +142,16 @@ def read_splits(shards: Iterable[Path]) -> pd.DataFrame:
     return cells.astype(dict.fromkeys(cells, str))
 
 
+def read_obs(shards: Iterable[Path], columns: Collection[str]) -> pd.DataFrame:
+    """sample and these columns of obs of every cell, in the order of the shards."""
+    frames = []
+    for shard in shards:
+        names = column_names(shard, "shard ")
+        found = [name for name in dict.fromkeys(["sample", *columns]) if name in names]
+        frames.append(obs_frame(read_parquet(shard, found, "shard ").select(found)))
+    return pd.concat(frames, ignore_index=True)
+
+
 def _columns_of(shard: Path, needed: Iterable[str]) -> list[str]:
     names = column_names(shard, "shard ")
     for name in needed:

@@ -19,7 +19,9 @@ from transformers import PreTrainedTokenizerBase
 from c2sflow import __version__
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import read_json, write_json
+from c2sflow.data.splits.splits import Rule
 from c2sflow.data.splits.twins import cell_keys, twin_warnings, with_one_split
+from c2sflow.data.splits.written_state import state_text
 from c2sflow.model.adapters import has_adapter
 from c2sflow.model.batching import free_bytes
 from c2sflow.model.embedding import embed_cells
@@ -28,7 +30,7 @@ from c2sflow.model.hub import portable_name
 from c2sflow.model.loading import load_model, load_tokenizer
 from c2sflow.model.trained import ANSWER_GENES, answer_genes, read_trained
 from c2sflow.sentences.prompts import EMBEDDING_PROMPT, load_template
-from c2sflow.training.cells import TrainingCells, read_splits, read_training_cells
+from c2sflow.training.cells import TrainingCells, read_obs, read_splits, read_training_cells
 from c2sflow.training.checkpoints import Checkpoints
 from c2sflow.training.distributed import Team
 from c2sflow.training.examples import ExampleMaker, Templates, labels_of
@@ -62,12 +64,14 @@ def finetune(
     outdir: Path,
     options: TrainingOptions,
     base: Path | None = None,
+    rule: Rule | None = None,
 ) -> None:
     """Train on the shards' training cells; write ``model/`` and the record of the run.
 
-    Beside ``model/``, which --model accepts, these are ``finetune.json``, ``loss.tsv`` and
-    ``splits.tsv``, and ``adapter/`` where ``model/`` is a base that has taken in one. Called by
-    several processes at once (accelerate launch), it trains one model.
+    Beside ``model/``, which --model accepts, these are ``finetune.json``, ``loss.tsv``,
+    ``splits.tsv`` and ``splits.toml`` (the split in STATE's form, where that has words for it), and
+    ``adapter/`` where ``model/`` is a base that has taken in one. Called by several processes at
+    once (accelerate launch), it trains one model.
 
     Parameters
     ----------
@@ -77,6 +81,8 @@ def finetune(
         The samples' ``<id>.sentences.json``.
     base
         Directory of the model to begin with; None for the method "scratch".
+    rule
+        How the cells were split, for ``splits.toml``; None: it is not written.
 
     Raises
     ------
@@ -100,7 +106,8 @@ def finetune(
         logging.getLogger("c2sflow").setLevel(logging.WARNING)
     templates = _templates(options)
     described = _describe(base, options)
-    splits, n_twins = with_one_split(read_splits(shards), cell_keys(shards))
+    as_ruled = read_splits(shards)
+    splits, n_twins = with_one_split(as_ruled, cell_keys(shards))
     cells = _read(shards, splits, options, templates, read_trained(base).organism_words)
     tokenizer = load_tokenizer(base) if base else _new_tokenizer(summaries, cells[0], options)
     digest = _digest(options, templates, cells, described, summaries)
@@ -125,12 +132,23 @@ def finetune(
             LOGGER.warning(warning)
         card = model_card(record, rows, templates, __version__)
         (written / "model" / "README.md").write_text(card, encoding="utf-8")
-        write_tables(outdir, rows, splits)
+        write_tables(outdir, rows, splits, _in_states_form(shards, as_ruled, rule))
         write_json(outdir / "finetune.json", record)
         for folder in sorted(
             written.iterdir()
         ):  # adapter/ first: model/ marks the output as complete
             folder.replace(outdir / folder.name)
+
+
+def _in_states_form(shards: Sequence[Path], splits: pd.DataFrame, rule: Rule | None) -> str | None:
+    """``splits.toml``; None, and a line in the log, where it would be another split."""
+    if rule is None:
+        return None
+    obs = read_obs(shards, rule.looked_at).set_index(pd.Index(splits["cell_id"]))
+    text, note = state_text(obs, splits["split"].set_axis(obs.index), rule)
+    if note:
+        LOGGER.info("splits.toml: %s%s", "" if text else "not written: ", note)
+    return text
 
 
 def _templates(options: TrainingOptions) -> Templates:

@@ -98,8 +98,13 @@ def with_loss_as_read(
     return {**found, "warnings": [*found["warnings"], *kept_warnings(found)]}
 
 
-def write_tables(outdir: Path, rows: Sequence[Mapping[str, float]], splits: pd.DataFrame) -> None:
-    """``loss.tsv`` and ``splits.tsv``."""
+def write_tables(
+    outdir: Path,
+    rows: Sequence[Mapping[str, float]],
+    splits: pd.DataFrame,
+    state: str | None = None,
+) -> None:
+    """``loss.tsv``, ``splits.tsv`` and, where there is one, ``splits.toml``."""
     names = dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row)
     with write_beside(outdir / "loss.tsv") as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, names, delimiter="\t", lineterminator="\n")
@@ -108,3 +113,6 @@ def write_tables(outdir: Path, rows: Sequence[Mapping[str, float]], splits: pd.D
             writer.writerow({k: v for k, v in row.items() if not math.isnan(v)})
     with write_beside(outdir / "splits.tsv") as partial:
         splits.to_csv(partial, sep="\t", index=False)
+    if state is not None:
+        with write_beside(outdir / "splits.toml") as partial:
+            partial.write_text(state, encoding="utf-8")

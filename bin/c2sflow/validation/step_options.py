@@ -94,6 +94,7 @@ def _add_derived(steps: dict[str, dict], flat: Mapping, groups: Mapping) -> None
     }  # fmt: skip
     if split := groups.get("split"):
         steps["qc"]["split"] = json.dumps(split, sort_keys=True)
+        steps["finetune"]["split"] = steps["qc"]["split"]
     steps["finetune"]["perturbation_column"] = flat["measured_column"]
     steps["generate"]["organisms"] = flat.get("organisms")
     if not names_types(flat["cell_types"]):

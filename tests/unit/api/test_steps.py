@@ -17,6 +17,7 @@ from c2sflow.common.files import read_json, write_json
 from c2sflow.data.qc.qc import Filters, run_qc
 from c2sflow.data.readers import open_anndata
 from c2sflow.data.splits.splits import Rule
+from c2sflow.data.splits.state_form import read_state_form
 from c2sflow.data.state.decision import detect_state
 from c2sflow.generation.annotate_shard import annotate_shard
 from c2sflow.generation.annotation_questions import Asking
@@ -427,3 +428,20 @@ def test_what_cannot_be_trained(cell2sen, dataset, tmp_path, wrong, message):
 def test_a_trained_model_is_not_overwritten(cell2sen, dataset, trained):
     with pytest.raises(UserError, match="already exists"):
         cell2sen.finetune(dataset, "generation", trained, **SPLIT, **TRAINING)
+
+
+def test_a_context_that_is_named_is_held_out(cell2sen, dataset, tmp_path):
+    """Trained on none of it, and the split written in STATE's form is the split of the cells."""
+    held = dataset["bulk_labels"].value_counts().index[0]
+    cell2sen.finetune(
+        dataset, "cell_type", tmp_path, hold_out=f"bulk_labels == '{held}'", validation=0.2,
+        perturbation_column="condition", **TRAINING,
+    )  # fmt: skip
+    splits = pd.read_csv(tmp_path / "splits.tsv", sep="\t")["split"]
+    of_held = (dataset["bulk_labels"] == held).to_numpy()
+    assert set(splits[of_held]) == {"test"}
+    assert set(splits[~of_held]) == {"train", "validation"}
+    form = read_state_form(tmp_path / "splits.toml")
+    assert form.zeroshot == {"c2sflow": {held: "test"}}
+    again = Rule(perturbation_column="condition", state=form, **form.own).apply(dataset)
+    assert again.tolist() == splits.tolist()

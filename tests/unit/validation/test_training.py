@@ -21,8 +21,8 @@ def inputs(tmp_path_factory):
     """Two samples: 8 donors, 5 perturbations and control cells, two labels."""
     folder = tmp_path_factory.mktemp("inputs")
     random = np.random.default_rng(0)
-    for name in ("a", "b"):
-        data = cells(N)
+    for seed, name in enumerate(("a", "b")):  # no cell is in both: a split of one's own is refused
+        data = cells(N, seed=seed)
         data.obs["donor"] = [f"{name}{n % 4}" for n in range(N)]
         data.obs["drug"] = random.choice(["ctrl", "A", "B", "C", "D", "E"], N)
         data.obs["lonely"] = np.where(data.obs["drug"] == "A", "A", "ctrl")

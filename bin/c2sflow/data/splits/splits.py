@@ -10,7 +10,7 @@ import pandas as pd
 
 from c2sflow.common.errors import UserError
 from c2sflow.data.obs.labels import NO_LABELS, is_labelled
-from c2sflow.data.obs.queries import select_cells
+from c2sflow.data.obs.queries import query_columns, select_cells
 from c2sflow.data.splits.few_shot import chances, few_groups, left_out
 from c2sflow.data.splits.group_rule import BY_CELL, GroupRule, column_of
 from c2sflow.data.splits.groups import TEST, TRAIN, UNUSED, VALIDATION
@@ -78,6 +78,13 @@ class Rule(GroupRule):
     def declared(self) -> bool:
         """Whether the user names the cells that are held out, and no chance."""
         return any(way is not None for way in (self.column, self.hold_out, self.state))
+
+    @property
+    def looked_at(self) -> list[str]:
+        """Columns of obs that perturbations, control cells and contexts are found by."""
+        names = [self.context_column, self.perturbation_column]
+        names += query_columns(self.control, "--control") if self.control else []
+        return [name for name in dict.fromkeys(names) if name is not None]
 
     def contexts(self, obs: pd.DataFrame) -> pd.Series:
         """Context of each cell as text, None where it has none; "" for all without a column."""
