@@ -15,14 +15,14 @@ from c2sflow.common.opened import reading
 TSV: dict[str, Any] = {"sep": "\t", "index": False, "float_format": "%.6g"}
 # In the order in which they are read.
 TABLES = (
-    "accuracy", "confusion", "embedding", "perturbation", "benchmark", "generation",
+    "accuracy", "confusion", "embedding", "perturbation", "held_out", "benchmark", "generation",
     "reconstruction", "text_scores", "trust",
     "labels", "labels_confusion", "calibration", "calibration_curves",
 )  # fmt: skip
 # A subject may be called NA or 01.
 TEXT = (
     "metric", "subject", "space", "predictor", "label", "found", "task", "group", "generated",
-    "asked", "curve",
+    "asked", "curve", "kind",
 )  # fmt: skip
 
 

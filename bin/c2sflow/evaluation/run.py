@@ -16,7 +16,12 @@ import pandas as pd
 
 from c2sflow.common.files import write_json
 from c2sflow.common.threads import one_blas_thread
-from c2sflow.data.obs.figure_cells import UNKNOWN_TRAINING, FigureCells, figure_cells
+from c2sflow.data.obs.figure_cells import (
+    UNKNOWN_TRAINING,
+    FigureCells,
+    figure_cells,
+    known_labels,
+)
 from c2sflow.data.obs.measured_cells import Measured, draw, find_measured
 from c2sflow.data.result_tables import appended_table, write_table
 from c2sflow.evaluation import sentences as reconstruction_quality
@@ -25,6 +30,7 @@ from c2sflow.evaluation.embeddings import embedding_figures
 from c2sflow.evaluation.figures import Figure, figures_table
 from c2sflow.evaluation.gene_changes import GeneChanges
 from c2sflow.evaluation.generation import generation_figures
+from c2sflow.evaluation.held_out_kinds import kind_tables
 from c2sflow.evaluation.labels import label_tables
 from c2sflow.evaluation.measured import perturbation_figures, unlike_controls
 from c2sflow.evaluation.run_reader import RunCells, RunFiles
@@ -53,6 +59,9 @@ class Settings:
         Column of obs with the batch, donor or sample of each cell: how well these mix.
     measured_column
         Column of obs with the perturbation under which a cell was measured.
+    context_column
+        Column of obs with the context (cell line, donor, cell type) of each cell: what is new of a
+        held-out cell.
     control
         pandas query that picks control cells; those labelled as control are control cells too.
     replicate_column
@@ -72,6 +81,7 @@ class Settings:
     evaluation_key: str | None = None
     batch_column: str | None = None
     measured_column: str | None = None
+    context_column: str | None = None
     control: str | None = None
     replicate_column: str | None = None
     training_cells: str | None = None
@@ -85,7 +95,7 @@ def write_evaluation(files: RunFiles, outdir: Path, settings: Settings) -> None:
 
     ``evaluation/accuracy.tsv``, ``confusion.tsv``, ``embedding.tsv``, ``labels.tsv``,
     ``labels_confusion.tsv``, ``calibration.tsv``, ``calibration_curves.tsv``,
-    ``reconstruction.tsv``, ``trust.tsv``, ``perturbation.tsv``, ``genes.tsv`` and
+    ``reconstruction.tsv``, ``trust.tsv``, ``perturbation.tsv``, ``held_out.tsv``, ``genes.tsv`` and
     ``generation.tsv``; and ``evaluation/notes.json``: what is to be known of each.
 
     Raises
@@ -138,12 +148,17 @@ def _tables(
             figure_cells(cells.obs, settings.training_cells, settings.measured_column),
             settings.evaluation_cells, settings.seed,
         )  # fmt: skip
+        genes = GeneChanges(cells, settings.replicate_column, settings.seed)
         figures, notes["perturbation"] = perturbation_figures(
-            cells, answers, measured, settings.evaluation_cells, settings.seed,
-            GeneChanges(cells, settings.replicate_column, settings.seed), write_genes,
+            cells, answers, measured, settings.evaluation_cells, settings.seed, genes, write_genes,
         )  # fmt: skip
         notes["perturbation"] += _unlike_controls(usable, answers, measured, settings)
         tables["perturbation"] = figures_table(figures)
+        if usable.known:
+            tables["held_out"], notes["held_out"] = kind_tables(
+                cells, answers, measured, figures, _contexts(cells, settings), usable.learned,
+                settings.evaluation_cells, settings.seed, genes,
+            )  # fmt: skip
     generated = cells.generated()
     lengths = _answer_lengths(cells, answers, generated, settings.seed)
     tables["reconstruction"] = figures_table(_reconstruction(cells, settings, lengths))
@@ -154,6 +169,13 @@ def _tables(
         )  # fmt: skip
         tables["generation"] = figures_table(figures)
     return tables, notes
+
+
+def _contexts(cells: RunCells, settings: Settings) -> pd.Series:
+    """Context of every cell, "" where none is known."""
+    if settings.context_column is None:
+        return pd.Series("", cells.obs.index, dtype=object)
+    return pd.Series(known_labels(cells.obs[settings.context_column]), cells.obs.index).fillna("")
 
 
 def _which(usable: FigureCells) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from c2sflow.report.benchmark import benchmark
 from c2sflow.report.embeddings import embeddings
+from c2sflow.report.held_out import held_out
 from c2sflow.report.labels import label_sections
 from c2sflow.report.metric_tables import (
     METRICS,
@@ -50,6 +51,9 @@ def evaluation(run: Run) -> list[Section]:
     sections += label_sections(run)
     if "perturbation" in run.evaluation:
         sections += _perturbations(run.evaluation["perturbation"])
+    if "held_out" in run.evaluation:
+        notes = run.evaluation_notes.get("held_out", [])
+        sections.append(held_out(run.evaluation["held_out"], notes))
     sections += _left_out("Notes on the comparison", run.evaluation_notes.get("perturbation"))
     if "benchmark" in run.evaluation:
         notes = run.evaluation_notes.get("benchmark", [])

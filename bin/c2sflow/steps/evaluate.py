@@ -22,6 +22,7 @@ FILES = (
 @click.option("--evaluation-key", help="Arrays of the input's obsm to score too.")
 @click.option("--batch-column", help="Column of obs with the batch, donor or sample of each cell.")
 @click.option("--measured-column", help="Column of obs with the measured perturbations.")
+@click.option("--context-column", help="Column of obs with the cell line, donor or cell type.")
 @click.option("--control", help="pandas query on obs; default: cells labelled as control.")
 @click.option("--replicate-column", help="Column of obs with the donor or sample of each cell.")
 @click.option("--training-cells", help="pandas query on obs: cells the model was trained on.")

@@ -30,7 +30,7 @@ QC_COLUMNS = ("sample", "organism", "n_genes_by_counts", "total_counts", "pct_co
 MAX_CONTEXTS = 100
 COLUMN_OPTIONS = (
     "label_column", "perturbation_column", "context", "replicate_column", "measured_column",
-    "batch_column", "group_by",
+    "batch_column", "group_by", "context_column",
 )  # fmt: skip
 
 
@@ -51,6 +51,7 @@ class Targets:
     no_op: str | None = None
     measured_column: str | None = None
     batch_column: str | None = None
+    context_column: str | None = None
     training_cells: str | None = None
     evaluation_key: str | None = None
     treatments: list[Treatment] = field(default_factory=list)

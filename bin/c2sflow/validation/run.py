@@ -179,6 +179,8 @@ def _targets(flat: Mapping, staged: Staged, training: Training | None, faults: F
         measured_column=flat["measured_column"] if flat["evaluate"] else None,
         evaluation_key=flat["evaluation_key"] if flat["evaluate"] else None,
         batch_column=flat["batch_column"] if flat["evaluate"] and not by_sample else None,
+        # A training looks at it by itself.
+        context_column=flat["context_column"] if flat["evaluate"] and not training else None,
         training_cells=flat["training_cells"],
         grouping=grouped_cells(flat, faults),
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from c2sflow.data.obs.figure_cells import NOT_TEST
 from c2sflow.inputs.labels import CELL, GROUP, labels_from_text, labels_to_text
 from c2sflow.inputs.lists import names_types
 from c2sflow.inputs.parameters import parameter_groups
@@ -71,11 +72,13 @@ def _effective(flat: Mapping) -> dict:
     """Parameters, with the effective value of those not given."""
     flat = dict(flat)
     flat["measured_column"] = flat["measured_column"] or flat["perturbation_column"]
+    if flat["label_column"] != flat["measured_column"]:
+        flat["context_column"] = flat["context_column"] or flat["label_column"]
     if flat["prompt_variant"] != ALL:
         flat["prompt_variant"] = None  # the prompts have the wording that was chosen
     if flat["finetune"]:
         # A model is scored on what it was not trained on.
-        own, test = flat["training_cells"], 'c2s_split != "test"'
+        own, test = flat["training_cells"], NOT_TEST
         flat["training_cells"] = f"({own}) or {test}" if own else test
     return flat
 
@@ -95,6 +98,7 @@ def _add_derived(steps: dict[str, dict], flat: Mapping, groups: Mapping) -> None
     if split := groups.get("split"):
         steps["qc"]["split"] = json.dumps(split, sort_keys=True)
         steps["finetune"]["split"] = steps["qc"]["split"]
+        steps["evaluate"]["context_column"] = split.get("context_column")
     steps["finetune"]["perturbation_column"] = flat["measured_column"]
     steps["generate"]["organisms"] = flat.get("organisms")
     if not names_types(flat["cell_types"]):

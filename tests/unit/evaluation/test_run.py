@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -24,6 +25,7 @@ from c2sflow.data.readers import open_anndata
 from c2sflow.data.result_tables import read_evaluation
 from c2sflow.data.state.normalization import State
 from c2sflow.evaluation import accuracy
+from c2sflow.evaluation.held_out_kinds import trained_on
 from c2sflow.evaluation.measured import unlike_controls
 from c2sflow.evaluation.run import Settings, write_evaluation
 from c2sflow.evaluation.run_reader import RunCells, RunFiles
@@ -324,6 +326,52 @@ def test_perturbed_cells_of_other_types_than_the_control_cells_are_told(files, t
     notes = json.loads((tmp_path / "evaluation" / "notes.json").read_text())["perturbation"]
     told = f"{OTHER}, {TARGET}: most of the measured cells have another louvain than the control "
     assert [note.startswith(told) for note in notes] == [False, True]
+
+
+def test_figures_by_what_is_new_of_the_held_out_cells(files, tmp_path):
+    """Context: the phase of the cell cycle. Those of a kind are the figures of its cells alone."""
+    folder = tmp_path / "perturbed"
+    folder.mkdir()
+    for path in files[0].perturbed_dir.iterdir():
+        table = pq.read_table(path)
+        pq.write_table(table.filter(pc.equal(table["perturbation"], TARGET)), folder / path.name)
+    run = replace(files[0], perturbed_dir=folder)
+    asked = replace(SETTINGS, label_column=None, evaluation_key=None, context_column="phase")
+    tables = {}
+    for name, query in (
+        ("mixed", f"phase == 'S' or (phase == 'G2M' and bulk_labels != '{TARGET}')"),
+        ("alone", "phase != 'G1'"),
+    ):
+        write_evaluation(run, tmp_path / name, replace(asked, training_cells=query))
+        tables[name] = read_evaluation(tmp_path / name / "evaluation")
+    found, alone = tables["mixed"]["held_out"], tables["alone"]["perturbation"]
+    assert set(found["kind"]) == {"new context"}  # no control cell of the other kind has an answer
+    found, alone = (t[t["predictor"].isin(["model", "no_change"])] for t in (found, alone))
+    pd.testing.assert_frame_equal(
+        found.drop(columns="kind").reset_index(drop=True), alone.reset_index(drop=True)
+    )
+    whole = tables["mixed"]["perturbation"]
+    assert not whole["value"].equals(found["value"])
+    assert set(tables["alone"]["held_out"]["kind"]) == {"new context"}
+    obs = RunCells(files[0]).obs
+    sizes = obs[obs["bulk_labels"] == TARGET]["phase"].value_counts()
+    notes = json.loads((tmp_path / "mixed/evaluation/notes.json").read_text())["held_out"]
+    assert notes == [
+        f"new pair: {sizes['G2M']} measured cells of 1 perturbation, held out",
+        f"new context: {sizes['G1']} measured cells of 1 perturbation, held out",
+    ]
+
+
+def test_kinds_of_held_out_cells():
+    labels = np.array(["", "A", "B", "A", "", "B 1 uM"])
+    contexts = pd.Series(["K562", "K562", "K562", "Jurkat", "RPE1", "K562"])
+    trained = trained_on(labels, contexts, np.array([1, 1, 0, 1, 1, 1], dtype=bool))
+    kinds = {
+        ("A", "K562"): "new cells", ("A 10 uM", "K562"): "new cells", ("B", "K562"): "new cells",
+        ("B", "Jurkat"): "new pair", ("A", "RPE1"): "new pair", ("C", "K562"): "new perturbation",
+        ("A", "HeLa"): "new context", ("C", "HeLa"): "new perturbation and context",
+    }  # fmt: skip
+    assert {place: trained.kind(*place) for place in kinds} == kinds
 
 
 def test_cells_perturbed_with_their_own_label_are_compared_one_by_one(files, tmp_path):

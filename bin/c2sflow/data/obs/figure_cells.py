@@ -17,6 +17,8 @@ from c2sflow.data.obs.queries import select_cells
 from c2sflow.data.obs.query_text import parse_query
 
 OPTION = "--training_cells"
+SPLIT = "c2s_split"
+NOT_TEST = f'{SPLIT} != "test"'  # what a run that trains gives for the option
 UNKNOWN_TRAINING = (
     f"Which cells the model was trained on is unknown ({OPTION}): metrics may include cells "
     "it has seen, and then do not show its performance on new cells"
@@ -41,11 +43,20 @@ class FigureCells:
     labels
         object (n_cells,): label of each cell, as text without spaces around it; None where it has
         none, and for all without a label column.
+    unused
+        bool (n_cells,): cells that the run's own training left out, and no figure is of; None for
+        none.
     """
 
     trained: np.ndarray
     known: bool
     labels: np.ndarray
+    unused: np.ndarray | None = None
+
+    @property
+    def learned(self) -> np.ndarray:
+        """Of `trained`, the cells that the model saw; bool (n_cells,)."""
+        return self.trained if self.unused is None else self.trained & ~self.unused
 
     @cached_property
     def held_out(self) -> np.ndarray:
@@ -92,7 +103,8 @@ def figure_cells(
     labels = np.full(len(obs), None, dtype=object)
     if label_column is not None:
         labels = known_labels(obs[label_column])
-    return FigureCells(trained, known, labels)
+    own = training_cells == NOT_TEST and SPLIT in obs
+    return FigureCells(trained, known, labels, (obs[SPLIT] == "unused").to_numpy() if own else None)
 
 
 def known_labels(labels: pd.Series) -> np.ndarray:

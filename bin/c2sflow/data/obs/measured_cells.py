@@ -43,7 +43,7 @@ class Measured:
     groups
         Rows of the other cells by label, those of the control cells by `CONTROL`.
     trained
-        The same of the training cells.
+        The same of the training cells that the model saw.
     """
 
     labels: np.ndarray
@@ -86,7 +86,7 @@ def find_measured(
         shares = equal_shares(most, {name: len(rows) for name, rows in found.items()})
         return {name: draw(obs, rows, shares[name], seed) for name, rows in found.items()}
 
-    return Measured(labels, training, groups(known & ~training), groups(known & training))
+    return Measured(labels, training, groups(known & ~training), groups(known & usable.learned))
 
 
 def labels_of_conditions(
