@@ -12,6 +12,7 @@ import pandas as pd
 
 from c2sflow.data.obs.labels import is_labelled
 from c2sflow.data.sampling import cell_draws
+from c2sflow.data.splits.splits import COLUMN as SPLIT
 from c2sflow.sentences.groups.neighbours import near_order
 
 LOGGER = logging.getLogger(__name__)
@@ -94,14 +95,15 @@ def draw_groups(
 ) -> Groups:
     """Draw the groups.
 
-    Within a sample (unless `across_samples`) and a value of the column, cells are put in the order
-    of a hash of seed, sample and cell_id, or of their places among their neighbours, and cut into
-    groups. So neither the order of the cells nor the shards matter.
+    Within a sample (unless `across_samples`), a value of the column and a split of a training,
+    cells are put in the order of a hash of seed, sample and cell_id, or of their places among their
+    neighbours, and cut into groups. So neither the order of the cells nor the shards matter.
 
     Parameters
     ----------
     cells
-        cell_id, sample, n_sentence_genes and the column to group by.
+        cell_id, sample, n_sentence_genes, the column to group by and, of a run that trains,
+        c2s_split.
     grouping
         How.
     points
@@ -137,8 +139,10 @@ def draw_groups(
 def _strata(
     cells: pd.DataFrame, labels: pd.Series, usable: np.ndarray, across: bool
 ) -> Iterator[np.ndarray]:
-    """Places of the cells that may share a group, by the names of sample and value."""
+    """Places of the cells that may share a group, by the names of sample, value and split."""
     keys = pd.DataFrame({"label": labels.iloc[usable].astype(str).to_numpy()})
+    if SPLIT in cells:  # a group of trained and held-out cells would be neither
+        keys["split"] = cells[SPLIT].iloc[usable].astype(str).to_numpy()
     if not across:
         keys.insert(0, "sample", cells["sample"].iloc[usable].astype(str).to_numpy())
     for _, own in keys.groupby(list(keys), sort=True):

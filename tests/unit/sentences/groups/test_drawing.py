@@ -132,3 +132,14 @@ def test_neighbours_do_not_depend_on_the_order_of_the_cells(points, shuffle):
     mixed = cells.iloc[order].reset_index(drop=True)
     other = sets_of(mixed, draw_groups(mixed, Grouping(4, NEIGHBOURS), own[order]))
     assert {frozenset(group) for group in one} == {frozenset(group) for group in other}
+
+
+@given(st.integers(0, 80), st.integers(2, 9), st.booleans(), st.integers(0, 5))
+def test_no_group_is_of_trained_and_held_out_cells(n_cells, most, across, seed):
+    cells = cells_of(n_cells)
+    random = np.random.default_rng(seed)
+    cells["c2s_split"] = random.choice(["train", "validation", "test", "unused"], n_cells)
+    groups = draw_groups(cells, Grouping(most, "sample", across, seed=3))
+    splits = cells["c2s_split"].iloc[groups.order].groupby(groups.numbers()).nunique()
+    assert splits.empty or splits.max() == 1
+    assert len(groups.order) + groups.without_genes == n_cells
