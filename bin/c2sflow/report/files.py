@@ -18,6 +18,7 @@ FIGURES = {
     "calibration_curves": "reliability, and risk by coverage",
     "genes": "predicted and measured change of each gene",
     "perturbation": "predicted against measured cells",
+    "held_out": "the same by what is new of the held-out cells",
     "benchmark": "metrics of the Virtual Cell Challenge, by cell-eval2",
     "generation": "generated against real cells",
     "text_scores": "BERTScore of predicted texts",

@@ -518,15 +518,17 @@ def test_no_figure_is_of_cells_that_the_model_was_trained_on(with_both, tmp_path
         write_evaluation(run, tmp_path / name, chosen)
         tables[name] = read_evaluation(tmp_path / name / "evaluation")
     assert set(tables["known"]) == {
-        "accuracy", "confusion", "embedding", "generation", "perturbation", "reconstruction",
-        "trust",
+        "accuracy", "confusion", "embedding", "generation", "held_out", "perturbation",
+        "reconstruction", "trust",
     }  # fmt: skip
     for name, table in tables["known"].items():
-        spoilt, unknown = tables["spoilt"][name], tables["unknown"][name]
-        if name == "perturbation":  # a baseline that is allowed to know them
+        spoilt, unknown = tables["spoilt"][name], tables["unknown"].get(name)
+        if name in ("perturbation", "held_out"):  # a baseline that is allowed to know them
             table, spoilt = (t[t["predictor"] != "training_mean"] for t in (table, spoilt))
         pd.testing.assert_frame_equal(table, spoilt)
-        if name not in ("confusion", "reconstruction"):  # the model has no part in the latter
+        if name == "held_out":  # by what the model was trained on
+            assert unknown is None
+        elif name not in ("confusion", "reconstruction"):  # the model has no part in the latter
             key = ["metric", "subject", "space", "predictor"]
             both = table.merge(unknown, on=key, suffixes=("", "_unknown"))
             both = both[(both["subject"] != "") | (name == "accuracy")]  # means: of conditions
