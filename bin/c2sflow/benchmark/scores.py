@@ -66,21 +66,20 @@ class _Scores:
 
     def add(self, predictor: str, compute: Callable[[Any], Mapping[str, float]]) -> None:
         """Add a predictor's figures, given settings; another package's refusal becomes a note."""
-        refusal = None
+        refusals: list[Exception] = []
         for left_out in LEFT_OUT:
             try:
                 found = compute(_without(self.config, left_out))
             except REFUSALS as error:
-                refusal = refusal or error
-                continue
-            break
+                refusals.append(error)
+            else:
+                break
         else:
-            self.notes.append(f"{predictor}: not computed by cell-eval2: {brief(refusal)}")
+            self.notes.append(f"{predictor}: not computed by cell-eval2: {brief(refusals[0])}")
             return
-        if refusal is not None:
-            self.notes.append(
-                f"{predictor}: no {', '.join(left_out)} by cell-eval2: {brief(refusal)}"
-            )
+        if refusals:
+            named = ", ".join(left_out)
+            self.notes.append(f"{predictor}: no {named} by cell-eval2: {brief(refusals[0])}")
         for metric in METRICS:
             value = found.get(metric)
             if value is not None and np.isfinite(value):
