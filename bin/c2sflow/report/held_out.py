@@ -18,21 +18,12 @@ SHOWN = (
 
 def held_out(table: pd.DataFrame, notes: Sequence[str]) -> Section:
     """A row for each kind and metric, a column for each predictor."""
-    rows: dict[str, dict[str, str]] = {}
-    for kind, own in table.groupby("kind", sort=False):
-        means, _ = over_subjects(own)
-        for metric, space in SHOWN:
-            found = means[(means["metric"] == metric) & (means["space"] == space)]
-            for row in found.to_dict("records"):
-                title, better = METRICS[metric]
-                name = f"{safe(str(kind)).capitalize()}: {title} {better}"
-                rows.setdefault(name, {}).setdefault(row["predictor"], interval(row))
-    titles = predictors_of(table)
-    found_predictors = {key for own in rows.values() for key in own}
+    rows = kind_rows(table)
+    found = {key for own in rows.values() for key in own}
     headers = {
         key: {"title": title, "scale": False}
-        for key, title in titles.items()
-        if key in found_predictors
+        for key, title in predictors_of(table).items()
+        if key in found
     }
     lines = "".join(f"<li>{safe(note)}</li>" for note in notes)
     text = (
@@ -44,3 +35,18 @@ def held_out(table: pd.DataFrame, notes: Sequence[str]) -> Section:
     name = "Held-out cells by what is new"
     plot = table_plot("held_out", name, "Kind and metric", rows, headers)
     return Section(name, text, content=f"<ul>{lines}</ul>" if lines else "", plot=plot)
+
+
+def kind_rows(table: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """Kind and metric to predictor to its figure."""
+    rows: dict[str, dict[str, str]] = {}
+    for kind, own in table.groupby("kind", sort=False):
+        means, _ = over_subjects(own)
+        for metric, space in SHOWN:
+            title, better = METRICS[metric]
+            name = f"{safe(str(kind)).capitalize()}: {title} {better}"
+            for row in means[(means["metric"] == metric) & (means["space"] == space)].to_dict(
+                "records"
+            ):
+                rows.setdefault(name, {}).setdefault(row["predictor"], interval(row))
+    return rows
