@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup engines demo demo-model demo_model test test-pandas3 test-benchmarks test-fuzz test-nf test-faults containers test-containers lint audit bench \
+.PHONY: help setup engines demo demo-model demo_model test test-pandas3 test-benchmarks test-cloud test-fuzz test-nf test-faults containers test-containers lint audit bench \
 	bench-scale lock docs picture clean
 
 ACTIVATE := source .venv/bin/activate
@@ -60,6 +60,11 @@ test-benchmarks: setup ## run cell-eval, cell-eval2 and cz-benchmarks on exports
 	@setup/benchmarks.sh
 	@.venv-benchmarks/bin/python -m pytest tests/tools
 
+test-cloud: engines ## run on S3 and AWS Batch, served on this machine (once set up, part of make test)
+	@setup/cloud.sh
+	@setup/nf_amazon.sh || echo 'test-cloud: SKIPPED where Nextflow would need its plugin for AWS' >&2
+	@$(ACTIVATE); pytest tests/cloud
+
 test-fuzz: setup ## pass 3,000 random files through the data side, new ones each time: 20 minutes
 	@$(ACTIVATE); FUZZ_EXAMPLES=3000 FUZZ_SEED=random pytest tests/fuzz
 
@@ -94,6 +99,9 @@ lock: setup ## update requirements.lock from pyproject.toml, and the other locks
 	@$(ACTIVATE); uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
 		--generate-hashes --no-annotate --custom-compile-command 'make lock' \
 		setup/benchmarks.in --output-file setup/benchmarks.lock
+	@$(ACTIVATE); uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+		--generate-hashes --no-annotate --custom-compile-command 'make lock' \
+		setup/cloud.in --output-file setup/cloud.lock
 	@containers/lock
 
 # All but the command lines of the steps, whose options docs/parameters.md has.

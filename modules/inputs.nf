@@ -21,7 +21,7 @@ def findFile(name, Path folder = null) {
 // globs, braces): a path with such gets a twin in the work folder, a hard link where that can be.
 def stageable(Path path) {
     def special = /[\$*?\[\]{}~#!\p{Cntrl}]/
-    if (!path || path.fileSystem != workDir.fileSystem || !(path.toRealPath().toString() =~ special)) {
+    if (!path || path.fileSystem != workDir.fileSystem || !("${realPath(path)}" =~ special)) {
         return path
     }
     def state = "${path} ${path.size()} ${path.lastModified()}".md5()
@@ -29,7 +29,7 @@ def stageable(Path path) {
     if (!twin.exists()) {
         twin.parent.mkdirs()
         try {
-            java.nio.file.Files.createLink(twin, path.toRealPath())
+            java.nio.file.Files.createLink(twin, realPath(path))
         }
         catch (Exception _error) {
             path.copyTo("${twin}.part")
@@ -37,6 +37,11 @@ def stageable(Path path) {
         }
     }
     return twin
+}
+
+// Where a link leads; an object store has none.
+def realPath(Path path) {
+    path.fileSystem == java.nio.file.FileSystems.default ? path.toRealPath() : path
 }
 
 // The file as a list of one, or an empty list: what a `path` input takes for an optional file.
@@ -167,7 +172,7 @@ def baseId(model, List<Path> files) {
     if (known || model == 'demo') {
         return known ? null : model
     }
-    def folder = findFile(model).toRealPath()
+    def folder = realPath(findFile(model))
     if (folder.fileSystem != java.nio.file.FileSystems.default) {
         return folder.toUriString()
     }

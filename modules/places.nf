@@ -86,6 +86,33 @@ def withoutService(List profiles) {
     process.exitValue() == 0 ? [] : ["-profile docker: docker cannot run containers: ${reason}"]
 }
 
+// Paths in an object store that Nextflow cannot look up. VALIDATE would report that there is no such file.
+def unreachable(Map params) {
+    params
+        .findAll { _name, value -> "${value}" =~ '^(s3|gs|az)://' }
+        .findResults { name, path ->
+            def reason = whyUnreachable("${path}")
+            reason ? "--${name} ${path}: ${reason}" : null
+        }
+}
+
+def whyUnreachable(String path) {
+    try {
+        file(path, glob: false).exists()
+        return null
+    }
+    catch (Exception error) {
+        def reason = reasonOf(error)
+        def installed = 'Nextflow downloads it unless it is offline; for the one of make setup, setup/nf_amazon.sh makes that of AWS'
+        return reason.contains('Missing plugin') ? "${reason.replaceAll(' required to read file.*', ' is missing')}: ${installed}" : reason
+    }
+}
+
+// The message of an SDK without the numbers of its request.
+def reasonOf(Exception error) {
+    "${error.message ?: error}".readLines().first().replaceAll(/ \(Service: .*/, '')
+}
+
 // Results are written to a folder that is there or can be made.
 def unwritable(outdir) {
     if ("${outdir}".contains('://')) {
@@ -122,7 +149,7 @@ def placeFaults(String profile, Map params, Path work, boolean fetched) {
     def entries = schema['$defs'].resources.properties + schema['$defs'].cluster.properties
     def profiles = profile.tokenize(',')
     def faults = missing(profiles, params, entries) + malformed(params, entries) +
-        outsideOfStore(profiles, params, work.toUriString(), fetched) + withoutProgram(profiles) + withoutService(profiles) +
+        outsideOfStore(profiles, params, work.toUriString(), fetched) + unreachable(params) + withoutProgram(profiles) + withoutService(profiles) +
         unwritable(params.outdir)
     faults ? faults.join('\n') : null
 }

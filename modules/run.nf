@@ -2,7 +2,7 @@
 
 include { optionalFile; vocabularies } from './inputs'
 include { parameterGroups; summary } from './parameters'
-include { placeFaults } from './places'
+include { placeFaults; reasonOf } from './places'
 include { readJson; toJson } from './channels'
 
 // [parameter: [the file that it names], or []] of those that may name one: `names_file` in the schema;
@@ -25,10 +25,20 @@ def start(Map given, Map models) {
         error(misplaced)
     }
     makeCompileCache(given)
-    def record = file("${given.outdir}/pipeline_info/params.json", glob: false)
-    record.parent.mkdirs()
-    record.text = groovy.json.JsonOutput.prettyPrint(toJson(given))
+    writeParameters(given)
     [name: workflow.manifest.name, version: workflow.manifest.version, revision: commit]
+}
+
+// Whether an object store can be written to, only this shows.
+def writeParameters(Map given) {
+    def record = file("${given.outdir}/pipeline_info/params.json", glob: false)
+    try {
+        record.parent.mkdirs()
+        record.text = groovy.json.JsonOutput.prettyPrint(toJson(given))
+    }
+    catch (Exception failure) {
+        error("--outdir ${given.outdir}: nothing can be written there (${reasonOf(failure)}); name another folder")
+    }
 }
 
 // Before any task, for containers mount it: as conf/compile_cache.config names it. Tasks get the name
@@ -138,5 +148,10 @@ def resultsOf(Map given) {
 }
 
 def pathLines(outdir, names) {
-    names.collect { name -> "  ${file("${outdir}/${name}")}" }.join('\n')
+    names.collect { name -> "  ${shown(file("${outdir}/${name}"))}" }.join('\n')
+}
+
+// A path as a user types it, with its store.
+def shown(Path path) {
+    path.fileSystem == java.nio.file.FileSystems.default ? "${path}" : path.toUriString()
 }

@@ -39,7 +39,7 @@ PROFILES = {
         "k8s.storageMountPath": "'/workspace'",
     }),
     "awsbatch": ("aws_region=eu-west-1 model_cache=s3://lab/models", {
-        "env.C2SFLOW_COMPILE_CACHE": "''",
+        "env.C2SFLOW_COMPILE_CACHE": None, "process.ext.compile_cache": None,
         "process.executor": "'awsbatch'", "aws.region": "'eu-west-1'",
         "aws.batch.maxSpotAttempts": "5",
     }),

@@ -277,7 +277,8 @@ def _read_row(numbered: Numbered, flat: Mapping, symbols: pd.Series | None, hint
     _, row, path, _ = numbered
     if path is not None:
         return read_sample(row, Path(path), flat, symbols)
-    return Seen(Faults([f"{row.where}: no such file{hint}"]))
+    rights = ", or no right to read it" if "://" in row.path else ""
+    return Seen(Faults([f"{row.where}: no such file{rights}{hint}"]))
 
 
 def _rows(flat: Mapping, staged: Staged, input_schema: Mapping, faults: Faults) -> list[Numbered]:
