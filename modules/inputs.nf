@@ -108,6 +108,23 @@ def modelFiles(Path folder) {
         .collect { path -> stageable(path) }
 }
 
+// The files of a model that FETCH left in --model_cache. An upload that was cut leaves some of them, which
+// Nextflow takes for all: they are deleted, so that the next run fetches the model again.
+def fetchedFiles(Path folder) {
+    if (!isWhole(folder)) {
+        folder.deleteDir()
+        error("${folder.toUriString()}: the model was not copied there whole, and is deleted; run again with -resume to fetch it again")
+    }
+    modelFiles(folder)
+}
+
+// Whether the files are there that c2s_source.json lists with their sizes (c2sflow.model.files has it).
+def isWhole(Path folder) {
+    def source = folder.resolve('c2s_source.json')
+    def sizes = source.exists() ? new groovy.json.JsonSlurperClassic().parseText(source.text).files ?: [:] : null
+    sizes != null && sizes.every { name, size -> folder.resolve(name).exists() && folder.resolve(name).size() == size }
+}
+
 // The files of the model folder that --model names, or an empty list if it names none (but a
 // Hugging Face id). An adapter's files come with those of its base, if that is here: what is still
 // to be fetched, toFetch() returns. A folder without a model is passed on as it is, for VALIDATE to

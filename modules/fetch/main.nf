@@ -23,5 +23,6 @@ process FETCH {
     """
     mkdir ${folder}
     touch ${folder}/config.json ${folder}/model.safetensors ${folder}/tokenizer.json
+    echo '{}' > ${folder}/c2s_source.json
     """
 }

@@ -4,7 +4,7 @@ include { FETCH; FETCH as FETCH_ENCODER } from '../../modules/fetch'
 include { FINETUNE   } from '../../modules/finetune'
 include { MODEL; MODEL as TUNED_MODEL } from '../../modules/model'
 include { code       } from '../../modules/code'
-include { besideBase; modelFiles } from '../../modules/inputs'
+include { besideBase; fetchedFiles } from '../../modules/inputs'
 include { byName; faultsIn } from '../../modules/channels'
 
 // The models that a run starts from, fetched if they are not here, and checked before any step uses
@@ -20,11 +20,11 @@ workflow MODELS {
     FETCH(options.filter { _steps -> missing != null }.map { steps -> steps.fetch + missing })
     found = missing == null
         ? channel.value(local)
-        : FETCH.out.folder.map { folder -> local + modelFiles(folder) }.first()
+        : FETCH.out.folder.map { folder -> local + fetchedFiles(folder) }.first()
     FETCH_ENCODER(options.filter { steps -> steps.asked_for.text_scores && !encoder }.map { steps -> steps.fetch_encoder })
     text_encoder = encoder
         ? channel.value(encoder)
-        : FETCH_ENCODER.out.folder.map { folder -> modelFiles(folder) }.ifEmpty([])
+        : FETCH_ENCODER.out.folder.map { folder -> fetchedFiles(folder) }.ifEmpty([])
 
     MODEL(found, text_encoder, options.map { steps -> steps.model }, code('model'))
     MODEL.out.report.subscribe { report ->

@@ -4,6 +4,8 @@ import anndata as ad
 import numpy as np
 import pytest
 from cloud import BUCKET
+from driving import ROOT, copy_project
+from hub import serving
 
 pytestmark = pytest.mark.pipeline
 
@@ -74,3 +76,40 @@ def test_a_refused_upload_fails_the_run_and_leaves_no_result_that_looks_whole(ne
     assert run.status != 0
     assert "Done in" not in run.output
     assert "c2s.h5ad" not in aws.keys("refused")
+
+
+FETCHING = """
+include { FETCH } from './modules/fetch'
+include { fetchedFiles } from './modules/inputs'
+workflow {
+    FETCH(channel.value([model: 'someone/model', model_revision: 'main']))
+    FETCH.out.folder.map { folder -> fetchedFiles(folder).collect { file -> file.name } }.view()
+}
+"""
+
+
+def test_a_model_whose_upload_was_cut_is_fetched_again(nextflow, aws, tmp_path):
+    project = copy_project(tmp_path / "project")
+    (project / "main.nf").write_text(FETCHING)
+    weights = f"{BUCKET}/cache/someone--model@main/model.safetensors"
+    with serving(ROOT / "assets/demo_model", tmp_path / "repository") as hub:
+        nextflow.env |= {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1"}
+        nextflow.env["HF_HOME"] = str(tmp_path / "hf")
+
+        def fetch(status=0):
+            return nextflow.run("--model_cache", f"{BUCKET}/cache", script=project, status=status)
+
+        assert fetch().submitted == {"FETCH": 1}
+        again = fetch()
+        assert not again.submitted
+        assert "model.safetensors" in again.output
+        (tmp_path / "cut").write_bytes(b"some")
+        aws("s3", "cp", "--quiet", tmp_path / "cut", weights)
+        cut = fetch(status=None)
+        assert cut.status != 0
+        assert (
+            "s3://lab/cache/someone--model@main: the model was not copied there whole" in cut.output
+        )
+        assert not aws.keys("cache")
+        assert fetch().submitted == {"FETCH": 1}
+        assert "model.safetensors" in " ".join(aws.keys("cache"))

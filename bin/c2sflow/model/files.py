@@ -138,7 +138,8 @@ def describe_model(directory: str | Path, source: str) -> dict:
     names = ["config.json", "tokenizer.json", *weight_files(directory)]
     record = {"id": source, "revision": "", "commit": ""}
     if (directory / SOURCE).is_file():
-        record |= json.loads((directory / SOURCE).read_text(encoding="utf-8"))
+        fetched = json.loads((directory / SOURCE).read_text(encoding="utf-8"))
+        record |= {name: fetched.get(name, "") for name in record}
     if has_adapter(directory):
         names += [adapters.CONFIG, adapters.WEIGHTS]
         adapter = read_adapter(directory)
@@ -167,9 +168,10 @@ def config_number(config: dict, name: str) -> int:
 def fetch_model(model: str, revision: str, directory: str | Path, encoder: bool = False) -> None:
     """Download a model of the hub into `directory`: safetensors, tokenizer and configuration.
 
-    The commit that `revision` stands for is written to ``c2s_source.json``. An interrupted
-    download is taken up where it stopped when called again. `encoder`: a text encoder is wanted,
-    else a causal language model.
+    The commit that `revision` stands for is written to ``c2s_source.json``, and the size of each
+    file: where the folder is copied to, a copy that was cut shows. An interrupted download is taken
+    up where it stopped when called again. `encoder`: a text encoder is wanted, else a causal
+    language model.
 
     Raises
     ------
@@ -208,6 +210,8 @@ def fetch_model(model: str, revision: str, directory: str | Path, encoder: bool 
             f"{where}: download failed: {type(error).__name__}: {str(error).strip()[:200]}. "
             "Run again with -resume, or give the path of a downloaded model"
         ) from None
-    source = {"id": model, "revision": revision, "commit": commit}
+    sizes = {path.name: path.stat().st_size for path in directory.iterdir() if path.is_file()}
+    sizes.pop(SOURCE, None)  # of an earlier call
+    source = {"id": model, "revision": revision, "commit": commit, "files": sizes}
     (directory / SOURCE).write_text(json.dumps(source), encoding="utf-8")
     (read_encoder if encoder else read_config)(directory)
