@@ -63,7 +63,7 @@ test-benchmarks: setup ## run cell-eval, cell-eval2 and cz-benchmarks on exports
 test-cloud: engines ## run on S3 and AWS Batch, served on this machine (once set up, part of make test)
 	@setup/cloud.sh
 	@setup/nf_amazon.sh || echo 'test-cloud: SKIPPED where Nextflow would need its plugin for AWS' >&2
-	@$(ACTIVATE); pytest tests/cloud
+	@$(ACTIVATE); CLOUD=1 pytest tests/cloud
 
 test-fuzz: setup ## pass 3,000 random files through the data side, new ones each time: 20 minutes
 	@$(ACTIVATE); FUZZ_EXAMPLES=3000 FUZZ_SEED=random pytest tests/fuzz

@@ -18,30 +18,37 @@ def findFile(name, Path folder = null) {
 }
 
 // The file by a path that Nextflow can stage. Its scripts leave some characters to the shell ($x,
-// globs, braces): a path with such gets a twin in the work folder, a hard link where that can be.
+// globs, braces): a path with such gets a twin in the work folder, a hard link where that can be. Of a
+// path in an object store only the name stays.
 def stageable(Path path) {
     def special = /[\$*?\[\]{}~#!\p{Cntrl}]/
-    if (!path || path.fileSystem != workDir.fileSystem || !("${realPath(path)}" =~ special)) {
+    if (!path || path.scheme in ['http', 'https', 'ftp'] || !("${isLocal(path) ? path.toRealPath() : path.name}" =~ special)) {
         return path
     }
-    def state = "${path} ${path.size()} ${path.lastModified()}".md5()
+    def state = "${path.toUriString()} ${path.size()} ${path.lastModified()}".md5()
     def twin = workDir.resolve("inputs/${state}/${path.name.replaceAll(special, '_')}")
     if (!twin.exists()) {
         twin.parent.mkdirs()
-        try {
-            java.nio.file.Files.createLink(twin, realPath(path))
-        }
-        catch (Exception _error) {
-            path.copyTo("${twin}.part")
-            file("${twin}.part").moveTo(twin)
-        }
+        copyWhole(path, twin)
     }
     return twin
 }
 
-// Where a link leads; an object store has none.
-def realPath(Path path) {
-    path.fileSystem == java.nio.file.FileSystems.default ? path.toRealPath() : path
+def copyWhole(Path path, Path twin) {
+    try {
+        java.nio.file.Files.createLink(twin, path.toRealPath())
+    }
+    catch (Exception _error) {
+        def part = isLocal(twin) ? twin.resolveSibling("${twin.name}.part") : twin // a store has no half a file
+        path.copyTo(part)
+        if (part != twin) {
+            part.moveTo(twin)
+        }
+    }
+}
+
+def isLocal(Path path) {
+    path.fileSystem == java.nio.file.FileSystems.default
 }
 
 // The file as a list of one, or an empty list: what a `path` input takes for an optional file.
@@ -112,10 +119,18 @@ def modelFiles(Path folder) {
 // Nextflow takes for all: they are deleted, so that the next run fetches the model again.
 def fetchedFiles(Path folder) {
     if (!isWhole(folder)) {
-        folder.deleteDir()
+        deleteFiles(folder)
         error("${folder.toUriString()}: the model was not copied there whole, and is deleted; run again with -resume to fetch it again")
     }
     modelFiles(folder)
+}
+
+// Nextflow's deleteDir() leaves some behind in S3.
+def deleteFiles(Path path) {
+    if (path.isDirectory()) {
+        path.listFiles().each { entry -> deleteFiles(entry) }
+    }
+    path.delete()
 }
 
 // Whether the files are there that c2s_source.json lists with their sizes (c2sflow.model.files has it).
@@ -189,11 +204,11 @@ def baseId(model, List<Path> files) {
     if (known || model == 'demo') {
         return known ? null : model
     }
-    def folder = realPath(findFile(model))
-    if (folder.fileSystem != java.nio.file.FileSystems.default) {
+    def folder = findFile(model)
+    if (!isLocal(folder)) {
         return folder.toUriString()
     }
-    def path = launchDir.toRealPath().relativize(folder).toString()
+    def path = launchDir.toRealPath().relativize(folder.toRealPath()).toString()
     return path.startsWith('..') ? path : "./${path}".toString()
 }
 

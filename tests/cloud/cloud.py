@@ -38,8 +38,9 @@ class Aws:
 
     def keys(self, folder: str) -> set[str]:
         """Names of the objects below a folder of the bucket, without the marks of folders."""
-        lines = self("s3", "ls", "--recursive", f"{BUCKET}/{folder}/").splitlines()
-        names = {line.split(maxsplit=3)[3].removeprefix(f"{folder}/") for line in lines}
+        where = ("--bucket", BUCKET.removeprefix("s3://"), "--prefix", f"{folder}/")
+        listed = self("s3api", "list-objects-v2", *where, "--query", "Contents[].Key")
+        names = {name.removeprefix(f"{folder}/") for name in json.loads(listed or "null") or []}
         return {name for name in names if name and not name.endswith("/")}
 
 
@@ -71,9 +72,13 @@ class CloudNextflow(Nextflow):
             )
         super().__init__(folder, home, "25.04")
         trust = f"-Djavax.net.ssl.trustStore={aws.folder}/trust.p12"
-        self.env |= {key: value for key, value in aws.env.items() if key != "AWS_ENDPOINT_URL"} | {
-            "NXF_OPTS": f"{trust} -Djavax.net.ssl.trustStorePassword=changeit"
-        }
+        own = {"NXF_OPTS": f"{trust} -Djavax.net.ssl.trustStorePassword=changeit"}
+        # Tasks that store their results outside of the work folder call `aws`.
+        commands = folder / "commands"
+        commands.mkdir()
+        (commands / "aws").symlink_to(ENVIRONMENT / "aws")
+        own["PATH"] = f"{commands}{os.pathsep}{self.env['PATH']}"
+        self.env |= aws.env | own
         self.config = folder / "aws.config"
         self.config.write_text(
             f"aws {{\n    region = '{REGION}'\n    client {{\n        endpoint = '{aws.url}'\n"

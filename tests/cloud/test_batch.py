@@ -3,11 +3,13 @@
 The server takes no notice of cores, memory and GPUs. Everything that tasks share is in the bucket.
 """
 
+import os
 import subprocess
 
 import anndata as ad
 import pytest
 from cloud import BUCKET, Batch, CloudNextflow
+from driving import copy_project
 from test_s3 import FEW_STEPS, IN_BUCKET
 
 pytestmark = pytest.mark.pipeline
@@ -50,34 +52,32 @@ def run(nextflow, batch):
     return run
 
 
-def test_what_is_asked_of_batch(run, batch, aws):
-    """With GPUs, which the stubs of the steps do not use."""
-    done = run(
-        *("-stub-run", "--input", f"{BUCKET}/data/lane_1.h5ad", "--max_memory", "28 GB"),
-        *("--outdir", f"{BUCKET}/stubs", "--gpus_per_task", 2, "--max_time", "6 h"),
+# A step of each kind, whose stubs the containers run.
+STEPS = """
+include { EMBED } from './modules/embed'
+include { SHEET } from './modules/sheet'
+workflow {
+    SHEET(file("${params.input}"), 'code')
+    shard = SHEET.out.rows.map { rows -> [[id: 'shard'], rows] }
+    EMBED(shard, files("${params.model}/*"), [:], 'code')
+}
+"""
+NEEDS = {
+    "SHEET": {"queue": "cpu", "VCPU": 1, "MEMORY": 4 * 1024, "hours": 4},
+    # --max_memory and --max_time are less than the step asks for
+    "EMBED_shard": {"queue": "gpu", "GPU": 2, "VCPU": 4, "MEMORY": 15 * 1024, "hours": 6},
+}
+
+
+def test_what_is_asked_of_batch(nextflow, batch, tmp_path):
+    project = copy_project(tmp_path / "project")
+    (project / "main.nf").write_text(STEPS)
+    nextflow.run(
+        *("-stub-run", "-profile", "awsbatch", *IN_BUCKET, *PLACES, "--gpus_per_task", 2),
+        *("--max_memory", "15 GB", "--max_time", "6 h", "--outdir", f"{BUCKET}/stubs"),
+        *("--aws_cli", batch.folder / "cli/bin/aws"),
+        script=project,
     )
-    jobs = {job["jobName"]: job for job in batch.requests("submitjob")}
-    assert len(jobs) == sum(done.submitted.values())
-    gpu = {name: job for name, job in jobs.items() if name.startswith("EMBED")}
-    assert len(gpu) == 3  # the stub makes as many shards
-    for name, job in jobs.items():
-        needs = {
-            need["type"]: need["value"]
-            for need in job["containerOverrides"]["resourceRequirements"]
-        }
-        on_gpu = name in gpu
-        assert job["jobQueue"] == ("gpu" if on_gpu else "cpu"), name
-        assert needs.get("GPU") == ("2" if on_gpu else None), name
-        assert 0 < int(needs["MEMORY"]) <= 28 * 1024, name
-        assert 3600 <= job["timeout"]["attemptDurationSeconds"] <= 6 * 3600, name
-        # A machine that is taken away is tried again, and no other failure: those are Nextflow's.
-        assert job["retryStrategy"] == {
-            "attempts": 5,
-            "evaluateOnExit": [
-                {"onStatusReason": "Host EC2*", "action": "RETRY"},
-                {"onReason": "*", "action": "EXIT"},
-            ],
-        }, name
     (definition,) = batch.requests("registerjobdefinition")
     container = definition["containerProperties"]
     assert definition["type"] == "container"
@@ -88,9 +88,27 @@ def test_what_is_asked_of_batch(run, batch, aws):
     mounts = {mount["containerPath"]: mount for mount in container["mountPoints"]}
     assert mounts[cli]["readOnly"]
     assert volumes[mounts[cli]["sourceVolume"]] == cli
-    assert "c2s.h5ad" in aws.keys("stubs")
+
+    asked = {}
+    for job in batch.requests("submitjob"):
+        both = (container, job["containerOverrides"])  # the second goes before the first
+        needs = {
+            need["type"]: int(need["value"]) for own in both for need in own["resourceRequirements"]
+        }
+        hours = job["timeout"]["attemptDurationSeconds"] / 3600
+        asked[job["jobName"]] = {"queue": job["jobQueue"], **needs, "hours": hours}
+        # A machine that is taken away is tried again, and no other failure: those are Nextflow's.
+        assert job["retryStrategy"] == {
+            "attempts": 5,
+            "evaluateOnExit": [
+                {"onStatusReason": "Host EC2*", "action": "RETRY"},
+                {"onReason": "*", "action": "EXIT"},
+            ],
+        }
+    assert asked == NEEDS
 
 
+@pytest.mark.skipif("CLOUD" not in os.environ, reason="make test-cloud runs it: ten minutes")
 def test_a_run_in_containers(run, aws, tmp_path):
     """From raw file to report, all of it in the bucket; and again, which runs nothing."""
     arguments = ("--input", f"{BUCKET}/data/lane_1.h5ad", "--outdir", f"{BUCKET}/from_batch")

@@ -37,10 +37,11 @@ def test_results_are_in_the_bucket(first, aws, tmp_path):
     assert f"  {BUCKET}/results/c2s.h5ad\n" in first.output
 
 
-def test_the_log_is_that_of_a_run_on_this_machine(first, aws):
+def test_the_log_has_no_warning_of_its_own_and_no_secret(first, nextflow, aws):
     assert "evaluates to an empty value" not in first.output
     secret = aws.env["AWS_SECRET_ACCESS_KEY"]
     assert secret not in first.output
+    assert secret not in (nextflow.folder / ".nextflow.log").read_text()
 
 
 def test_resume_runs_nothing_again(first, nextflow):
@@ -58,11 +59,16 @@ def test_what_cannot_be_looked_up_is_reported_before_anything_is_submitted(nextf
         assert f"{option} {path}: The specified bucket does not exist" in run.output
 
 
-def test_a_missing_file_is_a_fault_of_its_row(nextflow, tmp_path):
+def test_a_missing_file_is_a_fault_of_its_row(nextflow, aws, tmp_path):
+    odd = f"{BUCKET}/data/$HOME lane {{2}}.h5ad"  # what bash would change
+    aws("s3", "cp", "--quiet", f"{BUCKET}/data/lane_2.h5ad", odd)
     sheet = tmp_path / "sheet.csv"
-    sheet.write_text(f"sample,path\na,{BUCKET}/data/lane_1.h5ad\nb,{BUCKET}/data/gone.h5ad\n")
-    run = nextflow.run(*FEW_STEPS, "--input", sheet, "--outdir", f"{BUCKET}/none", status=None)
+    sheet.write_text(f"sample,path\na,{odd}\nb,{BUCKET}/data/gone.h5ad\n")
+    run = nextflow.run(
+        *(*FEW_STEPS, *IN_BUCKET, "--input", sheet, "--outdir", f"{BUCKET}/none"), status=None
+    )
     assert run.status != 0
+    assert "1 fault in the input" in run.output
     assert f"b ({BUCKET}/data/gone.h5ad): no such file, or no right to read it" in run.output
     assert set(run.submitted) == {"SHEET", "VALIDATE"}
 
