@@ -103,7 +103,7 @@ def whyUnreachable(String path) {
     }
     catch (Exception error) {
         def reason = reasonOf(error)
-        def installed = 'Nextflow downloads it unless it is offline; for the one of make setup, setup/nf_amazon.sh makes that of AWS'
+        def installed = 'Nextflow downloads it unless it is offline; for the one of make setup, setup/nf_amazon.sh makes that of AWS, and -plugins nf-amazon@2.15.0 starts it'
         return reason.contains('Missing plugin') ? "${reason.replaceAll(' required to read file.*', ' is missing')}: ${installed}" : reason
     }
 }

@@ -87,7 +87,8 @@ class CloudNextflow(Nextflow):
 
     def run(self, *arguments: object, script: Path = ROOT, status: int | None = 0) -> Run:
         """`nextflow run` with these settings."""
-        return super().run("-c", self.config, *arguments, script=script, status=status)
+        own = ("-c", self.config, "-plugins", PLUGIN.name.replace("amazon-", "amazon@"))
+        return super().run(*own, *arguments, script=script, status=status)
 
 
 class Batch:
