@@ -259,8 +259,8 @@ def measured_on(results: Path, seconds: float | None, note: str) -> str:
     noted = f" ({note})" if note else ""
     lines = [
         f"Measured on {made['date']} at commit {made['commit'][:12]}: {machine['cores']} cores of "
-        f"{machine['cpu']}, {machine['memory_gib']} GiB, no GPU; {named}. {whole}{noted}; its tasks, "
-        f"{sum(own for _, _, own in times):.0f} CPU seconds:",
+        f"{machine['cpu']}, {machine['memory_gib']} GiB, no GPU; {named}. {whole}{noted}; its "
+        f"tasks, {sum(own for _, _, own in times):.0f} CPU seconds:",
         "",
         markdown(
             [["run", "first task to last, s", "CPU s"]]
