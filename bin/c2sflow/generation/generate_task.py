@@ -9,7 +9,7 @@ from typing import Any
 
 from c2sflow.common.files import read_json_list, write_json
 from c2sflow.generation.cells import generate_cells, generated_records, generation_warnings
-from c2sflow.generation.plan import GROUP, MISSING, GenerationPlan, answer_template, organism_genes
+from c2sflow.generation.plan import GenerationPlan, answer_template, organism_genes
 from c2sflow.generation.tasks import (
     ANSWERING,
     allowed_genes,
@@ -80,8 +80,6 @@ def generate_task(
     write_answers(outdir / f"{name}.generated.parquet", generated, vectors)
     figures = run_figures(model, name, generated.assign(sample="generated cells"))
     figures |= answer_figures(model, generated, stats, length)
-    if GROUP in generated:
-        figures["n_missing"] = int((generated["c2s_finish_reason"] == MISSING).sum())
     figures["warnings"] = log_warnings([*cut_warnings(figures), *generation_warnings(generated)])
     write_json(outdir / f"{name}.generate.json", figures)
     LOGGER.info(

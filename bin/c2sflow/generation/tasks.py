@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from c2sflow.common.files import write_beside
 from c2sflow.generation.decoding import GenerationStats
+from c2sflow.generation.plan import GROUP, MISSING
 from c2sflow.inputs.lists import allowed_words, read_vocabulary
 from c2sflow.model.answer_limits import AnswerLength
 from c2sflow.model.attention import embedding_attention, using
@@ -111,13 +112,21 @@ def answer_figures(
 def cut_figures(
     answers: pd.DataFrame, stats: Sequence[GenerationStats], length: AnswerLength
 ) -> dict[str, Any]:
-    """Numbers of answers, and of those that were cut: see `answer_figures`."""
+    """Numbers of answers, and of those that were cut: see `answer_figures`.
+
+    Of several cells an answer these are numbers of cells, with n_missing: those that were asked
+    for and did not come back.
+    """
     words = ["c2s_n_predicted_genes", "c2s_invalid_genes", "c2s_duplicate_genes"]
     n_words = answers[words].sum(axis=1)
     cut = (answers["c2s_finish_reason"] == "length") & (n_words > 0)
     at_genes = cut & (n_words >= length.n_genes)
+    missing = {}
+    if GROUP in answers:
+        missing = {"n_missing": int((answers["c2s_finish_reason"] == MISSING).sum())}
     return {
         "n_predictions": len(answers),
+        **missing,
         "max_answer_genes": length.n_genes,
         "max_answer_genes_from": length.source,
         "max_new_tokens": max(part.limit.n_tokens for part in stats if part.limit),
@@ -131,16 +140,19 @@ def cut_warnings(figures: Mapping[str, Any]) -> list[str]:
 
     To end where the model's training ended answers is no fault: the report counts such answers.
     """
-    n_answers, warnings = figures["n_predictions"], []
+    warnings, what = [], f"{figures['n_predictions']} answers"
+    tokens = "raise --max_new_tokens"
+    if "n_missing" in figures:
+        what = f"{figures['n_predictions']} cells"
+        tokens = "take fewer --cells_per_answer or --max_answer_genes, or raise --max_new_tokens"
     n_cut, n_genes = figures["n_cut_by_genes"], figures["max_answer_genes"]
     if n_cut and figures["max_answer_genes_from"] != "model":
         warnings.append(
-            f"{n_cut} of {n_answers} answers reached {n_genes} genes and were cut there: raise "
+            f"{n_cut} of {what} reached {n_genes} genes and were cut there: raise "
             "--max_answer_genes"
         )
     if n_cut := figures["n_cut_by_tokens"]:
         warnings.append(
-            f"{n_cut} of {n_answers} answers were cut at {figures['max_new_tokens']} tokens: raise "
-            "--max_new_tokens"
+            f"{n_cut} of {what} were cut at {figures['max_new_tokens']} tokens: {tokens}"
         )
     return warnings
