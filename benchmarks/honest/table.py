@@ -157,7 +157,7 @@ def check_same_cells(tables: dict[str, pd.DataFrame]) -> None:
         for table in tables.values()
     ]
     columns = ["value", "n", "n_reference"]
-    if not np.allclose(*(one[columns].to_numpy() for one in both), rtol=1e-3):
+    if not np.allclose(*(one[columns].to_numpy() for one in both), rtol=1e-3, equal_nan=True):
         raise SystemExit("the runs of an experiment are not of the same cells: no table")
 
 

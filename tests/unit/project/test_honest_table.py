@@ -67,7 +67,18 @@ def test_every_file_of_parameters_is_run_into_its_own_folder():
 def figures(tmp_path, run, value):
     """evaluation/ of a run with two conditions and their means."""
     rows = [
-        (metric, subject, space, predictor, own, own - 0.1, own + 0.1, 30, 50, 0.01)
+        (
+            metric,
+            subject,
+            space,
+            predictor,
+            own,
+            own - 0.1,
+            own + 0.1,
+            30,
+            50 if subject else None,
+            0.01,
+        )
         for metric, space, *_ in table.OWN_ROWS
         for subject in ("A", "B", None)
         for predictor, own in (("model", value), ("no_change", 0.25), ("measured_half", 0.9))
