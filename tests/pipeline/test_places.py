@@ -17,6 +17,9 @@ PROFILES = {
         "process.executor": "'slurm'", "executor.account": "'lab'", "executor.queueSize": "7",
         "executor.submitRateLimit": "'20/1min'", "params.device": "'cuda'",
         "apptainer.enabled": "true", "apptainer.autoMounts": "true",
+        # beside what the profile has for the label process_gpu
+        "process.'withLabel:process_(gpu)'.cpus": "4",
+        "process.'withLabel:process_(gpu)'.memory": "{ 16.GB * task.attempt }",
     }),
     "lsf,singularity": ("job_array=5", {
         "process.executor": "'lsf'", "process.'withLabel:process_gpu'.array": "5",
