@@ -22,7 +22,7 @@ from c2sflow.generation.decoding import (
     generate_tokens,
 )
 from c2sflow.generation.gene_trie import GeneTrie
-from c2sflow.generation.logits import gene_tokens
+from c2sflow.generation.logits import full_stop, gene_tokens
 from c2sflow.model.answer_limits import AnswerLength, AnswerLimit, SeveralCells
 
 
@@ -109,7 +109,8 @@ class GeneVocabulary:
     ) -> GeneTrie:
         """What the answers of a model may hold."""
         eos = end_tokens(model, tokenizer.eos_token_id)
-        return GeneTrie(list(self.tokens.values()), eos, model.device, no_repeats)
+        paths = list(self.tokens.values())
+        return GeneTrie(paths, eos, model.device, no_repeats, full_stop=full_stop(tokenizer))
 
     def limit(
         self,

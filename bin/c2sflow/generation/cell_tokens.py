@@ -13,12 +13,9 @@ from transformers import PreTrainedTokenizerBase
 
 from c2sflow.common.errors import UserError
 from c2sflow.generation.cell_trie import CellTokens
-from c2sflow.generation.logits import ANCHOR, behind
+from c2sflow.generation.logits import ANCHOR, GENE_END, behind
 from c2sflow.sentences.groups.text import cell_line
 
-GENE_END = (
-    f"{ANCHOR} A"  # what the end of a cell is made behind: any gene ends in a letter or digit
-)
 LINE_END = f"{ANCHOR}\n"
 LOGGER = logging.getLogger(__name__)
 

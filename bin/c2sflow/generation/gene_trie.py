@@ -30,6 +30,8 @@ class GeneTrie:
     first
         Of each path the tokens of the same gene where it is the first of a cell: a trie with a root
         of its own. Empty for a gene that cannot be.
+    full_stop
+        Token that may stand behind a gene, before the end of the answer; None for none.
 
     Attributes
     ----------
@@ -44,8 +46,10 @@ class GeneTrie:
         device: torch.device | str = "cpu",
         no_repeats: bool = True,
         first: Sequence[Sequence[int]] = (),
+        full_stop: int | None = None,
     ):
-        table, firsts = _padded(paths), _padded(first)
+        words = [*paths] if full_stop is None else [*paths, [full_stop]]
+        table, firsts = _padded(words), _padded(first)
         ids = np.unique(np.concatenate([table.ravel(), firsts.ravel(), np.asarray(eos_token_ids)]))
         ids = ids[ids >= 0]
         self.n_valid, self.no_repeats = len(ids), no_repeats
@@ -65,6 +69,11 @@ class GeneTrie:
         n_nodes = len(parents)
         self.is_gene = torch.zeros(n_nodes, dtype=torch.bool, device=device)
         self.is_gene[self._tensor(begins)] = True
+        # Where nothing but the end may follow.
+        self.is_stop = torch.zeros_like(self.is_gene)
+        if full_stop is not None:
+            stop = self._tensor(begins[len(paths) :][:1])
+            self.is_gene[stop], self.is_stop[stop] = False, True
         # Nodes on the way to each node's gene, itself included, padded likewise.
         self.ways = torch.full((n_nodes, ways.shape[1]), n_nodes, dtype=torch.int64, device=device)
         self.ways[self._tensor(begins)] = self._tensor(np.where(ways >= 0, ways, n_nodes))
@@ -157,17 +166,18 @@ class GeneTrie:
         left = state.left[:, self.root_children]
         if self.no_repeats:  # the gene just emitted may not follow itself
             left = left - (complete & (self.ways[state.node, :1] == self.root_children)).short()
-        open_ = (left > 0) & (complete | at_root)
+        open_ = (left > 0) & (complete | at_root & ~self.is_stop[self.root_children])
         # A token may continue a gene and begin another word as well.
         inner = result[:, self.root_tokens]
         result[:, self.root_tokens] = torch.where(open_, scores[:, self.root_tokens], inner)
-        result[:, self.eos] = scores[:, self.eos].masked_fill(~complete, -torch.inf)
+        may_end = complete | self.is_stop[state.node][:, None]
+        result[:, self.eos] = scores[:, self.eos].masked_fill(~may_end, -torch.inf)
         return result[:, : self.n_valid]
 
     def begins(self, state: TrieState, tokens: torch.Tensor) -> torch.Tensor:
         """bool (n_rows,): the token, allowed by `constrain`, is the first of another gene."""
-        _, inside = self._next(state, tokens)
-        return ~inside | self.is_root[state.node]
+        node, inside = self._next(state, tokens)
+        return (~inside | self.is_root[state.node]) & ~self.is_stop[node]
 
     def advance(
         self, state: TrieState, tokens: torch.Tensor, steps: torch.Tensor, active: torch.Tensor

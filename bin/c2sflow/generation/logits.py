@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 LOGGER = logging.getLogger(__name__)
 ANCHOR = ":"  # what a gene's tokens are made behind; symbols are split differently after a space
+GENE_END = f"{ANCHOR} A"  # any gene ends in a letter or digit
 
 
 def answer_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> dict[str, list[int]]:
@@ -50,6 +51,15 @@ def gene_tokens(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> dic
     if lost:
         LOGGER.warning("this tokenizer cannot represent %d genes, such as %r", len(lost), lost[0])
     return tokens
+
+
+def full_stop(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The token of a full stop behind a gene, None where it is none of its own.
+
+    The answers that cell2sentence trains on end so.
+    """
+    tokens = behind(tokenizer, GENE_END, ["."]).get(".", [])
+    return tokens[0] if len(tokens) == 1 else None
 
 
 def row_numbers(seed: int, key: str, n_steps: int) -> np.ndarray:
