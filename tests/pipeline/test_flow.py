@@ -163,9 +163,9 @@ def test_the_base_of_an_adapter_is_fetched(nextflow):
     assert run.submitted["FETCH"] == 1
     assert (nextflow.folder / "model_cache/someone--base@v1/model.safetensors").exists()
     embed = next((nextflow.folder / "work").glob("*/*/*.embed.json")).parent / "model"
-    names = [*("adapter_config.json", "adapter_model.safetensors"), "config.json"]
     assert sorted(path.name for path in embed.iterdir()) == [
-        *names, "model.safetensors", "tokenizer.json",
+        "adapter_config.json", "adapter_model.safetensors", "c2s_source.json", "config.json",
+        "model.safetensors", "tokenizer.json",
     ]  # fmt: skip
 
 

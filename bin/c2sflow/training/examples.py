@@ -14,6 +14,7 @@ from c2sflow.data.obs.labels import is_labelled
 from c2sflow.generation.logits import answer_tokens
 from c2sflow.inputs.perturbations import AMOUNTS, prompt_text
 from c2sflow.model.tokenization import tokenize_prompts
+from c2sflow.sentences.no_ops import UNNAMED
 from c2sflow.sentences.prompts import (
     ANNOTATION_PROMPT,
     GENERATION_PROMPT,
@@ -274,11 +275,12 @@ class ExampleMaker:
         return self.labels[draw.cell]
 
     def _treatment(self, cell: int, template: str) -> dict[str, object]:
-        """The treatment in the prompt: of the perturbed cell, not of its control."""
+        """The treatment in the prompt: of the cell that is asked for, not of its control."""
         own = self.cells.record(cell)
         fields = template_fields(template)
         amounts = {name: own.get(name) for name in AMOUNTS if name in fields}
-        name = prompt_text({"perturbation": self.treatments[cell], **amounts}, fields)
+        treatment = self.treatments[cell] or UNNAMED  # a control cell by --control, without a label
+        name = prompt_text({"perturbation": treatment, **amounts}, fields)
         return {**amounts, "perturbation": name}
 
     def _kinds(self) -> dict[int, np.ndarray]:

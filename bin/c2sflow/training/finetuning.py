@@ -29,6 +29,7 @@ from c2sflow.model.files import describe_model
 from c2sflow.model.hub import portable_name
 from c2sflow.model.loading import load_model, load_tokenizer
 from c2sflow.model.trained import ANSWER_GENES, answer_genes, read_trained
+from c2sflow.sentences.no_ops import UNNAMED
 from c2sflow.sentences.prompts import EMBEDDING_PROMPT, load_template
 from c2sflow.training.cells import TrainingCells, read_obs, read_splits, read_training_cells
 from c2sflow.training.checkpoints import Checkpoints
@@ -52,7 +53,7 @@ LOGGER = logging.getLogger(__name__)
 
 # To be counted up when the same options make another model than before: checkpoints of an older
 # recipe are then not taken up.
-RECIPE = 3
+RECIPE = 4
 EVALUATIONS = 20  # of a training, by default
 MOST_VALIDATION = 512  # validation examples
 MEASURED = 512  # examples whose lengths decide how many make a step
@@ -256,6 +257,8 @@ def _new_tokenizer(
     fillings = {label for column in columns for label in set(labels_of(cells.obs, column)) - {None}}
     if "conversion" in options.shares():
         fillings.add("conversion to")
+    if "perturbation" in options.shares():
+        fillings.add(UNNAMED)
     prompts = _templates(options)
     texts = [
         text

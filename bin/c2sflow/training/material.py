@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -20,6 +21,9 @@ from c2sflow.training.pairing import Assignment, Pairing
 from c2sflow.training.tasks import NEEDS, Epochs, label_weights, other_label, usable_cells
 
 LOGGER = logging.getLogger(__name__)
+# Answers that are control cells, at most so many for each that is a perturbed one: beside a single
+# perturbation they would be half of all.
+NO_OPS = 0.25
 
 # Given cells and the rows of some, their coordinates: float32 (n_rows, n_dims).
 Place = Callable[[TrainingCells, np.ndarray], np.ndarray]
@@ -108,21 +112,57 @@ def make_epochs(
 def _pairing(
     cells: TrainingCells, options: TrainingOptions, place: Place | None
 ) -> tuple[Pairing, np.ndarray, list[str]]:
-    """Controls, the perturbed cells that have one, and warnings about the others."""
+    """Controls, the cells to be asked for from one, and warnings about the others."""
     obs = cells.obs
     treated = find_treated(obs, options)
     strata, replicates = strata_of(obs, options), obs[options.replicates]
     pairing = Pairing(treated.control, strata, replicates)
     paired = treated.perturbed & pairing.has_control
+    conditions = obs[options.perturbation_column]
+    no_ops = find_no_ops(pairing.has_another, paired, conditions, options.seed)
     warnings = _pairing_warnings(treated.perturbed, pairing, options)
+    if paired.any() and not no_ops.any():
+        warnings.append(
+            "no two control cells are alike in organism and label: the model does not learn what "
+            "no perturbation is, and its answers to no-ops mean nothing (--no_op none)"
+        )
     if place is not None and paired.any():
         known = np.flatnonzero(paired | treated.control)
         vectors = place(cells, known)
         spread = np.zeros((len(cells), vectors.shape[1]), dtype=np.float32)
         spread[known] = vectors
-        conditions = obs[options.perturbation_column]
         pairing = Assignment(treated.control, strata, conditions, spread, replicates)
-    return pairing, paired, warnings
+    return pairing, paired | no_ops, warnings
+
+
+def find_no_ops(
+    controls: np.ndarray, perturbed: np.ndarray, conditions: pd.Series, seed: int
+) -> np.ndarray:
+    """Control cells to be asked for, from other controls: so the model learns what a no-op is.
+
+    They are one condition more, of as many cells as the others have on average, and no more than
+    `NO_OPS` of the perturbed cells.
+
+    Parameters
+    ----------
+    controls, perturbed
+        bool (n_cells,): those that can be paired with a control.
+    conditions
+        (n_cells,): what was done to each cell.
+
+    Returns
+    -------
+    bool (n_cells,)
+    """
+    chosen = np.zeros(controls.size, dtype=bool)
+    n_perturbed = int(perturbed.sum())
+    if n_perturbed:
+        n_cells = n_perturbed / conditions[perturbed].astype(str).nunique()
+        n_cells = math.ceil(min(n_cells, NO_OPS * n_perturbed))
+        rows = np.flatnonzero(controls)
+        rng = np.random.default_rng(seed)
+        chosen[rng.choice(rows, min(n_cells, rows.size), replace=False)] = True
+    return chosen
 
 
 def strata_of(obs: pd.DataFrame, options: TrainingOptions) -> pd.Series:

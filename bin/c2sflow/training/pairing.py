@@ -38,6 +38,8 @@ class Pairing:
         bool (n_cells,): whether there is a control in the cell's stratum.
     across
         bool (n_cells,): whether they are of other replicates, for want of controls of its own.
+    has_another
+        bool (n_cells,): whether the cell is a control that can be paired with another one.
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class Pairing:
         self.pool = np.where(near >= 0, near, far)  # number of the controls paired with a cell
         self.has_control = self.pool >= 0
         self.across = self.has_control & (near < 0)
+        sizes = np.array([*(controls.size for controls in self.controls), 0])  # 0 of no pool
+        self.has_another = control & (sizes[self.pool] > 1)
 
     def _pools(self, control: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """Add the controls of each code; their number for each cell, -1 where there are none."""
@@ -65,11 +69,20 @@ class Pairing:
         return found
 
     def __call__(self, rng: np.random.Generator, cells: np.ndarray) -> np.ndarray:
-        """A random control for each of these cells."""
+        """A random control for each of these cells, another one for a control."""
         chosen = np.empty(cells.size, dtype=int)
         for pool in np.unique(self.pool[cells]):
             here = self.pool[cells] == pool
             chosen[here] = rng.choice(self.controls[pool], int(here.sum()))
+        return self._others(rng, cells, chosen)
+
+    def _others(
+        self, rng: np.random.Generator, cells: np.ndarray, chosen: np.ndarray
+    ) -> np.ndarray:
+        """What is chosen, but another control for one that would be paired with itself."""
+        for place in np.flatnonzero((chosen == cells) & self.has_another[cells]):
+            controls = self.controls[self.pool[cells[place]]]
+            chosen[place] = rng.choice(controls[controls != cells[place]])
         return chosen
 
 
@@ -106,7 +119,7 @@ class Assignment(Pairing):
         self.vectors = vectors
 
     def __call__(self, rng: np.random.Generator, cells: np.ndarray) -> np.ndarray:
-        """A control for each of these cells."""
+        """A control for each of these cells, another one for a control."""
         chosen = np.empty(cells.size, dtype=int)
         groups = pd.DataFrame({"pool": self.pool[cells], "condition": self.conditions[cells]})
         for (pool, _), places in groups.groupby(["pool", "condition"]).indices.items():
@@ -119,13 +132,13 @@ class Assignment(Pairing):
                     left = rng.permutation(controls)
                 drawn, left = left[: block.size], left[block.size :]
                 chosen[block] = drawn[self._assign(cells[block], drawn)]
-        return chosen
+        return self._others(rng, cells, chosen)
 
     def _assign(self, cells: np.ndarray, controls: np.ndarray) -> np.ndarray:
-        """Place of each cell's control among as many controls."""
-        return linear_sum_assignment(
-            _squared_distances(self.vectors[cells], self.vectors[controls])
-        )[1]
+        """Place of each cell's control among as many controls, itself if there is no other way."""
+        costs = _squared_distances(self.vectors[cells], self.vectors[controls])
+        costs[cells[:, None] == controls] = (costs.max() + 1) * cells.size
+        return linear_sum_assignment(costs)[1]
 
 
 def label_codes(labels: pd.Series | None, n_cells: int) -> np.ndarray:

@@ -86,7 +86,8 @@ def usable_cells(
     Parameters
     ----------
     perturbed
-        bool (n_cells,): perturbed cells that have a control, for that task.
+        bool (n_cells,): perturbed cells that have a control, and controls that stand for the no-op,
+        for that task.
     """
     rows = {"generation": np.arange(len(obs))}
     if label_column is not None:

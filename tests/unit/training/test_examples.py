@@ -71,6 +71,18 @@ def test_perturbation_shows_the_control_and_names_what_was_done_to_the_other(
     assert parts(tokenizer, example)[2].split() == cells.genes(cell, 7)
 
 
+def test_a_no_op_is_asked_for_by_the_label_of_the_control_cells(make, cells, tokenizer):
+    controls = [n for n in range(len(cells)) if cells.record(n)["treatment"] == "control"][:2]
+    maker = make(max_answer_genes=7)
+    for name in ("control", None):  # None: one that --control picks, without a label
+        maker.treatments[controls[0]] = name
+        (example,) = maker([Draw("perturbation", *controls, 0)])
+        prompt, genes, answer = parts(tokenizer, example)
+        assert "perturbation: control." in prompt
+        assert genes.split() == cells.genes(controls[1])
+        assert answer.split() == cells.genes(controls[0], 7)
+
+
 def test_conversion(make, cells, tokenizer):
     (example,) = make(max_answer_genes=7)([Draw("conversion", 4, 9, 0)])
     prompt, genes, answer = parts(tokenizer, example)

@@ -1,11 +1,20 @@
 """Cells to examples: controls and perturbed cells, and what is said of those left out."""
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from c2sflow.training.cells import TrainingCells
-from c2sflow.training.material import find_treated, make_epochs, validation_shares
+from c2sflow.training.material import (
+    NO_OPS,
+    find_no_ops,
+    find_treated,
+    make_epochs,
+    validation_shares,
+)
 from c2sflow.training.options import TrainingOptions
 
 OPTIONS = {"label_column": "label", "perturbation_column": "treatment"}
@@ -14,8 +23,6 @@ OPTIONS = {"label_column": "label", "perturbation_column": "treatment"}
 @pytest.fixture
 def cells(training_shards):
     """6 of the cells, with treatments and labels of our own."""
-    import pandas as pd
-
     table = pd.read_parquet(training_shards[0])[:6].reset_index(drop=True)
     table["treatment"] = ["control", "IFN", "DMSO", "TNF", None, "IFN"]
     table["label"] = ["B", "B", "T", "NK", "B", None]
@@ -40,11 +47,15 @@ def test_a_perturbed_cell_without_a_control_of_its_label_is_left_out_and_told(ce
     pairs = {(draw.source, draw.cell) for draw in drawn if draw.task == "perturbation"}
     assert pairs == {(0, 1)}
     assert {draw.cell for draw in drawn if draw.task == "cell_type"} == {0, 1, 2, 3, 4}
-    assert warnings == ["2 perturbed cells have no control cell of their label"]
+    assert warnings[0] == "2 perturbed cells have no control cell of their label"
+    assert warnings[1].startswith("no two control cells are alike in organism and label")
+    assert len(warnings) == 2
     unlabelled = TrainingOptions("perturbation", perturbation_column="treatment")
     epochs, warnings = make_epochs(cells, unlabelled)
     pairs = {(d.source, d.cell) for d in (epochs[number] for number in range(300))}
-    assert pairs == {(control, cell) for control in (0, 2) for cell in (1, 3, 5)}
+    no_ops = pairs & {(0, 2), (2, 0)}  # one control is asked for, from the other
+    assert len(no_ops) == 1
+    assert pairs - no_ops == {(control, cell) for control in (0, 2) for cell in (1, 3, 5)}
     assert not warnings
 
 
@@ -60,7 +71,26 @@ def test_assignment_places_only_cells_that_are_paired(cells):
     epochs, _ = make_epochs(cells, options, place=place)
     assert placed == [0, 1, 2, 3, 5]
     pairs = {(d.source, d.cell) for d in (epochs[number] for number in range(300))}
-    assert pairs == {(0, 1), (2, 5), (0, 3), (2, 3)}  # by condition; the control of 3 anew
+    no_ops = pairs & {(0, 2), (2, 0)}
+    assert len(no_ops) == 1
+    assert pairs - no_ops == {(0, 1), (2, 5), (0, 3), (2, 3)}  # by condition; the control of 3 anew
+
+
+@given(
+    n_controls=st.integers(0, 30),
+    labels=st.lists(st.sampled_from(["IFN", "TNF", "IL6"]), max_size=40),
+    seed=st.integers(0, 9),
+)
+def test_no_ops_are_one_condition_more_and_a_quarter_of_the_perturbed_cells_at_most(
+    n_controls, labels, seed
+):
+    conditions = pd.Series(["control"] * n_controls + labels, dtype=object)
+    controls = (conditions == "control").to_numpy()
+    chosen = find_no_ops(controls, ~controls, conditions, seed)
+    assert not chosen[~controls].any()
+    most = min(len(labels) / max(1, len(set(labels))), NO_OPS * len(labels))
+    assert chosen.sum() == min(n_controls, np.ceil(most))
+    assert (chosen == find_no_ops(controls, ~controls, conditions, seed)).all()
 
 
 def test_tasks_without_cells_fall_to_the_others(cells):

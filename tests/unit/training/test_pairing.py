@@ -39,6 +39,30 @@ def cost(vectors, left, right):
     return ((vectors[left] - vectors[right]) ** 2).sum(axis=1).sum()
 
 
+@given(
+    n_controls=st.integers(2, 8),
+    n_asked=st.integers(1, 8),
+    by_assignment=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_a_control_is_paired_with_another(n_controls, n_asked, by_assignment, seed):
+    control = np.ones(n_controls, dtype=bool)
+    vectors = np.random.default_rng(seed).normal(size=(n_controls, 2)).astype(np.float32)
+    pairs = (
+        Assignment(control, None, pd.Series(["control"] * n_controls), vectors)
+        if by_assignment
+        else Pairing(control)
+    )
+    assert pairs.has_another.all()
+    cells = np.arange(n_controls)[:n_asked]
+    assert (pairs(np.random.default_rng(seed), cells) != cells).all()
+
+
+def test_a_control_alone_in_its_stratum_has_no_other():
+    pairs = Pairing(np.array([True, True, True, False]), pd.Series(["B", "T", "T", "B"]))
+    assert pairs.has_another.tolist() == [False, True, True, False]
+
+
 def test_the_assignment_is_the_best_of_all_of_those_drawn():
     perturbed = np.arange(7, 12)
     drawn = set()
