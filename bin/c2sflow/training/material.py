@@ -21,9 +21,6 @@ from c2sflow.training.pairing import Assignment, Pairing
 from c2sflow.training.tasks import NEEDS, Epochs, label_weights, other_label, usable_cells
 
 LOGGER = logging.getLogger(__name__)
-# Answers that are control cells, at most so many for each that is a perturbed one: beside a single
-# perturbation they would be half of all.
-NO_OPS = 0.25
 
 # Given cells and the rows of some, their coordinates: float32 (n_rows, n_dims).
 Place = Callable[[TrainingCells, np.ndarray], np.ndarray]
@@ -140,8 +137,8 @@ def find_no_ops(
 ) -> np.ndarray:
     """Control cells to be asked for, from other controls: so the model learns what a no-op is.
 
-    They are one condition more, of as many cells as the others have on average, and no more than
-    `NO_OPS` of the perturbed cells.
+    They are one condition more, of as many cells as the others have on average. (With a quarter of
+    that beside a single perturbation, the bundled model learnt it for the no-op, too.)
 
     Parameters
     ----------
@@ -157,8 +154,7 @@ def find_no_ops(
     chosen = np.zeros(controls.size, dtype=bool)
     n_perturbed = int(perturbed.sum())
     if n_perturbed:
-        n_cells = n_perturbed / conditions[perturbed].astype(str).nunique()
-        n_cells = math.ceil(min(n_cells, NO_OPS * n_perturbed))
+        n_cells = math.ceil(n_perturbed / conditions[perturbed].astype(str).nunique())
         rows = np.flatnonzero(controls)
         rng = np.random.default_rng(seed)
         chosen[rng.choice(rows, min(n_cells, rows.size), replace=False)] = True
