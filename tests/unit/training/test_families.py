@@ -19,7 +19,7 @@ from c2sflow.training.options import TrainingOptions
 
 OPTIONS = TrainingOptions(
     "cell_type,perturbation", label_column="label", perturbation_column="treatment",
-    max_steps=2, batch_tokens=600, max_answer_genes=4, evaluate_every=2,
+    max_steps=6, batch_tokens=600, max_answer_genes=4, evaluate_every=6,
     learning_rate=0.003, device="cpu", dtype="float32",
 )  # fmt: skip
 FOUR = {f"{name}_proj" for name in ("q", "k", "v", "o", "gate", "up", "down")}
