@@ -57,11 +57,11 @@ test-pandas3: setup ## test the data side with pandas 3 and the newest anndata: 
 		$(foreach test,$(DATA_SIDE),tests/unit/$(dir $(test))test_$(notdir $(test)).py) tests/fuzz; fi
 
 test-benchmarks: setup ## run cell-eval, cell-eval2 and cz-benchmarks on exports (once set up, part of make test)
-	@setup/benchmarks.sh
+	@setup/tools.sh benchmarks
 	@.venv-benchmarks/bin/python -m pytest tests/tools
 
 test-cloud: engines ## run on S3 and AWS Batch, served on this machine (once set up, part of make test)
-	@setup/cloud.sh
+	@setup/tools.sh cloud
 	@setup/nf_amazon.sh || echo 'test-cloud: SKIPPED where Nextflow would need its plugin for AWS' >&2
 	@$(ACTIVATE); CLOUD=1 pytest tests/cloud
 

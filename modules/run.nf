@@ -1,6 +1,6 @@
 // What concerns the run as a whole: its parameters, its record, its messages.
 
-include { optionalFile; vocabularies } from './inputs'
+include { isLocal; optionalFile; vocabularies } from './inputs'
 include { parameterGroups; summary } from './parameters'
 include { placeFaults; reasonOf } from './places'
 include { readJson; toJson } from './channels'
@@ -153,5 +153,5 @@ def pathLines(outdir, names) {
 
 // A path as a user types it, with its store.
 def shown(Path path) {
-    path.fileSystem == java.nio.file.FileSystems.default ? "${path}" : path.toUriString()
+    isLocal(path) ? "${path}" : path.toUriString()
 }

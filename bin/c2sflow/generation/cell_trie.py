@@ -74,8 +74,7 @@ class CellTrie(GeneTrie):
         # Cell that begins at a node; 0 at all others.
         self.cell_at = torch.zeros(len(self.is_gene), dtype=torch.int64, device=device)
         self.cell_at[last[: len(cells.between)]] = self._tensor(range(2, self.n_cells + 1))
-        self.is_end = torch.zeros_like(self.is_gene)
-        self.is_end[last[len(cells.between) :]] = True
+        self.is_stop[last[len(cells.between) :]] = True
         # Ways that are open in each cell: to the next one, and to the end.
         padding = torch.full((1, self.ways.shape[1]), len(self.is_gene), device=device)
         nowhere = [padding] * (not ends)
@@ -105,11 +104,8 @@ class CellTrie(GeneTrie):
         """See `GeneTrie.constrain`."""
         result = super().constrain(scores, state)
         scores = scores.clamp_min(torch.finfo(scores.dtype).min)
-        for tokens, here in (
-            (self.first_tokens, state.node == self.second_root),
-            (self.eos, self.is_end[state.node]),
-        ):
-            result[:, tokens] = torch.where(here[:, None], scores[:, tokens], result[:, tokens])
+        at_first, tokens = (state.node == self.second_root)[:, None], self.first_tokens
+        result[:, tokens] = torch.where(at_first, scores[:, tokens], result[:, tokens])
         return result
 
     def begins(self, state: TrieState, tokens: torch.Tensor) -> torch.Tensor:

@@ -116,7 +116,7 @@ def _pairing(
     pairing = Pairing(treated.control, strata, replicates)
     paired = treated.perturbed & pairing.has_control
     conditions = obs[options.perturbation_column]
-    no_ops = find_no_ops(pairing.has_another, paired, conditions, options.seed)
+    no_ops = no_op_cells(pairing.has_another, paired, conditions, options.seed)
     warnings = _pairing_warnings(treated.perturbed, pairing, options)
     if paired.any() and not no_ops.any():
         warnings.append(
@@ -132,7 +132,7 @@ def _pairing(
     return pairing, paired | no_ops, warnings
 
 
-def find_no_ops(
+def no_op_cells(
     controls: np.ndarray, perturbed: np.ndarray, conditions: pd.Series, seed: int
 ) -> np.ndarray:
     """Control cells to be asked for, from other controls: so the model learns what a no-op is.

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from c2sflow.training.cells import TrainingCells
 from c2sflow.training.material import (
-    find_no_ops,
     find_treated,
     make_epochs,
+    no_op_cells,
     validation_shares,
 )
 from c2sflow.training.options import TrainingOptions
@@ -83,10 +83,10 @@ def test_assignment_places_only_cells_that_are_paired(cells):
 def test_no_ops_are_one_condition_more(n_controls, labels, seed):
     conditions = pd.Series(["control"] * n_controls + labels, dtype=object)
     controls = (conditions == "control").to_numpy()
-    chosen = find_no_ops(controls, ~controls, conditions, seed)
+    chosen = no_op_cells(controls, ~controls, conditions, seed)
     assert not chosen[~controls].any()
     assert chosen.sum() == min(n_controls, np.ceil(len(labels) / max(1, len(set(labels)))))
-    assert (chosen == find_no_ops(controls, ~controls, conditions, seed)).all()
+    assert (chosen == no_op_cells(controls, ~controls, conditions, seed)).all()
 
 
 def test_tasks_without_cells_fall_to_the_others(cells):

@@ -145,9 +145,7 @@ class Rule(GroupRule):
         if self.column is not None:
             return self._apply(obs)
         if self.state is not None:
-            texts = obs["sample"].astype(str), self.contexts(obs), self.labels(obs)
-            nothing = np.full(len(obs), TRAIN, dtype=object)
-            return self.state.apply(*texts, self.controls(obs), nothing)
+            return self._by_state(self.state, obs, np.full(len(obs), TRAIN, dtype=object))
         chosen = select_cells(obs, self.hold_out, "--hold_out")
         return np.where(chosen, TEST, TRAIN).astype(object)
 
@@ -183,8 +181,7 @@ class Rule(GroupRule):
         if self.column is not None:
             return _own_splits(column_of(obs, self.column, "--split_column"))
         if self.state is not None:
-            texts = obs["sample"].astype(str), self.contexts(obs), self.labels(obs)
-            return self.state.apply(*texts, self.controls(obs), self._by_cell(obs))
+            return self._by_state(self.state, obs, self._by_cell(obs))
         if self.hold_out is not None:
             return self._by_query(obs)
         if self.by == BY_CELL:
@@ -196,6 +193,11 @@ class Rule(GroupRule):
             controls = self.controls(obs)
             found[controls] = self._by_cell(obs[controls])
         return found
+
+    def _by_state(self, state: StateForm, obs: pd.DataFrame, drawn: np.ndarray) -> np.ndarray:
+        """As the file lists them; what it leaves open as it is drawn."""
+        texts = obs["sample"].astype(str), self.contexts(obs), self.labels(obs)
+        return state.apply(*texts, self.controls(obs), drawn)
 
     def _by_query(self, obs: pd.DataFrame) -> np.ndarray:
         """Those that are picked, by cell the validation cells, and in some contexts controls."""
@@ -217,13 +219,17 @@ class Rule(GroupRule):
 
 def _texts(column: pd.Series) -> pd.Series:
     """Labels without white space at their ends; None for what is no label."""
-    texts = column.astype(object).where(column.notna(), "").astype(str).str.strip()
-    return texts.astype(object).where(is_labelled(column), None)
+    return _stripped(column).astype(object).where(is_labelled(column), None)
+
+
+def _stripped(column: pd.Series) -> pd.Series:
+    """Values as text without white space at their ends, "" for missing ones."""
+    return column.astype(object).where(column.notna(), "").astype(str).str.strip()
 
 
 def _own_splits(labels: pd.Series) -> np.ndarray:
     """The user's own split; cells without one are not used."""
-    texts = labels.astype(object).where(labels.notna(), "").astype(str).str.strip()
+    texts = _stripped(labels)
     texts = texts.mask(texts.isin(NO_LABELS), UNUSED).to_numpy(dtype=object)
     if strange := sorted(set(texts) - {*SPLITS, UNUSED}):
         raise UserError(

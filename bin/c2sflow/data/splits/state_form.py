@@ -53,7 +53,7 @@ class StateForm:
 
     @property
     def stops(self) -> bool:
-        """Whether it says which cells are for validation; else they are drawn."""
+        """Whether it lists cells for validation; else they are drawn."""
         whole = {split for contexts in self.zeroshot.values() for split in contexts.values()}
         return VALIDATION in whole or any(VALIDATION in set(s.values()) for *_, s in self.listed())
 
