@@ -12,7 +12,7 @@ import tracemalloc
 from pathlib import Path
 
 import click
-from measure import report_one, run_one, save
+from measure import forget_peak, memory_kib, report_one, run_one, save
 from real_tokenizers import gemma2_tokenizer, gene_symbols, write_byte_level_tokenizer
 
 ROWS = 64
@@ -20,7 +20,11 @@ GENES = 20_000, 60_000
 
 
 def measure_one(tokenizer: str, n_genes: int) -> dict:
-    """Seconds, and MiB: most while numpy makes it, of its tensors, and of the rows' state."""
+    """Seconds, by the clock and of the CPU, and MiB.
+
+    MiB: what the process grows by at most, tokens and trie together; what Python and numpy take at
+    most to make the trie; of its tensors; and of the rows' state.
+    """
     from c2sflow.generation.gene_trie import GeneTrie
     from c2sflow.generation.logits import gene_tokens
     from c2sflow.model.config import load_tokenizer
@@ -33,11 +37,13 @@ def measure_one(tokenizer: str, n_genes: int) -> dict:
             directory = Path(folder)
             write_byte_level_tokenizer(symbols[:20_000], directory, 20_000)
         loaded = load_tokenizer(directory)
-    started = time.perf_counter()
+    before = forget_peak()
+    started = time.perf_counter(), time.process_time()
     paths = list(gene_tokens(loaded, symbols).values())
-    tokenized = time.perf_counter()
+    tokenized = time.perf_counter(), time.process_time()
     trie = GeneTrie(paths, [loaded.eos_token_id])
-    made = time.perf_counter()
+    made = time.perf_counter(), time.process_time()
+    in_all = memory_kib("VmHWM") - before
     tracemalloc.start()
     GeneTrie(paths, [loaded.eos_token_id])
     _, most = tracemalloc.get_traced_memory()
@@ -47,8 +53,11 @@ def measure_one(tokenizer: str, n_genes: int) -> dict:
     return {
         "tokens_a_gene": sum(map(len, paths)) / len(paths),
         "nodes": len(trie.below),
-        "seconds_tokens": tokenized - started,
-        "seconds_trie": made - tokenized,
+        "seconds_tokens": tokenized[0] - started[0],
+        "seconds_trie": made[0] - tokenized[0],
+        "cpu_seconds_tokens": tokenized[1] - started[1],
+        "cpu_seconds_trie": made[1] - tokenized[1],
+        "mib_in_all": in_all / 1024,
         "mib_to_make": most / 2**20,
         "mib_trie": sum(tensor.nbytes for tensor in tensors) / 2**20,
         f"mib_state_of_{ROWS}_rows": state.left.nbytes / 2**20,

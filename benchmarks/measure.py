@@ -22,9 +22,19 @@ def report_one(work: Callable[[], dict]) -> None:
     """In a process of its own: print the figures of `work` and the peak memory."""
     figures = work()
     # Not ru_maxrss, which begins with what the parent had at the time of the fork.
+    print(json.dumps({**figures, "peak_mib": memory_kib("VmHWM") / 1024}))
+
+
+def memory_kib(name: str) -> int:
+    """Memory of this process: VmHWM, the most it had, or VmRSS, what it has."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
-    peak = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
-    print(json.dumps({**figures, "peak_mib": peak / 1024}))
+    return int(re.search(rf"{name}:\s+(\d+) kB", status)[1])
+
+
+def forget_peak() -> int:
+    """Let VmHWM begin anew, with what the process has now: KiB."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    return memory_kib("VmRSS")
 
 
 def run_one(script: str, *arguments: object) -> dict:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from copy import copy
+from dataclasses import replace
 from typing import Unpack
 
 import numpy as np
@@ -34,6 +36,13 @@ class CellVocabulary:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, genes: GeneVocabulary, n_cells: int):
         self.genes, self.n_cells = genes, n_cells
         self.tokens: CellTokens = cell_tokens(tokenizer, genes.tokens, n_cells)
+
+    def of(self, n_cells: int) -> CellVocabulary:
+        """What answers of fewer cells may hold; nothing is tokenised again."""
+        fewer = copy(self)
+        fewer.n_cells = n_cells
+        fewer.tokens = replace(self.tokens, between=self.tokens.between[: n_cells - 1])
+        return fewer
 
     def limit(
         self, length: AnswerLength, model: PreTrainedModel, n_prompt: int, options: AnswerOptions

@@ -93,8 +93,10 @@ def _answers(
         table, stats = _single(model, tokenizer, cells, vocabulary, template, length, **options)
         return table, [stats]
     parts, figures = [], []
-    for _, own in cells.groupby(NUM_CELLS, sort=False):
-        table, stats = _several(model, tokenizer, own, vocabulary, template, length, **options)
+    several = CellVocabulary(tokenizer, vocabulary, int(cells[NUM_CELLS].max()))
+    for n_cells, own in cells.groupby(NUM_CELLS, sort=False):
+        of_size = several.of(int(str(n_cells)))
+        table, stats = _several(model, tokenizer, own, of_size, template, length, **options)
         parts.append(table.set_axis(own.index, axis=0))
         figures.append(stats)
     return pd.concat(parts).sort_index(), figures
@@ -131,21 +133,20 @@ def _several(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     cells: pd.DataFrame,
-    vocabulary: GeneVocabulary,
+    vocabulary: CellVocabulary,
     template: str,
     length: AnswerLength,
     **options: Unpack[AnswerOptions],
 ) -> tuple[pd.DataFrame, GenerationStats]:
     """An answer for each group of cells; the groups are of one size, and in a row."""
     kinds = ["organism", generated_column(cells)]
-    several = CellVocabulary(tokenizer, vocabulary, int(cells[NUM_CELLS].iloc[0]))
     groups = cells.drop_duplicates([*kinds, GROUP])
     prompts = _prompts(tokenizer, groups, template, several=True)
-    limit = several.limit(length, model, max(map(len, prompts)), options)
+    limit = vocabulary.limit(length, model, max(map(len, prompts)), options)
     _check_room(model, prompts, limit)
     rows = groups[[*kinds, GROUP]].itertuples(index=False, name=None)
     keys = ["|".join(map(str, ("generated group", *row))) for row in rows]
-    return answer_cells(model, tokenizer, prompts, keys, several, limit, **options)
+    return answer_cells(model, tokenizer, prompts, keys, vocabulary, limit, **options)
 
 
 def _prompts(

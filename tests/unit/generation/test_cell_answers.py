@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tape import Tape
 
-from c2sflow.common.errors import UserError
 from c2sflow.generation import captured_step, logits
 from c2sflow.generation import decoding as generation
 from c2sflow.generation.answers import GeneVocabulary, decoding_of
@@ -174,13 +173,6 @@ def test_tokens_of_what_parts_cells_are_those_of_a_whole_text(tokenizer):
         *first["CD8A"], *tokens.end,
     ]  # fmt: skip
     assert whole[-len(made) :] == made
-
-
-def test_a_tokenizer_that_cannot_part_cells_is_a_clear_fault(tokenizer, monkeypatch):
-    genes = logits.gene_tokens(tokenizer, GENES)
-    monkeypatch.setattr(type(tokenizer), "decode", lambda *_a, **_k: "")
-    with pytest.raises(UserError, match=r"cannot represent '\.\\nCell 2:\\n', which parts cells"):
-        cell_tokens(tokenizer, genes, 2)
 
 
 def test_the_answer_has_the_room_that_the_prompt_leaves(model, vocabulary):
