@@ -456,6 +456,7 @@ class Cell2Sen(Cell2SenModel):
         held_out: float = 0.2,
         validation: float = 0.05,
         hold_out: str | None = None,
+        splits: str | Path | None = None,
         context_column: str | None = None,
         few_shot: float | None = None,
         pool_column: str | None = None,
@@ -471,8 +472,8 @@ class Cell2Sen(Cell2SenModel):
             Of cell_type, generation, perturbation and conversion, each with a weight if wanted:
             ``"cell_type,perturbation:2"`` or a list.
         outdir
-            Gets ``model/``, and ``finetune.json``, ``loss.tsv`` and ``splits.tsv`` (which cells
-            were for what).
+            Gets ``model/``, and ``finetune.json``, ``loss.tsv``, ``splits.tsv`` (which cells were
+            for what) and, where STATE's form has words for the split, ``splits.toml``.
         method
             lora, qlora, full, or scratch for a new small model.
         label_column, perturbation_column, control
@@ -483,9 +484,10 @@ class Cell2Sen(Cell2SenModel):
             As the workflow's parameters: shares of the cells, by cell or by the groups of a
             column, that training never sees and that decide when it stops; or the column that holds
             it all.
-        hold_out, context_column, few_shot, pool_column
-            As the workflow's parameters: query that picks the cells to hold out, column of their
-            contexts, number or share of training cells of each perturbation, column of pools.
+        hold_out, splits, context_column, few_shot, pool_column
+            As the workflow's parameters: query that picks the cells to hold out, or file in STATE's
+            form that names them; column of their contexts, number or share of training cells of
+            each perturbation, column of pools.
         options
             Others of `c2sflow.training.options.TrainingOptions`, such as epochs, max_steps,
             learning_rate, lora_rank, merge_adapter, checkpoints.
@@ -534,6 +536,7 @@ class Cell2Sen(Cell2SenModel):
             held_out=held_out,
             validation=validation,
             hold_out=hold_out,
+            splits=splits,
             context_column=context_column,
             few_shot=few_shot,
             pool_column=pool_column,

@@ -37,7 +37,7 @@ def finetune_table(
     base
         Directory of the model to begin with; None for the method "scratch".
     split
-        split_by, split_column, hold_out_combinations, held_out, validation, hold_out,
+        split_by, split_column, hold_out_combinations, held_out, validation, hold_out, splits,
         context_column, few_shot, pool_column: as the workflow's parameters.
 
     Raises
@@ -61,7 +61,11 @@ def _rule(table: pd.DataFrame, options: TrainingOptions, split: dict[str, object
     asked |= {"finetune": options.tasks, "measured_column": options.perturbation_column, **split}
     nothing = dict.fromkeys(("perturbation_column", "perturbations", "pseudobulk"))
     faults = Faults()
-    training = training_of({**asked, **nothing}, False, faults)
+    file = None
+    if split.get("splits") is not None:
+        asked["splits"] = str(split["splits"])
+        file = Path(asked["splits"]) if Path(asked["splits"]).is_file() else None
+    training = training_of({**asked, **nothing}, False, faults, file)
     if training is not None:
         training.look_at(table, "the cells", faults)
         training.check(faults)

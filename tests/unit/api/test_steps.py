@@ -445,3 +445,27 @@ def test_a_context_that_is_named_is_held_out(cell2sen, dataset, tmp_path):
     assert form.zeroshot == {"c2sflow": {held: "test"}}
     again = Rule(perturbation_column="condition", state=form, **form.own).apply(dataset)
     assert again.tolist() == splits.tolist()
+
+
+def test_a_split_in_state_form_is_taken(cell2sen, dataset, tmp_path):
+    """A context and a perturbation that splits.toml names are held out; a wrong file is refused."""
+    held, partly = dataset["bulk_labels"].value_counts().index[:2]
+    path = tmp_path / "splits.toml"
+    path.write_text(
+        '[datasets]\nown = "cells.h5ad"\n[training]\nown = "train"\n'
+        f'[zeroshot]\n"own.{held}" = "test"\n[fewshot."own.{partly}"]\nval = []\ntest = ["G1"]\n'
+    )
+    told = dataset.assign(phase=["G1" if n % 3 else "control" for n in range(len(dataset))])
+    asked = {"perturbation_column": "phase", "validation": 0.2, **TRAINING}
+    cell2sen.finetune(
+        told, "generation", tmp_path / "made", splits=path, context_column="bulk_labels", **asked
+    )
+    splits = pd.read_csv(tmp_path / "made" / "splits.tsv", sep="\t")["split"]
+    context, perturbed = told["bulk_labels"].to_numpy(), (told["phase"] == "G1").to_numpy()
+    assert set(splits[context == held]) == {"test"}
+    assert set(splits[(context == partly) & perturbed]) == {"test"}
+    assert set(splits[(context != held) & (context != partly)]) == {"train", "validation"}
+    with pytest.raises(UserError, match="no such file"):
+        cell2sen.finetune(told, "generation", tmp_path / "none", splits="none.toml", **asked)
+    with pytest.raises(UserError, match="name the columns of obs"):
+        cell2sen.finetune(told, "generation", tmp_path / "none", splits=path, **TRAINING)
