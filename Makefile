@@ -56,9 +56,12 @@ test-pandas3: setup ## test the data side with pandas 3 and the newest anndata: 
 		.venv-pandas3/bin/python -m pytest --numprocesses 2 -k 'not ($(NEITHER))' \
 		$(foreach test,$(DATA_SIDE),tests/unit/$(dir $(test))test_$(notdir $(test)).py) tests/fuzz; fi
 
-test-benchmarks: setup ## run cell-eval, cell-eval2 and cz-benchmarks on exports (once set up, part of make test)
+test-benchmarks: setup ## run cell-eval, cell-eval2, cz-benchmarks and cell-load on results (once set up, part of make test)
 	@setup/tools.sh benchmarks
+	@setup/tools.sh cell_load
 	@.venv-benchmarks/bin/python -m pytest tests/tools
+	@.venv-cell_load/bin/python -m pytest -n 0 tests/tools/test_cell_load.py \
+		tests/unit/data/splits/test_written_state.py
 
 test-cloud: engines ## run on S3 and AWS Batch, served on this machine (once set up, part of make test)
 	@setup/tools.sh cloud
@@ -104,6 +107,9 @@ lock: setup ## update requirements.lock from pyproject.toml, and the other locks
 	@$(ACTIVATE); uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
 		--generate-hashes --no-annotate --custom-compile-command 'make lock' \
 		setup/benchmarks.in --output-file setup/benchmarks.lock
+	@$(ACTIVATE); uv pip compile --quiet --universal --python-version 3.11 --no-deps \
+		--generate-hashes --no-annotate --custom-compile-command 'make lock' \
+		setup/cell_load.in --output-file setup/cell_load.lock
 	@$(ACTIVATE); uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
 		--generate-hashes --no-annotate --custom-compile-command 'make lock' \
 		setup/cloud.in --output-file setup/cloud.lock
