@@ -81,8 +81,8 @@ class Rule(GroupRule):
 
     @property
     def looked_at(self) -> list[str]:
-        """Columns of obs that perturbations, control cells and contexts are found by."""
-        names = [self.context_column, self.perturbation_column]
+        """Columns of obs that groups, perturbations, control cells and contexts are found by."""
+        names = [self.context_column, self.perturbation_column, *self.columns]
         names += query_columns(self.control, "--control") if self.control else []
         return [name for name in dict.fromkeys(names) if name is not None]
 

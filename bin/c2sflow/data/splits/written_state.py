@@ -38,9 +38,12 @@ def state_text(obs: pd.DataFrame, splits: pd.Series, rule: Rule) -> tuple[str | 
     other = (again != splits) & (splits != UNUSED)
     if (other & ~by.controls(obs)).any() and rule.perturbation_column in obs:
         return None, NO_WORDS
+    of_control = by.labels(obs)[by.controls(obs)].dropna().value_counts()
+    control = f", control_pert = {of_control.index[0]}" if len(of_control) else ""
     head = [
         "The split of this run, for cell-load and STATE, from the folder of the results:",
-        f"pert_col = {rule.perturbation_column}, cell_type_key = {by.context_column}",
+        f"pert_col = {rule.perturbation_column}, cell_type_key = {by.context_column}, "
+        f"batch_col = sample{control}",
         "They train on and test with the same control cells; c2sflow never does (splits.tsv).",
     ]
     left_out = f"{int(other.sum())} control cells are split otherwise" if other.any() else ""
@@ -51,11 +54,22 @@ def state_text(obs: pd.DataFrame, splits: pd.Series, rule: Rule) -> tuple[str | 
     return form.text(head), left_out
 
 
+def _context_column(obs: pd.DataFrame, rule: Rule) -> str:
+    """Column of the contexts: the one that is named, or that cells are held out by, or sample."""
+    others = [name for name in rule.columns if name != rule.perturbation_column and name in obs]
+    if rule.context_column is not None or len(others) != 1:
+        return rule.context_column or "sample"
+    return others[0]
+
+
 def _form_of(obs: pd.DataFrame, splits: pd.Series, rule: Rule) -> tuple[StateForm | None, Rule]:
     """The tables, and the rule that reads them."""
-    by = replace(rule, by="cell", column=None, hold_out=None, few_shot=None, groups={}, partly=())
+    by = replace(
+        rule, by="cell", column=None, hold_out=None, few_shot=None, groups={}, partly=(),
+        context_column=_context_column(obs, rule),
+    )  # fmt: skip
     used = (splits != UNUSED).to_numpy()
-    if rule.context_column is None or by.contexts(obs)[used].isna().any():
+    if by.contexts(obs)[used].isna().any():
         by = replace(by, context_column="sample")
     own = {
         "context_column": by.context_column, "seed": rule.seed,

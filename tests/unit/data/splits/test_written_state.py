@@ -99,8 +99,25 @@ def test_without_a_context_column_the_samples_are_the_contexts(tmp_path):
     splits = pd.Series(rule.apply(obs), obs.index)
     form = read(state_text(obs, splits, rule)[0], tmp_path)
     assert form.own["context_column"] == "sample"
+    head = (tmp_path / "splits.toml").read_text().splitlines()[1]
+    keys = "pert_col = drug, cell_type_key = sample, batch_col = sample, control_pert = ctrl"
+    assert head == f"# {keys}"
     (held,) = {*obs["sample"][splits == "test"]}
     assert form.zeroshot == {"c2sflow": {held: "test"}}
+
+
+@pytest.mark.parametrize("by", ["line", "drug,line"])
+def test_the_column_that_cells_are_held_out_by_has_the_contexts(tmp_path, by):
+    """--split_by line without --context_column: several lines of a sample are its contexts."""
+    obs = screen(0).assign(sample="s")
+    rule = settled(Rule(by=by, perturbation_column="drug", held_out=0.3, validation=0), obs)
+    splits = pd.Series(rule.apply(obs), obs.index)
+    form = read(state_text(obs, splits, rule)[0], tmp_path)
+    assert form.own["context_column"] == "line"
+    again = Rule(perturbation_column="drug", state=form, **form.own).apply(obs)
+    assert again.tolist() == splits.tolist()
+    if by == "line":
+        assert form.zeroshot == {"c2sflow": dict.fromkeys({*obs["line"][splits == "test"]}, "test")}
 
 
 def test_cell_load_reads_it(tmp_path):
