@@ -110,7 +110,7 @@ def _memory(directory: Path, place: Place) -> str:
     dtype = {"auto": "float32" if cpu else "bfloat16"}.get(place.dtype, place.dtype)
     plan = MemoryPlan(config, getattr(torch, dtype), head=True)
     # A container may see no GPU here that the tasks on one will see.
-    if place.here and (cpu or torch.cuda.is_available()):
+    if place.here and (cpu or placement.sees_gpu()):
         device = placement.resolve_device(place.device)
         sizes = placement.whole_memory(device)[: place.gpus]
         placement.place(plan, place.quantization, device, sizes, what="")

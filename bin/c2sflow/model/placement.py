@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import psutil
 import torch
@@ -14,6 +15,16 @@ from c2sflow.model.memory_plan import ALTERNATIVES, MemoryPlan
 SMALL = 1024  # hidden size below which a CPU's number format is not worth a measurement
 
 
+def has_cuda() -> bool:
+    """Whether torch was installed with CUDA's libraries (`containers/without_cuda`)."""
+    return not Path(torch.__file__).with_name("lib").joinpath("libwithout_cuda.so").exists()
+
+
+def sees_gpu() -> bool:
+    """Whether torch can compute on a GPU here."""
+    return has_cuda() and torch.cuda.is_available()
+
+
 def resolve_device(device: str = "auto") -> torch.device:
     """`auto` is the GPU where there is one.
 
@@ -23,7 +34,12 @@ def resolve_device(device: str = "auto") -> torch.device:
         If cuda is asked for and torch sees no GPU: never falls back to the CPU in silence.
     """
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if sees_gpu() else "cpu"
+    if device.startswith("cuda") and not has_cuda():
+        raise UserError(
+            "--device cuda: torch was installed without CUDA here. `TORCH=cuda make setup` "
+            "installs it with CUDA; images that have it are those without -cpu in their names"
+        )
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(
             "--device cuda: torch sees no GPU here. Check nvidia-smi, CUDA_VISIBLE_DEVICES and "
