@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -67,6 +68,21 @@ CELL_EVAL_ROWS = (
     ("de_wilcoxon_direction_fidelity_yield_raw", True),
     ("de_wilcoxon_direction_reach_raw", True), ("de_wilcoxon_lfc_nmae", False),
 )  # fmt: skip
+# metric, what it is, decimals
+CALIBRATION = (
+    ("accuracy", "accuracy", 3),
+    ("confidence", "mean probability", 3),
+    ("ece", "calibration error", 3),
+    ("ece_tempered", "the same with the temperature", 3),
+    ("ece_isotonic", "the same by isotonic regression", 3),
+    ("rms_error", "root mean square error, less chance", 3),
+    ("rms_error_tempered", "the same with the temperature", 3),
+    ("rms_error_isotonic", "the same by isotonic regression", 3),
+    ("temperature", "temperature", 2),
+    ("log_loss", "log loss", 3),
+    ("log_loss_tempered", "the same with the temperature", 3),
+    ("aurc", "mean risk", 3),
+)
 EMBEDDING_METRICS = ("nmi", "ari", "silhouette", "graph_connectivity", "clisi")
 SPACES = (
     ("fine-tuned", "X_c2s"),
@@ -92,7 +108,8 @@ def main(results: Path, seconds: float | None, note: str, docs: Path) -> None:
         runs = {run: results / f"{name}_{run}" for run in TITLES}
         text = replaced(text, name, own_table(runs))
         text = replaced(text, f"{name} by cell-eval2", cell_eval_table(runs))
-    text = replaced(text, "embedding", embedding_table(results / "embedding_finetuned"))
+    text = replaced(text, "embedding", embedding_table(results / "lines_finetuned"))
+    text = replaced(text, "calibration", calibration_table(results / "lines_finetuned"))
     docs.write_text(text, encoding="utf-8")
     print(f"{docs}: tables of {results}")
 
@@ -211,6 +228,23 @@ def embedding_table(folder: Path) -> str:
             [title, *bold([with_interval(one, 1) for one in found], values, headings, True)]
         )
     return markdown(rows)
+
+
+def calibration_table(folder: Path) -> str:
+    """Figures of calibration.tsv, and what chance gives a calibrated model of as many cells."""
+    table = pd.read_csv(folder / "evaluation/calibration.tsv", sep="\t").set_index("metric")
+    rows = [["figure", "", "of a calibrated model"]]
+    for metric, title, digits in CALIBRATION:
+        own = table.loc[metric]
+        given = own[["value", "ci_low", "ci_high"]], own[["null", "null_low", "null_high"]]
+        rows.append([title, *(bracketed(numbers, digits) for numbers in given)])
+    return f"{table['n'].iloc[0]:.0f} cells.\n\n{markdown(rows)}"
+
+
+def bracketed(numbers: Sequence[float], digits: int) -> str:
+    """Value [low, high] with these decimals, as far as there are such."""
+    shown = [f"{value:.{digits}f}".replace("-", "−") for value in numbers if np.isfinite(value)]
+    return f"{shown[0]} [{shown[1]}, {shown[2]}]" if len(shown) == 3 else (*shown, "–")[0]
 
 
 def number(value: float) -> str:

@@ -15,7 +15,10 @@ from c2sflow.evaluation.calibration import (
     calibration_error,
     calibration_figures,
     curves_table,
+    debiased_square,
+    fit_isotonic,
     fit_temperature,
+    held_out_isotonic,
 )
 
 N, K = 2000, 6
@@ -60,11 +63,83 @@ def test_probabilities_that_are_too_sure_are_seen_and_mended(sharpness, above):
     assert np.mean(inside) >= 0.7
 
 
+def of_two_kinds(seed, n=N):
+    """Half of the cells three times as sure as they may be, the others by half too unsure."""
+    judged = drawn(seed, n)
+    sharpness = np.where(np.arange(n) % 2, 3.0, 0.5)
+    return Judged(log_softmax(sharpness[:, None] * judged.scores, axis=1), judged.truth)
+
+
+def test_where_a_temperature_does_not_help_isotonic_regression_does():
+    made = [figures(of_two_kinds(seed), seed) for seed in range(10)]
+    for one in made:
+        assert one["ece"].value > 0.1
+        assert one["ece_tempered"].value > 1.5 * one["ece_tempered"].null_high
+        assert one["ece_isotonic"].value < 0.05
+        assert one["rms_error_isotonic"].value < 0.05
+    inside = [one["ece_isotonic"].value <= one["ece_isotonic"].null_high for one in made]
+    assert np.mean(inside) >= 0.7
+
+
+def test_isotonic_regression_of_calibrated_probabilities_does_little_harm():
+    """And no label tunes its own probability: where chance makes labels right, none is likelier."""
+    made = [figures(drawn(seed), seed)["ece_isotonic"] for seed in range(1000, 1010)]
+    assert np.mean([one.value for one in made]) < 0.045
+    rng = np.random.default_rng(0)
+    chance = Judged(drawn(0).scores, rng.integers(0, K, N))
+    own = held_out_isotonic(chance, 0)
+    assert own.mean() == pytest.approx(1 / K, abs=0.02)
+    assert np.std(own) < 0.05
+    assert np.corrcoef(own, chance.right)[0, 1] < 0.05
+
+
+def test_steps_say_how_often_labels_are_right():
+    judged = of_two_kinds(1)
+    table = curves_table(calibration_curves(judged, 0)).query("curve == 'isotonic'")
+    assert (table["y"].diff().dropna() > 0).all()
+    assert (table["min_probability"].diff().dropna() > 0).all()
+    assert table["n"].sum() == N
+    confidence, last = judged.confidence(), table.iloc[-1]
+    above = confidence >= last["min_probability"]
+    assert above.sum() == last["n"]
+    assert judged.right[above].mean() == pytest.approx(last["y"])
+    fitted = fit_isotonic(confidence, judged.right).predict(confidence)
+    steps = np.searchsorted(table["min_probability"], confidence, side="right") - 1
+    np.testing.assert_allclose(table["y"].to_numpy()[steps], fitted, atol=1e-9)
+
+
 def test_the_interval_covers_the_error():
     """Of a large sample's error, nearly the true one; the bias of few cells is small beside it."""
     true = figures(drawn(1000, n=200_000, sharpness=3.0), 0)["ece"].value
     made = [figures(drawn(seed, sharpness=3.0), seed)["ece"] for seed in SEEDS]
     assert np.mean([one.ci_low <= true <= one.ci_high for one in made]) >= 0.85
+
+
+def test_few_cells_add_nothing_to_the_debiased_square():
+    """Of 140 cells its mean is that of a large sample; the plain error's is far above."""
+    for sharpness in (1.0, 2.0):
+        large = drawn(1000, n=200_000, sharpness=sharpness)
+        true = debiased_square(large.confidence(), large.right[None])[0]
+        small = [drawn(seed, n=140, sharpness=sharpness) for seed in range(1000, 1300)]
+        pairs = [(one.confidence(), one.right) for one in small]
+        found = np.array([debiased_square(sure, right[None])[0] for sure, right in pairs])
+        error = found.std(ddof=1) / np.sqrt(found.size)
+        assert abs(found.mean() - true) < 3 * error + 0.001
+        assert error < 0.002
+        if sharpness == 1:
+            assert np.mean([calibration_error(*pair) ** 2 for pair in pairs]) > true + 5 * error
+        assert true >= calibration_error(large.confidence(), large.right) ** 2 - 1e-4
+
+
+def test_the_root_mean_square_meets_its_null():
+    made = [figures(drawn(seed), seed)["rms_error"] for seed in range(1000, 1030)]
+    assert np.mean([one.value <= one.null_high for one in made]) >= 0.85
+    assert np.mean([one.value for one in made]) == pytest.approx(
+        np.mean([one.null for one in made]), abs=0.005
+    )
+    too_sure = figures(drawn(0, sharpness=3.0), 0)
+    assert too_sure["rms_error"].value > max(0.2, 5 * too_sure["rms_error"].null_high)
+    assert too_sure["rms_error_tempered"].value < 0.05
 
 
 def test_the_temperature_is_that_of_scikit_learn():

@@ -5,10 +5,13 @@ calibration error (ECE) is the mean distance from that over bins of cells with l
 (Naeini et al., AAAI 2015; Guo et al., ICML 2017), here of equally many cells (Nguyen & O'Connor,
 EMNLP 2015). Of few cells it is above 0 for the best predictor, too: its null is what labels drawn
 by the probabilities themselves give (consistency resampling; Broecker & Smith, Weather Forecast
-2007). One temperature for all scores mends over-confidence without changing a label (Guo et al.);
-it is fitted by the least log loss, as scikit-learn's
-``CalibratedClassifierCV(method="temperature")`` does, which however needs five cells of every
-label.
+2007). What few cells add can be taken off a mean square (Kumar et al., NeurIPS 2019): its root is 0
+of a calibrated predictor, and of many cells never below the ECE. One temperature for all scores
+mends over-confidence without changing a label (Guo et al.); it is fitted by the least log loss, as
+scikit-learn's ``CalibratedClassifierCV(method="temperature")`` does, which however needs five cells
+of every label. Where a model is too sure of some labels and not sure enough of others, no single
+temperature helps; isotonic regression of being right on the probability does (Zadrozny & Elkan, KDD
+2002), given many cells.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
+from sklearn.isotonic import IsotonicRegression
 from sklearn.model_selection import KFold
 
 from c2sflow.evaluation.figures import (
@@ -98,13 +102,40 @@ def fit_temperature(judged: Judged) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=BOUNDS).x))
 
 
+def fit_isotonic(confidence: np.ndarray, right: np.ndarray) -> IsotonicRegression:
+    """How often labels are right, by their probability: never less for a higher one."""
+    return IsotonicRegression(out_of_bounds="clip").fit(confidence, right)
+
+
+def folds(n: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Cells of four fifths, and those of the other: each cell is among the latter once."""
+    return KFold(N_FOLDS, shuffle=True, random_state=seed % 2**32).split(np.empty(n))
+
+
 def held_out_temperatures(judged: Judged, seed: int) -> np.ndarray:
     """For each cell the temperature by the four folds that it is not in; float64 (n_cells,)."""
     found = np.ones(len(judged.truth))
-    folds = KFold(N_FOLDS, shuffle=True, random_state=seed % 2**32)
-    for others, own in folds.split(found):
+    for others, own in folds(found.size, seed):
         found[own] = fit_temperature(judged.rows(others))
     return found
+
+
+def held_out_isotonic(judged: Judged, seed: int) -> np.ndarray:
+    """For each cell how often such labels are right in the four folds that it is not in."""
+    confidence, right = judged.confidence(), judged.right
+    found = np.empty_like(confidence)
+    for others, own in folds(found.size, seed):
+        found[own] = fit_isotonic(confidence[others], right[others]).predict(confidence[own])
+    return found
+
+
+def corrected(judged: Judged, seed: int) -> dict[str, np.ndarray]:
+    """Probabilities of the labels by suffix: as they are, and by what other cells correct."""
+    return {
+        "": judged.confidence(),
+        "_tempered": judged.confidence(held_out_temperatures(judged, seed)),
+        "_isotonic": held_out_isotonic(judged, seed),
+    }
 
 
 def bins_of(confidence: np.ndarray) -> np.ndarray:
@@ -136,31 +167,59 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
     return float(calibration_errors(confidence, right, np.full((1, n), 1 / n))[0])
 
 
+def null_answers(confidence: np.ndarray, seed: int) -> np.ndarray:
+    """Whether labels would be right if they were calibrated: bool (N_RESAMPLES, n_cells)."""
+    rng = np.random.default_rng([seed, 1])
+    return rng.random((N_RESAMPLES, confidence.size)) < confidence
+
+
 def null_errors(confidence: np.ndarray, seed: int) -> np.ndarray:
     """The error of predictors that are calibrated, with these confidences: (N_RESAMPLES,)."""
-    rng, n = np.random.default_rng([seed, 1]), confidence.size
-    drawn = rng.random((N_RESAMPLES, n)) < confidence
+    drawn, n = null_answers(confidence, seed), confidence.size
     return np.abs((drawn - confidence) @ np.eye(N_BINS)[bins_of(confidence)] / n).sum(axis=1)
 
 
+def debiased_square(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Mean square of the bins' errors, less what so few cells add: float64 (n_rows,).
+
+    Its mean over samples is the mean square of all cells' bins, of a calibrated predictor 0; so a
+    single one can be below 0.
+
+    Parameters
+    ----------
+    right
+        bool (n_rows, n_cells): whether each label is right, in each row of answers.
+    """
+    places = np.eye(N_BINS)[bins_of(confidence)]
+    places = places[:, places.sum(axis=0) > 1]
+    sizes = places.sum(axis=0)
+    hits, expected = right @ places / sizes, confidence @ places / sizes
+    own = (hits - expected) ** 2 - hits * (1 - hits) / (sizes - 1)
+    return own @ sizes / sizes.sum()
+
+
+def root(squares: np.ndarray) -> np.ndarray:
+    """Square root, 0 of what is below."""
+    return np.sqrt(np.maximum(squares, 0))
+
+
 def calibration_figures(judged: Judged, seed: int) -> list[Figure]:
-    """Figures of a label: errors before and after a temperature, and the area under the risk.
+    """Figures of a label: errors before and after corrections, and the area under the risk.
 
     Returns
     -------
-    ece and ece_tempered with intervals over cells and the null of a calibrated predictor; log_loss
-    and log_loss_tempered; temperature, of all cells (the tempered figures are of each cell by the
-    temperature of the folds that it is not in); accuracy, confidence; and aurc, the mean of the
-    risk over all coverages, whose null is leaving cells out by chance. None of fewer than
-    `MIN_CELLS` cells.
+    ece with an interval over cells and rms_error, both with the null of a calibrated predictor,
+    and the same with the suffixes of `corrected`, where each cell is corrected by the folds that it
+    is not in; log_loss and log_loss_tempered; temperature, of all cells; accuracy, confidence; and
+    aurc, the mean of the risk over all coverages, whose null is leaving cells out by chance. None
+    of fewer than `MIN_CELLS` cells.
     """
     n = len(judged.truth)
     if n < MIN_CELLS:
         return []
-    own, right = held_out_temperatures(judged, seed), judged.right
+    right, temperatures = judged.right, held_out_temperatures(judged, seed)
     figures = []
-    for suffix, temperature in (("", 1.0), ("_tempered", own)):
-        confidence = judged.confidence(temperature)
+    for suffix, confidence in corrected(judged, seed).items():
         errors = calibration_errors(confidence, right, weights(n, seed))
         null = null_errors(confidence, seed)
         figures += [
@@ -169,8 +228,12 @@ def calibration_figures(judged: Judged, seed: int) -> list[Figure]:
                 *bootstrap_interval(errors, n, (0, 1)), None, float(null.mean()),
                 *map(float, np.quantile(null, [0.025, 0.975])),
             ),
-            Figure(f"log_loss{suffix}", "", ANNOTATION, judged.log_loss(temperature), n),
+            _rms_figure(f"rms_error{suffix}", confidence, right, seed),
         ]  # fmt: skip
+    figures += [
+        Figure("log_loss", "", ANNOTATION, judged.log_loss(), n),
+        Figure("log_loss_tempered", "", ANNOTATION, judged.log_loss(temperatures), n),
+    ]
     confidence = judged.confidence()
     risks = _risks(confidence, right)
     return [
@@ -180,6 +243,15 @@ def calibration_figures(judged: Judged, seed: int) -> list[Figure]:
         Figure("confidence", "", ANNOTATION, float(confidence.mean()), n),
         Figure("aurc", "", ANNOTATION, float(risks.mean()), n, null=float((~right).mean())),
     ]
+
+
+def _rms_figure(name: str, confidence: np.ndarray, right: np.ndarray, seed: int) -> Figure:
+    null = root(debiased_square(confidence, null_answers(confidence, seed)))
+    value = float(root(debiased_square(confidence, right[None]))[0])
+    return Figure(
+        name, "", ANNOTATION, value, right.size, null=float(null.mean()),
+        null_low=float(np.quantile(null, 0.025)), null_high=float(np.quantile(null, 0.975)),
+    )  # fmt: skip
 
 
 def _risks(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -201,23 +273,26 @@ def calibration_curves(judged: Judged, seed: int) -> Iterator[dict[str, object]]
 
     Yields
     ------
-    curve, x, y, low, high, n, min_probability. Of ``reliability`` and ``reliability_tempered`` a
-    bin: mean probability, share that is right with Wilson's 95 % interval, cells. Of
-    ``risk_coverage`` a limit: share of the cells at or above it, share of these that is wrong with
-    its interval, these cells, the limit.
+    curve, x, y, low, high, n, min_probability. Of ``reliability``, with the suffixes of
+    `corrected`, a bin: mean probability, share that is right with Wilson's 95 % interval, cells. Of
+    ``isotonic`` a step: mean probability of its cells, share that is right, cells, the limit from
+    which on it holds. Of ``risk_coverage`` a limit: share of the cells at or above it, share of
+    these that is wrong with its interval, these cells, the limit.
     """
     n = len(judged.truth)
     if n < MIN_CELLS:
         return
     right = judged.right
-    tempered = held_out_temperatures(judged, seed)
-    for curve, temperature in (("reliability", 1.0), ("reliability_tempered", tempered)):
-        confidence = judged.confidence(temperature)
+    for suffix, confidence in corrected(judged, seed).items():
         bins = bins_of(confidence)
         for number in np.unique(bins):
             own = bins == number
-            yield _point(curve, confidence[own].mean(), right[own], np.nan)
+            yield _point(f"reliability{suffix}", confidence[own].mean(), right[own], np.nan)
     confidence = judged.confidence()
+    fitted = fit_isotonic(confidence, right).predict(confidence)
+    for level in np.unique(fitted):
+        own = fitted == level
+        yield _point("isotonic", confidence[own].mean(), right[own], confidence[own].min())
     for limit in np.unique(np.quantile(confidence, np.linspace(0, 1, N_STEPS), method="lower")):
         kept = confidence >= limit
         yield _point("risk_coverage", kept.mean(), ~right[kept], limit)

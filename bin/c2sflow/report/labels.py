@@ -15,11 +15,19 @@ AIM = 0.05  # of the calibration error
 FIGURES = {
     "ece": "Calibration error",
     "ece_tempered": "with the temperature",
+    "ece_isotonic": "by isotonic regression",
+    "rms_error": "Root mean square, less chance",
     "temperature": "Temperature",
     "accuracy": "Accuracy",
     "confidence": "Mean probability",
     "log_loss": "Log loss",
     "aurc": "Mean risk",
+}
+
+CORRECTED = {  # curves of the reliability: what the legend adds
+    "reliability": "",
+    "reliability_tempered": " with the temperature",
+    "reliability_isotonic": " by isotonic regression",
 }
 
 
@@ -61,17 +69,20 @@ def _calibration(
     text = (
         "Of a calibrated model 80 % of the labels with probability 0.8 are right (the diagonal). "
         f"The calibration error is the mean distance from it (aim: at most {AIM:g}; by chance: "
-        "what a calibrated model has with so few cells). Below the diagonal the model is too sure: "
-        "one temperature for all scores mends that without changing a label. It is fitted on cells "
-        "and judged on others; set it as <code>temperature</code> of the entry in "
-        "<code>--labels</code>. All: <code>evaluation/calibration.tsv</code>."
+        "what a calibrated model has with so few cells, which the root mean square leaves out). "
+        "Below the diagonal the model is too sure: one temperature for all scores mends that "
+        "without changing a label; set it as <code>temperature</code> of the entry in "
+        "<code>--labels</code>. Where the model is too sure of some labels only, isotonic "
+        "regression helps, with many cells: its steps are in "
+        "<code>evaluation/calibration_curves.tsv</code>. Both are fitted on cells and judged on "
+        "others. All: <code>evaluation/calibration.tsv</code>."
         f"</p>{''.join(f'<p>{safe(note)}</p>' for note in notes)}"
         f"<table class='table c2s-facts'><tr><th></th>{head}</tr>{''.join(rows)}</table><p>"
     )
     reliability = {
-        f"{asked}{' with the temperature' * (curve == 'reliability_tempered')}": _points(own)
+        f"{asked}{CORRECTED[curve]}": _points(own)
         for (asked, curve), own in curves.groupby(["asked", "curve"], sort=False)
-        if curve != "risk_coverage"
+        if curve in CORRECTED
     }
     reliability["calibrated"] = [(0.0, 0.0), (1.0, 1.0)]
     name = "Calibration of the probabilities"

@@ -622,7 +622,7 @@ def test_other_labels_are_judged_as_cell_types_are(files, tmp_path):
         right["value"], abs=0.02
     )
     assert set(own["calibration_curves"]["curve"]) == {
-        "reliability", "reliability_tempered", "risk_coverage",
+        "reliability", "reliability_tempered", "reliability_isotonic", "isotonic", "risk_coverage",
     }  # fmt: skip
     free = tables["labels"].query("asked == 'note' and predictor == 'annotation'")
     assert free.query("metric == 'accuracy'")["value"].iloc[0] == 0

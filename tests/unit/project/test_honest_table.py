@@ -11,6 +11,9 @@ import pytest
 import yaml
 from scipy import sparse
 
+from c2sflow.evaluation.calibration import Judged, calibration_figures
+from c2sflow.evaluation.figures import figures_table
+
 ROOT = Path(__file__).resolve().parents[3]
 HONEST = ROOT / "benchmarks/honest"
 sys.path.append(str(ROOT / "benchmarks"))
@@ -51,7 +54,9 @@ def test_absent_data_are_one_clear_line(tmp_path):
 
 
 def test_every_file_of_parameters_is_run_into_its_own_folder():
-    listed = re.search(r"runs=\((.*?)\)", (HONEST / "run.sh").read_text(), re.DOTALL)[1].split()
+    lines = re.search(r"chains='\n(.*?)'", (HONEST / "run.sh").read_text(), re.DOTALL)[1]
+    chains = [line.split() for line in lines.splitlines()]
+    listed = [name for chain in chains for name in chain]
     files = {path.stem: yaml.safe_load(path.read_text()) for path in HONEST.glob("*.yml")}
     assert sorted(listed) == sorted(files)
     for name, parameters in files.items():
@@ -61,7 +66,8 @@ def test_every_file_of_parameters_is_run_into_its_own_folder():
             [path] = pd.read_csv(given)["path"]
             given = (given.parent / path).resolve()
         made = given.relative_to(ROOT).parts[2]
-        assert made in {"cells", *listed[: listed.index(name)]}
+        [chain] = [chain for chain in chains if name in chain]
+        assert made in {"cells", *chain[: chain.index(name)]}  # chains run beside each other
 
 
 def figures(tmp_path, run, value):
@@ -125,6 +131,24 @@ def test_scores_of_cell_eval_are_beside_its_baselines(tmp_path):
         "|" + "---|" * 9,
         "| `pds_l1` | **0.80** | 0.40 | – | 0.50 | – | 0.90 | 0.75 | −0.25 |",
     ]
+
+
+def test_probabilities_are_beside_those_of_a_calibrated_model(tmp_path):
+    rng = np.random.default_rng(0)
+    scores = np.log(rng.dirichlet(np.ones(3), 300))
+    judged = Judged(scores, (scores + rng.gumbel(size=scores.shape)).argmax(axis=1))
+    (tmp_path / "evaluation").mkdir()
+    made = figures_table(calibration_figures(judged, 0)).assign(asked="cell_type")
+    made.to_csv(tmp_path / "evaluation/calibration.tsv", sep="\t", index=False)
+    lines = table.calibration_table(tmp_path).splitlines()
+    assert lines[0] == "300 cells."
+    own = made.set_index("metric")
+    ece = own.loc["ece"]
+    assert next(line for line in lines if line.startswith("| calibration error")) == (
+        f"| calibration error | {ece['value']:.3f} [{ece['ci_low']:.3f}, {ece['ci_high']:.3f}] "
+        f"| {ece['null']:.3f} [{ece['null_low']:.3f}, {ece['null_high']:.3f}] |"
+    )
+    assert f"| temperature | {own.loc['temperature', 'value']:.2f} | – |" in lines
 
 
 def test_runs_of_other_cells_make_no_table(tmp_path):

@@ -99,6 +99,6 @@ def test_the_evaluation_shows_each_label_and_its_calibration(run):
     assert "a note &lt;b&gt;lung&lt;/b&gt;" in text
     calibrated = sections["Calibration of the probabilities"].description
     assert "<th>tissue</th>" in calibrated
-    assert calibrated.count("<td>") == 8
+    assert calibrated.count("<td>") == 10
     assert "cell_type: another &lt;b&gt;lung&lt;/b&gt;" in calibrated
     assert EVIL not in "".join(section.description for section in sections.values())
