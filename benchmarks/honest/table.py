@@ -81,7 +81,7 @@ CALIBRATION = (
     ("temperature", "temperature", 2),
     ("log_loss", "log loss", 3),
     ("log_loss_tempered", "the same with the temperature", 3),
-    ("aurc", "mean risk", 3),
+    ("aurc", "mean risk (right: cells left out by chance)", 3),
 )
 EMBEDDING_METRICS = ("nmi", "ari", "silhouette", "graph_connectivity", "clisi")
 SPACES = (
