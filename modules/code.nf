@@ -27,32 +27,33 @@ def binFolder() {
 // The Python files of ours that a file imports: `from c2sflow.model.loading import load_model`, or
 // `from c2sflow.model import loading`. The __init__.py of a package is not code of a step, except for
 // the version.
-def importsOf(Path source) {
-    def bin = binFolder()
-    def statement = /(?m)^\s*(?:from|import) +(c2sflow(?:\.\w+)*)(?: +import +(?:\(([^)]*)\)|(.+)))?/
+def importsOf(Path bin, Path source) {
     if (source.name == '__init__.py') {
         return [] // it is here for the version; what it imports, it imports on demand
     }
+    def statement = /(?m)^ *(?:from|import) +(c2sflow[.\w]*)(?: +import +(?:\(([^)]*)\)|(.+)))?/
     def names = source.text.findAll(statement) { _all, module, many, one ->
         def members = (many ?: one ?: '').replaceAll(/#.*/, '').tokenize(',').findResults { name -> name.tokenize() ? name.tokenize().first() : null }
         [module] + members.collect { name -> "${module}.${name}".toString() }
-    }
-    def version = names.flatten().contains('c2sflow.__version__') ? [bin.resolve('c2sflow/__init__.py')] : []
-    version + names.flatten().collect { name -> bin.resolve("${name.replace('.', '/')}.py") }.findAll { path -> path.exists() }
+    }.flatten()
+    def version = names.contains('c2sflow.__version__') ? [bin.resolve('c2sflow/__init__.py')] : []
+    version + names.collect { name -> bin.resolve("${name.replace('.', '/')}.py") }.findAll { path -> path.exists() }
 }
 
-// These files and all they import, directly or not.
-def closureOf(List<Path> sources) {
-    def all = (sources + sources.collectMany { source -> importsOf(source) }).unique().sort()
-    all.size() == sources.size() ? all : closureOf(all)
+// The files found so far and all that the latest of them import, directly or not.
+def closureOf(Path bin, Set<Path> found, Collection<Path> latest) {
+    def more = latest.collectMany { source -> importsOf(bin, source) }.toSet() - found
+    more ? closureOf(bin, found + more, more) : found.sort()
 }
 
 // Digest of the code of a step: its module and every one of ours that it imports. Nextflow's
 // own hash of a task sees the command's name only, so a process takes this as an input, and
 // -resume runs again what an edit touches, and nothing else.
 def code(String step) {
-    closureOf([binFolder().resolve("c2sflow/steps/${step}.py")])
-        .collect { source -> "${binFolder().relativize(source)}\n${source.text}" }
+    def bin = binFolder()
+    def steps = [bin.resolve("c2sflow/steps/${step}.py")]
+    closureOf(bin, steps.toSet(), steps)
+        .collect { source -> "${bin.relativize(source)}\n${source.text}" }
         .join('\n')
         .md5()
 }
