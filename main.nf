@@ -12,6 +12,7 @@ include { FINETUNING; MODELS } from './subworkflows/models'
 include { PERTURBATION   } from './subworkflows/perturbation'
 include { PREPARE        } from './subworkflows/prepare'
 include { RESULTS        } from './subworkflows/results'
+include { inPacks        } from './modules/channels'
 include { code           } from './modules/code'
 include { findModels     } from './modules/inputs'
 include { helpText       } from './modules/parameters'
@@ -44,19 +45,21 @@ workflow {
     model = FINETUNING.out.model
 
     // embeddings: <shard>.embedding.h5ad; annotations, predictions: a Parquet file for each shard
-    EMBED(shards.map { meta, shard, _genes -> [meta, shard] }, model, options.map { steps -> steps.embed }, code('embed'))
+    // packs: [[id], [<shard>.parquet]], what a task that loads the model gets: shards of small samples together
+    packs = inPacks(PREPARE.out.sample_shards, options)
+    EMBED(packs, model, options.map { steps -> steps.embed }, code('embed'))
     // Groups of cells that share a prompt, as shards like those of cells
     GROUPING(PREPARE.out.cells, PREPARE.out.obs, PREPARE.out.sample_shards, options)
     EMBED_GROUPS(GROUPING.out.drawn, model, options.map { steps -> steps.embed_groups }, code('embed'))
-    ANNOTATION(shards, GROUPING.out.drawn, model, options)
+    ANNOTATION(packs, GROUPING.out.drawn, model, options)
     groups = GROUPING.out.files.mix(EMBED_GROUPS.out.embeddings, EMBED_GROUPS.out.stats, ANNOTATION.out.group_files)
     GENERATION(INPUT.out.sheet, PREPARE.out.sentences, model, named.gene_vocabulary, options)
     ATTENTION_MAPS(shards, PREPARE.out.obs, model, options)
     PERTURBATION(shards, PREPARE.out.obs, PREPARE.out.sentences, model, named, options)
     // [step: number of its tasks, and of those done]
     counts = [:]
-    countTasks(counts, 'embed', shards, EMBED.out.embeddings)
-    countTasks(counts, 'perturb', PERTURBATION.out.planned, PERTURBATION.out.predictions)
+    countTasks(counts, 'embed', packs, EMBED.out.embeddings)
+    countTasks(counts, 'perturb', PERTURBATION.out.packs, PERTURBATION.out.predictions)
     logProgress(workDir, counts)
     made = [
         input: INPUT.out, cells: PREPARE.out, finetuning: FINETUNING.out, embedding: EMBED.out, annotation: ANNOTATION.out,

@@ -27,7 +27,20 @@ def taskName(task) {
     "generated.${"${task}".padLeft(5, '0')}".toString()
 }
 
-// All files of a channel as one list, in an order that is the same in every run.
+// All files of a channel, or of its lists, as one list, in an order that is the same in every run.
 def byName(files) {
-    files.toSortedList { one, other -> one.name <=> other.name }
+    files.flatten().toSortedList { one, other -> one.name <=> other.name }
+}
+
+// The shards of each task: [[id], [shard]]. Those of small samples are together, as c2sflow.validation.packs
+// has it; each of another sample is alone.
+def inPacks(samples, options) {
+    samples
+        .combine(options)
+        .flatMap { meta, shards, steps ->
+            def pack = steps.packs[meta.id]
+            pack ? [[groupKey(pack.id, pack.size), shards]] : shards.collect { shard -> [groupKey(shard.baseName, 1), [shard]] }
+        }
+        .groupTuple(remainder: true)
+        .map { pack, shards -> [[id: "${pack}".toString()], shards.collectMany { files -> files }.sort { shard -> shard.name }] }
 }

@@ -5,16 +5,16 @@ include { code } from '../../modules/code'
 // Labels of cells, and labels of groups of cells and texts about them, if asked for.
 workflow ANNOTATION {
     take:
-    shards  // [meta of the shard, shard, sentences.json]
+    packs   // [[id], [shard]]
     groups  // [meta of the shard, shard] of groups
     model   // [file of the model]
     options // [step: [option: value]]
 
     main:
-    asked_for = shards
+    asked_for = packs
         .combine(options)
-        .filter { _meta, _shard, _genes, steps -> steps.asked_for.annotate }
-        .map { meta, shard, _genes, _steps -> [meta, shard] }
+        .filter { _meta, _shards, steps -> steps.asked_for.annotate }
+        .map { meta, shards, _steps -> [meta, shards] }
     ANNOTATE(asked_for, model, options.map { steps -> steps.annotate }, code('annotate'))
     annotations = ANNOTATE.out.annotations
     stats = ANNOTATE.out.stats

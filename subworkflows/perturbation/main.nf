@@ -30,7 +30,13 @@ workflow PERTURBATION {
 
     // [meta of the shard, shard, sentences.json, plan]
     planned = shards.map { meta, shard, genes -> [meta.id, meta, shard, genes] }.join(plans).map { row -> row.tail() }
-    PERTURB(planned, model, named.gene_vocabulary, options.map { steps -> steps.perturb }, code('perturb'))
+    // [[id], [shard], [sentences.json], [plan]]: those of small samples together
+    packs = planned
+        .combine(options)
+        .map { meta, shard, genes, plan, steps -> [steps.packs[meta.sample]?.id ?: meta.id, [shard, genes, plan]] }
+        .groupTuple()
+        .map { id, rows -> [[id: id]] + rows.sort { row -> row[0].name }.transpose().collect { files -> files.unique() } }
+    PERTURB(packs, model, named.gene_vocabulary, options.map { steps -> steps.perturb }, code('perturb'))
     EFFECTS(
         byName(sentences), byName(planned.map { _meta, shard, _genes, _plan -> shard }),
         byName(PERTURB.out.predictions), named.gene_sets, predicting.map { steps -> steps.effects }, code('effects'),
@@ -43,7 +49,7 @@ workflow PERTURBATION {
     versions = PLAN.out.versions.mix(PERTURB.out.versions, EFFECTS.out.versions)
 
     emit:
-    planned     // [meta of the shard, shard, sentences.json, the cells of it to perturb]
+    packs       // [[id], [shard], [sentences.json], [the cells of it to perturb]]
     counts      // plan.json, or []
     predictions // a file for each shard that holds cells to perturb
     stats       // and another

@@ -71,6 +71,7 @@ def test_demo_on_slurm(slurm, lenient):
         *("--max_cpus", os.cpu_count(), "--max_memory", "8 GB"),
         *("--submit_rate", "50/1sec", "--cluster_options=--comment=c2sflow", "--device", "auto"),
         "--gpu_cluster_options=--constraint=large|small",  # no pipe of the shell
+        *("--shard_size", 350),  # two jobs of EMBED, in an array
         *("--annotate", "false", "--attention_maps", 0),  # jobs like those of the other models
     )
     assert "Error is ignored" not in run.output

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 INTERVAL = 5  # seconds between two records
+T = TypeVar("T")
 
 
 class Recorder:
@@ -24,6 +26,8 @@ class Recorder:
         self._path: Path | None = None
         self._step = ""
         self._written = self._started = 0.0
+        self._before = self._total = 0
+        self._since = 0.0
 
     @property
     def active(self) -> bool:
@@ -40,9 +44,17 @@ class Recorder:
         self.write(0, 0, "", 0)
         self._written = 0.0
 
+    def among(self, before: int, total: int) -> None:
+        """Record the loops that follow as the part of `total` units that begins after `before`."""
+        self._before, self._total = before, total
+        if before == 0:
+            self._since = time.monotonic()
+
     def write(self, done: float, total: float, unit: str, seconds: float) -> None:
         """Record `done` of `total` units after `seconds`; the end of a loop is always written."""
         now = time.monotonic()
+        if self._total:
+            done, total, seconds = self._before + done, self._total, now - self._since
         if self._path is None or (done < total and now - self._written < INTERVAL):
             return
         self._written = now
@@ -60,6 +72,24 @@ class Recorder:
 
 
 RECORDER = Recorder()
+
+
+def in_parts(items: Sequence[T], sizes: Sequence[int]) -> Iterator[T]:
+    """The items, one after the other; the record is of all their units, not of each item's own.
+
+    Parameters
+    ----------
+    sizes
+        Units (cells, answers) of each item's loops.
+    """
+    done = 0
+    try:
+        for item, size in zip(items, sizes, strict=True):
+            RECORDER.among(done, sum(sizes))
+            yield item
+            done += size
+    finally:
+        RECORDER.among(0, 0)
 
 
 class _Bar(tqdm):

@@ -52,7 +52,7 @@ def generate_task(
     sentences_dir
         <id>.sentences.json of all samples: the genes that answers may contain.
     options
-        Those of `c2sflow.model.embed_shard.embed_shard` and of
+        Those of `c2sflow.model.embed_shards.embed_shards` and of
         `c2sflow.generation.cells.generate_cells`; generation_prompt, generated_genes,
         gene_vocabulary_file.
     """

@@ -1,12 +1,12 @@
-"""Predict the cell types, or other labels, of one shard."""
+"""Predict the cell types, or other labels, of shards."""
 
 import click
 
-from c2sflow.steps.shared.options import ATTEMPT, VARIANT, model_options
+from c2sflow.steps.shared.options import ATTEMPT, SHARDS, VARIANT, model_options
 
 
 @click.command(help=__doc__)
-@click.option("--shard", required=True, type=click.Path(exists=True), help="Parquet of SENTENCES.")
+@SHARDS
 @model_options
 @ATTEMPT
 @VARIANT
@@ -28,12 +28,12 @@ def main(
     """Parse, call the library, write."""
     from pathlib import Path
 
-    from c2sflow.generation.annotate_shard import annotate_shard
+    from c2sflow.generation.annotate_shards import annotate_shards
     from c2sflow.generation.annotation_questions import Asking
     from c2sflow.inputs.labels import labels_from_text
 
-    annotate_shard(
-        Path(shard),
+    annotate_shards(
+        [Path(path) for path in shard],
         Path(outdir),
         options,
         Asking(cell_types, annotation_prompt, prompt_variant, min_probability=min_probability),

@@ -1,12 +1,12 @@
-"""Embed the cell sentences of one shard."""
+"""Embed the cell sentences of shards."""
 
 import click
 
-from c2sflow.steps.shared.options import COMPILE, embedding_options, model_options
+from c2sflow.steps.shared.options import COMPILE, SHARDS, embedding_options, model_options
 
 
 @click.command(help=__doc__)
-@click.option("--shard", required=True, type=click.Path(exists=True), help="Parquet of SENTENCES.")
+@SHARDS
 @model_options
 @embedding_options
 @COMPILE
@@ -26,10 +26,10 @@ def main(
     """Parse, call the library, write."""
     from pathlib import Path
 
-    from c2sflow.model.embed_shard import embed_shard
+    from c2sflow.model.embed_shards import embed_shards
 
-    embed_shard(
-        Path(shard),
+    embed_shards(
+        [Path(path) for path in shard],
         Path(outdir),
         options,
         pooling=pooling,

@@ -1,14 +1,26 @@
-"""Predict the planned perturbations of one shard."""
+"""Predict the planned perturbations of shards."""
 
 import click
 
-from c2sflow.steps.shared.options import embedding_options, model_options
+from c2sflow.steps.shared.options import SHARDS, embedding_options, model_options
 
 
 @click.command(help=__doc__)
-@click.option("--shard", required=True, type=click.Path(exists=True), help="Parquet of SENTENCES.")
-@click.option("--plan", required=True, type=click.Path(exists=True), help="Parquet of PLAN.")
-@click.option("--genes", required=True, type=click.Path(exists=True), help="<id>.sentences.json.")
+@SHARDS
+@click.option(
+    "--plan",
+    required=True,
+    multiple=True,
+    type=click.Path(exists=True),
+    help="Parquet of PLAN; of each shard.",
+)
+@click.option(
+    "--genes",
+    required=True,
+    multiple=True,
+    type=click.Path(exists=True),
+    help="<id>.sentences.json; of each sample.",
+)
 @model_options
 @embedding_options
 @click.option("--perturbation-prompt", help="Prompt template, or a file with it.")
@@ -38,6 +50,15 @@ def main(shard, plan, genes, outdir, **options):
     """Parse, call the library, write."""
     from pathlib import Path
 
-    from c2sflow.generation.perturb_shard import perturb_shard
+    from c2sflow.generation.perturb_shards import perturb_shards
 
-    perturb_shard(Path(shard), Path(plan), Path(genes), Path(outdir), options)
+    samples = {Path(path).name.removesuffix(".sentences.json"): Path(path) for path in genes}
+    plans = {Path(path).name.removesuffix(".plan.parquet"): Path(path) for path in plan}
+    shards = [Path(path) for path in shard]
+    perturb_shards(
+        shards,
+        [plans[path.stem] for path in shards],
+        [samples[path.stem.rpartition(".")[0]] for path in shards],  # <id>.<number>
+        Path(outdir),
+        options,
+    )

@@ -25,6 +25,7 @@ def main(params, staged, schema, input_schema, named, check, outdir, **files):
 
     warnings.filterwarnings("ignore", category=FutureWarning)
     from c2sflow.common.files import write_json
+    from c2sflow.validation.packs import packs
     from c2sflow.validation.step_options import step_options
 
     schemas = [
@@ -43,7 +44,10 @@ def main(params, staged, schema, input_schema, named, check, outdir, **files):
     else:
         parameters, samples = _unchecked(json.loads(params), len(rows), schemas[0])
     write_json(Path(outdir) / "parameters.json", parameters)
-    write_json(Path(outdir) / "options.json", step_options(parameters, schemas[0]))
+    options = step_options(parameters, schemas[0])
+    cut = options["sentences"]["shard_size"], options["sentences"]["max_genes"]
+    options["packs"] = packs(samples, *cut) if check else {}
+    write_json(Path(outdir) / "options.json", options)
     write_json(Path(outdir) / "samples.json", samples)
 
 

@@ -8,9 +8,9 @@ import pytest
 from c2sflow import Cell2Sen, Cell2SenConfig
 from c2sflow.common.errors import UserError
 from c2sflow.data.readers import open_anndata
-from c2sflow.generation.annotate_shard import annotate_shard
+from c2sflow.generation.annotate_shards import annotate_shards
 from c2sflow.inputs.label_files import labels_of
-from c2sflow.model.embed_shard import embed_shard
+from c2sflow.model.embed_shards import embed_shards
 from c2sflow.sentences.groups.drawing import Grouping
 from c2sflow.sentences.groups.shards import write_groups
 from c2sflow.sentences.shards import write_shards
@@ -53,10 +53,10 @@ def test_equal_to_the_workflow(adata, demo_model, tmp_path):
     assert groups["members"].tolist() == expected[groups.index].tolist()
 
     options = {"model": demo_model, "device": "cpu"}
-    embed_shard(shard, tmp_path, options)
+    embed_shards([shard], tmp_path, options)
     found = ad.read_h5ad(tmp_path / f"{shard.stem}.embedding.h5ad").obsm["X_c2s"]
     np.testing.assert_allclose(vectors, found, atol=1e-4)
-    annotate_shard(shard, tmp_path, options, labels=labels_of([TISSUE]))
+    annotate_shards([shard], tmp_path, options, labels=labels_of([TISSUE]))
     asked = pd.read_parquet(tmp_path / f"{shard.stem}.annotation.parquet")
     assert labels["c2s_tissue"].tolist() == asked["c2s_tissue"].tolist()
     np.testing.assert_allclose(

@@ -5,7 +5,7 @@ import pytest
 
 from c2sflow import Cell2Sen, Cell2SenConfig
 from c2sflow.common.errors import UserError
-from c2sflow.generation.annotate_shard import annotate_shard
+from c2sflow.generation.annotate_shards import annotate_shards
 from c2sflow.generation.annotation_questions import Asking
 from c2sflow.inputs.label_files import read_labels
 from c2sflow.inputs.labels import asked_labels
@@ -32,7 +32,9 @@ def test_labels_equal_the_workflows(tmp_path, cell2sen, random_model, pbmc):
     dataset.drop(columns=["perturbations"], errors="ignore").to_parquet(shard)
     options = {"model": random_model, "device": "cpu", "dtype": "float32"}
     labels = asked_labels(True, read_labels(path)[0])
-    annotate_shard(shard, tmp_path, options, Asking("B cell\nT cell", min_probability=0.4), labels)
+    annotate_shards(
+        [shard], tmp_path, options, Asking("B cell\nT cell", min_probability=0.4), labels
+    )
     table = pd.read_parquet(tmp_path / "s.00000.annotation.parquet").set_index("cell_id")
     assert found.index.equals(dataset.index)
     pd.testing.assert_frame_equal(

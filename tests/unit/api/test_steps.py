@@ -19,14 +19,14 @@ from c2sflow.data.readers import open_anndata
 from c2sflow.data.splits.splits import Rule
 from c2sflow.data.splits.state_form import read_state_form
 from c2sflow.data.state.decision import detect_state
-from c2sflow.generation.annotate_shard import annotate_shard
+from c2sflow.generation.annotate_shards import annotate_shards
 from c2sflow.generation.annotation_questions import Asking
 from c2sflow.generation.generate_task import generate_task
-from c2sflow.generation.perturb_shard import perturb_shard
+from c2sflow.generation.perturb_shards import perturb_shards
 from c2sflow.generation.perturbation import predict
 from c2sflow.generation.plan import GenerationPlan
 from c2sflow.model.answer_limits import AnswerLength
-from c2sflow.model.embed_shard import embed_shard
+from c2sflow.model.embed_shards import embed_shards
 from c2sflow.results.generated import merge_generated
 from c2sflow.results.predictions import Predicted, merge_predictions
 from c2sflow.sentences.prompts import (
@@ -116,7 +116,7 @@ def test_sentences_are_those_of_the_shards(dataset, steps):
 
 def test_the_context_is_in_every_prompt(cell2sen, dataset, steps, random_model, tmp_path):
     options = {"model": str(random_model), **ENGINE}
-    embed_shard(shard(steps), tmp_path, options, embedding_prompt=said(EMBEDDING_PROMPT))
+    embed_shards([shard(steps)], tmp_path, options, embedding_prompt=said(EMBEDDING_PROMPT))
     expected = ad.read_h5ad(tmp_path / "s.00000.embedding.h5ad").obsm["X_c2s"]
     vectors = cell2sen.get_embeddings(dataset[:25])
     np.testing.assert_allclose(vectors, expected, rtol=1e-4, atol=1e-5)
@@ -124,7 +124,7 @@ def test_the_context_is_in_every_prompt(cell2sen, dataset, steps, random_model, 
     assert np.abs(plain.get_embeddings(dataset[:25]) - vectors).max() > 1e-2
 
     asking = Asking("\n".join(TYPES), said(ANNOTATION_PROMPT))
-    annotate_shard(shard(steps), tmp_path, options, asking)
+    annotate_shards([shard(steps)], tmp_path, options, asking)
     expected = pd.read_parquet(tmp_path / "s.00000.annotation.parquet").set_index("cell_id")
     expected = expected.drop(columns="c2s_cell_type_scores")  # of the shard's file alone
     types = cell2sen.get_annotations(dataset[:25], TYPES)
@@ -174,7 +174,8 @@ def test_predicted_cells_are_those_of_the_workflow(
                 "perturbation": planned.array,
             }
         ).to_parquet(plan)  # fmt: skip
-        perturb_shard(shard(steps, number), plan, steps / "s.sentences.json", tmp_path, options)
+        genes = steps / "s.sentences.json"
+        perturb_shards([shard(steps, number)], [plan], [genes], tmp_path, options)
         answers = tmp_path / f"s.{number:05d}.perturbed.parquet"
         shards.append(Predicted(answers, len(planned), columns, dataset.index))
     target = tmp_path / "c2s_perturbed.h5ad"
@@ -210,7 +211,7 @@ def test_annotations_warn_as_the_workflow_does(
 ):
     options = {"model": str(random_model), **ENGINE}
     asking = Asking("\n".join(TYPES), said(ANNOTATION_PROMPT))
-    annotate_shard(shard(steps), tmp_path, options, asking)
+    annotate_shards([shard(steps)], tmp_path, options, asking)
     expected = read_json(tmp_path / "s.00000.annotate.json")["warnings"]
     assert any("of the model's probability together" in line for line in expected)
     caplog.clear()

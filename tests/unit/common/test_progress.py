@@ -14,7 +14,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from c2sflow.common import progress
-from c2sflow.common.progress import RECORDER, progress_bar
+from c2sflow.common.progress import RECORDER, in_parts, progress_bar
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -42,6 +42,23 @@ def test_a_loop_is_recorded_from_time_to_time_and_at_its_end(record, monkeypatch
         "step": "embed", "unit": "cell", "done": 10, "total": 10, "seconds": 0, "started": 0,
     }  # fmt: skip
     assert [path.name for path in record.parent.iterdir()] == ["progress.json"]
+
+
+def test_the_task_of_several_shards_is_one(record, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    written = []
+    for size in in_parts([4, 6], [4, 6]):
+        with progress_bar(size, "cell") as bar:
+            for _ in range(size):
+                clock[0] += 5
+                bar.update()
+                content = json.loads(record.read_text())
+                written.append((content["done"], content["total"], content["seconds"]))
+    assert written == [(n, 10, 5 * n) for n in range(1, 11)]
+    with progress_bar(2, "cell") as bar:  # alone again
+        bar.update(2)
+    assert json.loads(record.read_text())["total"] == 2
 
 
 def test_a_step_that_counts_nothing_is_recorded_at_its_start(record):

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from c2sflow.common.errors import UserError
 from c2sflow.generation import label_scoring as label_scores
-from c2sflow.generation.annotate_shard import annotate_shard
+from c2sflow.generation.annotate_shards import annotate_shards
 from c2sflow.generation.annotation import annotate, label_paths
 from c2sflow.generation.annotation_questions import Asking
 from c2sflow.generation.annotation_warnings import one_type_warning
@@ -288,7 +288,7 @@ def write_shard(folder, records):
 def test_shard_to_files(tmp_path, random_model, records, model, tokenizer):
     shard = write_shard(tmp_path, records[:9])
     options = {"model": random_model, "device": "cpu", "dtype": "float32"}
-    annotate_shard(shard, tmp_path, options, Asking("\n".join(LABELS)))
+    annotate_shards([shard], tmp_path, options, Asking("\n".join(LABELS)))
     table = pd.read_parquet(tmp_path / "s.00000.annotation.parquet")
     assert table["cell_id"].tolist() == [record["cell_id"] for record in records[:9]]
     direct = annotate(

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from c2sflow.common.errors import UserError
-from c2sflow.generation.annotate_shard import annotate_shard
+from c2sflow.generation.annotate_shards import annotate_shards
 from c2sflow.generation.annotation_questions import labels_to_choose_from
 from c2sflow.generation.free_answers import read_label
 from c2sflow.model.trained import Trained
@@ -49,7 +49,7 @@ def test_labels_are_those_given_or_the_models_own_or_none(tmp_path):
 def test_a_model_that_never_ends_gives_no_cell_types(tmp_path, random_model, records):
     shard = tmp_path / "s.00000.parquet"
     pd.DataFrame(records[:9]).to_parquet(shard)
-    annotate_shard(shard, tmp_path, {"model": random_model, "device": "cpu", "dtype": "float32"})
+    annotate_shards([shard], tmp_path, {"model": random_model, "device": "cpu", "dtype": "float32"})
     table = pd.read_parquet(tmp_path / "s.00000.annotation.parquet")
     figures = json.loads((tmp_path / "s.00000.annotate.json").read_text())
     assert table["c2s_cell_type"].isna().all()

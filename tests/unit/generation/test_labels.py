@@ -9,7 +9,7 @@ import torch
 from scipy.special import softmax
 
 from c2sflow.generation import label_likelihoods
-from c2sflow.generation.annotate_shard import annotate_shard
+from c2sflow.generation.annotate_shards import annotate_shards
 from c2sflow.generation.annotation import Question, annotate_questions
 from c2sflow.generation.annotation_questions import Asking
 from c2sflow.generation.label_probabilities import normalised
@@ -199,7 +199,7 @@ def test_a_shard_has_the_columns_of_every_label(tmp_path, random_model, cells, m
     shard = tmp_path / "s.00000.parquet"
     cells.to_parquet(shard)
     options = {"model": random_model, "device": "cpu", "dtype": "float32"}
-    annotate_shard(shard, tmp_path, options, labels=LABELS)
+    annotate_shards([shard], tmp_path, options, labels=LABELS)
     table = pd.read_parquet(tmp_path / "s.00000.annotation.parquet")
     for label in LABELS:
         own = made[label.name].table

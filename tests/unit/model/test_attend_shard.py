@@ -11,7 +11,7 @@ import torch
 from c2sflow.common.errors import UserError
 from c2sflow.model.attend_shard import attend_shard
 from c2sflow.model.attention_maps import SHUFFLES, attention_maps, shuffled
-from c2sflow.model.embed_shard import embed_shard
+from c2sflow.model.embed_shards import embed_shards
 from c2sflow.model.loading import load_model, load_tokenizer
 from c2sflow.sentences.prompts import fill
 
@@ -38,7 +38,7 @@ def folder(records, pbmc, options, tmp_path_factory):
     chosen[::-1].to_parquet(folder / "s.00000.chosen.parquet")
     for layer in (-1, 1):
         attend(folder, folder / str(layer), options, layer)
-    embed_shard(folder / "s.00000.parquet", folder, options, embedding_prompt=PROMPT)
+    embed_shards([folder / "s.00000.parquet"], folder, options, embedding_prompt=PROMPT)
     return folder
 
 

@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 
 from c2sflow.api.cell2sen import Cell2Sen, Cell2SenConfig
-from c2sflow.generation.annotate_shard import annotate_shard
+from c2sflow.generation.annotate_shards import annotate_shards
 from c2sflow.generation.annotation_questions import Asking
 from c2sflow.generation.generate_task import generate_task
-from c2sflow.generation.perturb_shard import perturb_shard
+from c2sflow.generation.perturb_shards import perturb_shards
 from c2sflow.generation.plan import GenerationPlan
 from c2sflow.inputs.perturbations import Treatment
 from c2sflow.model.attend_shard import attend_shard
-from c2sflow.model.embed_shard import embed_shard
+from c2sflow.model.embed_shards import embed_shards
 from c2sflow.model.prompt_room import Asked, check_context
 from c2sflow.model.trained import Trained, read_trained
 from c2sflow.perturbation.planning import plan_predictions
@@ -71,13 +71,13 @@ def shard(records, tmp_path_factory):
 
 
 def embed(shard, outdir, model, prompt):
-    embed_shard(shard, outdir, WHERE | {"model": str(model)}, embedding_prompt=prompt)
+    embed_shards([shard], outdir, WHERE | {"model": str(model)}, embedding_prompt=prompt)
     return ad.read_h5ad(outdir / "s.00000.embedding.h5ad").obsm["X_c2s"]
 
 
 def annotate(shard, outdir, model, prompt):
     options = WHERE | {"model": str(model)}
-    annotate_shard(shard, outdir, options, Asking(TYPES, prompt))
+    annotate_shards([shard], outdir, options, Asking(TYPES, prompt))
     return pd.read_parquet(outdir / "s.00000.annotation.parquet")["c2s_cell_type_probability"]
 
 
@@ -86,8 +86,8 @@ def perturb(shard, outdir, model, prompt):
         "model": str(model), "perturbation_prompt": prompt,
         "embedding_prompt": spelled(EMBEDDING_PROMPT) if prompt else None,
     }  # fmt: skip
-    beside = [shard.with_suffix(".plan.parquet"), shard.parent / "s.sentences.json"]
-    perturb_shard(shard, *beside, outdir, options)
+    beside = [[shard.with_suffix(".plan.parquet")], [shard.parent / "s.sentences.json"]]
+    perturb_shards([shard], *beside, outdir, options)
     made = pd.read_parquet(outdir / "s.00000.perturbed.parquet")
     assert set(made["organism"]) == {"human"}
     return np.stack(made["X_c2s"])

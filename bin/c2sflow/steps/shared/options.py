@@ -5,6 +5,13 @@ from collections.abc import Callable, Sequence
 import click
 
 Decorator = Callable[[Callable], Callable]
+SHARDS = click.option(
+    "--shard",
+    required=True,
+    multiple=True,
+    type=click.Path(exists=True),
+    help="Parquet of SENTENCES; once for each shard.",
+)
 COMPILE_CACHE = click.option(
     "--compile-cache",
     envvar="C2SFLOW_COMPILE_CACHE",

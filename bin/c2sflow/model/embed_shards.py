@@ -1,20 +1,23 @@
-"""One shard's embeddings, from file to file: what EMBED does."""
+"""Embeddings of shards, from file to file: what EMBED does."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+from transformers import PreTrainedModel
 
 from c2sflow.common.files import (
     MODEL_SOFTWARE,
     software_versions,
     write_json,
 )
+from c2sflow.common.progress import in_parts
 from c2sflow.model.batching import resolve_max_batch_tokens
 from c2sflow.model.compiled_layers import Compile
+from c2sflow.model.embedding_engine import Embeddings
 from c2sflow.model.embedding_files import write_embedding
 from c2sflow.model.pooling import Pooling
 from c2sflow.model.tasks import (
@@ -38,8 +41,8 @@ from c2sflow.sentences.variants import Variant, variants_of
 LOGGER = logging.getLogger(__name__)
 
 
-def embed_shard(
-    shard: Path,
+def embed_shards(
+    shards: Sequence[Path],
     outdir: Path,
     options: Mapping[str, str],
     *,
@@ -55,8 +58,8 @@ def embed_shard(
 
     Parameters
     ----------
-    shard
-        Parquet file of SENTENCES.
+    shards
+        Parquet files of SENTENCES; the model is loaded once for all of them.
     options
         model (a directory), device, dtype, attention, quantization, compile_cache: see
         `c2sflow.model.tasks.load`.
@@ -70,24 +73,43 @@ def embed_shard(
     attempt
         1, or more where memory ran out before: each has half the budget of the one before.
     """
-    cells = read_shard(shard, options["model"])
+    tables = [read_shard(shard, options["model"]) for shard in shards]
+    prompts = [
+        _templates(shard.name, cells, embedding_prompt, prompt_variant)
+        for shard, cells in zip(shards, tables, strict=True)
+    ]
+    model, tokenizer = load({**options, "compile": compile}, head=False)
+    budget = batch_share(resolve_max_batch_tokens(max_batch_tokens, model), attempt)
+    work = list(zip(shards, tables, prompts, strict=True))
+    for shard, cells, templates in in_parts(work, [len(cells) for cells in tables]):
+        embedded = embed_wordings(
+            model,
+            tokenizer,
+            templates,
+            cells.to_dict("records"),
+            pooling=pooling,
+            layer=layer,
+            max_batch_tokens=budget,
+            compile=compile,
+        )
+        _write(outdir, shard.stem, cells, embedded, model)
+
+
+def _templates(
+    name: str, cells: pd.DataFrame, given: str | None, variant: Variant
+) -> Sequence[str]:
+    """The wordings of a shard's prompt, which may use its columns."""
     of_groups = hold_groups(cells["cell_sentence"])
     default = GROUP_PROMPT if of_groups else EMBEDDING_PROMPT
-    template = load_template(embedding_prompt, default, ["cell_sentence"])
-    check_fields(template, cells.columns, shard.name)
-    prompt = "group_prompt" if of_groups else "embedding_prompt"
-    templates = variants_of(template, prompt, prompt_variant)
-    model, tokenizer = load({**options, "compile": compile}, head=False)
-    embedded = embed_wordings(
-        model,
-        tokenizer,
-        templates,
-        cells.to_dict("records"),
-        pooling=pooling,
-        layer=layer,
-        max_batch_tokens=batch_share(resolve_max_batch_tokens(max_batch_tokens, model), attempt),
-        compile=compile,
-    )
+    template = load_template(given, default, ["cell_sentence"])
+    check_fields(template, cells.columns, name)
+    return variants_of(template, "group_prompt" if of_groups else "embedding_prompt", variant)
+
+
+def _write(
+    outdir: Path, name: str, cells: pd.DataFrame, embedded: Embeddings, model: PreTrainedModel
+) -> None:
+    """One shard's embedding and figures."""
     stats = embedded.stats
     context = model.config.max_position_embeddings
     warnings = context_warning(embedded.truncated, context, "cells")
@@ -105,8 +127,8 @@ def embed_shard(
     if embedded.spread is not None:
         obs["c2s_embedding_spread"] = embedded.spread
     uns = {"software": software_versions(MODEL_SOFTWARE)}
-    write_embedding(outdir / f"{shard.stem}.embedding.h5ad", obs, embedded.vectors, uns)
-    figures = run_figures(model, shard.stem, cells) | {
+    write_embedding(outdir / f"{name}.embedding.h5ad", obs, embedded.vectors, uns)
+    figures = run_figures(model, name, cells) | {
         "n_cells": len(cells),
         "n_tokens": stats.n_tokens,
         "n_padding": stats.n_padding,
@@ -119,9 +141,9 @@ def embed_shard(
         "peak_memory_bytes": stats.peak_memory_bytes,
         "warnings": log_warnings(warnings),
     }
-    write_json(outdir / f"{shard.stem}.embed.json", figures)
+    write_json(outdir / f"{name}.embed.json", figures)
     LOGGER.info(
         "%s: %d cells, %.1f cells/s, %.0f tokens/s, %.1f %% padding",
-        shard.stem, len(cells), figures["cells_per_second"], figures["tokens_per_second"],
+        name, len(cells), figures["cells_per_second"], figures["tokens_per_second"],
         100 * stats.padding_fraction,
     )  # fmt: skip

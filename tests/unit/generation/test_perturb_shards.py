@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from c2sflow.generation.perturb_shard import perturb_shard
+from c2sflow.generation.perturb_shards import perturb_shards
 from c2sflow.generation.perturbation import predict
 from c2sflow.inputs.perturbations import Treatment
 from c2sflow.model.answer_limits import AnswerLength
@@ -55,8 +55,8 @@ def test_prompts_and_conditions(shard, demo_model, tmp_path, prompt, texts, num_
         "model": str(demo_model), "perturbation_prompt": prompt, "num_samples": num_samples,
         "temperature": 1.0 if num_samples > 1 else 0.0,
     }  # fmt: skip
-    perturb_shard(
-        folder / "s.00000.parquet", folder / "s.00000.plan.parquet", folder / "genes.json",
+    perturb_shards(
+        [folder / "s.00000.parquet"], [folder / "s.00000.plan.parquet"], [folder / "genes.json"],
         tmp_path, options,
     )  # fmt: skip
     found = pd.read_parquet(tmp_path / "s.00000.perturbed.parquet")

@@ -1,4 +1,4 @@
-"""One shard's labels, from file to file: what ANNOTATE does."""
+"""Labels of shards, from file to file: what ANNOTATE does."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from transformers import PreTrainedModel
 
 from c2sflow.common.files import write_beside, write_json
+from c2sflow.common.progress import in_parts
 from c2sflow.data.label_tables import CANDIDATES
 from c2sflow.generation.annotation import Annotation, Question, annotate_questions
 from c2sflow.generation.annotation_questions import Asking
@@ -26,8 +28,8 @@ from c2sflow.sentences.prompts import check_fields
 LOGGER = logging.getLogger(__name__)
 
 
-def annotate_shard(
-    shard: Path,
+def annotate_shards(
+    shards: Sequence[Path],
     outdir: Path,
     options: Mapping[str, str],
     asking: Asking | None = None,
@@ -45,37 +47,53 @@ def annotate_shard(
 
     Parameters
     ----------
-    shard
-        Parquet file of SENTENCES.
+    shards
+        Parquet files of SENTENCES; the model is loaded once for all of them.
     options
         model (a directory), device, dtype, attention, quantization: see
         `c2sflow.model.loading.load_model`.
     asking
         How labels are asked for; None for the defaults.
     labels
-        What is asked for; without any the cell type. Of a shard of groups those of groups.
+        What is asked for; without any the cell type. Of shards of groups those of groups.
     max_batch_tokens
         See `c2sflow.generation.annotation.annotate_questions`.
     attempt
         1, or more where memory ran out before: each has half the budget of the one before.
     """
-    cells = read_shard(shard, options["model"])
-    level = GROUP if NUM_CELLS in cells else CELL
+    tables = [read_shard(shard, options["model"]) for shard in shards]
+    level = GROUP if NUM_CELLS in tables[0] else CELL
     own = [label for label in labels or [Label(level=level)] if label.level == level]
     questions, sources = (asking or Asking()).questions(own, options["model"])
-    for question in questions:
-        check_fields(question.templates[0], cells.columns, shard.name)
+    for shard, cells in zip(shards, tables, strict=True):
+        for question in questions:
+            check_fields(question.templates[0], cells.columns, shard.name)
     model, tokenizer = load(options, head=True)
     budget = batch_share(resolve_cache_tokens(max_batch_tokens, model), attempt)
-    annotated = annotate_questions(model, tokenizer, cells, questions, max_batch_tokens=budget)
+    work = list(zip(shards, tables, strict=True))
+    for shard, cells in in_parts(work, [len(cells) for cells in tables]):
+        annotated = annotate_questions(model, tokenizer, cells, questions, max_batch_tokens=budget)
+        _write(outdir, shard.stem, cells, questions, sources, annotated, model)
+
+
+def _write(
+    outdir: Path,
+    name: str,
+    cells: pd.DataFrame,
+    questions: Sequence[Question],
+    sources: Mapping[str, str],
+    annotated: Mapping[str, Annotation],
+    model: PreTrainedModel,
+) -> None:
+    """One shard's labels and figures."""
     ids = cells["cell_id"].astype(str).to_numpy()
-    with write_beside(outdir / f"{shard.stem}.annotation.parquet") as partial:
+    with write_beside(outdir / f"{name}.annotation.parquet") as partial:
         pq.write_table(_table(ids, questions, annotated), partial)
     stats = list({id(one.stats): one.stats for one in annotated.values()}.values())
     seconds, n_tokens = (
         sum(getattr(one, name) for one in stats) for name in ("seconds", "n_prompt_tokens")
     )
-    figures = run_figures(model, shard.stem, cells) | {
+    figures = run_figures(model, name, cells) | {
         "n_cells": len(cells),
         "n_labels": sum(len(question.candidates or ()) for question in questions),
         "labels": {
@@ -92,9 +110,9 @@ def annotate_shard(
             annotation_warnings(annotated, model.config.max_position_embeddings)
         ),
     }
-    write_json(outdir / f"{shard.stem}.annotate.json", figures)
+    write_json(outdir / f"{name}.annotate.json", figures)
     LOGGER.info(
-        "%s: %d cells annotated, %.1f cells/s", shard.stem, len(cells), figures["cells_per_second"]
+        "%s: %d cells annotated, %.1f cells/s", name, len(cells), figures["cells_per_second"]
     )
 
 
