@@ -40,10 +40,15 @@ def importsOf(Path bin, Path source) {
     version + names.collect { name -> bin.resolve("${name.replace('.', '/')}.py") }.findAll { path -> path.exists() }
 }
 
-// The files found so far and all that the latest of them import, directly or not.
-def closureOf(Path bin, Set<Path> found, Collection<Path> latest) {
+// These files and all they import, directly or not.
+def closureOf(List<Path> sources) {
+    withImports(binFolder(), sources.toSet(), sources)
+}
+
+// The files found so far and all that the latest of them import.
+def withImports(Path bin, Set<Path> found, Collection<Path> latest) {
     def more = latest.collectMany { source -> importsOf(bin, source) }.toSet() - found
-    more ? closureOf(bin, found + more, more) : found.sort()
+    more ? withImports(bin, found + more, more) : found.sort()
 }
 
 // Digest of the code of a step: its module and every one of ours that it imports. Nextflow's
@@ -51,8 +56,7 @@ def closureOf(Path bin, Set<Path> found, Collection<Path> latest) {
 // -resume runs again what an edit touches, and nothing else.
 def code(String step) {
     def bin = binFolder()
-    def steps = [bin.resolve("c2sflow/steps/${step}.py")]
-    closureOf(bin, steps.toSet(), steps)
+    closureOf([bin.resolve("c2sflow/steps/${step}.py")])
         .collect { source -> "${bin.relativize(source)}\n${source.text}" }
         .join('\n')
         .md5()
