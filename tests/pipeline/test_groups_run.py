@@ -1,5 +1,7 @@
 """Groups of cells, in prompts and in answers, by a Gemma-2 with its own tokenizer."""
 
+import json
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -23,7 +25,10 @@ def gemma2(tmp_path_factory):
 
 
 def test_groups_by_a_gemma2_with_its_own_tokenizer(nextflow, gemma2):
-    """Each step on real cells, few of them; a group of the answers is what the prompts name."""
+    """Each step on real cells, few of them; a group of the answers is what the prompts name.
+
+    The model is trained on what is asked of it first: a step or two, which its answers do not show.
+    """
     write_demo(nextflow.folder)
     lane = ad.read_h5ad(nextflow.folder / "lane_1.h5ad")
     lane[:30].copy().write_h5ad(nextflow.folder / "cells.h5ad")
@@ -35,7 +40,15 @@ def test_groups_by_a_gemma2_with_its_own_tokenizer(nextflow, gemma2):
         *("--interpretation_tokens", 8, "--cell_types", "CD19+ B,Dendritic", "--max_genes", 20),
         *("--generate", 20, "--cells_per_answer", 3, "--tissues", "tissues.txt"),
         *("--temperature", 30, "--max_answer_genes", 4, "--generated_genes", 4),
+        *("--finetune", "tissue,tissue_generation", "--tissue_column", "louvain"),
+        *("--finetune_method", "full", "--max_steps", 2, "--split_column", "split"),
     )
+    assert run.submitted["FINETUNE"] == 1
+    record = json.loads((nextflow.folder / "out/finetuned/finetune.json").read_text())
+    asked = {"cells_per_prompt": 4, "cells_per_answer": 3, "group_by": "bulk_labels"}
+    assert record["options"].items() >= asked.items()
+    assert record["tasks"] == {"tissue": 0.5, "tissue_generation": 0.5}
+    assert (record["steps"], record["n_cells"]["train"]) == (2, 25)
     assert run.submitted["GENERATE"] == run.submitted["EMBED_GROUPS"] == 1
     groups = ad.read_h5ad(nextflow.folder / "out/c2s_groups.h5ad")
     assert np.isfinite(groups.obsm["X_c2s"]).all()

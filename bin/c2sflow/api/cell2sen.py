@@ -410,7 +410,7 @@ class Cell2Sen(Cell2SenModel):
         )  # fmt: skip
         several = plan.n_together > 1
         self._ask("cells_per_answer" if several else "generation_prompt")
-        own = {} if several else self._trained.prompts
+        own = self._trained.prompts
         template = prompt_of_generation(self.config, plan.names, several, prompt, own)
         genes = dataset.attrs["genes"]
         options = self._answering | {"temperature": temperature}
@@ -469,8 +469,8 @@ class Cell2Sen(Cell2SenModel):
         dataset
             From `process_data`.
         tasks
-            Of cell_type, generation, perturbation and conversion, each with a weight if wanted:
-            ``"cell_type,perturbation:2"`` or a list.
+            Of cell_type, generation, perturbation, conversion, tissue and tissue_generation, each
+            with a weight if wanted: ``"cell_type,perturbation:2"`` or a list.
         outdir
             Gets ``model/``, and ``finetune.json``, ``loss.tsv``, ``splits.tsv`` (which cells were
             for what) and, where STATE's form has words for the split, ``splits.toml``.
@@ -490,7 +490,8 @@ class Cell2Sen(Cell2SenModel):
             each perturbation, column of pools.
         options
             Others of `c2sflow.training.options.TrainingOptions`, such as epochs, max_steps,
-            learning_rate, lora_rank, merge_adapter, checkpoints.
+            learning_rate, lora_rank, merge_adapter, checkpoints; of several cells tissue_column,
+            cells_per_prompt, cells_per_answer and group_by.
 
         Returns
         -------
@@ -502,10 +503,14 @@ class Cell2Sen(Cell2SenModel):
             If tasks, columns, splits and model do not go together, or `outdir` holds a model.
         """
         from c2sflow.api.training import finetune_table
+        from c2sflow.training.groups import named_kind
         from c2sflow.training.options import TrainingOptions
 
         own = {} if method == "scratch" else self._trained.prompts
-        prompts = training_prompts(self.config, label_column is not None, own)
+        of_cells = None
+        if "tissue_generation" in str(tasks):
+            of_cells = named_kind(label_column, options.get("tissue_column"))
+        prompts = training_prompts(self.config, label_column is not None, own, of_cells)
         all_wordings = ALL if self.config.prompt_variant == ALL else None
         asked = TrainingOptions(
             tasks if isinstance(tasks, str) else ",".join(tasks),

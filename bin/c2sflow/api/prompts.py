@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from c2sflow.api.config import Cell2SenConfig
 from c2sflow.generation.plan import answer_template
-from c2sflow.model.trained import fitting_generation
+from c2sflow.model.trained import SEVERAL_PROMPT, fitting_generation
 from c2sflow.sentences.groups.prompts import (
     GROUP_PROMPT,
     INTERPRETATION_PROMPT,
@@ -96,14 +97,16 @@ def prompt_of_generation(
     own
         See `prompt_of`; one that names a type is taken for typed cells only, and reversely.
     """
-    fitting = fitting_generation(own or {}, bool(names))
+    fitting = fitting_generation(own or {}, names, several)
     given = prompt or given_prompt(config, "generation_prompt", fitting)
     template = answer_template(given, names, several, config.dataset_context)
     variant = None if prompt else config.prompt_variant
     return variants_of(template, "generation_prompt", variant)[0]
 
 
-def training_prompts(config: Cell2SenConfig, typed: bool, own: Mapping[str, str]) -> dict[str, str]:
+def training_prompts(
+    config: Cell2SenConfig, typed: bool, own: Mapping[str, str], of_cells: str | None = None
+) -> dict[str, str]:
     """The tasks' prompts as options of a training, but for those that are built in.
 
     Parameters
@@ -112,6 +115,8 @@ def training_prompts(config: Cell2SenConfig, typed: bool, own: Mapping[str, str]
         Whether cells to generate have a type.
     own
         See `prompt_of`: of the base.
+    of_cells
+        With answers of several cells, what their prompts name.
     """
     changed = config.dataset_context is not None or config.prompt_variant is not None
     prompts = {
@@ -122,4 +127,7 @@ def training_prompts(config: Cell2SenConfig, typed: bool, own: Mapping[str, str]
     if changed or config.generation_prompt is not None or "generation_prompt" in own:
         names = "cell_type" if typed else ""
         prompts["generation_prompt"] = prompt_of_generation(config, names, own=own)
+    if of_cells is not None and (changed or SEVERAL_PROMPT in own):
+        plain = replace(config, generation_prompt=None)  # that one is of one cell
+        prompts["cells_prompt"] = prompt_of_generation(plain, of_cells, several=True, own=own)
     return prompts

@@ -57,7 +57,11 @@ def finetune_table(
 
 def _rule(table: pd.DataFrame, options: TrainingOptions, split: dict[str, object]) -> Rule:
     """How the cells are split, when it is seen that every task has cells in every split."""
-    asked = {name: getattr(options, name) for name in ("label_column", "control", "dtype", "seed")}
+    own = (
+        "label_column", "control", "dtype", "seed", "tissue_column", "cells_per_prompt",
+        "cells_per_answer", "group_by",
+    )  # fmt: skip
+    asked = {name: getattr(options, name) for name in own}
     asked |= {"finetune": options.tasks, "measured_column": options.perturbation_column, **split}
     nothing = dict.fromkeys(("perturbation_column", "perturbations", "pseudobulk"))
     faults = Faults()

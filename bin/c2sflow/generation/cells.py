@@ -16,7 +16,7 @@ from c2sflow.generation.cell_answers import CellVocabulary, answer_cells
 from c2sflow.generation.decoding import GenerationStats
 from c2sflow.generation.plan import GROUP, MISSING
 from c2sflow.model.answer_limits import AnswerLength, AnswerLimit
-from c2sflow.sentences.groups.prompts import NUM_CELLS, answer_opening
+from c2sflow.sentences.groups.prompts import NUM_CELLS, opened
 from c2sflow.sentences.organism_words import WORD
 from c2sflow.sentences.prompts import fill
 
@@ -154,12 +154,11 @@ def _prompts(
 ) -> list[np.ndarray]:
     """Tokens of the prompt of each row; of several cells with the line that begins the first."""
     named = generated_column(cells)
+    template = opened(template) if several else template
     texts = [
         fill(template, {**record, named.removeprefix(PREFIX): record[named]})
         for record in cells.to_dict("records")
     ]
-    if several:
-        texts = [text + answer_opening(text) for text in texts]
     return [np.asarray(ids, dtype=np.int32) for ids in tokenizer(texts)["input_ids"]]
 
 

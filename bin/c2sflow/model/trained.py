@@ -20,6 +20,8 @@ RECORD = "c2s_model.json"
 FORMER = "c2s_training.json"  # its name until November 2026
 SOURCE = "c2s_source.json"  # of FETCH: the id that a folder was fetched by
 ANSWER_GENES = 200  # of a model of which nothing records how many it was trained with
+# Prompt of a record that asks for several cells at once: what generation_prompt is for one.
+SEVERAL_PROMPT = "group_generation_prompt"
 # What a model is asked beside embeddings, as users would put it.
 TASKS = {
     "cell_type": "cell types (--annotate)",
@@ -57,7 +59,7 @@ class Trained:
         Those of `TASKS` that it was trained for.
     prompts
         Templates it was trained with, by option, such as annotation_prompt, where they are not the
-        built-in ones.
+        built-in ones; `SEVERAL_PROMPT` is generation_prompt of several cells an answer.
     organism_words
         What its prompts call organisms, by the names that VALIDATE has for them: "Homo sapiens" for
         "human"; empty where they have these names.
@@ -121,7 +123,7 @@ def _trained(content: Mapping, where: str) -> Trained:
     prompts = content.get("prompts") or {}
     if not isinstance(prompts, dict) or not _are_texts(list(prompts.values())):
         faults.append("prompts must be texts by option, such as annotation_prompt")
-    elif odd := sorted(set(prompts) - {*ASKED_BY, "embedding_prompt"}):
+    elif odd := sorted(set(prompts) - {*ASKED_BY, "embedding_prompt", SEVERAL_PROMPT}):
         faults.append(f"prompts: no prompt {', '.join(odd)}")
     words = content.get("organism_words") or {}
     if not isinstance(words, dict) or not _are_texts(list(words.values())):
@@ -160,15 +162,26 @@ def task_warnings(trained: Trained, asked: Iterable[str], model: str) -> list[st
     ]
 
 
-def fitting_generation(prompts: Mapping[str, str], typed: bool) -> dict[str, str]:
-    """A model's prompts without that of generation where that names cell types and the user none.
+def fitting_generation(
+    prompts: Mapping[str, str], names: str, several: bool = False
+) -> dict[str, str]:
+    """A model's prompts without that of generation where it names cell types and the user none.
 
-    Or reversely; `typed` is whether the user names types.
+    Or reversely.
+
+    Parameters
+    ----------
+    names
+        What the user names: "cell_type", "tissue" or "".
+    several
+        The prompt of generation is to be that of several cells an answer.
     """
     found = dict(prompts)
-    template = found.get("generation_prompt")
-    if template and ("cell_type" in template_fields(template)) != typed:
-        del found["generation_prompt"]
+    of_several = found.pop(SEVERAL_PROMPT, None)
+    template = of_several if several else found.get("generation_prompt")
+    found.pop("generation_prompt", None)
+    if template and {"cell_type", "tissue"} & {*template_fields(template)} == {names} - {""}:
+        found["generation_prompt"] = template
     return found
 
 

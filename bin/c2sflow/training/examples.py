@@ -14,6 +14,13 @@ from c2sflow.data.obs.labels import is_labelled
 from c2sflow.generation.logits import answer_tokens
 from c2sflow.inputs.perturbations import AMOUNTS, prompt_text
 from c2sflow.model.tokenization import tokenize_prompts
+from c2sflow.sentences.groups.prompts import (
+    GROUP_PROMPT,
+    NUM_CELLS,
+    about,
+    group_template,
+    unnamed,
+)
 from c2sflow.sentences.no_ops import UNNAMED
 from c2sflow.sentences.prompts import (
     ANNOTATION_PROMPT,
@@ -26,6 +33,8 @@ from c2sflow.sentences.prompts import (
 from c2sflow.sentences.variants import ALL, Variant, variants_of, without_type
 from c2sflow.sentences.wordings import WORDINGS
 from c2sflow.training.cells import TrainingCells
+from c2sflow.training.group_examples import cells_to_generate, group_record
+from c2sflow.training.groups import named_kind
 from c2sflow.training.tasks import Draw
 
 # At full strength.
@@ -74,7 +83,12 @@ def cut_short(genes: list[str], strength: float, rng: np.random.Generator) -> li
     return genes[: rng.integers(SHORTEST, len(genes) + 1)]
 
 
-UNCONDITIONAL = 0.1  # share of the generation examples whose prompt names no cell type
+UNCONDITIONAL = 0.1  # share of the generation examples whose prompt names no cell type or tissue
+# Option of the prompt whose wordings a task's examples can take turns with.
+VARIED = {
+    "cell_type": "annotation_prompt", "generation": "generation_prompt", "tissue": "group_prompt",
+    "tissue_generation": "generation_prompt",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -105,6 +119,8 @@ class Templates:
     annotation: str = ANNOTATION_PROMPT
     perturbation: str = PERTURBATION_PROMPT
     generation: str = GENERATION_PROMPT
+    tissue: str = GROUP_PROMPT
+    tissue_generation: str = WORDINGS["tissue_generation"][0]
     all_wordings: bool = False
 
     @classmethod
@@ -115,6 +131,10 @@ class Templates:
         generation: str | None = None,
         variant: Variant = None,
         tasks: Collection[str] = ("cell_type", "generation"),
+        *,
+        cells: str | None = None,
+        tissue: str | None = None,
+        names: str = "tissue",
     ) -> Templates:
         """Those given (see `load_template` of prompts), and the built-in ones for None.
 
@@ -122,33 +142,40 @@ class Templates:
         ----------
         variant
             See `c2sflow.sentences.variants.variants_of`: of the prompts of these `tasks`.
+        cells
+            Of tissue_generation.
+        names
+            What the prompt of tissue_generation names: see
+            `c2sflow.sentences.groups.prompts.about`.
         """
+        several = about(WORDINGS["tissue_generation"][0], names)
         found = {
             "annotation": load_template(annotation, ANNOTATION_PROMPT, ["cell_sentence"]),
             "generation": load_template(generation, GENERATION_PROMPT, []),
+            "tissue_generation": load_template(cells, several, [NUM_CELLS]),
         }
-        for name, task in {"annotation": "cell_type", "generation": "generation"}.items():
+        for name in found:
+            task = "cell_type" if name == "annotation" else name
             if task in tasks:
-                found[name] = variants_of(found[name], f"{name}_prompt", variant)[0]
+                found[name] = variants_of(found[name], VARIED[task], variant)[0]
         needed = ["cell_sentence", "perturbation"]
         return cls(
             perturbation=load_template(perturbation, PERTURBATION_PROMPT, needed),
+            tissue=group_template(tissue),
             all_wordings=variant == ALL,
             **found,
         )
 
     def wordings(self, task: str) -> list[str]:
         """The prompts of a task that examples take turns with."""
-        if not self.all_wordings or task not in ("cell_type", "generation"):
+        if not self.all_wordings or task not in VARIED:
             return [self.for_task(task)]
-        name = "annotation_prompt" if task == "cell_type" else "generation_prompt"
-        return variants_of(self.for_task(task), name, ALL)
+        return variants_of(self.for_task(task), VARIED[task], ALL)
 
     def for_task(self, task: str) -> str:
         """The prompt of a task."""
-        if task == "cell_type":
-            return self.annotation
-        return self.generation if task == "generation" else self.perturbation
+        names = {"cell_type": "annotation", "conversion": "perturbation"}
+        return getattr(self, names.get(task, task))
 
     @property
     def unconditional(self) -> str:
@@ -194,6 +221,7 @@ class ExampleMaker:
         context: int,
         label_column: str | None = None,
         perturbation_column: str | None = None,
+        tissue_column: str | None = None,
         max_answer_genes: int = 200,
         augmentation: float = 0.0,
         seed: int = 42,
@@ -204,6 +232,8 @@ class ExampleMaker:
         self._wordings: dict[str, list[str]] = {}
         self.labels = labels_of(cells.obs, label_column)
         self.treatments = labels_of(cells.obs, perturbation_column)
+        self.tissues = labels_of(cells.obs, tissue_column)
+        self._names = named_kind(label_column, tissue_column)
         self._alike = self._kinds() if augmentation and label_column is not None else {}
 
     def __call__(self, draws: Sequence[Draw]) -> list[Example]:
@@ -214,11 +244,16 @@ class ExampleMaker:
         UserError
             If an answer leaves a prompt less than half of the context.
         """
-        written = [self._write(draw) for draw in draws]
-        answers = self._answers([answer for _, _, answer in written])
-        examples: dict[int, Example] = {}
+        written, examples = {}, {}
+        for place, draw in enumerate(draws):
+            if draw.task == "tissue_generation":
+                examples[place] = self._cells_to_generate(draw)
+            else:
+                written[place] = self._write(draw)
+        tokens = self._answers([answer for _, _, answer in written.values()])
+        answers = dict(zip(written, tokens, strict=True))
         templates: dict[str, list[int]] = {}
-        for place, (template, _, _) in enumerate(written):
+        for place, (template, _, _) in written.items():
             templates.setdefault(template, []).append(place)
         for template, places in templates.items():
             records = [written[place][1] for place in places]
@@ -240,6 +275,10 @@ class ExampleMaker:
         template = self._wording(draw)
         if draw.task == "generation":
             return self._generation(draw, rng)
+        if draw.task == "tissue":
+            genes = [self._noisy(cell, rng) for cell in draw.members]
+            record = group_record(self.cells.record(draw.cell), genes)
+            return template, record, self.tissues[draw.cell]
         shown = cut_short(self._noisy(draw.source, rng), self.augmentation, rng)
         record = self.cells.record(draw.source, cell_sentence=" ".join(shown), n_genes=len(shown))
         if draw.task == "cell_type":
@@ -263,6 +302,17 @@ class ExampleMaker:
         template = template if named else untyped(template)
         record = self.cells.record(draw.cell, cell_sentence="", n_genes=len(genes), cell_type=label)
         return template, record, " ".join(genes)
+
+    def _cells_to_generate(self, draw: Draw) -> Example:
+        rng = np.random.default_rng((self.seed, draw.number, 1))
+        genes = [self._noisy(cell, rng)[: self.most] for cell in draw.members]
+        names = {"tissue": self.tissues, "cell_type": self.labels}.get(self._names)
+        name = None if names is None else names[draw.cell]
+        named = name is not None and rng.random() >= UNCONDITIONAL
+        template = self._wording(draw) if named else unnamed(self._wording(draw))
+        record = self.cells.record(draw.cell, **{self._names: name})
+        ids, n_prompt = cells_to_generate(self.tokenizer, template, record, genes, self.context)
+        return Example(draw.task, ids, n_prompt, (0, 0))
 
     def _wording(self, draw: Draw) -> str:
         """The template of an example: the only one of its task, or one drawn by its number."""

@@ -35,6 +35,7 @@ from c2sflow.training.cells import TrainingCells, read_obs, read_splits, read_tr
 from c2sflow.training.checkpoints import Checkpoints
 from c2sflow.training.distributed import Team
 from c2sflow.training.examples import ExampleMaker, Templates, labels_of
+from c2sflow.training.groups import named_kind
 from c2sflow.training.material import Place, check_columns, make_epochs, validation_shares
 from c2sflow.training.model_card import model_card
 from c2sflow.training.new_tokenizer import make_tokenizer
@@ -43,7 +44,7 @@ from c2sflow.training.options import TrainingOptions
 from c2sflow.training.pairing import rank_vectors
 from c2sflow.training.record import training_record, with_loss_as_read, write_tables
 from c2sflow.training.saving import write_trained
-from c2sflow.training.tasks import Epochs
+from c2sflow.training.tasks import OF_GROUPS, Epochs
 from c2sflow.training.trained_for import trained_for
 from c2sflow.training.trainee import Trainee, load_trainee, micro_tokens
 from c2sflow.training.trainer import Recipe, Trainer, Validation
@@ -157,6 +158,8 @@ def _templates(options: TrainingOptions) -> Templates:
     return Templates.load(
         options.annotation_prompt, options.perturbation_prompt, options.generation_prompt,
         options.prompt_variant, options.shares(),
+        cells=options.cells_prompt, tissue=options.tissue_prompt,
+        names=named_kind(options.label_column, options.tissue_column),
     )  # fmt: skip
 
 
@@ -260,11 +263,9 @@ def _new_tokenizer(
     if "perturbation" in options.shares():
         fillings.add(UNNAMED)
     prompts = _templates(options)
-    texts = [
-        text
-        for task in ("cell_type", "perturbation", "generation")
-        for text in prompts.wordings(task)
-    ]
+    tasks = ["cell_type", "perturbation", "generation"]
+    tasks += [task for task in options.shares() if task in OF_GROUPS]
+    texts = [text for task in tasks for text in prompts.wordings(task)]
     return make_tokenizer(genes, texts, sorted(fillings))
 
 
@@ -299,6 +300,7 @@ def _maker(
         context=trainee.context,
         label_column=options.label_column,
         perturbation_column=options.perturbation_column,
+        tissue_column=options.tissue_column,
         max_answer_genes=options.max_answer_genes or ANSWER_GENES,
         augmentation=augmentation,
         seed=options.seed,

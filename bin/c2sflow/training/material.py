@@ -13,12 +13,22 @@ import pandas as pd
 from c2sflow.common.errors import UserError
 from c2sflow.data.obs.labels import is_control, is_labelled, is_perturbed
 from c2sflow.data.obs.queries import select_cells
+from c2sflow.sentences.groups.drawing import Grouping
+from c2sflow.sentences.groups.prompts import NUM_CELLS
 from c2sflow.sentences.prompts import check_fields
 from c2sflow.training.cells import TrainingCells
-from c2sflow.training.examples import Templates
+from c2sflow.training.examples import Templates, labels_of
+from c2sflow.training.groups import TrainingGroups, named_kind
 from c2sflow.training.options import TrainingOptions
 from c2sflow.training.pairing import Assignment, Pairing
-from c2sflow.training.tasks import NEEDS, Epochs, label_weights, other_label, usable_cells
+from c2sflow.training.tasks import (
+    NEEDS,
+    OF_GROUPS,
+    Epochs,
+    label_weights,
+    other_label,
+    usable_cells,
+)
 
 LOGGER = logging.getLogger(__name__)
 
@@ -46,9 +56,12 @@ def check_columns(cells: TrainingCells, options: TrainingOptions, templates: Tem
         for need in NEEDS[task]:
             if getattr(options, need) is None:
                 raise UserError(f"task {task} needs --{need}")
-        columns = [*cells.obs.columns, *(["cell_type"] if task == "generation" else [])]
+        more = {"generation": ["cell_type"], "tissue": [NUM_CELLS]}.get(task, [])
+        columns = [*cells.obs.columns, *more]
+        if task == "tissue_generation":  # cells to generate have no obs
+            columns = [NUM_CELLS, named_kind(options.label_column, options.tissue_column)]
         check_fields(templates.for_task(task), columns, f"task {task}")
-    for option in ("label_column", "perturbation_column", "replicate_column"):
+    for option in ("label_column", "perturbation_column", "replicate_column", "tissue_column"):
         column = getattr(options, option)
         if column is not None and column not in cells.obs:
             raise UserError(f"--{option} {column}: obs of the cells to train on has no such column")
@@ -95,15 +108,44 @@ def make_epochs(
             obs[options.label_column], obs["organism"], obs[options.replicates]
         )
     rows = usable_cells(shares, obs, options.label_column, perturbed)
-    warnings += [f"no cell for the task {task}" for task in shares if task not in rows]
-    if not rows:
+    groups = training_groups(cells.obs, options)
+    warnings += [
+        f"no cell for the task {task}" for task in shares if task not in {**rows, **groups}
+    ]
+    if not rows and not groups:
         return None, warnings
     weights = None
     if options.balance_labels and options.label_column:
         weights = label_weights(obs[options.label_column])
-    n_cells = np.unique(np.concatenate(list(rows.values()))).size
-    n_examples = min(most or n_cells, n_cells)
-    return Epochs(rows, shares, sources, options.seed, weights, n_examples), warnings
+    if rows:
+        n_examples = np.unique(np.concatenate(list(rows.values()))).size
+    else:
+        n_examples = sum(own.n_groups for own in groups.values())
+    n_examples = min(most or n_examples, n_examples)
+    return Epochs(rows, shares, sources, options.seed, weights, n_examples, groups), warnings
+
+
+def training_groups(obs: pd.DataFrame, options: TrainingOptions) -> dict[str, TrainingGroups]:
+    """The groups of each task of groups; without those that have none.
+
+    Cells of a group are of one organism and tissue (or label, where no tissue is known), beside
+    what --group_by asks for.
+    """
+    tissues = labels_of(obs, options.tissue_column)
+    named = named_kind(options.label_column, options.tissue_column)
+    alike = tissues if named == "tissue" else labels_of(obs, options.label_column)
+    alike = np.where(pd.isna(alike), "", alike)  # cells of which nothing is known are asked for so
+    made = {}
+    for task in options.shares():
+        if task in OF_GROUPS:
+            several = options.cells_per_prompt if task == "tissue" else options.cells_per_answer
+            grouping = Grouping(
+                several or 1, options.group_by, options.groups_across_samples, options.seed,
+                full=task == "tissue_generation",
+            )  # fmt: skip
+            shared = tissues if task == "tissue" else alike
+            made[task] = TrainingGroups(obs, grouping, shared)
+    return {task: groups for task, groups in made.items() if groups.n_groups}
 
 
 def _pairing(

@@ -24,8 +24,10 @@ TASKS = {
     "had it",
     "conversion": "sentence of a cell and “conversion to” a cell type to the sentence of a cell of "
     "that type",
+    "tissue": "sentences of several cells to their tissue",
+    "tissue_generation": "tissue or label (in {unconditional:.0%} of the examples none) to the "
+    "sentences of several cells in one answer",
 }
-PROMPT_OF = {"cell_type": "annotation", "generation": "generation"}
 
 CARD = """---
 library_name: {library}
@@ -224,7 +226,7 @@ def _curve_row(row: Mapping[str, float]) -> str:
 
 
 def _prompt(task: str, templates: Templates) -> str:
-    template = getattr(templates, PROMPT_OF.get(task, "perturbation"))
+    template = templates.for_task(task)
     n = len(templates.wordings(task))
     many = f" (the first of {n} wordings, of which each example has one)" if n > 1 else ""
     return f"{task}{many}:\n\n```text\n{template}\n```\n\n"

@@ -9,15 +9,17 @@ from dataclasses import asdict, dataclass
 from c2sflow.common.errors import UserError
 from c2sflow.data.obs.queries import query_columns
 from c2sflow.model.architectures.from_scratch import DEFAULT, FROM_SCRATCH
+from c2sflow.sentences.groups.drawing import NEIGHBOURS, SAMPLE
+from c2sflow.sentences.groups.prompts import NUM_CELLS
 from c2sflow.sentences.prompts import BUILT_IN_FIELDS, template_fields
 from c2sflow.sentences.variants import Variant
-from c2sflow.training.tasks import parse_tasks
+from c2sflow.training.tasks import OF_GROUPS, parse_tasks
 
 # What changes neither the steps nor the weights: where it runs, what is written, what it is called.
 INDIFFERENT = (
     "device", "attempt", "max_batch_tokens", "checkpoint_every", "checkpoints", "merge_adapter",
     "base_id", "base_revision", "annotation_prompt", "perturbation_prompt", "generation_prompt",
-    "embedding_prompt", "max_genes",
+    "cells_prompt", "tissue_prompt", "embedding_prompt", "max_genes",
 )  # fmt: skip
 
 FRACTIONS = ("lora_alpha", "epochs", "warmup", "prompt_gene_weight", "augmentation")
@@ -49,6 +51,13 @@ class TrainingOptions:
     replicate_column
         Column of obs with donors or other biological replicates: pairs are of one, where it has
         both cells; None: of one sample.
+    tissue_column
+        Column of obs with the tissues, for the tasks of several cells.
+    cells_per_prompt, cells_per_answer
+        Cells of a group, at most, in the prompts of the task tissue and in the answers of
+        tissue_generation.
+    group_by, groups_across_samples
+        See `c2sflow.sentences.groups.drawing.Grouping`; not by neighbours.
     pairing
         random or assignment: see `c2sflow.training.pairing`.
     learning_rate
@@ -83,6 +92,8 @@ class TrainingOptions:
         Write a whole model, and the adapter beside it.
     annotation_prompt, perturbation_prompt, generation_prompt
         Of the tasks; embedding_prompt: of the embedding that cells are assigned in.
+    cells_prompt, tissue_prompt
+        Of the tasks tissue_generation and tissue.
     prompt_variant
         Wording of the built-in prompts, see `c2sflow.sentences.variants.variants_of`; with "all"
         each example has one of them, drawn by the seed.
@@ -98,6 +109,11 @@ class TrainingOptions:
     perturbation_column: str | None = None
     control: str | None = None
     replicate_column: str | None = None
+    tissue_column: str | None = None
+    cells_per_prompt: int | None = None
+    cells_per_answer: int | None = None
+    group_by: str = SAMPLE
+    groups_across_samples: bool = False
     pairing: str = "random"
     scratch_family: str = DEFAULT
     lora_rank: int = 16
@@ -121,6 +137,8 @@ class TrainingOptions:
     annotation_prompt: str | None = None
     perturbation_prompt: str | None = None
     generation_prompt: str | None = None
+    cells_prompt: str | None = None
+    tissue_prompt: str | None = None
     embedding_prompt: str | None = None
     prompt_variant: Variant = None
     base_id: str | None = None
@@ -144,6 +162,10 @@ class TrainingOptions:
             if not 0 < number < math.inf:
                 raise UserError(f"--{name} {value}: must be auto or a number above 0")
             object.__setattr__(self, name, number)
+        if self.group_by == NEIGHBOURS and OF_GROUPS & self.shares().keys():
+            raise UserError(
+                f"--group_by {NEIGHBOURS}: training draws groups by sample or by a column of obs"
+            )
         if self.scratch_family not in FROM_SCRATCH:
             raise UserError(
                 f"--scratch_family {self.scratch_family}: choose {' or '.join(FROM_SCRATCH)}"
@@ -161,7 +183,10 @@ class TrainingOptions:
     def columns(self, templates: Collection[str]) -> list[str]:
         """Columns of obs that training looks at."""
         fields = {field for template in templates for field in template_fields(template)}
-        named = [*sorted(fields - BUILT_IN_FIELDS), self.label_column, self.perturbation_column]
+        fields -= {*BUILT_IN_FIELDS, NUM_CELLS}
+        named = [*sorted(fields), self.label_column, self.perturbation_column, self.tissue_column]
+        if OF_GROUPS & self.shares().keys():
+            named.append(self.group_by)
         asked = query_columns(self.control, "--control") if self.control else []
         return [name for name in dict.fromkeys([*named, *asked]) if name]
 

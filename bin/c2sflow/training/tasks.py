@@ -10,16 +10,20 @@ import pandas as pd
 
 from c2sflow.common.errors import UserError
 from c2sflow.data.obs.labels import is_labelled
+from c2sflow.training.groups import TrainingGroups
 from c2sflow.training.pairing import label_codes
 
-# Columns that a task cannot do without, by the name of their option.
+# What a task cannot do without, columns above all, by the name of the option.
 NEEDS = {
     "cell_type": ("label_column",),
     "generation": (),
     "perturbation": ("perturbation_column",),
     "conversion": ("label_column",),
+    "tissue": ("tissue_column", "cells_per_prompt"),
+    "tissue_generation": ("cells_per_answer",),
 }
 TASKS = tuple(NEEDS)
+OF_GROUPS = {"tissue", "tissue_generation"}  # whose examples are of several cells each
 
 
 def parse_tasks(text: str) -> dict[str, float]:
@@ -67,12 +71,15 @@ class Draw:
         Row of the cell in the prompt, where it is another: the control, or the cell to convert.
     number
         Position in the endless row of examples: what else is left to chance is drawn by it.
+    members
+        Of a task of groups, the rows of the group's cells, in their order; `cell` is the first.
     """
 
     task: str
     cell: int
     source: int
     number: int
+    members: tuple[int, ...] = ()
 
 
 def usable_cells(
@@ -89,7 +96,7 @@ def usable_cells(
         bool (n_cells,): perturbed cells that have a control, and controls that stand for the no-op,
         for that task.
     """
-    rows = {"generation": np.arange(len(obs))}
+    rows = {"generation": np.arange(len(obs)), **dict.fromkeys(OF_GROUPS, np.empty(0, dtype=int))}
     if label_column is not None:
         rows["cell_type"] = np.flatnonzero(is_labelled(obs[label_column]))
         organisms = obs.get("organism")
@@ -119,6 +126,8 @@ class Epochs:
         float (n_cells,): how often a cell is drawn, or None for each in turn.
     n_examples
         Of an epoch.
+    groups
+        For a task of groups, what `rows` is for others: an endless row of groups of cells.
     """
 
     def __init__(
@@ -129,15 +138,18 @@ class Epochs:
         seed: int,
         weights: np.ndarray | None,
         n_examples: int,
+        groups: Mapping[str, TrainingGroups] | None = None,
     ):
         self._rows, self._sources, self._weights, self._seed = rows, sources, weights, seed
+        self._groups = groups or {}
         self.n_examples = n_examples
-        shares = np.array([tasks[task] for task in rows])
+        names = [*rows, *self._groups]
+        shares = np.array([tasks[task] for task in names])
         exact = shares / shares.sum() * self.n_examples
         counts = np.floor(exact).astype(int)
         short = self.n_examples - counts.sum()
         counts[np.argsort(counts - exact, kind="stable")[:short]] += 1
-        self.counts = dict(zip(rows, counts.tolist(), strict=True))
+        self.counts = dict(zip(names, counts.tolist(), strict=True))
         self._draws: list[Draw] = []
         self._begin()
 
@@ -157,20 +169,25 @@ class Epochs:
 
     def _draw(self, epoch: int) -> list[Draw]:
         rng = np.random.default_rng((self._seed, epoch))
-        asked: list[tuple[str, int, int]] = []
-        n_cells = 1 + max(int(rows.max()) for rows in self._rows.values())
+        asked: list[tuple[str, int, int, tuple[int, ...]]] = []
+        n_cells = 1 + max((int(rows.max()) for rows in self._rows.values()), default=0)
         taken = np.zeros(n_cells, dtype=bool)  # by a task of this epoch
         # Tasks with few cells first: the others have more to choose from.
-        for task in sorted(self.counts, key=lambda name: self._rows[name].size):
+        for task in sorted(self._rows, key=lambda name: self._rows[name].size):
             cells = self._cells(rng, task, taken)
             taken[cells] = True
             sources = self._sources[task](rng, cells) if task in self._sources else cells
-            asked += [(task, *pair) for pair in zip(cells.tolist(), sources.tolist(), strict=True)]
+            pairs = zip(cells.tolist(), sources.tolist(), strict=True)
+            asked += [(task, cell, source, ()) for cell, source in pairs]
+        for task, groups in self._groups.items():
+            count = self.counts[task]
+            drawn = [groups[number] for number in range(epoch * count, (epoch + 1) * count)]
+            asked += [(task, members[0], members[0], members) for members in drawn]
         first = epoch * self.n_examples
         order = (asked[place] for place in rng.permutation(len(asked)).tolist())
         return [
-            Draw(task, cell, source, number)
-            for number, (task, cell, source) in enumerate(order, first)
+            Draw(task, cell, source, number, members)
+            for number, (task, cell, source, members) in enumerate(order, first)
         ]
 
     def _cells(self, rng: np.random.Generator, task: str, taken: np.ndarray) -> np.ndarray:

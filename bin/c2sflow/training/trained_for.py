@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from c2sflow.model.trained import Trained, read_trained
+from c2sflow.model.trained import SEVERAL_PROMPT, Trained, read_trained
+from c2sflow.sentences.groups.prompts import about
 from c2sflow.sentences.prompts import PERTURBATION_PROMPT
 from c2sflow.sentences.variants import without_type
 from c2sflow.sentences.wordings import WORDINGS
@@ -17,7 +18,9 @@ OPTION_OF = {
     "generation": "generation_prompt",
     "perturbation": "perturbation_prompt",
     "conversion": "perturbation_prompt",
+    "tissue_generation": SEVERAL_PROMPT,
 }
+ANSWERED_BY_LABEL = {"cell_type", "tissue"}  # whose answers are no sentences
 
 
 def trained_for(
@@ -26,10 +29,10 @@ def trained_for(
     """The record of the new model; of what is not trained here the base's record holds."""
     tasks, known = options.shares(), read_trained(base)
     labels = labels_of(cells.obs, options.label_column) if "cell_type" in tasks else ()
-    makes_sentences = bool(set(tasks) - {"cell_type"})
+    makes_sentences = bool(set(tasks) - ANSWERED_BY_LABEL)
     learned = set(tasks) | set(known.tasks) if base is None or known.tasks else set()
     prompts = dict(known.prompts)
-    for task in tasks:
+    for task in OPTION_OF.keys() & tasks.keys():
         prompts.pop(OPTION_OF[task], None)
         if own := own_wording(templates.for_task(task), task):
             prompts[OPTION_OF[task]] = own
@@ -50,8 +53,13 @@ def own_wording(template: str, task: str) -> str | None:
     A text about the data set before a known wording is left out: it is not the next data set's.
     """
     first, *others = WORDINGS.get(task, (PERTURBATION_PROMPT,))
+    firsts: tuple[str, ...] = (first, without_type(first))
     if task == "generation":
         others += [without_type(wording) for wording in others]
-    if template.endswith((first, without_type(first))):
+    if task == "tissue_generation":
+        kinds = ("tissue", "cell_type", "")
+        firsts = tuple(about(first, kind) for kind in kinds)
+        others = [about(wording, kind) for wording in others for kind in kinds]
+    if template.endswith(firsts):
         return None
     return next((wording for wording in others if template.endswith(wording)), template)

@@ -8,15 +8,9 @@ from collections.abc import Mapping
 from c2sflow.common.errors import Faults, UserError
 from c2sflow.generation.plan import GenerationPlan, generation_faults
 from c2sflow.inputs.lists import NO_LIST, names_types, read_cell_types
+from c2sflow.validation.generated_kind import named_kind, trains
 from c2sflow.validation.inputs_staged import Staged
 from c2sflow.validation.obs_columns import Targets
-
-
-def named_kind(flat: Mapping) -> str:
-    """What the prompts of generated cells name: "cell_type", "tissue", or "" for nothing."""
-    if flat["cells_per_answer"] and flat["tissues"]:
-        return "tissue"
-    return "cell_type" if names_types(flat["cell_types"]) else ""
 
 
 def check_generation(flat: Mapping, targets: Targets, faults: Faults) -> None:
@@ -39,10 +33,10 @@ def check_generation(flat: Mapping, targets: Targets, faults: Faults) -> None:
             "--tissues and --cell_types exclude one another: a prompt names the tissue of its "
             "cells, or their type; leave one of them out"
         )
-    if together and re.search(r"\bgeneration\b", str(flat["finetune"] or "")):
+    if together and trains(flat, "generation") and not trains(flat, "tissue_generation"):
         faults.append(
             f"--cells_per_answer {together}: --finetune generation trains answers of one cell; "
-            "leave one of them out"
+            "train tissue_generation, or leave --cells_per_answer out"
         )
 
 

@@ -12,6 +12,7 @@ from c2sflow.common.errors import Faults
 from c2sflow.data.obs.labels import is_labelled
 from c2sflow.data.obs.shard_columns import RESERVED
 from c2sflow.sentences.groups.drawing import NEIGHBOURS, SAMPLE
+from c2sflow.validation.generated_kind import asks_for_several
 
 OPTIONS = (
     "group_by", "groups_across_samples", "group_prompt", "interpret_groups",
@@ -96,10 +97,17 @@ def group_lines(flat: Mapping, n_cells: int) -> list[str]:
     most = flat["cells_per_prompt"]
     if most:
         by = "any of a sample" if flat["group_by"] == SAMPLE else f"by {flat['group_by']}"
-        return [
+        lines = [
             f"plan: groups of at most {most} cells, {by}: {-(-n_cells // most)} or more prompts "
             "beside those of cells"
         ]
-    given = [name for name in OPTIONS if flat[name] not in (None, False, SAMPLE)]
+        if flat["group_by"] == SAMPLE and flat["groups_across_samples"]:
+            lines.append(
+                f"--groups_across_samples: no effect with --group_by {SAMPLE}; name a column that "
+                "cells of several samples share"
+            )
+        return lines
+    own = OPTIONS[2:] if asks_for_several(flat) and flat["finetune"] else OPTIONS
+    given = [name for name in own if flat[name] not in (None, False, SAMPLE)]
     names = ", ".join(f"--{name}" for name in given)
     return [f"{names}: no effect without --cells_per_prompt"] if names else []

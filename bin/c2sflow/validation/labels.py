@@ -10,10 +10,13 @@ from c2sflow.data.obs.shard_columns import RESERVED
 from c2sflow.inputs.label_files import read_labels
 from c2sflow.inputs.labels import CELL_TYPE, GROUP, Label, asked_labels, labels_to_text
 from c2sflow.model.trained import Trained
+from c2sflow.sentences.groups.prompts import GROUP_PROMPT
 from c2sflow.sentences.label_prompts import label_template
 from c2sflow.sentences.prompts import with_context
 from c2sflow.validation.inputs_staged import Staged
 from c2sflow.validation.obs_columns import Targets
+
+TISSUE = "tissue"
 
 
 def read_asked(
@@ -64,6 +67,14 @@ def add_labels(targets: Targets, labels: Sequence[Label], flat: Mapping, faults:
         with faults.collect(f"{where}: "):
             template = with_context(label_template(label), context)
             targets.prompts[prompt_name(label)] = template
+
+
+def tissue_prompt(labels: Sequence[Label], flat: Mapping) -> str | None:
+    """What asks for the tissue of a group, to train it; None for the built-in prompt."""
+    asked = [label for label in labels if (label.name, label.level) == (TISSUE, GROUP)]
+    template = label_template((asked or [Label(TISSUE, level=GROUP)])[0])
+    template = with_context(template, flat["dataset_context"])
+    return None if template == GROUP_PROMPT else template
 
 
 def text_of(labels: Sequence[Label], targets: Targets) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from c2sflow.common.errors import Faults
-from c2sflow.inputs.lists import names_types
 from c2sflow.model.trained import (
     Trained,
     fitting_generation,
@@ -15,6 +14,7 @@ from c2sflow.model.trained import (
     task_warnings,
 )
 from c2sflow.sentences.organism_words import words_line
+from c2sflow.validation.generated_kind import asks_for_several, named_kind
 
 
 def known_of_model(flat: Mapping, directory: Path | None) -> Trained:
@@ -38,10 +38,8 @@ def known_of_model(flat: Mapping, directory: Path | None) -> Trained:
 
 def take_defaults(flat: dict, options: Mapping[str, dict], trained: Trained) -> list[str]:
     """Fill parameters that are not given, in `flat` and their group; lines for the log."""
-    typed = names_types(flat["cell_types"])
-    found: dict[str, int | str] = {**fitting_generation(trained.prompts, typed)}
-    if flat["generate"] and flat["cells_per_answer"]:  # its prompt asks for one cell
-        found.pop("generation_prompt", None)
+    fitting = fitting_generation(trained.prompts, named_kind(flat), asks_for_several(flat))
+    found: dict[str, int | str] = {**fitting}
     if flat["prompt_variant"] is not None:  # the user's choice of prompts
         found = {}
     if trained.max_genes:

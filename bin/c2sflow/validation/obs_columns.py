@@ -19,6 +19,7 @@ from c2sflow.inputs.gene_sets import MIN_GENES, describe_sets, found_genes
 from c2sflow.inputs.labels import GROUP, Label
 from c2sflow.inputs.lists import allowed_words
 from c2sflow.inputs.perturbations import Treatment, prompt_text
+from c2sflow.sentences.groups.drawing import NEIGHBOURS, SAMPLE
 from c2sflow.sentences.groups.prompts import NUM_CELLS
 from c2sflow.sentences.no_ops import AUTO, NONE, PREFIX, NoOps, is_conversion
 from c2sflow.sentences.prompts import UNKNOWN, check_fields, template_fields
@@ -28,9 +29,12 @@ from c2sflow.validation.groups import GroupedCells
 # Columns that QC adds to obs: a prompt may use them although the input does not have them.
 QC_COLUMNS = ("sample", "organism", "n_genes_by_counts", "total_counts", "pct_counts_mt")
 MAX_CONTEXTS = 100
+# Of training: of the task generation where GENERATE asks for several cells at once, and of
+# tissue_generation.
+ONE_CELL_PROMPT, CELLS_PROMPT = "generation_prompt (one cell)", "generation_prompt (several cells)"
 COLUMN_OPTIONS = (
     "label_column", "perturbation_column", "context", "replicate_column", "measured_column",
-    "batch_column", "group_by", "context_column",
+    "batch_column", "group_by", "context_column", "tissue_column",
 )  # fmt: skip
 
 
@@ -52,6 +56,8 @@ class Targets:
     measured_column: str | None = None
     batch_column: str | None = None
     context_column: str | None = None
+    tissue_column: str | None = None
+    trained_by: str = SAMPLE  # --group_by of a training
     training_cells: str | None = None
     evaluation_key: str | None = None
     treatments: list[Treatment] = field(default_factory=list)
@@ -82,7 +88,8 @@ class Targets:
     @property
     def group_by(self) -> str | None:
         """Column of obs that cells of a group share."""
-        return self.grouping.column if self.grouping else None
+        by = self.grouping.by if self.grouping else self.trained_by
+        return None if by in (SAMPLE, NEIGHBOURS) else by
 
     @property
     def n_controls(self) -> int:
@@ -99,7 +106,7 @@ class Targets:
                 )
                 self.unknown.add(name)
         for name, prompt in self.prompts.items():
-            if name == "generation_prompt":  # of no cell's obs
+            if name in ("generation_prompt", ONE_CELL_PROMPT, CELLS_PROMPT):  # of no cell's obs
                 continue
             known, place = [*obs.columns, *QC_COLUMNS], where
             if name == "perturbation_prompt":

@@ -18,9 +18,10 @@ from c2sflow.model.weights import base_weights
 from c2sflow.sentences.prompts import ANSWER_TOKENS
 from c2sflow.sentences.variants import ALL
 from c2sflow.sentences.wordings import WORDINGS
+from c2sflow.validation.generated_kind import asks_for_several, trains
 from c2sflow.validation.generation import generation_line
 from c2sflow.validation.groups import group_lines
-from c2sflow.validation.obs_columns import Targets
+from c2sflow.validation.obs_columns import CELLS_PROMPT, Targets
 
 
 def check_attention(flat: Mapping, faults: Faults) -> None:
@@ -110,9 +111,11 @@ def asked_of_model(flat: Mapping, targets: Targets, labels: list[str]) -> dict[s
         asked["interpretation_prompt"] |= {**several, "n_tokens": flat["interpretation_tokens"]}
     if targets.wanted:
         asked["perturbation_prompt"] |= answer
+    together = flat["cells_per_answer"] or 1
+    of_each = {"answer_cells": together, "max_genes": flat["max_answer_genes"]}
+    if CELLS_PROMPT in asked:
+        asked[CELLS_PROMPT] |= of_each
     if flat["generate"]:
-        together = flat["cells_per_answer"] or 1
-        of_each = {"answer_cells": together, "max_genes": flat["max_answer_genes"]}
         asked["generation_prompt"] |= answer if together == 1 else of_each
     if flat["annotate"] and "annotation_prompt" in asked:
         asked["annotation_prompt"] |= {"labels": labels} if labels else {"n_tokens": ANSWER_TOKENS}
@@ -195,13 +198,17 @@ def plan_lines(
         lines.append(f"plan: attention maps of at most {n_maps} cells")
     unused = []
     if not flat["finetune"]:
-        unused.append((["split_column", "max_steps", "checkpoint_dir"], "without --finetune"))
+        names = ["split_column", "max_steps", "checkpoint_dir", "tissue_column"]
+        unused.append((names, "without --finetune"))
+    elif not (trains(flat, "tissue") or trains(flat, "tissue_generation")):
+        unused.append((["tissue_column"], "without --finetune tissue or tissue_generation"))
     if all(s["input_kind"] == "bulk" for s in samples):
         unused.append((["pseudobulk"], "with bulk samples only"))
     if generation:
         lines.append(generation_line(generation))
     else:
-        unused.append((["cells_per_answer", "tissues"], "without --generate"))
+        several = ["cells_per_answer"] * (not asks_for_several(flat))
+        unused.append(([*several, "tissues"], "without --generate"))
         if not flat["finetune"]:
             unused.append((["generation_prompt"], "without --generate or --finetune"))
     if not (flat["annotate"] or flat["labels"]):

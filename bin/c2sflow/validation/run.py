@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -23,6 +23,7 @@ from c2sflow.inputs.parameters import check_parameters
 from c2sflow.inputs.perturbations import read_perturbations
 from c2sflow.inputs.samplesheet import Row, read_samplesheet, sample_ids, single_row
 from c2sflow.model.option_faults import model_option_faults
+from c2sflow.sentences.groups.drawing import SAMPLE
 from c2sflow.sentences.groups.prompts import (
     GROUP_PROMPT,
     INTERPRETATION_PROMPT,
@@ -37,19 +38,27 @@ from c2sflow.sentences.prompts import (
     with_context,
 )
 from c2sflow.sentences.variants import TASKS, read_variant, variants_of
+from c2sflow.training.groups import named_kind as trained_kind
+from c2sflow.training.tasks import OF_GROUPS
 from c2sflow.validation.benchmarks import check_benchmarks
+from c2sflow.validation.generated_kind import asks_for_several, named_kind, trains
 from c2sflow.validation.generation import (
     check_generation,
     generation_plan,
     given_cell_types,
     given_tissues,
-    named_kind,
 )
 from c2sflow.validation.groups import grouped_cells
 from c2sflow.validation.inputs_staged import Staged
-from c2sflow.validation.labels import add_labels, read_asked, text_of, untrained_labels
+from c2sflow.validation.labels import (
+    add_labels,
+    read_asked,
+    text_of,
+    tissue_prompt,
+    untrained_labels,
+)
 from c2sflow.validation.model_defaults import known_of_model, take_defaults, unfit_for
-from c2sflow.validation.obs_columns import Targets
+from c2sflow.validation.obs_columns import CELLS_PROMPT, ONE_CELL_PROMPT, Targets
 from c2sflow.validation.options import (
     asked_of_model,
     check_attention,
@@ -137,6 +146,12 @@ def validate_run(
     texts = {name: text for name, text in targets.prompts.items() if flat.get(name) or own}
     for group in options.values():
         group |= {name: text for name, text in texts.items() if name in group}
+    given = own or flat["generation_prompt"]
+    options["finetuning"] |= {
+        "one_cell_prompt": targets.prompts.get(ONE_CELL_PROMPT) if own else None,
+        "cells_prompt": targets.prompts.get(CELLS_PROMPT) if given else None,
+        "tissue_prompt": tissue_prompt(asked, flat) if trains(flat, "tissue") else None,
+    }
     none = NO_LIST if flat["cell_types"] == NO_LIST else None
     options["annotation"]["cell_types"] = "\n".join(labels) or none
     if plan:
@@ -183,6 +198,8 @@ def _targets(flat: Mapping, staged: Staged, training: Training | None, faults: F
         context_column=flat["context_column"] if flat["evaluate"] and not training else None,
         training_cells=flat["training_cells"],
         grouping=grouped_cells(flat, faults),
+        tissue_column=training.tissue_column if training else None,
+        trained_by=flat["group_by"] if training and OF_GROUPS & training.tasks.keys() else SAMPLE,
     )
     _read_tables(targets, flat, staged, faults)
     needed = {"cell_sentence"}
@@ -201,15 +218,7 @@ def _targets(flat: Mapping, staged: Staged, training: Training | None, faults: F
             prompt = str(file) if file else flat[name]
             targets.prompts[name] = load_template(prompt, default, fields)
             targets.prompts[name] = with_context(targets.prompts[name], context)
-    if flat["generate"] or "generation" in tasks:
-        with faults.collect("--generation_prompt: "):
-            file = staged.generation_prompt_file
-            prompt = str(file) if file else flat["generation_prompt"]
-            of_type = "cell_type" if flat["label_column"] else ""
-            names = named_kind(flat) if flat["generate"] else of_type
-            several = bool(flat["generate"] and flat["cells_per_answer"])
-            template = answer_template(prompt, names, several, context)
-            targets.prompts["generation_prompt"] = template
+    _add_generation(targets, flat, staged.generation_prompt_file, tasks, faults)
     of_groups = {"group_prompt": GROUP_PROMPT} if targets.grouping else {}
     if targets.grouping and flat["interpret_groups"]:
         of_groups["interpretation_prompt"] = INTERPRETATION_PROMPT
@@ -226,13 +235,36 @@ def _targets(flat: Mapping, staged: Staged, training: Training | None, faults: F
     return targets
 
 
+def _add_generation(
+    targets: Targets, flat: Mapping, file: Path | None, tasks: Collection[str], faults: Faults
+) -> None:
+    """What asks for cells, one or several at once: of GENERATE, and of the tasks that train it."""
+    context = flat["dataset_context"] if isinstance(flat["dataset_context"], str) else None
+    prompt = str(file) if file else flat["generation_prompt"]
+    several = bool(flat["generate"] and flat["cells_per_answer"])
+    of_type = "cell_type" if flat["label_column"] else ""
+    with faults.collect("--generation_prompt: "):
+        if flat["generate"] or "generation" in tasks:
+            given = prompt if several or not asks_for_several(flat) else None
+            names = named_kind(flat) if flat["generate"] else of_type
+            template = answer_template(given, names, several, context)
+            targets.prompts["generation_prompt"] = template
+        if several and "generation" in tasks:
+            targets.prompts[ONE_CELL_PROMPT] = answer_template(None, of_type, False, context)
+        if "tissue_generation" in tasks:
+            names = trained_kind(flat["label_column"], flat["tissue_column"])
+            targets.prompts[CELLS_PROMPT] = answer_template(prompt, names, True, context)
+
+
 def _choose_wording(targets: Targets, given: object, faults: Faults) -> None:
     """The prompts in the wording of --prompt_variant; of all wordings the first is checked."""
     with Faults().collect():  # the schema's check reports what is no variant
         variant = read_variant(given)
-        for name in TASKS.keys() & targets.prompts.keys():
-            with faults.collect():
-                targets.prompts[name] = variants_of(targets.prompts[name], name, variant)[0]
+        for name, template in targets.prompts.items():
+            option = "generation_prompt" if name in (ONE_CELL_PROMPT, CELLS_PROMPT) else name
+            if option in TASKS:
+                with faults.collect():
+                    targets.prompts[name] = variants_of(template, option, variant)[0]
 
 
 def _read_tables(targets: Targets, flat: Mapping, staged: Staged, faults: Faults) -> None:

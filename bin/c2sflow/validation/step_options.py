@@ -14,7 +14,9 @@ from c2sflow.data.obs.figure_cells import NOT_TEST
 from c2sflow.inputs.labels import CELL, GROUP, labels_from_text, labels_to_text
 from c2sflow.inputs.lists import names_types
 from c2sflow.inputs.parameters import parameter_groups
+from c2sflow.sentences.groups.drawing import SAMPLE
 from c2sflow.sentences.variants import ALL
+from c2sflow.validation.generated_kind import trains
 
 # Groups that hold no values of parameters: what MODEL checks the prompts for, the rule of splits.
 NO_PARAMETERS = ("asked", "split")
@@ -100,6 +102,7 @@ def _add_derived(steps: dict[str, dict], flat: Mapping, groups: Mapping) -> None
         steps["finetune"]["split"] = steps["qc"]["split"]
         steps["evaluate"]["context_column"] = split.get("context_column")
     steps["finetune"]["perturbation_column"] = flat["measured_column"]
+    _add_groups(steps["finetune"], flat)
     steps["generate"]["organisms"] = flat.get("organisms")
     if not names_types(flat["cell_types"]):
         steps["generate"]["cell_types"] = None
@@ -109,6 +112,22 @@ def _add_derived(steps: dict[str, dict], flat: Mapping, groups: Mapping) -> None
     steps["evaluate"]["measured_labels"] = json.dumps(truths) if truths else None
     if not flat["evaluate"]:
         steps["plan"]["measured_column"] = None
+
+
+def _add_groups(finetune: dict, flat: Mapping) -> None:
+    """What concerns tasks of groups, where these are trained: else it is none of the training's."""
+    asked = {name: trains(flat, name) for name in ("tissue", "tissue_generation")}
+    if not asked["tissue"]:
+        finetune["cells_per_prompt"] = None
+    if not asked["tissue_generation"]:
+        finetune["cells_per_answer"] = None
+    if not any(asked.values()):
+        finetune |= {"group_by": SAMPLE, "groups_across_samples": False, "tissue_column": None}
+    finetune |= {name: flat.get(name) for name in ("cells_prompt", "tissue_prompt")}
+    if flat["generate"] and flat["cells_per_answer"]:  # whose prompt asks for several cells
+        finetune["generation_prompt"] = flat.get("one_cell_prompt")
+    elif not trains(flat, "generation"):
+        finetune["generation_prompt"] = None
 
 
 def _of_level(labels: str | None, level: str) -> str | None:

@@ -22,7 +22,8 @@ from c2sflow.validation.listed import Listed
 
 MAX_RULE = 100_000  # characters: the rule is handed on as one word of a command
 KNOWN = "\t"  # before the name of a split that is known at once
-CELLS, CONTROL, PERTURBED, SOURCE, LABEL = "cells", "control", "perturbed", "source", "label: "
+CELLS, CONTROL, PERTURBED, SOURCE = "cells", "control", "perturbed", "source"
+LABEL, TISSUE = "label: ", "tissue: "
 
 
 @dataclass
@@ -56,6 +57,7 @@ class Training:
     rule: Rule
     label_column: str | None = None
     predicts: bool = False
+    tissue_column: str | None = None
     group_sizes: Counter[tuple[str, str]] = field(default_factory=Counter)
     split_sizes: Counter[tuple[str, str]] = field(default_factory=Counter)
     picked: Counter[tuple[str, bool]] = field(default_factory=Counter)
@@ -110,7 +112,8 @@ class Training:
         """Columns of obs that tasks and splits use."""
         rule = self.rule
         names = [rule.column, *rule.columns, rule.context_column, self.leaks.pool_column]
-        names += [self.label_column, rule.perturbation_column, *self._of_control]
+        names += [self.label_column, self.tissue_column, rule.perturbation_column]
+        names += self._of_control
         if rule.hold_out:
             names += query_columns(rule.hold_out, "--hold_out")
         return [name for name in dict.fromkeys(names) if name is not None]
@@ -161,6 +164,8 @@ class Training:
         yield pd.Series(where_known(chosen, SOURCE), obs.index)
         if self.label_column in obs:
             yield LABEL + self._organism_and(obs, self.label_column)
+        if self.tissue_column in obs:
+            yield TISSUE + self._organism_and(obs, self.tissue_column)
         if self.rule.perturbation_column in obs:
             labels = obs[self.rule.perturbation_column]
             controls = is_control(labels).to_numpy(copy=True)
@@ -226,6 +231,12 @@ class Training:
                         f"--finetune {task}: the {split} cells do not have {many} in "
                         f"--label_column {self.label_column}" + self.held.offer(self.label_column)
                     )
+            tissues = [kind for name, kind in counts if name == split and kind.startswith(TISSUE)]
+            if "tissue" in self.tasks and not tissues:
+                yield (
+                    f"--finetune tissue: the {split} cells do not have a tissue in --tissue_column "
+                    f"{self.tissue_column}" + self.held.offer(self.tissue_column)
+                )
         if "perturbation" in self.tasks:
             yield from self._pair_faults({kind for name, kind in counts if name == TRAIN})
         if self.predicts and not counts[TEST, SOURCE]:

@@ -10,7 +10,8 @@ from c2sflow.data.obs.shard_columns import RESERVED
 from c2sflow.data.splits.group_rule import BY_CELL
 from c2sflow.data.splits.splits import Rule
 from c2sflow.data.splits.state_form import StateForm, read_state_form
-from c2sflow.training.tasks import parse_tasks
+from c2sflow.sentences.groups.drawing import NEIGHBOURS
+from c2sflow.training.tasks import OF_GROUPS, parse_tasks
 from c2sflow.validation.leaks import Leaks
 from c2sflow.validation.training import Training
 
@@ -59,7 +60,8 @@ def training_of(
         )
         return None
     leaks = Leaks(flat.get("pool_column"))
-    return Training(tasks, rule, label_column, predicts, leaks=leaks)
+    tissues = flat["tissue_column"] if OF_GROUPS & tasks.keys() else None
+    return Training(tasks, rule, label_column, predicts, leaks=leaks, tissue_column=tissues)
 
 
 def _state_form(given: object, file: Path | None) -> StateForm | None:
@@ -75,6 +77,17 @@ def _option_faults(flat: Mapping, tasks: Mapping, measured: str | None) -> Itera
     for task in ("cell_type", "conversion"):
         if task in tasks and flat["label_column"] is None:
             yield f"--finetune {task}: name the column of obs with the labels: --label_column"
+    if "tissue" in tasks and flat["tissue_column"] is None:
+        yield "--finetune tissue: name the column of obs with the tissues: --tissue_column"
+    of_groups = {"tissue": "cells_per_prompt", "tissue_generation": "cells_per_answer"}
+    for task, option in of_groups.items():
+        if task in tasks and flat[option] is None:
+            yield f"--finetune {task}: give the number of cells together: --{option}"
+    if flat["group_by"] == NEIGHBOURS and of_groups.keys() & tasks.keys():
+        yield (
+            f"--group_by {NEIGHBOURS}: --finetune {' and '.join(of_groups.keys() & tasks.keys())} "
+            "draws groups by sample or by a column of obs; give one"
+        )
     if "perturbation" in tasks and measured is None:
         yield (
             "--finetune perturbation: name the column of obs with the measured perturbation "
@@ -100,6 +113,6 @@ def _option_faults(flat: Mapping, tasks: Mapping, measured: str | None) -> Itera
     few = flat.get("few_shot")
     if isinstance(few, float) and few > 1 and few != int(few):
         yield f"--few_shot {few}: give a share below 1, or a whole number of cells"
-    for option in ("split_by", "split_column", "context_column", "pool_column"):
+    for option in ("split_by", "split_column", "context_column", "pool_column", "tissue_column"):
         if flat.get(option) in RESERVED:
             yield f"--{option} {flat[option]} is a name of c2sflow's own; copy the column"

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from c2sflow.api.cell2sen import Cell2Sen, Cell2SenConfig
-from c2sflow.model.trained import Trained
+from c2sflow.model.trained import SEVERAL_PROMPT, Trained, read_trained
+from c2sflow.sentences.wordings import WORDINGS
 
 OWN = {
     "annotation_prompt": "{cell_sentence}. Type:",
@@ -77,3 +78,25 @@ def test_the_bundled_model_is_known_by_its_name(demo_model):
     from c2sflow.model.trained import read_trained
 
     assert Cell2Sen(Cell2SenConfig(model_path="demo"))._trained == read_trained(demo_model)
+
+
+def test_trained_on_several_cells_it_asks_for_them_in_those_words(random_model, pbmc, tmp_path):
+    base = shutil.copytree(random_model, tmp_path / "base")
+    Trained(tasks=("cell_type",)).write(base)
+    settings = {**SETTINGS, "prompt_variant": 5}
+    cells = pbmc[:80].copy()
+    cells.obs["tissue"] = ["blood", "bone"] * 40
+    cell2sen = Cell2Sen(Cell2SenConfig(model_path=base, max_genes=9, **settings))
+    made = cell2sen.finetune(
+        cell2sen.process_data(cells), "tissue,tissue_generation", tmp_path / "made",
+        method="full", tissue_column="tissue", cells_per_prompt=3, cells_per_answer=2,
+        max_answer_genes=4, max_steps=1,
+    )  # fmt: skip
+    fifth = WORDINGS["tissue_generation"][4]
+    known = read_trained(made)
+    assert known.tasks == ("cell_type", "tissue", "tissue_generation")
+    assert known.prompts[SEVERAL_PROMPT] == fifth
+    trained = Cell2Sen(Cell2SenConfig(model_path=made, max_genes=9, **SETTINGS))
+    dataset = trained.process_data(cells)
+    cells = trained.generate_cells(dataset, 2, tissues=["blood"], cells_per_answer=2)
+    assert cells.uns["c2s"]["prompts"]["generation"] == fifth

@@ -36,12 +36,16 @@ class Grouping:
         Cells of several samples may share a group.
     seed
         Decides which cells come together, and their order.
+    full
+        Groups have `n_cells` cells, and of each kind perhaps a rest, as answers of several cells
+        have them; else they differ by one cell at most.
     """
 
     n_cells: int
     by: str = SAMPLE
     across_samples: bool = False
     seed: int = 42
+    full: bool = False
 
 
 @dataclass
@@ -90,6 +94,12 @@ def group_sizes(n_cells: int, most: int) -> np.ndarray:
     return n_cells // max(1, n_groups) + (np.arange(n_groups) < n_cells % max(1, n_groups))
 
 
+def full_sizes(n_cells: int, most: int) -> np.ndarray:
+    """int64: sizes of full groups, and of the rest."""
+    starts = np.arange(0, n_cells, most)
+    return np.minimum(most, n_cells - starts)
+
+
 def draw_groups(
     cells: pd.DataFrame, grouping: Grouping, points: np.ndarray | None = None
 ) -> Groups:
@@ -118,7 +128,8 @@ def draw_groups(
     draws[usable[sorted(range(len(keys)), key=keys.__getitem__)]] = np.arange(len(usable))
     order, sizes = [], []
     for rows in _strata(cells, labels, usable, grouping.across_samples):
-        own = group_sizes(len(rows), grouping.n_cells)
+        sizes_of = full_sizes if grouping.full else group_sizes
+        own = sizes_of(len(rows), grouping.n_cells)
         if points is not None:
             ranked = rows[near_order(points[rows], own, draws[rows])]
             groups = np.repeat(np.arange(len(own)), own)

@@ -100,6 +100,14 @@ def group_generation_template(prompt: str | None, kind: str, context: str | None
     return template
 
 
-def answer_opening(prompt: str) -> str:
-    """What stands between a prompt and the first of several cells in its answer."""
-    return FIRST if prompt[-1:].isspace() else f" {FIRST}"
+def opened(template: str) -> str:
+    """The template with what stands between a prompt and the first of several cells it asks for."""
+    return template + (FIRST if template[-1:].isspace() else f" {FIRST}")
+
+
+def unnamed(template: str) -> str:
+    """A template of `group_generation_template` for any cells, if its wording is a known one."""
+    for wording in WORDINGS["tissue_generation"]:
+        for kind in ("tissue", "cell_type"):
+            template = template.replace(about(wording, kind), about(wording, ""))
+    return template
