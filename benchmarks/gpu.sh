@@ -5,7 +5,7 @@
 # written as it goes: a cut leaves what was done.
 #
 #   benchmarks/gpu.sh            on a GPU
-#   benchmarks/gpu.sh rehearse   on the CPU with the smallest sizes, in a few minutes; it leaves no results
+#   benchmarks/gpu.sh rehearse   on the CPU with the smallest sizes, in a few minutes if idle; it leaves no results
 #
 # PYTHON names the interpreter; PARTS some of the parts, with blanks between. Where packages are missing and
 # there is no network, python setup/gpu_wheels.py fetches them beforehand into .whl/.
@@ -15,7 +15,7 @@ export PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 HF_HUB_D
 export PYTHONPATH="$PWD/../bin${PYTHONPATH:+:$PYTHONPATH}"
 python=${PYTHON:-python3}
 most=480
-[ "${1:-}" != rehearse ] || most=3600
+[ "${1:-}" != rehearse ] || most=7200
 failed=''
 RANDOM_MODELS=$(mktemp -d) # one random model for all parts
 export RANDOM_MODELS C2SFLOW_COMPILE_CACHE=$RANDOM_MODELS/compile_cache
@@ -56,14 +56,15 @@ if ls ../.whl/*.whl >/dev/null 2>&1; then
         export PYTHONPATH="$RANDOM_MODELS/site:$PYTHONPATH"
 fi
 if [ "${1:-}" = rehearse ]; then
+    # Limits against a part that hangs: what else the machine does may take most of the time.
     export RESULTS=${RESULTS:-$RANDOM_MODELS/results}
-    measure agreement 600 gpu_agreement.py --device cpu --cells 4 --smallest
-    measure steps 900 gpu_steps.py --device cpu --cells 20 --max-steps 1
-    measure generation 300 bench_gpu_generation.py --device cpu --shape tiny --prompts 2 --ways 'genes only;usual'
-    measure embedding 300 bench_gpu.py --device cpu --shape tiny --cells 2 --ways 'plain;auto;usual'
-    measure scores 300 bench_gpu_scores.py --device cpu --shape tiny --cells 2
-    measure memory 300 gpu_memory.py --device cpu --shape tiny --cells 2
-    measure training 300 bench_gpu_training.py --device cpu --shape tiny --cells 2 --ways lora
+    measure agreement 900 gpu_agreement.py --device cpu --cells 4 --smallest
+    measure steps 1800 gpu_steps.py --device cpu --cells 20 --max-steps 1
+    measure generation 900 bench_gpu_generation.py --device cpu --shape tiny --prompts 2 --ways 'genes only;usual'
+    measure embedding 900 bench_gpu.py --device cpu --shape tiny --cells 2 --ways 'plain;auto;usual'
+    measure scores 900 bench_gpu_scores.py --device cpu --shape tiny --cells 2
+    measure memory 900 gpu_memory.py --device cpu --shape tiny --cells 2
+    measure training 900 bench_gpu_training.py --device cpu --shape tiny --cells 2 --ways lora
 else
     nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
     begin model 90 models.py 2B

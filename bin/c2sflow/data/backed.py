@@ -16,6 +16,7 @@ from scipy import sparse
 
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import reason_of
+from c2sflow.common.memory import trim_heap
 from c2sflow.common.threads import in_threads
 from c2sflow.data.columns import clean_columns, native
 from c2sflow.data.csc_to_csr import RowBands, csc_rows
@@ -23,9 +24,13 @@ from c2sflow.data.csr_rows import CsrRows
 from c2sflow.data.named_arrays import layers_of, obsm_of
 from c2sflow.data.stored import StoredGroup
 
-# Elements of a block of cells as if it were dense, 420 cells of 20,000 genes: arrays of a few
-# megabytes, which stay in the processor's cache and leave no large gaps in the heap.
-CHUNK_ELEMENTS = 2**23
+# Elements of a block of cells as if it were dense, 420 cells of 20,000 genes; and values that it
+# stores, if it is sparse, 100 cells of 2,600 genes each: arrays of a megabyte, which stay in the
+# processor's cache and leave no large gaps in the heap.
+CHUNK_ELEMENTS, CHUNK_VALUES = 2**23, 2**18
+# Blocks after which the heap's gaps go back to the system: blocks are of unequal size, and a gap
+# that is too small for the next one is never used again.
+BLOCKS_TO_TRIM = 64
 X, RAW = "X", "raw/X"  # paths of matrices
 # What holds X, layers and the rest by path: an open store, or what a reader has put together.
 Elements: TypeAlias = AnnData | StoredGroup | Mapping[str, Any]
@@ -279,7 +284,11 @@ class CellData(AbstractContextManager):
         def block(start: int) -> tuple[int, sparse.csr_matrix]:
             return start, self.rows(start, min(start + size, self.n_obs), layer, columns)
 
-        yield from in_threads(block, range(0, self.n_obs, size), 1)
+        blocks = in_threads(block, range(0, self.n_obs, size), 1)
+        for number, found in enumerate(blocks):
+            if number % BLOCKS_TO_TRIM == 0:
+                trim_heap()
+            yield found
 
     def blocks(self, cells: np.ndarray) -> Iterator[sparse.csr_matrix]:
         """Some cells, by their positions in ascending order, in blocks that bound memory."""
@@ -296,7 +305,10 @@ class CellData(AbstractContextManager):
 
     def _block_size(self) -> int:
         """Cells in a block: of a dense matrix in HDF5 whole rows of its chunks, if not too many."""
-        size = max(1, CHUNK_ELEMENTS // self._width)
+        size = CHUNK_ELEMENTS // self._width
+        if (n_stored := self.n_stored) < self.n_obs * self._width:
+            size = min(size, CHUNK_VALUES * self.n_obs // max(1, n_stored))
+        size = max(1, size)
         height = (getattr(self._matrix(None), "chunks", None) or (1,))[0]
         return max(height, size // height * height) if height <= 4 * size else size
 
@@ -338,5 +350,6 @@ def _check_block(block: Any, shape: tuple[int, int]) -> None:
 def _canonical(block: sparse.csr_matrix) -> sparse.csr_matrix:
     """Indices sorted, no duplicates, no explicit zeros; in place."""
     block.sum_duplicates()
-    block.eliminate_zeros()
+    if not block.data.all():
+        block.eliminate_zeros()
     return block

@@ -189,10 +189,18 @@ def write_column(group: h5py.Group, name: str, values: pd.Series) -> None:
     group.attrs["column-order"] = [*group.attrs["column-order"], name]
 
 
+def _small_cache(file: h5py.File) -> h5py.h5ac.CacheConfig:
+    """HDF5 would hold the places of all chunks, up to 32 MiB; only the last ones are written."""
+    config = file.id.get_mdc_config()
+    config.max_size = config.initial_size
+    return config
+
+
 @contextmanager
 def create_h5ad(path: str | Path, obs: pd.DataFrame, var: pd.DataFrame) -> Iterator[h5py.File]:
     """Make an h5ad file with these annotations, to be filled by `RowWriter`s."""
     with h5py.File(path, "w", rdcc_nbytes=CHUNK_CACHE) as file:
+        file.id.set_mdc_config(_small_cache(file))
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         write_element(file, "obs", obs)
         write_element(file, "var", var)

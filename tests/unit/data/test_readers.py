@@ -12,6 +12,7 @@ from making import SYMBOLS, cells, write_input
 from scipy import sparse
 
 from c2sflow.common.errors import UserError
+from c2sflow.data import backed
 from c2sflow.data import h5ad as h5ad_writing
 from c2sflow.data.h5ad import RowWriter, create_h5ad
 from c2sflow.data.readers import open_anndata
@@ -225,3 +226,16 @@ def test_matrices_beside_share_their_places(most, tmp_path, monkeypatch):
     made.write_h5ad(tmp_path / "again.h5ad")
     again = ad.read_h5ad(tmp_path / "again.h5ad")
     assert np.array_equal(again.layers["counts"].toarray(), 2 * backwards)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3])
+def test_blocks_of_sparse_data_hold_about_so_many_values(share, tmp_path, monkeypatch):
+    monkeypatch.setattr(backed, "CHUNK_VALUES", 3000)
+    values = sparse.random(400, 500, share, "csr", np.float32, random_state=0)
+    ad.AnnData(values).write_h5ad(tmp_path / "sparse.h5ad")
+    with open_anndata(tmp_path / "sparse.h5ad") as data:
+        blocks = [block for _, block in data.chunks()]
+    assert sum(block.shape[0] for block in blocks) == 400
+    assert max(block.nnz for block in blocks) < 3300
+    assert np.mean([block.nnz for block in blocks[:-1]]) > 2700
+    assert abs(sparse.vstack(blocks) - values).nnz == 0

@@ -22,7 +22,7 @@ from c2sflow.data.h5ad import RowWriter, create_h5ad, row_blocks, write_element
 from c2sflow.data.qc.filtered_genes import PLACE, FilteredWriter
 from c2sflow.data.qc.survey import cell_metrics
 from c2sflow.data.readers import open_anndata
-from c2sflow.data.state.normalization import LOG_BASE, State, normalise
+from c2sflow.data.state.normalization import LOG_BASE, State, normalise, row_factors
 
 LOGGER = logging.getLogger(__name__)
 # Columns of QC that are computed again for the sums.
@@ -131,9 +131,10 @@ def run_pseudobulk(
     with write_beside(target) as partial, create_h5ad(partial, obs, var) as file:
         write_element(file, "uns", {"log1p": {"base": LOG_BASE}})
         matrix = RowWriter(file, "X", len(var), ["layers/counts"])
-        matrix.append(normalise(sums, counts), sums)
+        factors = row_factors(sums, counts)
+        matrix.append(normalise(sums, counts, factors=factors), sums)
         FilteredWriter(file, filtered_var).append(
-            {"X": normalise(filtered, counts, total_of=sums), "layers/counts": filtered}
+            {"X": normalise(filtered, counts, factors=factors), "layers/counts": filtered}
         )
     left_out = int((groups < 0).sum())
     warnings = [f"{left_out} cells have no {' or '.join(columns)}: left out"] if left_out else []

@@ -38,7 +38,7 @@ from c2sflow.data.qc.survey import Survey, survey
 from c2sflow.data.readers import open_anndata
 from c2sflow.data.splits.splits import COLUMN as SPLIT
 from c2sflow.data.splits.splits import Rule
-from c2sflow.data.state.normalization import LOG_BASE, State, normalise
+from c2sflow.data.state.normalization import LOG_BASE, State, normalise, row_factors
 from c2sflow.data.views import View, apply_view, genome_shares
 
 LOGGER = logging.getLogger(__name__)
@@ -105,8 +105,9 @@ def _write(
         beside = FilteredWriter(file, filtered_var)
         for start, block in data.chunks(chunk_size):
             kept, filtered = _kept(block, start, found)
-            matrix.append(normalise(kept, state, rescale), *[kept] * with_counts)
-            of_filtered = normalise(filtered, state, rescale, total_of=kept)
+            factors = row_factors(kept, state, rescale)
+            matrix.append(normalise(kept, state, rescale, factors), *[kept] * with_counts)
+            of_filtered = normalise(filtered, state, rescale, factors)
             beside.append({"X": of_filtered, **dict.fromkeys(counts, filtered)})
             bar.update(block.shape[0])
         write_features(file, data, found.cells, others or {}, chunk_size)

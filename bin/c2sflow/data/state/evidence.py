@@ -71,14 +71,16 @@ class Evidence:
         return Evidence(
             **{name: np.zeros(n_cells) for name in _FLOATS},
             **{name: np.zeros(n_cells, dtype) for name, dtype in _OTHERS.items()},
-            **{name: np.zeros((n_cells, len(SCALES))) for name in _SCALED},
+            **{name: np.zeros((len(SCALES), n_cells)).T for name in _SCALED},  # scale by scale
             fits=np.zeros((n_cells, len(SCALES)), np.int8),
         )
 
     def put(self, start: int, part: Evidence) -> None:
         """Take in the evidence of the cells from `start` on."""
         for field in fields(self):
-            getattr(self, field.name)[start : start + len(part)] = getattr(part, field.name)
+            found, place = getattr(part, field.name), getattr(self, field.name)
+            # Zeros, most of what counts have, are there: memory that is never written takes none.
+            np.copyto(place[start : start + len(part)], found, where=found != 0)
 
     @staticmethod
     def concat(parts: list[Evidence]) -> Evidence:

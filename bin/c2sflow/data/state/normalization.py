@@ -60,7 +60,7 @@ def normalise(
     block: sparse.csr_matrix,
     state: State,
     rescale: bool = False,
-    total_of: sparse.csr_matrix | None = None,
+    factors: np.ndarray | None = None,
 ) -> sparse.csr_matrix:
     """To log base 10 of 1 + values per 10,000; what is done already is not done again.
 
@@ -74,22 +74,20 @@ def normalise(
     rescale
         Bring each row to 10,000 whatever it was normalised to: bulk samples in transcripts per
         million become comparable with cells.
-    total_of
-        Cells × genes that are brought to 10,000 together, if they are others than the block's.
+    factors
+        Of `row_factors`, if those genes of the cells are brought to 10,000 that are in another
+        block.
 
     Returns
     -------
     float32 CSR, of the block's own indices and row pointers.
     """
-    total_of = block if total_of is None else total_of
+    if factors is None:
+        factors = row_factors(block, state, rescale)
     if rescale and state.log_base is not None:
-        block, total_of = linear_values(block, state), linear_values(total_of, state)
-        state = State("normalized")
+        block, state = linear_values(block, state), State("normalized")
     values = block.data.astype(np.float64)
-    if state.name == "counts" or rescale:
-        totals = np.asarray(_with_values(total_of, total_of.data.astype(np.float64)).sum(axis=1))
-        totals = totals.ravel()
-        factors = np.divide(TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
+    if factors is not None:
         values *= np.repeat(factors, np.diff(block.indptr))
     if state.log_base is None:
         np.log1p(values, out=values)
@@ -97,6 +95,20 @@ def normalise(
     else:
         values *= np.log(LOG_BASES[state.log_base]) / np.log(LOG_BASES[LOG_BASE])
     return _with_values(block, values.astype(np.float32))
+
+
+def row_factors(block: sparse.csr_matrix, state: State, rescale: bool = False) -> np.ndarray | None:
+    """What brings each row to 10,000, of its values before the logarithm.
+
+    Returns
+    -------
+    float64 (n_rows,), 0 for rows without values; None where rows are left as they are.
+    """
+    if state.name != "counts" and not rescale:
+        return None
+    linear = linear_values(block, state)
+    totals = np.ravel(_with_values(linear, linear.data.astype(np.float64)).sum(axis=1))
+    return np.divide(TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
 
 
 def _with_values(block: sparse.csr_matrix, values: np.ndarray) -> sparse.csr_matrix:

@@ -1,10 +1,12 @@
 """The figures of each cell's values, computed at once, are those of a loop over the cells."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from scipy import sparse
 
-from c2sflow.data.state.evidence import FEW_COUNTS, cell_evidence
+from c2sflow.data.state.evidence import FEW_COUNTS, Evidence, cell_evidence
 
 
 def matrix(seed, n_kinds=5):
@@ -61,3 +63,14 @@ def test_a_cell_shows_the_same_beside_any_others(step):
     one, other = cell_evidence(alone), cell_evidence(beside).take(np.array([2]))
     for name in ("stepped", "steps", "step_errors", "fits", "coarse", "half_step", "sum_errors"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_evidence_put_by_blocks_is_theirs_together():
+    values = sparse.csr_matrix(matrix(0))
+    parts = [cell_evidence(values[start : start + 7]) for start in range(0, values.shape[0], 7)]
+    found = Evidence.of_none(values.shape[0])
+    for number, part in enumerate(parts):
+        found.put(7 * number, part)
+    for field in fields(Evidence):
+        together = getattr(Evidence.concat(parts), field.name)
+        np.testing.assert_array_equal(getattr(found, field.name), together)
