@@ -38,7 +38,8 @@ lint: setup ## check style, layers and types of the Python code, and the syntax 
 		nextflow lint -o concise main.nf modules subworkflows nextflow.config conf tests | grep -v ^Linting; fi
 
 audit: setup ## check the locked packages for known vulnerabilities; needs the network
-	@$(ACTIVATE); uv tool run --quiet pip-audit --requirement requirements.lock --disable-pip --require-hashes --strict
+	@$(ACTIVATE); for lock in requirements.lock setup/*.lock containers/tools.lock; do echo "$$lock"; \
+		uv tool run --quiet pip-audit --requirement $$lock --disable-pip --require-hashes --strict; done
 
 test: lint engines test-pandas3 ## run all tests except test-faults; with nf-test, if it is installed
 	@$(ACTIVATE); pytest --numprocesses 3 --no-loadscope-reorder
