@@ -1,7 +1,8 @@
 """The part of Kubernetes' interface that Nextflow asks for, served on this machine.
 
 Pods are run as processes of this machine, whose files are those of the claim; their specifications
-are kept. It is no Kubernetes: what a scheduler, a volume or an image would make of a pod is not seen.
+are kept. It is no Kubernetes: what a scheduler, a volume or an image would make of a pod is not
+seen.
 """
 
 import json
