@@ -2,10 +2,11 @@
 
 Samples of 500 cells × about 25,000 of 36,000 genes, each with its own (as --min_cells leaves them),
 Ensembl ids, counts and 4 further columns of var, as QC, SENTENCES and EMBED write them. Each step
-runs in a process of its own that may have 256 files open. One sample in 50 is made, and the others
-are copies of it under names of their own: what is measured reads every one.
+runs in a process of its own that may have 256 files open. Twenty samples are made, and the others
+are copies of them under names of their own: what is measured reads every one.
 
 python benchmarks/bench_merge_samples.py --samples 50 --samples 200 --samples 1000
+python benchmarks/bench_merge_samples.py --samples 20 --samples 100 --cells 10000 --name large
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import resource
 import shutil
 import tempfile
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
@@ -23,8 +25,16 @@ import numpy as np
 import pandas as pd
 from measure import report_one, run_one, save
 
-CELLS, GENES, KEPT, PER_CELL, WIDTH, MADE, FILES = 500, 36_000, 25_000, 200, 64, 20, 256
-STEPS = ("merge", "run_cells", "report")
+GENES, KEPT, WIDTH, MADE, FILES = 36_000, 25_000, 64, 20, 256
+STEPS = ("merge", "merge_zarr", "run_cells", "report")
+
+
+@dataclass
+class Sizes:
+    """Of every sample."""
+
+    cells: int
+    values: int  # of a cell
 
 
 def reference() -> pd.DataFrame:
@@ -43,7 +53,7 @@ def reference() -> pd.DataFrame:
     )  # fmt: skip
 
 
-def make_sample(folder: Path, number: int) -> None:
+def make_sample(folder: Path, number: int, sizes: Sizes) -> None:
     """<id>.h5ad, <id>.sentences.json, <id>.qc.json and the embedding of one sample."""
     import anndata as ad
     from scipy import sparse
@@ -57,30 +67,30 @@ def make_sample(folder: Path, number: int) -> None:
     name, var = f"donor{number:04d}", reference()
     var[REPEATED] = repeated_symbols(var.index)
     var = var.iloc[np.sort(random.choice(GENES, KEPT, replace=False))]
-    genes = [np.sort(random.choice(KEPT, PER_CELL, replace=False)) for _ in range(CELLS)]
-    values = random.integers(1, 20, CELLS * PER_CELL).astype(np.float32)
-    pointers = np.arange(CELLS + 1) * PER_CELL
-    counts = sparse.csr_matrix((values, np.concatenate(genes), pointers), (CELLS, KEPT))
+    n_cells = sizes.cells
+    genes = [np.sort(random.choice(KEPT, sizes.values, replace=False)) for _ in range(n_cells)]
+    values = random.integers(1, 20, n_cells * sizes.values).astype(np.float32)
+    pointers = np.arange(n_cells + 1) * sizes.values
+    counts = sparse.csr_matrix((values, np.concatenate(genes), pointers), (n_cells, KEPT))
     obs = pd.DataFrame(
         {
-            "sample": pd.Categorical([name] * CELLS),
-            "organism": pd.Categorical(["human"] * CELLS),
-            "n_genes_by_counts": PER_CELL, "total_counts": random.random(CELLS),
-            "type": pd.Categorical(random.choice(["B", "T"], CELLS)),
+            "sample": pd.Categorical([name] * n_cells),
+            "organism": pd.Categorical(["human"] * n_cells),
+            "n_genes_by_counts": sizes.values, "total_counts": random.random(n_cells),
+            "type": pd.Categorical(random.choice(["B", "T"], n_cells)),
         },
-        index=[f"{letters:014d}-{number}" for letters in range(CELLS)],
+        index=[f"{letters:014d}-{number}" for letters in range(n_cells)],
     )  # fmt: skip
     with create_h5ad(folder / "qc" / f"{name}.h5ad", obs, var) as file:
-        RowWriter(file, "X", KEPT).append(counts.log1p())
-        RowWriter(file, "layers/counts", KEPT).append(counts)
+        RowWriter(file, "X", KEPT, ["layers/counts"]).append(counts.log1p(), counts)
     with open_anndata(folder / "qc" / f"{name}.h5ad") as data:
-        summary = write_shards(data, [(0, CELLS)], name, folder)
+        summary = write_shards(data, [(0, n_cells)], name, folder)
     (folder / "sentences" / f"{name}.sentences.json").write_text(json.dumps(summary))
     report = {"sample": name, "warnings": []}
     (folder / "qc" / f"{name}.qc.json").write_text(json.dumps(report))
-    vectors = random.standard_normal((CELLS, WIDTH), dtype=np.float32)
+    vectors = random.standard_normal((n_cells, WIDTH), dtype=np.float32)
     ad.AnnData(
-        obs=pd.DataFrame({"c2s_n_genes": np.full(CELLS, 200)}, index=obs.index),
+        obs=pd.DataFrame({"c2s_n_genes": np.full(n_cells, sizes.values)}, index=obs.index),
         obsm={"X_c2s": vectors},
     ).write_h5ad(folder / "embeddings" / f"{name}.00000.embedding.h5ad")
 
@@ -94,8 +104,8 @@ def copy_sample(folder: Path, number: int, source: int) -> None:
     (folder / "sentences" / f"{name}.sentences.json").write_text(text)
 
 
-def merge(folder: Path, names: list[str]) -> None:
-    """c2s.h5ad of all samples."""
+def merge(folder: Path, names: list[str], sizes: Sizes, kind: str = "h5ad") -> None:
+    """c2s.h5ad or c2s.zarr of all samples."""
     from c2sflow.results.merge import merge_samples
     from c2sflow.results.shards import Sample
 
@@ -104,11 +114,20 @@ def merge(folder: Path, names: list[str]) -> None:
         Sample(name, name, folder / "qc" / f"{name}.h5ad", [ends / f"{name}.00000.embedding.h5ad"])
         for name in names
     ]
-    merged = merge_samples(samples, folder / "c2s.h5ad", {})
-    assert len(merged.obs) == CELLS * len(names)
+    target = folder / f"c2s.{kind}"
+    merged = merge_samples(samples, target, {})
+    assert len(merged.obs) == sizes.cells * len(names)
+    if os.environ.get("KEEP"):
+        return
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
 
 
-def read_run_cells(folder: Path, names: list[str]) -> None:
+def merge_zarr(folder: Path, names: list[str], sizes: Sizes) -> None:
+    """c2s.zarr of all samples."""
+    merge(folder, names, sizes, "zarr")
+
+
+def read_run_cells(folder: Path, names: list[str], sizes: Sizes) -> None:
     """What EVALUATE begins with, and 1,000 cells' expression."""
     from c2sflow.evaluation.run_reader import RunCells, RunFiles
 
@@ -121,10 +140,10 @@ def read_run_cells(folder: Path, names: list[str]) -> None:
     )  # fmt: skip
     cells = RunCells(files)
     rows = np.random.default_rng(0).choice(len(cells.obs), 1000, replace=False)
-    assert cells.expression(rows).nnz == 1000 * PER_CELL
+    assert cells.expression(rows).nnz == 1000 * sizes.values
 
 
-def read_report(folder: Path, names: list[str]) -> None:
+def read_report(folder: Path, names: list[str], _sizes: Sizes) -> None:
     """What REPORT reads of the samples, without the map of the cells."""
     from c2sflow.report.run import read_all, read_sentences
 
@@ -132,21 +151,27 @@ def read_report(folder: Path, names: list[str]) -> None:
     assert len(read_all(folder / "qc", "*.qc.json")) == len(names)
 
 
-def work(step: str, folder: Path, n_samples: int) -> dict:
+def cpu_seconds() -> float:
+    """Of this process and of those that it has waited for."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
+
+
+def work(step: str, folder: Path, n_samples: int, sizes: Sizes) -> dict:
     """Seconds of a step, by the clock and of all cores together; without starting Python."""
 
-    start, cpu = time.perf_counter(), time.process_time()
+    start, cpu = time.perf_counter(), cpu_seconds()
     names = [f"donor{n:04d}" for n in range(n_samples)]
     if step == "input":
         for number in range(n_samples):
             source = number % MADE
             made = number < MADE
-            make_sample(folder, number) if made else copy_sample(folder, number, source)
+            make_sample(folder, number, sizes) if made else copy_sample(folder, number, source)
     else:
         resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
-        own = {"merge": merge, "run_cells": read_run_cells, "report": read_report}[step]
-        own(folder, names)
-    spent = time.process_time() - cpu
+        steps = (merge, merge_zarr, read_run_cells, read_report)
+        dict(zip(STEPS, steps, strict=True))[step](folder, names, sizes)
+    spent = cpu_seconds() - cpu
     return {
         "seconds": time.perf_counter() - start,
         "cpu_seconds": spent,
@@ -156,24 +181,31 @@ def work(step: str, folder: Path, n_samples: int) -> dict:
 
 @click.command(help=__doc__)
 @click.option("--samples", multiple=True, type=int, default=(50, 200, 1000))
+@click.option("--cells", default=500, help="Of a sample.")
+@click.option("--values", default=200, help="Of a cell.")
 @click.option("--one", nargs=3, type=str, hidden=True)
 @click.option("--name", default="merge_samples", help="Of the file of results.")
-def main(samples: tuple[int, ...], one: tuple[str, str, str] | None, name: str) -> None:
+def main(
+    samples: tuple[int, ...], cells: int, values: int, one: tuple[str, str, str] | None, name: str
+) -> None:
     """Measure each number and write benchmarks/results/merge_samples.json."""
+    sizes = Sizes(cells, values)
     if one:
-        report_one(lambda: work(one[0], Path(one[1]), int(one[2])))
+        report_one(lambda: work(one[0], Path(one[1]), int(one[2]), sizes))
         return
+    given = ("--cells", cells, "--values", values)
     figures: dict[str, dict] = {step: {} for step in STEPS}
     for n_samples in samples:
         with tempfile.TemporaryDirectory() as folder:
             for part in ("qc", "sentences", "embeddings", "shards"):
                 (Path(folder) / part).mkdir()
-            run_one(__file__, "--one", "input", folder, n_samples)
+            run_one(__file__, *given, "--one", "input", folder, n_samples)
             for step in STEPS:
-                figures[step][n_samples] = run_one(__file__, "--one", step, folder, n_samples)
+                one_step = run_one(__file__, *given, "--one", step, folder, n_samples)
+                figures[step][n_samples] = one_step
                 print(f"{n_samples} samples, {step}: {figures[step][n_samples]}", flush=True)
     told = {
-        "load": os.getloadavg()[2], "cells_a_sample": CELLS, "genes": GENES,
+        "load": os.getloadavg()[2], "a_sample": asdict(sizes), "genes": GENES,
         "genes_a_sample": KEPT, "open_files": FILES,
     }  # fmt: skip
     save(name, told | figures)

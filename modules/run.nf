@@ -140,7 +140,7 @@ def escaped(value) {
 def resultsOf(Map given) {
     def predicts = given.perturbations || given.perturbation_column
     def made = [
-        'c2s.h5ad': true, 'c2s_perturbed.h5ad': predicts, 'c2s_generated.h5ad': given.generate, 'report.html': true,
+        'c2s.h5ad': "${given.output_format}" == 'h5ad', 'c2s.zarr': "${given.output_format}" == 'zarr', 'c2s_perturbed.h5ad': predicts, 'c2s_generated.h5ad': given.generate, 'report.html': true,
         finetuned: given.finetune, perturbation: predicts, generation: given.generate,
         attention: "${given.attention_maps}" != '0', evaluation: "${given.evaluate}" == 'true',
     ]

@@ -16,7 +16,7 @@ process EXPORT {
     script:
     """
     export OMP_NUM_THREADS=${task.cpus} NUMBA_NUM_THREADS=${task.cpus}
-    c2s export --cells=c2s.h5ad --perturbed=c2s_perturbed.h5ad ${cli(options)}
+    c2s export --cells=${cells} --perturbed=c2s_perturbed.h5ad ${cli(options)}
     """
 
     stub:

@@ -21,7 +21,7 @@ process MERGE {
     val code
 
     output:
-    tuple path('c2s.h5ad'), path('c2s_perturbed.h5ad', arity: '0..*'), path('perturbation/*.tsv', arity: '0..*'), emit: results
+    tuple path('c2s.{h5ad,zarr}'), path('c2s_perturbed.h5ad', arity: '0..*'), path('perturbation/*.tsv', arity: '0..*'), emit: results
     path 'c2s_generated.h5ad', optional: true, emit: generated
     path 'c2s_groups.h5ad', optional: true, emit: groups
     path 'groups.json', optional: true, emit: group_record // for the report

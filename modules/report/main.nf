@@ -34,7 +34,7 @@ process REPORT {
     def attention = attention_pairs ? "--attention-pairs=${attention_pairs}" : ''
     """
     export OMP_NUM_THREADS=${task.cpus} NUMBA_NUM_THREADS=${task.cpus}
-    c2s report --h5ad=c2s.h5ad ${predicted} ${changes} ${scores} ${trained} ${attention} ${made} --qc-dir=qc --sentences-dir=sentences \\
+    c2s report --h5ad=${cells} ${predicted} ${changes} ${scores} ${trained} ${attention} ${made} --qc-dir=qc --sentences-dir=sentences \\
         --stats-dir=stats --multiqc-config=${multiqc_config} ${cli(options)}
     """
 

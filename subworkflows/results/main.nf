@@ -23,7 +23,7 @@ workflow RESULTS {
         byName(made.groups), toJson(provenance), code('merge'),
     )
     MERGE.out.notices.subscribe { json -> readJson(json).warnings.each { line -> log.warn(line) } }
-    // [c2s.h5ad, c2s_perturbed.h5ad]
+    // [c2s.h5ad or c2s.zarr, c2s_perturbed.h5ad]
     both = MERGE.out.results.filter { _cells, perturbed, _tables -> perturbed }.map { cells, perturbed, _tables -> [cells, perturbed[0]] }
     exporting = made.input.options.filter { steps -> steps.asked_for.export }.map { steps -> steps.export }
     EXPORT(both, exporting, code('export'))
@@ -33,7 +33,7 @@ workflow RESULTS {
     scores = evaluation.map { files -> [files] }.combine(BENCHMARK.out.tables.map { files -> [files] }.ifEmpty([[]]))
         .map { one, other -> one + other }
     stats = made.embedding.stats.mix(made.annotation.stats, made.perturbation.stats, made.generation.stats, MERGE.out.notices, MERGE.out.group_record)
-    // MERGE.out.results: [c2s.h5ad, [c2s_perturbed.h5ad] or [], [table of the predictions] or []]
+    // MERGE.out.results: [c2s.h5ad or c2s.zarr, [c2s_perturbed.h5ad] or [], [table of the predictions] or []]
     REPORT(
         MERGE.out.results, byName(made.cells.qc), byName(made.cells.sentences), byName(stats), made.attention.pairs,
         made.perturbation.effects, scores, MERGE.out.generated_summary, made.finetuning.record, multiqc,

@@ -111,10 +111,13 @@ def test_names_may_hold_anything(nextflow, cells):
         *("--control", '`batch $x` == "k=v \'0\'" and bulk_labels != "it\'s"'),
         *("--perturbation_prompt", prompt, "--gene_sets", folder / "gene's `set`.gmt"),
         *("--context", "bulk_labels", "--gene_vocabulary", folder / "what's said $x.txt"),
+        *("--output_format", "zarr"),
     )
     assert run.submitted["QC"] == 2
+    assert "c2s.zarr" in (nextflow.folder / "out 'put' $1/report.html").read_text()
+    assert not (nextflow.folder / "out 'put' $1/c2s.h5ad").exists()
     assert "gene sets: 1 of 2 have" in run.output
-    embedded = ad.read_h5ad(nextflow.folder / "out 'put' $1/c2s.h5ad")
+    embedded = ad.read_zarr(nextflow.folder / "out 'put' $1/c2s.zarr")
     assert list(embedded.obs["sample"].unique()) == names
     assert list(embedded.obs["batch $x"].unique()) == ["k=v '0'", "k=v '30'"]
     answers = ad.read_h5ad(nextflow.folder / "out 'put' $1/c2s_perturbed.h5ad")

@@ -12,7 +12,7 @@ import pandas as pd
 from anndata.io import read_elem
 
 from c2sflow.common.errors import UserError
-from c2sflow.common.opened import open_h5
+from c2sflow.common.opened import open_h5, open_result, reading
 from c2sflow.data.obs.figure_cells import figure_cells
 from c2sflow.data.obs.measured_cells import CONTROL, find_measured, labels_of_conditions
 from c2sflow.data.own_columns import own_name
@@ -89,7 +89,7 @@ def read_compared(
     UserError
         If a query names no column, or no predicted cell starts from a control cell.
     """
-    with open_h5(cells) as file:
+    with reading(cells), open_result(cells) as file:
         obs = read_elem(file["obs"])
     with open_h5(perturbed) as file:
         answers = read_elem(file["obs"])

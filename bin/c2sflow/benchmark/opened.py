@@ -14,7 +14,7 @@ from anndata.io import read_elem
 from c2sflow.benchmark.compared import Compared
 from c2sflow.benchmark.files import Part
 from c2sflow.common.errors import UserError
-from c2sflow.common.opened import open_h5
+from c2sflow.common.opened import open_h5, open_result, reading
 from c2sflow.data.h5ad import log_base
 from c2sflow.data.result_cells import ResultCells
 
@@ -79,7 +79,7 @@ def open_results(cells: Path, perturbed: Path) -> Iterator[Results]:
     UserError
         If one is missing or broken.
     """
-    with open_h5(cells) as own, open_h5(perturbed) as predicted:
+    with reading(cells), open_result(cells) as own, open_h5(perturbed) as predicted:
         var = read_elem(own["var"])
         ids = var["gene_ids"].astype(str).to_numpy() if "gene_ids" in var else None
         genes = pd.Index(var.index.astype(str))

@@ -56,6 +56,23 @@ def write_beside(target: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def folder_beside(target: str | Path) -> Iterator[Path]:
+    """Give a temporary folder beside `target`; rename it to `target` if the block succeeds.
+
+    As `write_beside`; a folder that is there already gives way to the new one.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as name:
+        partial, old = Path(name) / "new", Path(name) / "old"
+        partial.mkdir()
+        yield partial
+        if target.exists():
+            target.rename(old)
+        partial.rename(target)
+
+
 def write_json(target: str | Path, content: object) -> None:
     """Write JSON (UTF-8, indented), whole or not at all."""
     with write_beside(target) as partial:

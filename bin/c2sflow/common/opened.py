@@ -37,3 +37,18 @@ def open_h5(path: str | Path, of: str = "") -> Iterator[h5py.File]:
     """Open an HDF5 file, and read it as `reading` does."""
     with reading(path, of), h5py.File(path) as file:
         yield file
+
+
+@contextmanager
+def open_result(path: str | Path) -> Iterator[h5py.Group]:
+    """Open a result to read: an h5ad, or a zarr store of a run with ``--output_format zarr``.
+
+    A group of zarr is read as one of h5py is.
+    """
+    if not Path(path).is_dir():
+        with h5py.File(path) as file:
+            yield file
+        return
+    import zarr
+
+    yield zarr.open_group(path, mode="r")

@@ -135,7 +135,7 @@ def _extend(dataset: h5py.Dataset, rows: np.ndarray) -> None:
 
 def scale_values(dataset: h5py.Dataset, factor: float) -> None:
     """Multiply a dataset in place, a few chunks at a time."""
-    for start in range(0, len(dataset), 2**6 * INDEX_CHUNK):
+    for start in range(0, dataset.shape[0], 2**6 * INDEX_CHUNK):
         rows = slice(start, start + 2**6 * INDEX_CHUNK)
         dataset[rows] = (dataset[rows].astype(np.float64) * factor).astype(dataset.dtype)
 
@@ -201,9 +201,14 @@ def create_h5ad(path: str | Path, obs: pd.DataFrame, var: pd.DataFrame) -> Itera
     """Make an h5ad file with these annotations, to be filled by `RowWriter`s."""
     with h5py.File(path, "w", rdcc_nbytes=CHUNK_CACHE) as file:
         file.id.set_mdc_config(_small_cache(file))
-        file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-        write_element(file, "obs", obs)
-        write_element(file, "var", var)
-        for name in ("uns", "obsm", "layers", "varm", "obsp", "varp"):
-            write_element(file, name, {})
+        prepare(file, obs, var)
         yield file
+
+
+def prepare(group: h5py.Group, obs: pd.DataFrame, var: pd.DataFrame) -> None:
+    """Write what an AnnData has before its matrices, to an open h5ad or zarr store."""
+    group.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+    write_element(group, "obs", obs)
+    write_element(group, "var", var)
+    for name in ("uns", "obsm", "layers", "varm", "obsp", "varp"):
+        write_element(group, name, {})

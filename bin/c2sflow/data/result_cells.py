@@ -11,13 +11,13 @@ import numpy as np
 from anndata.io import sparse_dataset
 from scipy import sparse
 
-from c2sflow.common.opened import open_h5
+from c2sflow.common.opened import open_result, reading
 
 COUNTS = "layers/counts"
 
 
 class ResultCells:
-    """Rows of a result file, such as c2s.h5ad, in any order; of a matrix only these are read.
+    """Rows of a result, such as c2s.h5ad, in any order; of a matrix only these are read.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class ResultCells:
         Whether the file has ``layers["counts"]``: all samples came as counts.
     """
 
-    def __init__(self, file: h5py.File):
+    def __init__(self, file: h5py.Group):
         self._file = file
         self.has_counts = COUNTS in file
         names = ("X", COUNTS) if self.has_counts else ("X",)
@@ -60,5 +60,5 @@ def open_cells(path: Path | None) -> Iterator[ResultCells | None]:
     if path is None:
         yield None
         return
-    with open_h5(path) as file:
+    with reading(path), open_result(path) as file:
         yield ResultCells(file)

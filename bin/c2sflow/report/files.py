@@ -29,7 +29,7 @@ FIGURES = {
 
 def result_files(run: Run) -> dict[str, str]:
     """Path of each result in the output folder, and what it holds."""
-    files = {"c2s.h5ad": "every cell that passed QC, with its embedding"}
+    files = {run.cells_name: "every cell that passed QC, with its embedding"}
     if run.summary is not None:
         files["c2s_perturbed.h5ad"] = "the predicted cells"
         files["perturbation/summary.tsv"] = "the answers to each perturbation"

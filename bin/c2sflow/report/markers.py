@@ -5,11 +5,12 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pandas as pd
-from anndata.io import read_elem, sparse_dataset
+from anndata.io import sparse_dataset
 from scipy import sparse
 
 from c2sflow.common.statistics import moments_of_sums
 from c2sflow.data.h5ad import log_base
+from c2sflow.data.stored import read_element
 
 MOST_GENES = 12
 MIN_GROUP = 3  # cells of a group that is ranked
@@ -41,7 +42,7 @@ def read_markers(file: h5py.File, rows: np.ndarray, groups: pd.Series) -> pd.Dat
     scores = group_scores(expression, groups.cat.set_categories(names))
     chosen = strongest(scores, MOST_GENES)
     var = file["var"]
-    genes = np.asarray(read_elem(var[var.attrs["_index"]]), dtype=str)
+    genes = np.asarray(read_element(var[var.attrs["_index"]]), dtype=str)
     values = expression[:, chosen].toarray().astype(np.float32)
     return pd.DataFrame(values, columns=genes[chosen])
 

@@ -14,6 +14,7 @@ from anndata.io import read_elem
 from c2sflow.common.opened import open_h5
 from c2sflow.data.obs.figure_cells import known_labels
 from c2sflow.data.own_columns import own_name
+from c2sflow.data.stored import read_element
 from c2sflow.report.colours import as_groups
 from c2sflow.report.map import MIN_CELLS, nearest, read_rows, some_rows, umap_coordinates
 from c2sflow.sentences.no_ops import predicted_only, with_no_op
@@ -115,7 +116,7 @@ def _kinds(
     measured_column: str | None,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Rows of the run's cells by kind: control, measured, and others; no cell is of two."""
-    index = pd.Index(np.asarray(read_elem(file["obs"][file["obs"].attrs["_index"]]), dtype=str))
+    index = pd.Index(np.asarray(read_element(file["obs"][file["obs"].attrs["_index"]]), dtype=str))
     sources = index.get_indexer(predicted[SOURCE].astype(str).unique())
     left = held_out.copy()
     kinds = {"control": some_rows(np.sort(sources[sources >= 0]), MOST)}

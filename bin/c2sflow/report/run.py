@@ -13,10 +13,11 @@ import pandas as pd
 from anndata.io import read_elem
 
 from c2sflow.common.files import read_json
-from c2sflow.common.opened import open_h5
+from c2sflow.common.opened import open_h5, open_result
 from c2sflow.data.obs.figure_cells import FigureCells, figure_cells, needed_columns
 from c2sflow.data.own_columns import own_name
 from c2sflow.data.result_tables import read_evaluation, read_table
+from c2sflow.data.stored import read_element
 from c2sflow.inputs.labels import CELL, CELL_TYPE, labels_from_text
 from c2sflow.report.colours import Colourings, read_colourings
 from c2sflow.report.gene_tables import read_changes
@@ -124,6 +125,7 @@ class Run:
     groups: dict | None = None
     training: dict | None = None
     losses: pd.DataFrame | None = None
+    cells_name: str = "c2s.h5ad"
 
     @property
     def records(self) -> list[dict]:
@@ -196,8 +198,8 @@ def read_run(
         Table of MERGE, if cells were generated.
     """
     columns = list(dict.fromkeys([*filter(None, [label_column]), "sample"]))
-    with h5py.File(h5ad) as file:
-        provenance = read_elem(file["uns/c2s"])
+    with open_result(h5ad) as file:
+        provenance = read_element(file["uns/c2s"])
         obs = pd.DataFrame({name: pd.Series(read_elem(file["obs"][name])) for name in OBS})
         usable = _usable(file, training_cells, label_column)
         cells = read_map(file, columns, [TYPES], usable.held_out)
@@ -254,6 +256,7 @@ def read_run(
         generated=read_table(generated_summary, TEXT) if generated_summary else None,
         training=read_json(training_dir / "finetune.json") if training_dir else None,
         losses=read_table(training_dir / "loss.tsv") if training_dir else None,
+        cells_name=h5ad.name,
     )
 
 
@@ -270,7 +273,7 @@ def _usable(file: h5py.File, training_cells: str | None, label_column: str | Non
     obs = file["obs"]
     label_column = label_column if label_column and label_column in obs else None
     names = [name for name in needed_columns(training_cells, label_column) if name in obs]
-    index = pd.RangeIndex(len(obs[obs.attrs["_index"]]))
+    index = pd.RangeIndex(obs[obs.attrs["_index"]].shape[0])
     table = pd.DataFrame({name: pd.Series(read_elem(obs[name])) for name in names}, index=index)
     return figure_cells(table, training_cells, label_column)
 

@@ -107,7 +107,7 @@ def provenance(run: Run) -> list[Section]:
     )
     text = (
         "Everything needed to repeat this run; the same record is in <code>uns['c2s']</code> of "
-        "<code>c2s.h5ad</code>. Parameters that are not listed were left unset."
+        f"<code>{run.cells_name}</code>. Parameters that are not listed were left unset."
     )
     return [Section("", text, content=content), result_table(run)]
 
@@ -303,9 +303,9 @@ def features(run: Run) -> list[Section]:
     }
     text = (
         "Features that are not genes are excluded from sentences and totals. Types with up to a "
-        "few thousand features are in <code>obsm</code> of <code>c2s.h5ad</code>, with their names "
-        "in <code>uns['c2s_features']</code>. Change this with <code>--features</code>, "
-        "<code>--genome</code> and <code>--matrix</code>."
+        f"few thousand features are in <code>obsm</code> of <code>{run.cells_name}</code>, with "
+        "their names in <code>uns['c2s_features']</code>. Change this with "
+        "<code>--features</code>, <code>--genome</code> and <code>--matrix</code>."
     )
     name = "Features read"
     return [Section(name, text, plot=table_plot("features", name, "Sample", rows, headers))]

@@ -15,6 +15,7 @@ from anndata.io import read_elem
 
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import read_json, remedy, write_beside
+from c2sflow.common.opened import open_result
 from c2sflow.common.parquet import column_names, read_parquet
 from c2sflow.data.h5ad import RowWriter, append_dense, create_h5ad, log_base, write_element
 from c2sflow.data.label_tables import label_columns
@@ -112,7 +113,7 @@ def merge_groups(files: GroupFiles, cells: Path, target: Path, uns: Mapping) -> 
     Parameters
     ----------
     cells
-        c2s.h5ad, with obs["c2s_group"].
+        c2s.h5ad or c2s.zarr, with obs["c2s_group"].
     target
         Written whole or not at all.
     uns
@@ -128,7 +129,7 @@ def merge_groups(files: GroupFiles, cells: Path, target: Path, uns: Mapping) -> 
         If a file is missing or broken, or holds other groups.
     """
     names = files.names
-    with h5py.File(cells) as source:
+    with open_result(cells) as source:
         obs, var = read_elem(source["obs"]), read_elem(source["var"])
         numbers = names.get_indexer(obs[GROUP].astype(object))
         order = np.lexsort((obs[PLACE].fillna(0).to_numpy(), numbers))[(numbers < 0).sum() :]

@@ -43,7 +43,7 @@ NOT_OF_THE_RESULT = ("input_output", "resources", "cluster", "report", "generic"
 # Nor do these change the cells: what is fetched, allowed, or made of the predictions.
 NOT_OF_THE_CELLS = (
     "model_cache", "compile_cache", "max_predictions", "gene_sets", "context", "tasks",
-    "checkpoint_dir", "export",
+    "checkpoint_dir", "export", "output_format",
 )  # fmt: skip
 # What uns["c2s"]["samples"] has of qc.json.
 OF_A_SAMPLE = (
@@ -121,9 +121,10 @@ def merge_run(
     generated_dir: Path | None = None,
     groups_dir: Path | None = None,
 ) -> None:
-    """Write c2s.h5ad and, if asked for, c2s_perturbed.h5ad, c2s_generated.h5ad, c2s_groups.h5ad.
+    """Write c2s.h5ad (or c2s.zarr), and what is asked for: predicted, generated cells, groups.
 
-    With the answers comes a summary of them, with groups what the report shows of them.
+    These are c2s_perturbed.h5ad, c2s_generated.h5ad and c2s_groups.h5ad. With the answers comes a
+    summary of them, with groups what the report shows of them.
 
     Parameters
     ----------
@@ -182,7 +183,7 @@ def merge_run(
     )
     if evaluation_dir is not None:
         uns["evaluation"] = read_evaluation(evaluation_dir)
-    target = outdir / "c2s.h5ad"
+    target = outdir / f"c2s.{options['results']['output_format']}"
     base = options["results"]["log_base"]
     merged = merge_samples(parts, target, uns, options["report"]["store_umap"], base)
     LOGGER.info("%s: %d cells of %d samples", target.name, len(merged.obs), len(parts))
@@ -191,7 +192,7 @@ def merge_run(
             raise ValueError("merging predictions needs their plan")
         planned = read_json(plan)
         answered = _predicted(parts, shards, sentences, perturbed_dir, planned, merged)
-        merged.notices += _merge_perturbed(answered, outdir, merged, uns)
+        merged.notices += _merge_perturbed(answered, target, outdir, merged, uns)
     if generated_dir is not None:
         _merge_generated(sheet, sentences, generated_dir, options, outdir, merged.genes, uns)
     if groups is not None:
@@ -237,7 +238,7 @@ def _predicted(
 
 
 def _merge_perturbed(
-    answered: Iterable[Predicted], outdir: Path, merged: Merged, uns: Mapping
+    answered: Iterable[Predicted], cells: Path, outdir: Path, merged: Merged, uns: Mapping
 ) -> list[str]:
     """Write the predicted cells and their summary; what is renamed, a line each."""
     target, var = outdir / "c2s_perturbed.h5ad", pd.DataFrame(index=merged.genes.names)
@@ -245,7 +246,7 @@ def _merge_perturbed(
     predicted, notices = merge_predictions(
         answered, merged.obs, var, uns["rank_fit"], target, uns,
         n_each=options.get("num_samples", 1), base=options["log_base"],
-        source=outdir / "c2s.h5ad", controls=options["benchmark_controls"],
+        source=cells, controls=options["benchmark_controls"],
     )  # fmt: skip
     for line in notices:
         LOGGER.warning(line)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
+import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import read_elem
@@ -15,6 +17,8 @@ from c2sflow.common.files import remedy
 from c2sflow.common.opened import open_h5
 from c2sflow.common.parquet import column_names, read_parquet
 from c2sflow.data.label_tables import SCORES, STATUS, label_columns
+
+Found = TypeVar("Found")
 
 
 @dataclass
@@ -55,11 +59,47 @@ def read_embeddings(
     UserError
         If a shard is missing or unreadable, or its cells are missing, doubled or foreign.
     """
+    return checked_shards(sample, cell_ids, _vectors)
+
+
+def read_vectors(sample: Sample) -> Iterator[np.ndarray]:
+    """X_c2s of each shard.
+
+    Raises
+    ------
+    UserError
+        If a shard is missing or unreadable.
+    """
+    for path in sample.embeddings:
+        with open_h5(path, f"sample {sample.id}: shard ") as file:
+            vectors = _vectors(file)
+        yield vectors
+
+
+def _vectors(file: h5py.File) -> np.ndarray:
+    return read_elem(file["obsm/X_c2s"])
+
+
+def width(file: h5py.File) -> int:
+    """Of X_c2s of a shard."""
+    return file["obsm/X_c2s"].shape[1]
+
+
+def checked_shards(
+    sample: Sample, cell_ids: pd.Index, get: Callable[[h5py.File], Found]
+) -> Iterator[tuple[pd.DataFrame, Found]]:
+    """obs of each shard and what `get` reads; together they must be exactly `cell_ids`, in order.
+
+    Raises
+    ------
+    UserError
+        As `read_embeddings`.
+    """
     start = 0
     for path in sample.embeddings:
         with open_h5(path, f"sample {sample.id}: shard ") as file:
             obs = read_elem(file["obs"])
-            vectors = read_elem(file["obsm/X_c2s"])
+            found = get(file)
         expected = cell_ids[start : start + len(obs)]
         if not obs.index.equals(expected):
             raise UserError(
@@ -67,7 +107,7 @@ def read_embeddings(
                 f"{remedy(path)}"
             )
         start += len(obs)
-        yield obs.set_axis(expected), vectors  # the same strings: each name is held once
+        yield obs.set_axis(expected), found  # the same strings: each name is held once
     if start != len(cell_ids):
         raise UserError(
             f"sample {sample.id}: {len(cell_ids) - start} cells have no embedding, the first "

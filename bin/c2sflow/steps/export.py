@@ -3,10 +3,11 @@
 import click
 
 FILE = click.Path(exists=True, dir_okay=False)
+RESULT = click.Path(exists=True)  # a file or, of zarr, a folder
 
 
 @click.command(help=__doc__)
-@click.option("--cells", required=True, type=FILE, help="c2s.h5ad.")
+@click.option("--cells", required=True, type=RESULT, help="c2s.h5ad or c2s.zarr.")
 @click.option("--perturbed", required=True, type=FILE, help="c2s_perturbed.h5ad.")
 @click.option("--export", required=True, help="Tools, separated by commas.")
 @click.option("--measured-column", help="Column of obs with the measured perturbations.")

@@ -4,10 +4,11 @@ import click
 
 FOLDER = click.Path(exists=True, file_okay=False)
 FILE = click.Path(exists=True, dir_okay=False)
+RESULT = click.Path(exists=True)  # a file or, of zarr, a folder
 
 
 @click.command(help=__doc__)
-@click.option("--h5ad", required=True, type=FILE, help="c2s.h5ad of MERGE.")
+@click.option("--h5ad", required=True, type=RESULT, help="c2s.h5ad or c2s.zarr of MERGE.")
 @click.option("--perturbed", type=FILE, help="c2s_perturbed.h5ad of MERGE, if any.")
 @click.option("--perturbation-summary", type=FILE, help="summary.tsv of MERGE, if any.")
 @click.option("--attention-pairs", type=FILE, help="attention_pairs.tsv of PAIRS, if any.")

@@ -19,7 +19,7 @@ from scipy import sparse
 from c2sflow.common.errors import UserError
 from c2sflow.common.files import unreadable
 from c2sflow.data.concat import concat_obs
-from c2sflow.results import merge as merging
+from c2sflow.results import copying
 from c2sflow.results.merge import merge_samples, unique_names
 from c2sflow.results.shards import Sample
 
@@ -58,7 +58,7 @@ def test_equals_anndata_concat(tmp_path_factory, cuts, block):
     one, a = make_sample(folder, "a", sum(cuts), ["G1", "G2", "G3"], cuts, seed=1, prefix="a_")
     two, b = make_sample(folder, "b", 20, ["G4", "G2"], [20], seed=2, prefix="b_")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(merging, "BLOCK", block)
+        patch.setattr(copying, "BLOCK", block)
         merge_samples([one, two], folder / "c2s.h5ad", {"version": "x"})
     merged = ad.read_h5ad(folder / "c2s.h5ad")
     expected = ad.concat([a, b], join="outer", fill_value=0)[:, merged.var_names]

@@ -118,5 +118,9 @@ def with_filtered(
     inside = places >= 0
     if not inside.any():
         return kept
-    where = (entries.row[inside], places[inside])
-    return kept + sparse.csr_matrix((entries.data[inside], where), shape=kept.shape)
+    own = kept.tocoo()
+    # Not by adding, which drops stored zeros: how many values there are is counted before.
+    rows = np.concatenate([own.row, entries.row[inside]])
+    where = (rows, np.concatenate([own.col, places[inside]]))
+    values = np.concatenate([own.data, entries.data[inside]])
+    return sparse.csr_matrix((values, where), shape=kept.shape)

@@ -20,7 +20,7 @@ from c2sflow.data.qc.qc import Filters, run_qc
 from c2sflow.data.readers import open_anndata
 from c2sflow.data.state.normalization import State
 from c2sflow.evaluation.run_reader import RunCells, RunFiles
-from c2sflow.results import merge as merging
+from c2sflow.results import copying
 from c2sflow.results.merge import merge_samples
 from c2sflow.results.shards import Sample
 from c2sflow.sentences.shards import write_shards
@@ -68,12 +68,16 @@ def run_steps(folder, name, raw, by_id, pseudobulk=False):
 
 @pytest.mark.parametrize("by_id", [False, True], ids=["by symbol", "by id"])
 def test_no_0_where_the_raw_data_have_a_value(by_id, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(merging, "BLOCK", 11)
+    monkeypatch.setattr(copying, "BLOCK", 11)
     raw = {name: raw_counts(seed) for seed, name in enumerate(["a", "b"])}
     samples = [run_steps(tmp_path, name, raw[name], by_id) for name in raw]
     with caplog.at_level(logging.INFO):
         merged = merge_samples(samples, tmp_path / "c2s.h5ad", {})
     adata = ad.read_h5ad(tmp_path / "c2s.h5ad")
+    merge_samples(samples, tmp_path / "c2s.zarr", {})  # which counts them before it writes
+    stored = ad.read_zarr(tmp_path / "c2s.zarr")
+    for one, other in ((stored.X, adata.X), (stored.layers["raw"], adata.layers["raw"])):
+        np.testing.assert_array_equal(one.toarray(), other.toarray())
     genes = adata.var["gene_ids"] if by_id else [f"ENSG{name[1:]:>011}" for name in adata.var_names]
     kept = {name: (own > 0).sum() >= MIN_CELLS for name, own in raw.items()}
     n_back = 0
