@@ -117,7 +117,7 @@ def test_shards_that_do_not_fit_leave_nothing(tmp_path, spoil, message):
     named = re.search("delete (.*) and run again with -resume", str(caught.value))
     assert bool(named) == ("have no embedding" not in message)
     assert not named or Path(named[1]).parent == tmp_path
-    assert list((tmp_path / "out").iterdir()) == []
+    assert list(tmp_path.glob("out/*")) == []
 
 
 def test_what_not_every_sample_has_is_left_out_and_said(tmp_path, caplog):
