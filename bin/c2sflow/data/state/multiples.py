@@ -260,12 +260,14 @@ def _sum_errors(
 ) -> np.ndarray:
     """Three standard deviations of what rounding changes in the sum of a cell."""
     half_step, precision = picks.half_step[part.numbers], picks.precision[part.numbers]
-    if half_step.any() or (precision > 1e-6).any():
-        sizes = np.diff(np.append(part.starts, values.size))
-        slope = 1.0 if log is None else log * (linear + 1)
-        error = (np.repeat(half_step, sizes) + np.repeat(precision, sizes) * values) * slope
-        return 3 * np.sqrt(np.add.reduceat(error**2, part.starts, dtype=np.float64))
-    return np.zeros(part.starts.size)
+    rounded = (half_step > 0) | (precision > 1e-6)
+    if not rounded.any():
+        return np.zeros(part.starts.size)
+    sizes = np.diff(np.append(part.starts, values.size))
+    slope = 1.0 if log is None else log * (linear + 1)
+    error = (np.repeat(half_step, sizes) + np.repeat(precision, sizes) * values) * slope
+    found = 3 * np.sqrt(np.add.reduceat(error**2, part.starts, dtype=np.float64))
+    return np.where(rounded, found, 0.0)
 
 
 def _more_steps(
