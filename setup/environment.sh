@@ -47,6 +47,11 @@ if [ $torch = cpu ]; then containers/cpu_lock <requirements.lock >"$packages"; f
     "$packages"
 if [ $torch = cpu ]; then
     .venv/bin/python containers/without_cuda .venv/lib/python*/site-packages
+    if ! .venv/bin/python -c 'import torch'; then
+        echo 'setup: torch does not start here without the libraries of CUDA: with them, then' >&2
+        rm -rf .venv
+        TORCH=cuda exec setup/environment.sh
+    fi
 fi
 # The library straight from bin/, editable: `import c2sflow` in scripts, tests and notebooks.
 .venv/bin/python -c '
