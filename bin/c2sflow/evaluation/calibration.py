@@ -129,11 +129,17 @@ def held_out_isotonic(judged: Judged, seed: int) -> np.ndarray:
     return found
 
 
-def corrected(judged: Judged, seed: int) -> dict[str, np.ndarray]:
-    """Probabilities of the labels by suffix: as they are, and by what other cells correct."""
+def corrected(judged: Judged, temperatures: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """Probabilities of the labels by suffix: as they are, and by what other cells correct.
+
+    Parameters
+    ----------
+    temperatures
+        Of `held_out_temperatures`.
+    """
     return {
         "": judged.confidence(),
-        "_tempered": judged.confidence(held_out_temperatures(judged, seed)),
+        "_tempered": judged.confidence(temperatures),
         "_isotonic": held_out_isotonic(judged, seed),
     }
 
@@ -219,7 +225,7 @@ def calibration_figures(judged: Judged, seed: int) -> list[Figure]:
         return []
     right, temperatures = judged.right, held_out_temperatures(judged, seed)
     figures = []
-    for suffix, confidence in corrected(judged, seed).items():
+    for suffix, confidence in corrected(judged, temperatures, seed).items():
         errors = calibration_errors(confidence, right, weights(n, seed))
         null = null_errors(confidence, seed)
         figures += [
@@ -282,8 +288,8 @@ def calibration_curves(judged: Judged, seed: int) -> Iterator[dict[str, object]]
     n = len(judged.truth)
     if n < MIN_CELLS:
         return
-    right = judged.right
-    for suffix, confidence in corrected(judged, seed).items():
+    right, temperatures = judged.right, held_out_temperatures(judged, seed)
+    for suffix, confidence in corrected(judged, temperatures, seed).items():
         bins = bins_of(confidence)
         for number in np.unique(bins):
             own = bins == number

@@ -14,10 +14,15 @@ def trains(flat: Mapping, task: str) -> bool:
     return re.search(rf"\b{task}\b", str(flat["finetune"] or "")) is not None
 
 
+def generates_several(flat: Mapping) -> bool:
+    """Whether GENERATE asks for several cells at once."""
+    return bool(flat["generate"] and flat["cells_per_answer"])
+
+
 def asks_for_several(flat: Mapping) -> bool:
     """Whether --generation_prompt asks for several cells at once, in training or generation."""
-    asks = flat["generate"] or trains(flat, "tissue_generation")
-    return bool(flat["cells_per_answer"] and asks)
+    trained = bool(flat["cells_per_answer"]) and trains(flat, "tissue_generation")
+    return generates_several(flat) or trained
 
 
 def named_kind(flat: Mapping) -> str:

@@ -41,7 +41,12 @@ from c2sflow.sentences.variants import TASKS, read_variant, variants_of
 from c2sflow.training.groups import named_kind as trained_kind
 from c2sflow.training.tasks import OF_GROUPS
 from c2sflow.validation.benchmarks import check_benchmarks
-from c2sflow.validation.generated_kind import asks_for_several, named_kind, trains
+from c2sflow.validation.generated_kind import (
+    asks_for_several,
+    generates_several,
+    named_kind,
+    trains,
+)
 from c2sflow.validation.generation import (
     check_generation,
     generation_plan,
@@ -241,7 +246,7 @@ def _add_generation(
     """What asks for cells, one or several at once: of GENERATE, and of the tasks that train it."""
     context = flat["dataset_context"] if isinstance(flat["dataset_context"], str) else None
     prompt = str(file) if file else flat["generation_prompt"]
-    several = bool(flat["generate"] and flat["cells_per_answer"])
+    several = generates_several(flat)
     of_type = "cell_type" if flat["label_column"] else ""
     with faults.collect("--generation_prompt: "):
         if flat["generate"] or "generation" in tasks:

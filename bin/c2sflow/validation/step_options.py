@@ -16,7 +16,7 @@ from c2sflow.inputs.lists import names_types
 from c2sflow.inputs.parameters import parameter_groups
 from c2sflow.sentences.groups.drawing import SAMPLE
 from c2sflow.sentences.variants import ALL
-from c2sflow.validation.generated_kind import trains
+from c2sflow.validation.generated_kind import generates_several, trains
 
 # Groups that hold no values of parameters: what MODEL checks the prompts for, the rule of splits.
 NO_PARAMETERS = ("asked", "split")
@@ -124,7 +124,7 @@ def _add_groups(finetune: dict, flat: Mapping) -> None:
     if not any(asked.values()):
         finetune |= {"group_by": SAMPLE, "groups_across_samples": False, "tissue_column": None}
     finetune |= {name: flat.get(name) for name in ("cells_prompt", "tissue_prompt")}
-    if flat["generate"] and flat["cells_per_answer"]:  # whose prompt asks for several cells
+    if generates_several(flat):  # whose prompt asks for several cells
         finetune["generation_prompt"] = flat.get("one_cell_prompt")
     elif not trains(flat, "generation"):
         finetune["generation_prompt"] = None
