@@ -92,7 +92,7 @@ bench: setup ## measure speed and memory: benchmarks/
 
 # The folder that holds kang_harmony_2000x.h5ad and perturbench_devel.h5ad; NOTE goes into the table.
 DATA ?= ../shared/data
-benchmark: setup ## score predictions beside every baseline: docs/benchmarks.md, results/benchmark/, half an hour
+benchmark: setup ## score predictions beside every baseline: docs/benchmarks.md, results/benchmark/, 20 minutes
 	@$(ACTIVATE); benchmarks/honest/run.sh '$(DATA)' '$(NOTE)'
 
 bench-scale: setup ## measure the data side with 50,000 to 1,000,000 cells: 25 GB of disk
