@@ -1,10 +1,10 @@
 """Embedding on a GPU: Gemma-2 shapes with random weights, sentences of about 1,000 genes.
 
 Tokens/s, share of the GPU's arithmetic (of what a plain bfloat16 product reaches in the same run)
-and peak memory; plain and with compiled layers, for each attention, quantised weights and the usual
-way (see bench_embedding.py). The first of two runs is that of a task: it compiles, or finds what an
-earlier way has compiled ("auto" after "compiled"). On a CPU (--device cpu --shape tiny) it is only
-rehearsed.
+and peak memory; as EMBED does ("auto"), with each attention, quantised weights, plain layers, and
+the usual way (see bench_embedding.py), which the vectors are compared with. The first of two runs
+is that of a task: it compiles kernels, or finds what an earlier way has compiled ("again"). On a
+CPU (--device cpu --shape tiny) it is only rehearsed.
 
 python benchmarks/bench_gpu.py [--shape 2B|27B] [--cells 256] [--ways "auto;usual"]
 """
@@ -19,21 +19,24 @@ import click
 import numpy as np
 from measure import peak_gpu_gib, save, synchronize
 from models import SHAPES, gpu_missing, long_records, random_model
-from ways import compiled_again, keep_compiled, report_way, run_ways
+from ways import keep_compiled, report_way, run_ways
 
 # How each way loads the model and embeds.
 WAYS = {
-    "compiled": {"compile": "on"},
     "auto": {},
-    "plain": {"compile": "off"},
-    "fp8": {"quantization": "fp8", "compile": "on"},
+    "again": {},
     "usual": {},
+    "plain layers": {},
+    "flex_attention": {"attention": "flex_attention"},
     "blockwise": {"attention": "blockwise"},
     "eager": {"attention": "eager"},
     "flash_attention_2": {"attention": "flash_attention_2"},
+    "fp8": {"quantization": "fp8"},
     "nf4": {"quantization": "nf4"},
     "int8": {"quantization": "int8"},
 }
+PLAIN = "plain layers"  # the way whose layers are transformers' own
+REFERENCE = "auto"  # the way that the vectors of others are compared with
 LIMIT = "limit"  # the way that measures the product's rate
 USUAL_BATCH = 16
 
@@ -68,21 +71,21 @@ def flops(shape: str, lengths: list[int]) -> float:
 def embed(
     directory: Path, records: list[dict], device: str, kept: Path, way: str, **options: str
 ) -> dict:
-    """Embed as EMBED does, twice: the first run compiles, and is what a task waits for."""
+    """Embed as EMBED does, twice: the first run is what a task waits for."""
+    from c2sflow.model import embedding_engine
     from c2sflow.model.embedding import embed_cells
     from c2sflow.model.tasks import load
     from c2sflow.sentences.prompts import EMBEDDING_PROMPT
 
+    if way == PLAIN:
+        embedding_engine.FUSES.clear()
     started = time.perf_counter()
     where = {"model": directory, "device": device, "compile_cache": kept / "compiled", **options}
     model, tokenizer = load(where, head=False)
     loaded = time.perf_counter() - started
-    compile = options.get("compile", "auto")
 
     def run():
-        return embed_cells(
-            model, tokenizer, EMBEDDING_PROMPT, records, compile=compile, progress=False
-        )
+        return embed_cells(model, tokenizer, EMBEDDING_PROMPT, records, progress=False)
 
     first = run()
     reset_peak(device)
@@ -91,8 +94,7 @@ def embed(
     np.save(kept / f"{way}.npy", made.vectors)
     return {
         "attention": model.config._attn_implementation,
-        "layers_compiled": stats.compiled,
-        "graphs": compiled_again(),
+        "fused": stats.fused,
         "seconds_to_load": loaded,
         "first_seconds": first.stats.seconds,
         "seconds": stats.seconds,
@@ -101,15 +103,15 @@ def embed(
         "padding": stats.padding_fraction,
         "max_batch_tokens": stats.max_batch_tokens,
         "peak_gpu_gib": peak_gpu_gib(device),
-        **against(kept / "plain.npy", made.vectors),
+        **against(kept / f"{REFERENCE}.npy", made.vectors),
     }
 
 
-def against(plain: Path, vectors: np.ndarray) -> dict:
-    """How close vectors are to those of the plain way, where that was measured before."""
+def against(reference: Path, vectors: np.ndarray) -> dict:
+    """How close vectors are to those of the reference, where that was measured before."""
     from gpu_agreement import compare_vectors
 
-    return compare_vectors(vectors, np.load(plain)) if plain.exists() else {}
+    return compare_vectors(vectors, np.load(reference)) if reference.exists() else {}
 
 
 def reset_peak(device: str) -> None:
@@ -120,7 +122,7 @@ def reset_peak(device: str) -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def usual(directory: Path, records: list[dict], device: str) -> dict:
+def usual(directory: Path, records: list[dict], device: str, kept: Path) -> dict:
     """Embed as a plain script does."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -130,19 +132,21 @@ def usual(directory: Path, records: list[dict], device: str) -> dict:
     tokenizer = AutoTokenizer.from_pretrained(directory, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(directory, device_map=device).eval()
     synchronize(device)
-    started, tokens = time.perf_counter(), 0
+    started, tokens, vectors = time.perf_counter(), 0, []
     for start in range(0, len(records), USUAL_BATCH):
         prompts = [fill(EMBEDDING_PROMPT, cell) for cell in records[start : start + USUAL_BATCH]]
         inputs = tokenizer(prompts, return_tensors="pt", padding=True).to(device)
         with torch.no_grad():
             hidden = model(**inputs, output_hidden_states=True).hidden_states[-1]
         mask = inputs["attention_mask"].unsqueeze(-1)
-        ((hidden * mask).sum(1) / mask.sum(1)).float().cpu()
+        vectors.append(((hidden * mask).sum(1) / mask.sum(1)).float().cpu())
         tokens += int(mask.sum())
+    seconds = time.perf_counter() - started
     return {
-        "seconds": time.perf_counter() - started,
+        "seconds": seconds,
         "tokens": tokens,
         "peak_gpu_gib": peak_gpu_gib(device),
+        **against(kept / f"{REFERENCE}.npy", torch.cat(vectors).numpy()),
     }
 
 
@@ -193,7 +197,7 @@ def measure_one(way: str, cells: int, device: str, model: Path, kept: Path) -> d
         return {"matmul_flops": matmul_flops(device)}
     records = long_records(cells)
     if way == "usual":
-        return usual(model, records, device)
+        return usual(model, records, device, kept)
     return embed(model, records, device, kept, way, **WAYS[way])
 
 

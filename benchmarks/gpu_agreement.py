@@ -17,7 +17,7 @@ from measure import save
 from models import DEMO, demo_records, long_records
 
 DTYPES = ("bfloat16", "float32", "float16")
-ATTENTIONS = ("auto", "flex_attention", "blockwise", "eager", "flash_attention_2")
+ATTENTIONS = ("auto", "blockwise", "eager", "flash_attention_2")
 QUANTIZED = ("fp8", "nf4", "int8")  # beside bfloat16, with the attention of `auto`
 GENERATED, NEW_TOKENS = 48, 60
 

@@ -45,7 +45,7 @@ def main(shape: str, cells: int, device: str) -> None:
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
             made = embed_cells(
-                model, tokenizer, EMBEDDING_PROMPT, records, progress=False, compile="off",
+                model, tokenizer, EMBEDDING_PROMPT, records, progress=False,
                 max_batch_tokens=asked,
             )  # fmt: skip
             reference = vectors.setdefault("auto", made.vectors)

@@ -71,11 +71,3 @@ def report_way(work: Callable[[], dict]) -> None:
 def keep_compiled(folder: str) -> None:
     """Let the processes to come keep in a folder what they compile; the first finds nothing."""
     os.environ |= {"TRITON_CACHE_DIR": folder, "TORCHINDUCTOR_CACHE_DIR": folder}
-
-
-def compiled_again() -> dict[str, int]:
-    """Graphs that this process compiled, and those that it found ready."""
-    from torch._dynamo.utils import counters
-
-    found = counters["inductor"]
-    return {"compiled": found["fxgraph_cache_miss"], "found": found["fxgraph_cache_hit"]}

@@ -167,3 +167,23 @@ def training_data(pbmc, tmp_path_factory):
 def training_shards(training_data):
     """Paths of the shards of `training_data`."""
     return sorted((training_data / "shards").iterdir())
+
+
+@pytest.fixture
+def compile_for():
+    """Compiles a Triton kernel for a card (its compute capability) that is not here."""
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource, compile
+
+    def compiled(card, kernel, pointers, numbers, constants, aligned=(), **options):
+        signature = {**pointers, **numbers, **dict.fromkeys(constants, "constexpr")}
+        signature = {name: signature[name] for name in kernel.arg_names}
+        multiples = {
+            (n,): [["tt.divisibility", 16]]
+            for n, name in enumerate(signature)
+            if name in pointers or name in aligned
+        }
+        source = ASTSource(kernel, signature, constants, multiples)
+        return compile(source, target=GPUTarget("cuda", card, 32), options=options)
+
+    return compiled

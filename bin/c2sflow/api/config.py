@@ -19,8 +19,15 @@ CHOICES = {
     "pooling": ("mean", "last", "genes"),
     "device": ("auto", "cpu", "cuda"),
     "dtype": ("auto", "bfloat16", "float16", "float32"),
-    "attention": ("auto", "blockwise", "eager", "sdpa", "flex_attention", "flash_attention_2"),
-    "compile": ("auto", "on", "off"),
+    "attention": (
+        "auto",
+        "packed",
+        "blockwise",
+        "eager",
+        "sdpa",
+        "flex_attention",
+        "flash_attention_2",
+    ),
     "quantization": ("none", "nf4", "int8", "fp8"),
     "likelihood": ("valid", "full"),
     "tie_break": ("random", "gene_order"),
@@ -113,11 +120,8 @@ class Cell2SenConfig:
         "none", "nf4" (4-bit weights), "int8", or "fp8" (8-bit products, on GPUs that have them).
     attention
         "auto" (the fastest that is exact for the model), or a name, such as "flash_attention_2".
-    compile
-        Compile the layers before embedding: "auto" (on a GPU, where the cells gain by it), "on" or
-        "off".
     compile_cache
-        Folder that keeps what torch compiles; None for torch's own, which is a temporary one.
+        Folder that keeps what Triton and torch compile; None for their own folders.
     seed
         Decides the order of genes that tie, what is sampled, and what training draws.
     matrix
@@ -171,7 +175,6 @@ class Cell2SenConfig:
     device: str = "auto"
     quantization: str = "none"
     attention: str = "auto"
-    compile: Literal["auto", "on", "off"] = "auto"
     compile_cache: str | Path | None = None
     seed: int = 42
     matrix: str = "auto"

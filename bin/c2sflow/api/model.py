@@ -145,13 +145,9 @@ class Cell2SenModel:
     @cached_property
     def _embedding_attention(self) -> str:
         """What embeds: on a GPU another one than that which generates, as in EMBED."""
-        from c2sflow.model.architectures.registry import family_of
         from c2sflow.model.attention import embedding_attention
 
-        model, asked = self.model, self.config.attention
-        if self.config.compile == "on" and family_of(model.config.model_type).masks_by_kind:
-            asked = "flex_attention"
-        return embedding_attention(model, asked)
+        return embedding_attention(self.model, self.config.attention)
 
     @property
     def _context(self) -> int:
@@ -175,7 +171,6 @@ class Cell2SenModel:
                 layer=self.config.embedding_layer if layer is None else layer,
                 max_batch_tokens=self.config.max_batch_tokens,
                 max_rows=self.config.batch_size,
-                compile=self.config.compile,
                 progress=self.config.verbose,
             )
 

@@ -16,11 +16,11 @@ from transformers import PreTrainedModel
 
 from c2sflow.common.errors import brief
 from c2sflow.generation.decode_attention import DECODE, Seen
-from c2sflow.generation.fused_norms import fused_norms
 from c2sflow.generation.kv_cache import DecodeCache
 from c2sflow.model.agreement import disagreement_of
 from c2sflow.model.attention import BLOCKWISE, using
 from c2sflow.model.batching import devices_of
+from c2sflow.model.fused_layers import fused_layers
 
 LOGGER = logging.getLogger(__name__)
 # Steps that are compared before the graph is believed: the first not yet captured, as what it runs
@@ -99,7 +99,7 @@ class CapturedStep:
     def _step(self, rows: Rows) -> None:
         """The step as it is captured: no shape, number or address in it ever changes."""
         seen = Seen(rows.cache.starts, rows.cache.newest)
-        with using(rows.model, DECODE), fused_norms(rows.model), rows.cache.static():
+        with using(rows.model, DECODE), fused_layers(rows.model), rows.cache.static():
             self._logits = rows.forward(None, seen=seen)
         rows.emit(self._logits)
 

@@ -190,7 +190,7 @@ def generate_tokens(
     started = time.perf_counter()
     trie = decoding.trie if decoding.valid_only else None
     head = valid_head(model, trie.tokens) if trie else nullcontext()
-    packed = PackedPrefill(model, stats.n_prompt_tokens)
+    packed = PackedPrefill(model)
     with head, quick_products(model), progress_bar(len(waiting), "answer", progress) as bar:
         while waiting:
             longest = int(lengths[list(waiting)].max())

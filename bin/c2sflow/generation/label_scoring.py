@@ -129,7 +129,7 @@ def score_paths(
     longest = max(map(len, paths))
     most = max(1, MOST_LOGITS // (model.config.vocab_size * longest))
     stats = ScoringStats(n_prompt_tokens=int(lengths.sum()))
-    packed = PackedPrefill(model, stats.n_prompt_tokens)
+    packed = PackedPrefill(model)
     started, at = time.perf_counter(), 0
     with quick_products(model), progress_bar(len(order), "cell", progress) as bar:
         while at < len(order):

@@ -1,4 +1,4 @@
-"""Prompts prefilled in one packed row by flex_attention, as embedding reads them on a GPU.
+"""Prompts prefilled in one packed row, as embedding reads them on a GPU.
 
 No token of padding is computed. Keys and values are written to the prompts' own rows of a cache.
 """
@@ -17,16 +17,13 @@ from c2sflow.generation.kv_cache import DecodeCache
 from c2sflow.model.agreement import disagreement_of
 from c2sflow.model.architectures.registry import family_of
 from c2sflow.model.attention import BLOCKWISE, using
-from c2sflow.model.batching import PromptPool, devices_of, resolve_max_batch_tokens
-from c2sflow.model.compile_cache import cache_in_use
-from c2sflow.model.compiled_layers import what_is_compiled, worth_compiling
-from c2sflow.model.packed_inputs import BLOCK, inputs_for
+from c2sflow.model.batching import PromptPool, devices_of
+from c2sflow.model.fused_layers import fused_layers
+from c2sflow.model.packed_attention import MULTIPLE, PACKED, inputs_for
 
 LOGGER = logging.getLogger(__name__)
-PACKS = {"cuda"}  # types of device; on a CPU flex_attention is slower, and slow to compile
-LENGTHS = 4  # of a row: flex_attention is compiled for each
-FULLNESS = 0.8  # of a row, at least; else prompts are padded in rows of their own
-SAMPLE = 2  # prompts of the first row that are computed without flex_attention, too
+PACKS = {"cuda"}  # types of device; on a CPU `blockwise` is faster
+SAMPLE = 2  # prompts of the first row that are computed by plain layers, too
 
 Computed = tuple[DecodeCache, torch.Tensor]  # rows of keys and values, and the logits behind them
 
@@ -38,8 +35,6 @@ class PackedPrefill:
     ----------
     model
         With its head.
-    n_tokens
-        Of all prompts to come: with few it is not worth compiling.
 
     Attributes
     ----------
@@ -47,22 +42,10 @@ class PackedPrefill:
         Whether prompts may be packed.
     """
 
-    def __init__(self, model: PreTrainedModel, n_tokens: int):
-        self.model, self.cache = model, cache_in_use()
-        self.length = resolve_max_batch_tokens(None, model) // LENGTHS // BLOCK * BLOCK
-        self.what = what_is_compiled(model, self.length) | {"part": "prefill"}
-        self.works = (
-            self.length > 0
-            and packable(model)
-            and worth_compiling(model.get_decoder(), n_tokens, self.what, self.cache)
-        )
+    def __init__(self, model: PreTrainedModel):
+        self.model = model
+        self.works = packable(model)
         self.believed = False
-
-    def suits(self, prompts: Sequence[np.ndarray]) -> bool:
-        """Whether these prompts fill a row of one of the lengths."""
-        n_tokens = sum(ids.size for ids in prompts)
-        n_rows = -(-n_tokens // self.length)
-        return self.works and n_rows <= LENGTHS and n_tokens >= FULLNESS * n_rows * self.length
 
     def __call__(
         self,
@@ -77,25 +60,25 @@ class PackedPrefill:
         plain
             Computes the same without packing: the first result is compared with it.
         """
+        if not self.works:
+            return None
         try:
             made = self._packed(prompts, pad_token_id)
             fault = None if self.believed else _difference(made, plain(prompts[:SAMPLE]))
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # whatever the compiler can raise
+        except Exception as error:  # whatever a kernel can raise
             fault = brief(error)
         if fault:
             LOGGER.warning("prompts are no longer packed: %s", fault)
             self.works = False
             return None
-        if not self.believed and self.cache is not None:
-            self.cache.note(self.what)
         self.believed = True
         return made
 
     def _packed(self, prompts: Sequence[np.ndarray], pad_token_id: int) -> Computed:
         sizes = np.array([ids.size for ids in prompts])
-        pool = PromptPool(int(sizes.sum()), pad_token_id, packed=True, multiple=self.length)
+        pool = PromptPool(int(sizes.sum()), pad_token_id, packed=True, multiple=MULTIPLE)
         for number, ids in enumerate(prompts):
             pool.add(number, ids)
         batch = pool.take()
@@ -107,7 +90,7 @@ class PackedPrefill:
         last = np.empty(len(prompts), dtype=np.int64)
         last[batch.rows] = batch.starts + sizes[batch.rows] - 1
         place = [torch.from_numpy(array).to(self.model.device) for array in (rows, slots, last)]
-        with using(self.model, "flex_attention"), cache.scattered(*place[:2]):
+        with using(self.model, PACKED), fused_layers(self.model), cache.scattered(*place[:2]):
             logits = self.model(
                 **inputs_for(self.model, batch),
                 past_key_values=cache, use_cache=True, logits_to_keep=place[2],
@@ -118,10 +101,11 @@ class PackedPrefill:
 
 def packable(model: PreTrainedModel) -> bool:
     """Whether prompts of this model can be packed, on its device."""
+    attentions = family_of(model.config.model_type).attentions
     return (
         model.device.type in PACKS
         and len(devices_of(model)) == 1
-        and family_of(model.config.model_type).masks_by_kind
+        and PACKED in attentions
         and model.config._attn_implementation == BLOCKWISE
     )
 

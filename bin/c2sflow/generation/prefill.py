@@ -35,7 +35,7 @@ def prefill(
     prompts
         Token ids of each, no longer than what the cache holds, unless it is empty.
     packed
-        Packs those that begin like no other, where that suits.
+        Packs those that begin like no other.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def _computed(
     if alone:
         own = [prompts[n] for n in alone]
         plain = partial(_whole, model, pad_token_id=pad_token_id)
-        made = packed(own, pad_token_id, plain) if packed and packed.suits(own) else None
+        made = packed(own, pad_token_id, plain) if packed else None
         yield alone, *(made or plain(own))
 
 

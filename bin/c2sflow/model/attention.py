@@ -21,12 +21,12 @@ from c2sflow.common.errors import UserError
 from c2sflow.model.architectures.family import Family
 from c2sflow.model.architectures.registry import family_of
 from c2sflow.model.batching import PromptPool
-from c2sflow.model.packed_inputs import inputs_for
+from c2sflow.model.packed_attention import PACKED, inputs_for
 
 LOGGER = logging.getLogger(__name__)
 BLOCKWISE = "blockwise"
 # Implementations that take prompts packed into one row; the others take a row a prompt.
-PACKED = frozenset({"flash_attention_2", "flex_attention"})
+TAKE_PACKED = frozenset({PACKED, "flash_attention_2", "flex_attention"})
 QUERIES = {"cpu": 64}  # queries a block: on a CPU its scores stay in the cache (measured)
 
 # Called with module, weights (n_rows, n_heads, n_queries, n_keys), first query and first key.
@@ -155,13 +155,13 @@ TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25, torch.float16: 0.25}
 def candidates(family: Family, device: torch.device, dtype: torch.dtype, head: bool) -> list[str]:
     """Those of a family's implementations that suit a device and a task, the fastest first.
 
-    A model that generates gets ours: its step can be compiled, where flex_attention compiles for
-    every length of a cache and flash_attention_2 waits for the GPU to find the padding. Nor is
-    flex_attention for a CPU, where it takes minutes to compile.
+    A model that generates gets `blockwise`: flex_attention compiles for every length of a cache,
+    and flash_attention_2 waits for the GPU to find the padding. It decodes by a kernel of its own
+    (`c2sflow.generation.decode_attention`).
     """
     suited = {BLOCKWISE}
     if device.type != "cpu":
-        suited |= {"eager"} if head else {"eager", "flex_attention"}
+        suited |= {"eager"} if head else {"eager", PACKED, "flex_attention"}
         half = dtype in (torch.bfloat16, torch.float16)
         if half and not head and is_flash_attn_2_available():
             suited |= {"flash_attention_2"}
@@ -184,6 +184,8 @@ def choose_attention(
     family = family_of(config.model_type)
     if not family.attentions:
         return None if requested == "auto" else requested
+    if head and requested == PACKED:  # so are prompts read; answers are made a row each
+        requested = BLOCKWISE
     names = candidates(family, device, dtype, head) if requested == "auto" else [requested]
     if requested == "auto" and device.type == "cpu":
         return names[0]  # compared with eager by the tests
@@ -240,7 +242,7 @@ def disagreement(
         .last_hidden_state[0]
         for ids in prompts
     ]  # fmt: skip
-    pool = PromptPool(max_tokens=600, packed=name in PACKED, multiple=128)
+    pool = PromptPool(max_tokens=600, packed=name in TAKE_PACKED, multiple=128)
     for row, ids in enumerate(prompts):
         pool.add(row, ids)
     batch = pool.take()

@@ -42,7 +42,7 @@ def resolve_max_batch_tokens(value: int | str | None, model: PreTrainedModel) ->
         return CPU_TOKENS
     free = min(free_bytes(device) for device in devices)
     fitting = max(1, int(0.5 * free // working_bytes(model.config)))
-    # A power of two: flex_attention is compiled for each length of a batch, and tasks share it.
+    # A power of two, so that memory of one batch fits the next.
     return int(np.clip(1 << (fitting.bit_length() - 1), LEAST_TOKENS, GPU_TOKENS))
 
 

@@ -16,13 +16,10 @@ iterate_over_candidates``).
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import platform
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -31,54 +28,11 @@ import torch
 LOGGER = logging.getLogger(__name__)
 PACKAGE = Path(__file__).parents[1]
 # Files of ours that are compiled, or that decide what is: an edit begins a new folder.
-COMPILED = (
-    "model/attention.py", "model/compiled_layers.py", "model/packed_inputs.py",
-    "generation/decode_kernel.py", "generation/norm_kernel.py",
-)  # fmt: skip
+COMPILED = ("model/packed_kernel.py", "model/fused_kernels.py", "generation/decode_kernel.py")
 LIBRARIES = ("torch", "transformers", "triton")
-_in_use: list[CompileCache] = []
 
 
-@dataclass(frozen=True)
-class CompileCache:
-    """The part of a compile cache that is of one kind of card, of torch and of our code.
-
-    Attributes
-    ----------
-    folder
-        Absolute path.
-    """
-
-    folder: Path
-
-    def holds(self, what: Mapping[str, object]) -> bool:
-        """Whether a task has noted, with `note`, that it compiled this here."""
-        return self._mark(what).exists()
-
-    def note(self, what: Mapping[str, object]) -> None:
-        """Record what was compiled, by all that it depends on: model, shapes, options.
-
-        Parameters
-        ----------
-        what
-            Of values that JSON has.
-        """
-        mark = self._mark(what)
-        part = mark.with_name(f".{mark.name}.{os.getpid()}.{os.urandom(4).hex()}")
-        try:
-            part.write_text(json.dumps(dict(what), sort_keys=True, indent=1), encoding="utf-8")
-            part.replace(mark)
-        except OSError as error:  # a full disk is no reason to lose a task's work
-            LOGGER.warning("--compile_cache %s: not written (%s)", self.folder, error.strerror)
-
-    def _mark(self, what: Mapping[str, object]) -> Path:
-        text = json.dumps(dict(what), sort_keys=True)
-        return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
-
-
-def use_compile_cache(
-    folder: str | Path | None, device: torch.device | str = "cpu"
-) -> CompileCache | None:
+def use_compile_cache(folder: str | Path | None, device: torch.device | str = "cpu") -> Path | None:
     """Let torch, inductor and Triton keep what they compile in a folder, in this process.
 
     To be called before anything is compiled.
@@ -93,8 +47,8 @@ def use_compile_cache(
 
     Returns
     -------
-    The part of it that this process uses; None without a folder, and, with a warning, where nothing
-    can be written to it.
+    The part of it that this process uses, an absolute path; None without a folder, and, with a
+    warning, where nothing can be written to it.
     """
     if not folder:
         return None
@@ -114,13 +68,7 @@ def use_compile_cache(
 
     inductor.fx_graph_cache = True
     autograd.enable_autograd_cache = True
-    _in_use[:] = [CompileCache(own)]
-    return _in_use[0]
-
-
-def cache_in_use() -> CompileCache | None:
-    """What `use_compile_cache` last returned in this process; None before."""
-    return next(iter(_in_use), None)
+    return own
 
 
 def cache_key(device: torch.device) -> str:

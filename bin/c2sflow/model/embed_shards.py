@@ -16,7 +16,6 @@ from c2sflow.common.files import (
 )
 from c2sflow.common.progress import in_parts
 from c2sflow.model.batching import resolve_max_batch_tokens
-from c2sflow.model.compiled_layers import Compile
 from c2sflow.model.embedding_engine import Embeddings
 from c2sflow.model.embedding_files import write_embedding
 from c2sflow.model.pooling import Pooling
@@ -52,7 +51,6 @@ def embed_shards(
     layer: int = -1,
     max_batch_tokens: int | str | None = "auto",
     attempt: int = 1,
-    compile: Compile = "auto",
 ) -> None:
     """Write ``<shard>.embedding.h5ad`` (obs, ``obsm["X_c2s"]``, ``uns``), ``<shard>.embed.json``.
 
@@ -63,7 +61,7 @@ def embed_shards(
     options
         model (a directory), device, dtype, attention, quantization, compile_cache: see
         `c2sflow.model.tasks.load`.
-    pooling, layer, max_batch_tokens, compile
+    pooling, layer, max_batch_tokens
         See `c2sflow.model.embedding.embed_cells`.
     embedding_prompt
         See `c2sflow.sentences.prompts.load_template`; the built-in one of a shard of groups is
@@ -78,7 +76,7 @@ def embed_shards(
         _templates(shard.name, cells, embedding_prompt, prompt_variant)
         for shard, cells in zip(shards, tables, strict=True)
     ]
-    model, tokenizer = load({**options, "compile": compile}, head=False)
+    model, tokenizer = load(options, head=False)
     budget = batch_share(resolve_max_batch_tokens(max_batch_tokens, model), attempt)
     work = list(zip(shards, tables, prompts, strict=True))
     for shard, cells, templates in in_parts(work, [len(cells) for cells in tables]):
@@ -90,7 +88,6 @@ def embed_shards(
             pooling=pooling,
             layer=layer,
             max_batch_tokens=budget,
-            compile=compile,
         )
         _write(outdir, shard.stem, cells, embedded, model)
 
@@ -132,7 +129,7 @@ def _write(
         "n_cells": len(cells),
         "n_tokens": stats.n_tokens,
         "n_padding": stats.n_padding,
-        "compiled": stats.compiled,
+        "fused": stats.fused,
         "max_batch_tokens": stats.max_batch_tokens,
         "seconds": stats.seconds,
         "seconds_model": stats.seconds_model,

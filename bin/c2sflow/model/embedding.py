@@ -9,10 +9,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from c2sflow.common.errors import UserError
 from c2sflow.common.progress import progress_bar
-from c2sflow.model.compiled_layers import Compile
 from c2sflow.model.embedding_engine import Embeddings, Engine
 from c2sflow.model.pooling import Pooling
-from c2sflow.model.tokenization import estimated_tokens, tokenize_ahead
+from c2sflow.model.tokenization import tokenize_ahead
 
 
 def check_layer(model: PreTrainedModel, layer: int) -> int:
@@ -41,7 +40,6 @@ def embed_cells(
     layer: int = -1,
     max_batch_tokens: int | str | None = "auto",
     max_rows: int | None = None,
-    compile: Compile = "auto",
     progress: bool = True,
 ) -> Embeddings:
     """Embed cell sentences.
@@ -65,9 +63,6 @@ def embed_cells(
         memory runs out.
     max_rows
         Most prompts a batch; None for no other limit than tokens.
-    compile
-        Compile the layers first: "on", "off", or "auto", which does on a GPU where so many tokens
-        gain more than it takes. Only with attention flex_attention.
 
     Raises
     ------
@@ -86,10 +81,8 @@ def embed_cells(
         embeddings,
     )  # fmt: skip
     context = model.config.max_position_embeddings
-    prompts = (tokenizer, template, records, context)
-    chunks = tokenize_ahead(*prompts, mixed=engine.pool.packed)
-    layers = engine.compiled(compile, lambda: estimated_tokens(*prompts))
-    with progress_bar(n_cells, "cell", progress) as bar, layers:
+    chunks = tokenize_ahead(tokenizer, template, records, context, mixed=engine.pool.packed)
+    with progress_bar(n_cells, "cell", progress) as bar:
         engine.run(chunks, pooling, bar)
     overflown = (embeddings.n_tokens > 0) & ~np.isfinite(embeddings.vectors).all(axis=1)
     if overflown.any():

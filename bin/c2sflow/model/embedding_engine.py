@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,26 +14,22 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from c2sflow.common.errors import UserError, brief
+from c2sflow.model.agreement import disagreement_of
 from c2sflow.model.architectures.registry import family_of
-from c2sflow.model.attention import BLOCKWISE, PACKED, using
+from c2sflow.model.attention import BLOCKWISE, TAKE_PACKED, using
 from c2sflow.model.batching import (
     Batch,
     PromptPool,
+    devices_of,
     free_bytes,
     on_device,
     peak_memory,
     resolve_max_batch_tokens,
 )
-from c2sflow.model.compile_cache import cache_in_use
-from c2sflow.model.compiled_layers import (
-    Compile,
-    CompiledLayers,
-    not_compiled_because,
-    pays,
-    what_is_compiled,
-)
+from c2sflow.model.fused_layers import fused_layers
 from c2sflow.model.memory import MemoryWatch, halved
-from c2sflow.model.packed_inputs import BLOCK, inputs_for
+from c2sflow.model.packed_attention import MULTIPLE, PACKED, inputs_for
 from c2sflow.model.pooling import Pooling, mean_over, pooled_spans
 from c2sflow.model.tokenization import TokenizedPrompts
 from c2sflow.model.vector_copies import VectorCopy, vector_copy
@@ -42,6 +38,7 @@ LOGGER = logging.getLogger(__name__)
 
 LOOKAHEAD = 4  # batches' worth of prompts that wait, so that each batch can choose
 LENGTHS = 8  # lengths of a packed row, for each of which flex_attention is compiled
+FUSES = {"cuda"}  # types of device on which layers are fused, and the first batch is checked
 
 
 @dataclass
@@ -54,7 +51,7 @@ class EmbeddingStats:
     seconds_model: float = 0.0
     max_batch_tokens: int = 0
     peak_memory_bytes: int = 0
-    compiled: bool = False  # layers, to the end
+    fused: bool = False  # layers, to the end: see c2sflow.model.fused_layers
 
     @property
     def padding_fraction(self) -> float:
@@ -116,12 +113,16 @@ class Engine:
         self.device = next(model.parameters()).device
         self.spans: dict[int, np.ndarray] = {}
         self.copies: deque[VectorCopy] = deque()
-        self.layers: CompiledLayers | None = None
+        # What is checked is compared with `blockwise`, which not all families take.
+        attentions = family_of(model.config.model_type).attentions
+        self.believed = self.device.type not in FUSES or BLOCKWISE not in attentions
+        self.stats.fused = not self.believed and len(devices_of(model)) == 1
+        multiples = {"flex_attention": max(1, budget // LENGTHS), PACKED: MULTIPLE}
         self.pool = PromptPool(
             budget,
             pad_token_id,
-            packed=attention in PACKED,
-            multiple=_blocks(budget // LENGTHS) if attention == "flex_attention" else 1,
+            packed=attention in TAKE_PACKED,
+            multiple=multiples.get(attention, 1),
             quadratic=attention == "eager",
             max_rows=max_rows,
         )
@@ -129,30 +130,6 @@ class Engine:
             "%d cells to embed: %.1f GiB free, batches of up to %d tokens",
             len(embeddings.vectors), free_bytes(self.device) / 2**30, budget,
         )  # fmt: skip
-
-    def compiled(self, compile: Compile, n_tokens: Callable[[], int]) -> AbstractContextManager:
-        """Within it the layers run compiled, if that is asked for and possible.
-
-        Parameters
-        ----------
-        n_tokens
-            Tokens to be embedded, about.
-        """
-        if compile == "off" or not self.layer or not len(self.embeddings.vectors):
-            return nullcontext()
-        if reason := not_compiled_because(self.model):
-            if compile == "on":
-                LOGGER.warning("--compile on has no effect: %s", reason)
-            return nullcontext()
-        length, cache = _blocks(self.pool.max_tokens), cache_in_use()
-        what = what_is_compiled(self.model, length)
-        if compile == "auto" and not pays(self.model, n_tokens(), what, cache):
-            return nullcontext()
-        known = cache is not None and cache.holds(what)
-        LOGGER.info("layers are %s", "compiled already" if known else "compiled first")
-        self.pool.max_tokens = self.pool.multiple = length
-        self.layers = CompiledLayers(self.model, self.layer, what, cache)
-        return self.layers
 
     def run(
         self,
@@ -171,7 +148,6 @@ class Engine:
         while self.copies:
             self._store(bar)
         self.stats.seconds = time.perf_counter() - started
-        self.stats.compiled = self.layers is not None and self.layers.believed
         self.stats.max_batch_tokens = self.pool.max_tokens
         self.stats.peak_memory_bytes = peak_memory(self.device)
 
@@ -201,7 +177,7 @@ class Engine:
             alone = len(batch.rows) == 1
             half = halved(self.pool.max_tokens, batch.n_tokens, self.device, alone=alone)
             self.pool.put_back(batch, half)
-            self.pool.multiple = min(self.pool.multiple, _blocks(half))
+            self.pool.multiple = min(self.pool.multiple, max(1, half))
         # The batch before is fetched while the GPU computes this one.
         while len(self.copies) > 1 or (self.copies and self.device.type != "cuda"):
             self._store(bar)
@@ -209,23 +185,42 @@ class Engine:
     @torch.inference_mode()
     def _embed(self, batch: Batch) -> VectorCopy:
         copy = vector_copy(batch, self.device)
-        if self.layers is None:
-            copy.begin(self._vectors(batch))
-        else:
-            copy.begin(self.layers.run(lambda: self._vectors(batch), lambda: self._plain(batch)))
+        copy.begin(self._vectors(batch) if self.believed else self._checked(batch))
         return copy
+
+    def _checked(self, batch: Batch) -> torch.Tensor:
+        """Vectors of the first batch, by fused layers unless they differ from plain ones."""
+        fault = None
+        try:
+            vectors = self._vectors(batch)
+            rows, expected = self._sample(batch)
+            fault = disagreement_of("vectors", vectors[rows], expected, self.model.dtype)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # whatever a kernel can raise
+            fault = brief(error)
+        self.believed = fault is None
+        if fault is None:
+            return vectors
+        if not self.stats.fused:
+            name = self.model.config._attn_implementation
+            raise UserError(f"--attention {name}: {fault}; use --attention {BLOCKWISE}")
+        LOGGER.warning("embedding continues without fused layers: %s", fault)
+        self.stats.fused = False
+        return self._checked(batch)
 
     def _vectors(self, batch: Batch) -> torch.Tensor:
         """float32 (n_rows, hidden_size)."""
-        hidden = _forward(self.model, inputs_for(self.model, batch), self.layer).flatten(0, 1)
+        with fused_layers(self.model) if self.stats.fused else nullcontext():
+            hidden = _forward(self.model, inputs_for(self.model, batch), self.layer)
         spans = np.stack([self.spans[row] for row in batch.rows]) + batch.starts[:, None]
-        return mean_over(hidden, spans)
+        return mean_over(hidden.flatten(0, 1), spans)
 
-    def _plain(self, batch: Batch) -> tuple[list[int], torch.Tensor]:
-        """Longest, middle and shortest prompt of a batch, each alone, without any compiler."""
+    def _sample(self, batch: Batch) -> tuple[list[int], torch.Tensor]:
+        """Longest, middle and shortest prompt of a batch, each alone, by plain layers."""
         rows = sorted({0, len(batch.rows) // 2, len(batch.rows) - 1})
         vectors = []
-        with using(self.model, BLOCKWISE), torch.compiler.set_stance("force_eager"):
+        with using(self.model, BLOCKWISE):
             for row in rows:
                 ids = torch.from_numpy(batch.prompts[row][None].astype(np.int64))
                 inputs = {"input_ids": on_device(ids, self.device)}
@@ -247,11 +242,6 @@ class Engine:
             refresh=False,
         )
         bar.update(len(copy.batch.rows))
-
-
-def _blocks(n_tokens: int) -> int:
-    """So many tokens in whole blocks of flex_attention's mask, one at least."""
-    return max(1, n_tokens // BLOCK) * BLOCK
 
 
 def _forward(model: PreTrainedModel, inputs: dict, layer: int) -> torch.Tensor:

@@ -19,6 +19,7 @@ from c2sflow.model.architectures.registry import family_of
 
 FLOAT8 = torch.float8_e4m3fn
 LARGEST = torch.finfo(FLOAT8).max
+SMALLEST = torch.finfo(torch.float32).tiny  # scale: of a row of zeros
 OLDEST = (8, 9)  # compute capability of the first cards that have them: Ada
 WIDTH = 16  # both sides of a matrix are multiples of it, or it stays as it is
 # Largest relative difference of a product to the one in the weights' own format: rounding both
@@ -46,8 +47,12 @@ def fp8_fault(device: torch.device, dtype: torch.dtype) -> str | None:
 
 def rounded(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Rows as 8-bit floats, and the float32 scale (n_rows, 1) that gives them back."""
+    if values.is_cuda:
+        from c2sflow.model.fused_kernels import quantize  # Triton is for Linux only
+
+        return quantize(values, FLOAT8, LARGEST, SMALLEST)
     largest = values.abs().amax(dim=1, keepdim=True).float()
-    scale = largest.clamp_min(torch.finfo(torch.float32).tiny * LARGEST) / LARGEST
+    scale = largest.clamp_min(SMALLEST * LARGEST) / LARGEST
     return (values.float() / scale).clamp(-LARGEST, LARGEST).to(FLOAT8), scale
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-COMPILED_ATTENTIONS = ("auto", "flex_attention")
-
 
 def model_option_faults(options: Mapping) -> list[str]:
     """What is wrong with the options, a line each.
@@ -13,15 +11,9 @@ def model_option_faults(options: Mapping) -> list[str]:
     Parameters
     ----------
     options
-        compile, attention, quantization, dtype and device as far as given.
+        quantization, dtype and device as far as given.
     """
     faults = []
-    attention = options.get("attention", "auto")
-    if options.get("compile") == "on" and attention not in COMPILED_ATTENTIONS:
-        faults.append(
-            f"--compile on: layers are compiled with flex_attention, not with --attention "
-            f"{attention}; use --attention auto, or --compile auto"
-        )
     if options.get("quantization") == "fp8":
         if options.get("device") == "cpu":
             faults.append(

@@ -13,7 +13,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from c2sflow.common.errors import UserError
 from c2sflow.common.parquet import read_parquet
-from c2sflow.model.architectures.registry import family_at
 from c2sflow.model.compile_cache import use_compile_cache
 from c2sflow.model.loading import load_model, load_tokenizer
 from c2sflow.model.option_faults import model_option_faults
@@ -49,8 +48,7 @@ def load(options: Mapping[str, Any], head: bool) -> tuple[PreTrainedModel, PreTr
     Parameters
     ----------
     options
-        model (a directory), `MODEL_OPTIONS`, compile and compile_cache as far as given. With
-        compile "on", attention "auto" is the one that is compiled, on a CPU too.
+        model (a directory), `MODEL_OPTIONS` and compile_cache as far as given.
 
     Raises
     ------
@@ -60,8 +58,6 @@ def load(options: Mapping[str, Any], head: bool) -> tuple[PreTrainedModel, PreTr
     if faults := model_option_faults(options):
         raise UserError("; ".join(faults))
     directory, where = options["model"], pick(options, MODEL_OPTIONS)
-    if options.get("compile") == "on" and family_at(directory).masks_by_kind:
-        where["attention"] = "flex_attention"
     use_compile_cache(options.get("compile_cache"), resolve_device(options.get("device", "auto")))
     tokenizer = load_tokenizer(directory)
     return load_model(directory, head=head, **where), tokenizer

@@ -16,8 +16,8 @@ from c2sflow.sentences.groups.text import sentences_of
 from c2sflow.sentences.prompts import fill, first_genes
 
 CHUNK = 128  # prompts handed to the tokenizer's threads at a time
+PARTS = 4  # of the first chunk
 AHEAD = 12  # chunks tokenised before they are needed
-SAMPLE = 8  # prompts by which the tokens of all are estimated
 
 
 @dataclass
@@ -163,26 +163,6 @@ def tokenize_prompts(
     return TokenizedPrompts(input_ids, n_genes, truncated, sentences)
 
 
-def estimated_tokens(
-    tokenizer: PreTrainedTokenizerBase,
-    template: str,
-    records: Sequence[Mapping[str, object]],
-    context: int,
-) -> int:
-    """About the tokens of all prompts, by the characters and tokens of a few.
-
-    Parameters
-    ----------
-    records, context
-        See `tokenize_prompts`; one record at least.
-    """
-    sizes = [len(str(record["cell_sentence"])) for record in records]
-    some = [records[row] for row in range(0, len(records), -(-len(records) // SAMPLE))]
-    tokens = int(tokenize_prompts(tokenizer, template, some, context).n_tokens.sum())
-    characters = sum(len(str(record["cell_sentence"])) for record in some)
-    return tokens * sum(sizes) // max(1, characters)
-
-
 def tokenize_ahead(
     tokenizer: PreTrainedTokenizerBase,
     template: str,
@@ -206,6 +186,8 @@ def tokenize_ahead(
     n_chunks = -(-len(records) // CHUNK)
     if mixed:
         chunks = [order[n::n_chunks] for n in range(n_chunks)]
+        # The first in parts, so that a GPU begins with the first of them.
+        chunks[:1] = [rows[n::PARTS] for rows in chunks[:1] for n in range(min(PARTS, len(rows)))]
     else:
         chunks = [order[n * CHUNK : (n + 1) * CHUNK] for n in range(n_chunks)]
 

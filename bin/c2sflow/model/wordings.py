@@ -72,5 +72,5 @@ def _added(one: EmbeddingStats, other: EmbeddingStats) -> EmbeddingStats:
         seconds_model=one.seconds_model + other.seconds_model,
         max_batch_tokens=min(one.max_batch_tokens, other.max_batch_tokens),
         peak_memory_bytes=max(one.peak_memory_bytes, other.peak_memory_bytes),
-        compiled=one.compiled and other.compiled,
+        fused=one.fused and other.fused,
     )

@@ -2,14 +2,13 @@
 
 import click
 
-from c2sflow.steps.shared.options import COMPILE, SHARDS, embedding_options, model_options
+from c2sflow.steps.shared.options import SHARDS, embedding_options, model_options
 
 
 @click.command(help=__doc__)
 @SHARDS
 @model_options
 @embedding_options
-@COMPILE
 @click.option("--outdir", default=".", help="Gets <shard>.embedding.h5ad and <shard>.embed.json.")
 def main(
     shard,
@@ -20,7 +19,6 @@ def main(
     prompt_variant,
     attempt,
     max_batch_tokens,
-    compile,
     **options,
 ):
     """Parse, call the library, write."""
@@ -37,6 +35,5 @@ def main(
         prompt_variant=prompt_variant,
         layer=embedding_layer,
         max_batch_tokens=max_batch_tokens,
-        compile=compile,
         attempt=attempt,
     )

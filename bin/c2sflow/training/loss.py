@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from c2sflow.model.architectures.registry import family_of
-from c2sflow.model.attention import PACKED
+from c2sflow.model.attention import TAKE_PACKED
 from c2sflow.model.batching import Batch, PromptPool
 from c2sflow.training.examples import Example
 
@@ -68,7 +68,7 @@ def micro_batches(
     pool = PromptPool(
         max_tokens,
         pad_token_id,
-        packed=attention in PACKED,
+        packed=attention in TAKE_PACKED,
         multiple=max(1, max_tokens // 8) if attention == "flex_attention" else 1,
         quadratic=attention == "eager",
         fullness=FULLNESS,

@@ -17,7 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from c2sflow.common.errors import UserError
 from c2sflow.model.architectures.registry import family_of
-from c2sflow.model.attention import PACKED
+from c2sflow.model.attention import TAKE_PACKED
 from c2sflow.model.batching import PromptPool
 from c2sflow.model.config import load_config
 from c2sflow.model.files import read_config
@@ -255,7 +255,7 @@ def gradient_disagreement(
     model = family.probe(config).train()
     model.to(device, kept)
     model.set_attn_implementation(name)
-    pool = PromptPool(max_tokens=600, packed=name in PACKED, multiple=128)
+    pool = PromptPool(max_tokens=600, packed=name in TAKE_PACKED, multiple=128)
     for row, ids in enumerate(prompts):
         pool.add(row, ids)
     batch = pool.take()

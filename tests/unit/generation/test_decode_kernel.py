@@ -17,27 +17,13 @@ def test_the_kernels_interpreted():
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:]
-    assert "4 passed" in done.stdout
-
-
-def compiled(kernel, pointers, numbers, constants, card, **options):
-    """A kernel compiled for a card (its compute capability) that is not here."""
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource, compile
-
-    signature = {**pointers, **numbers, **dict.fromkeys(constants, "constexpr")}
-    signature = {name: signature[name] for name in kernel.arg_names}
-    aligned = {
-        (n,): [["tt.divisibility", 16]] for n, name in enumerate(signature) if name in pointers
-    }
-    source = ASTSource(kernel, signature, constants, aligned)
-    return compile(source, target=GPUTarget("cuda", card, 32), options=options)
+    assert "3 passed" in done.stdout
 
 
 @pytest.mark.parametrize(
     ("card", "kind", "width"), [(A100, "bf16", 128), (RTX4090, "fp32", 256), (H100, "bf16", 256)]
 )
-def test_attention_compiles(card, kind, width, tmp_path, monkeypatch):
+def test_attention_compiles(card, kind, width, tmp_path, monkeypatch, compile_for):
     """Half precision takes the tensor cores; the smallest of these cards has 99 KiB a block."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     from c2sflow.generation import decode_kernel
@@ -46,8 +32,9 @@ def test_attention_compiles(card, kind, width, tmp_path, monkeypatch):
     pointers |= {"starts": "*i64", "newest": "*i64", "mixed": "*fp32", "logs": "*fp32"}
     numbers = {"scaling": "fp32", "softcap": "fp32", "window": "i32", "n_slots": "i32"}
     sizes = decode_kernel.sizes_of(width, 2, 4 if kind == "fp32" else 2)
-    made = compiled(
-        decode_kernel.attend_part, pointers, numbers, {"CAPPED": True, "N_PARTS": 4, **sizes}, card,
+    constants = {"CAPPED": True, "N_PARTS": 4, **sizes}
+    made = compile_for(
+        card, decode_kernel.attend_part, pointers, numbers, constants,
         num_warps=4, num_stages=decode_kernel.STAGES, enable_fp_fusion=True,
     )  # fmt: skip
     assert made.metadata.shared <= 99 * 1024
@@ -56,16 +43,11 @@ def test_attention_compiles(card, kind, width, tmp_path, monkeypatch):
     assert ("mma.sync" in code) == (kind != "fp32")
 
 
-def test_the_small_kernels_compile(tmp_path, monkeypatch):
+def test_joining_compiles(tmp_path, monkeypatch, compile_for):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    from c2sflow.generation import decode_kernel, norm_kernel
+    from c2sflow.generation import decode_kernel
 
-    compiled(
-        decode_kernel.join_parts, {"mixed": "*fp32", "logs": "*fp32", "output": "*bf16"}, {},
-        {"N_PARTS": 5, "PARTS_WIDE": 8, "WIDTH": 256, "WIDE": 256}, H100, enable_fp_fusion=True,
-    )  # fmt: skip
-    compiled(
-        norm_kernel.normalize_row, dict.fromkeys(["states", "weight", "output"], "*bf16"),
-        {"eps": "fp32", "offset": "fp32"}, {"WIDTH": 2304, "WIDE": 4096}, H100,
-        num_warps=8, enable_fp_fusion=True,
+    compile_for(
+        H100, decode_kernel.join_parts, {"mixed": "*fp32", "logs": "*fp32", "output": "*bf16"}, {},
+        {"N_PARTS": 5, "PARTS_WIDE": 8, "WIDTH": 256, "WIDE": 256}, enable_fp_fusion=True,
     )  # fmt: skip

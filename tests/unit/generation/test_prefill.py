@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn.attention.flex_attention import flex_attention
 
 from c2sflow.generation import common_beginnings, packed_prefill
 from c2sflow.generation.common_beginnings import alike, n_common, n_together, neighbours
@@ -139,29 +138,19 @@ def test_scores_of_labels_are_the_same_shared_or_not(model, monkeypatch):
 
 @pytest.fixture
 def packing(model, monkeypatch):
-    """Prompts packed on a CPU, whose rows have 128 tokens or a multiple."""
+    """Prompts packed on a CPU, by the formulas of the kernels."""
     monkeypatch.setattr(packed_prefill, "PACKS", {"cpu"})
-    monkeypatch.setattr(packed_prefill, "worth_compiling", lambda *_: True)
-    monkeypatch.setattr(packed_prefill, "resolve_max_batch_tokens", lambda *_: 4 * 128)
-    return PackedPrefill(model, 1000)
+    return PackedPrefill(model)
 
 
 @pytest.fixture(scope="module")
 def various():
-    """Prompts that fill a packed row of 128 tokens, one of them beyond the sliding window."""
+    """Prompts of 112 tokens, one of them beyond the sliding window."""
     random = np.random.default_rng(0)
     return [random.integers(4, 900, n).astype(np.int32) for n in (20, 71, 12, 9)]
 
 
 def test_packed_prompts_are_as_each_alone(model, packing, various, monkeypatch, caplog):
-    """Kernels are compiled for a GPU only: here the same mask goes through plain torch."""
-
-    def uncompiled(*inputs, **options):
-        return flex_attention(*inputs, **{k: v for k, v in options.items() if k != "training"})
-
-    monkeypatch.setattr(
-        "transformers.integrations.flex_attention.compile_friendly_flex_attention", uncompiled
-    )
     rows = torch.tensor([4, 0, 2, 3])
     shapes = forwards(model, monkeypatch)
     caches = [DecodeCache(model.config, 5, 100, model.device) for _ in range(2)]
@@ -188,14 +177,12 @@ def test_packed_prompts_are_as_each_alone(model, packing, various, monkeypatch, 
 def test_packing_that_fails_is_left_with_one_warning(
     model, packing, various, fault, monkeypatch, caplog
 ):
-    def wrong(query, *_, **__):
+    def wrong(query, *_):
         if fault == "raises":
-            raise RuntimeError("no compiler here")
-        return torch.zeros_like(query)
+            raise RuntimeError("no kernel here")
+        return torch.zeros_like(query.transpose(0, 1))
 
-    monkeypatch.setattr(
-        "transformers.integrations.flex_attention.compile_friendly_flex_attention", wrong
-    )
+    monkeypatch.setattr("c2sflow.model.packed_attention.formula", wrong)
     made = []
     with torch.inference_mode():
         for packed in (packing, packing, None):
@@ -204,16 +191,10 @@ def test_packing_that_fails_is_left_with_one_warning(
     assert near(made[0], made[2])
     assert near(made[1], made[2])
     assert caplog.text.count("prompts are no longer packed") == 1
-    assert {"raises": "no compiler here", "differs": "differ by"}[fault] in caplog.text
+    assert {"raises": "no kernel here", "differs": "differ by"}[fault] in caplog.text
 
 
-def test_prompts_are_packed_where_they_fill_a_row_and_it_pays(model, packing, monkeypatch):
-    assert packing.suits([np.zeros(120)])
-    assert packing.suits([np.zeros(300), np.zeros(200)])
-    assert not packing.suits([np.zeros(90)])
-    assert not packing.suits([np.zeros(600)])
-    monkeypatch.setattr(packed_prefill, "worth_compiling", lambda *_: False)
-    assert not PackedPrefill(model, 1000).works
-    monkeypatch.setattr(packed_prefill, "worth_compiling", lambda *_: True)
+def test_on_a_cpu_prompts_are_not_packed(model, packing, monkeypatch):
+    assert packing.works
     monkeypatch.setattr(packed_prefill, "PACKS", {"cuda"})
-    assert not PackedPrefill(model, 1000).works
+    assert not PackedPrefill(model).works

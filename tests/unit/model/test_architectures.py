@@ -95,7 +95,7 @@ def test_it_is_whole_and_pads_with_its_end_token(directory, tokenizer):
 
 
 def test_prompts_packed_without_their_bounds_are_seen(directory, monkeypatch):
-    monkeypatch.setattr("c2sflow.model.attention.PACKED", {BLOCKWISE})
+    monkeypatch.setattr("c2sflow.model.attention.TAKE_PACKED", {BLOCKWISE})
     config = AutoConfig.from_pretrained(directory)
     assert disagreement(BLOCKWISE, config, CPU, torch.float32) > 1.2 * TOLERANCE[torch.bfloat16]
 

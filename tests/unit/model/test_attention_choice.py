@@ -8,6 +8,7 @@ from c2sflow.common.errors import UserError
 from c2sflow.model.architectures.gemma2 import FAMILY
 from c2sflow.model.attention import (
     BLOCKWISE,
+    PACKED,
     TOLERANCE,
     blockwise_attention,
     candidates,
@@ -52,7 +53,7 @@ def test_wrong_ones_are_seen(config, dropped, dtype):
 
 
 def test_flex_attention_agrees_in_packed_rows(demo_model):
-    # What a GPU without flash_attention_2 embeds with; slow to compile on a CPU, hence once.
+    # What a GPU trains with; slow to compile on a CPU, hence once.
     config = AutoConfig.from_pretrained(demo_model)
     assert choose_attention("flex_attention", config, CPU, torch.float32, head=False)
 
@@ -68,6 +69,7 @@ def test_order_of_the_candidates():
     cuda = torch.device("cuda")
     assert candidates(FAMILY, CPU, torch.float32, head=False) == [BLOCKWISE]
     embedding = candidates(FAMILY, cuda, torch.bfloat16, head=False)
+    assert embedding[0] == PACKED
     assert embedding[-3:] == ["flex_attention", BLOCKWISE, "eager"]
-    assert "flex_attention" not in candidates(FAMILY, cuda, torch.bfloat16, head=True)
+    assert candidates(FAMILY, cuda, torch.bfloat16, head=True) == [BLOCKWISE, "eager"]
     assert "flash_attention_2" not in candidates(FAMILY, cuda, torch.float32, head=False)

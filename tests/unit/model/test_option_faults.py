@@ -8,7 +8,6 @@ from c2sflow.model.option_faults import model_option_faults
 from c2sflow.model.tasks import load
 
 WRONG = [
-    ({"compile": "on", "attention": "eager"}, "--compile on: layers are compiled with flex_att"),
     ({"quantization": "fp8", "device": "cpu"}, "--quantization fp8 is for GPUs that have 8-bit"),
     ({"quantization": "fp8", "dtype": "float32"}, "goes with --dtype bfloat16, not with float32"),
 ]
@@ -27,8 +26,8 @@ def test_refused_everywhere(options, fault, random_model):
 @pytest.mark.parametrize(
     "options",
     [
-        {}, {"compile": "on", "attention": "flex_attention"}, {"quantization": "fp8"},
-        {"compile": "auto", "attention": "eager"}, {"quantization": "nf4", "device": "cpu"},
+        {}, {"quantization": "fp8"}, {"quantization": "fp8", "dtype": "bfloat16"},
+        {"quantization": "nf4", "device": "cpu"},
     ],
 )  # fmt: skip
 def test_what_goes_together(options):

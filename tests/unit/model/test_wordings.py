@@ -56,7 +56,7 @@ def test_one_wording_is_embedded_as_without_variants(model, tokenizer, records, 
     assert np.nanmax(two.spread) < 1e-6
 
 
-def test_wordings_count_as_compiled_where_each_was():
-    compiled, plain = EmbeddingStats(compiled=True), EmbeddingStats()
-    assert _added(compiled, compiled).compiled
-    assert not _added(compiled, plain).compiled
+def test_wordings_are_fused_where_each_was():
+    fused, plain = EmbeddingStats(fused=True), EmbeddingStats()
+    assert _added(fused, fused).fused
+    assert not _added(fused, plain).fused

@@ -59,7 +59,7 @@ def test_loss_is_that_of_the_answers(reference, examples, expected, max_tokens):
 def test_packed_rows_have_the_same_loss_and_gradients(reference, examples, expected, monkeypatch):
     gradients = []
     for attention in ("eager", "packed"):
-        monkeypatch.setattr(training_loss, "PACKED", {"packed"})
+        monkeypatch.setattr(training_loss, "TAKE_PACKED", {"packed"})
         reference.zero_grad()
         found = losses(reference, examples, 400, attention, grad=True)
         torch.testing.assert_close(found.detach(), expected, rtol=1e-5, atol=1e-5)

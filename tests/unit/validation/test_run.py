@@ -770,7 +770,6 @@ FAULTS = [
         {"attention_maps": 3, "embedding_layer": 0},
         "--attention_maps: --embedding_layer 0 is the token embeddings, which no attention made",
     ),
-    ("good", {"compile": "on", "attention": "blockwise"}, "--compile on: layers are compiled with"),
     ("good", {"quantization": "fp8", "device": "cpu"}, "--quantization fp8 is for GPUs that have"),
     ("good", {"label_column": "x"}, "good (good.h5ad): --label_column x: obs has no such column"),
     (

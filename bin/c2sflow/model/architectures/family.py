@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 # The attentions of a language model whose layers are transformers' own, the fastest first.
-DECODER = ("flash_attention_2", "flex_attention", "blockwise", "eager")
+DECODER = ("packed", "flash_attention_2", "flex_attention", "blockwise", "eager")
 
 
 class Family:
@@ -39,9 +39,13 @@ class Family:
     norms
         Its classes of RMSNorm that multiply in float32 and round once, of attributes `weight` and
         `eps`; and what each adds to its weight.
-    masks_by_kind
-        Its forward takes a mask for each kind of layer, so that packed rows come with theirs and
-        layers can be compiled: see `c2sflow.model.packed_inputs`.
+    gated
+        Its classes of feed-forward parts whose gate and up projections are multiplied, the former
+        through the activation.
+    rotating
+        Its classes of attention that rotate whole heads, the second half against the first, by
+        `apply_rotary_pos_emb` of their module. Of these three `c2sflow.model.fused_layers` makes a
+        kernel each.
     """
 
     model_types: ClassVar[tuple[str, ...]] = ()
@@ -58,7 +62,8 @@ class Family:
     heads: ClassVar[tuple[str, ...]] = ("lm_head", "embed_out")
     attentions: ClassVar[tuple[str, ...]] = ()
     norms: ClassVar[dict[str, float]] = {}
-    masks_by_kind: ClassVar[bool] = False
+    gated: ClassVar[tuple[str, ...]] = ()
+    rotating: ClassVar[tuple[str, ...]] = ()
 
     def n_positions(self, config: PreTrainedConfig) -> int:
         """Most tokens that a model of this configuration reads."""

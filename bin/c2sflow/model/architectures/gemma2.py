@@ -22,7 +22,8 @@ class Gemma2(Family):
     tested = True
     attentions = DECODER
     norms: ClassVar[dict[str, float]] = {"Gemma2RMSNorm": 1.0}
-    masks_by_kind = True
+    gated = ("Gemma2MLP",)
+    rotating = ("Gemma2Attention",)
 
     def probe(self, config: PreTrainedConfig) -> PreTrainedModel:
         """A sliding and a full layer, with attention logits as large as the cap."""

@@ -15,13 +15,7 @@ SHARDS = click.option(
 COMPILE_CACHE = click.option(
     "--compile-cache",
     envvar="C2SFLOW_COMPILE_CACHE",
-    help="Folder, shared by tasks, of what torch compiles.",
-)
-COMPILE = click.option(
-    "--compile",
-    type=click.Choice(["auto", "on", "off"]),
-    default="auto",
-    help="Compile the model's layers first.",
+    help="Folder, shared by tasks, of what Triton and torch compile.",
 )
 MODEL_OPTIONS = (
     click.option("--model", required=True, type=click.Path(exists=True), help="Model directory."),
@@ -32,7 +26,7 @@ MODEL_OPTIONS = (
     click.option(
         "--attention",
         type=click.Choice(
-            ["auto", "blockwise", "eager", "sdpa", "flex_attention", "flash_attention_2"]
+            ["auto", "packed", "blockwise", "eager", "sdpa", "flex_attention", "flash_attention_2"]
         ),
         default="auto",
     ),
