@@ -94,20 +94,20 @@ def use_fp8(model: PreTrainedModel) -> None:
                 continue
             if linear.in_features % WIDTH or linear.out_features % WIDTH:
                 continue
-            small = Fp8Linear(linear)
-            if not checked:
-                _check(linear, small)
-                checked = True
+            small = Fp8Linear(linear) if checked else _checked(linear)
+            checked = True
             layer.set_submodule(name, small)
 
 
 @torch.inference_mode()
-def _check(plain: nn.Linear, small: Fp8Linear) -> None:
+def _checked(plain: nn.Linear) -> Fp8Linear:
+    """The layer for a plain one, compared with it."""
     values = torch.randn(64, plain.in_features, dtype=plain.weight.dtype).to(plain.weight.device)
+    expected = plain(values).float()
     try:
-        expected = plain(values).float()
+        small = Fp8Linear(plain)
         difference = relative_difference(small(values), expected)
-    except RuntimeError as error:  # no such product in this torch, or for this card
+    except Exception as error:  # no such product in this torch, or for this card
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"--quantization fp8 does not run here ({reason}); use --quantization none"
@@ -117,3 +117,4 @@ def _check(plain: nn.Linear, small: Fp8Linear) -> None:
             f"--quantization fp8: its product differs from the plain one by "
             f"{100 * difference:.0f} % here; use --quantization none"
         )
+    return small

@@ -67,6 +67,34 @@ def test_two_tasks_at_once_and_then_one_that_compiles_nothing(tmp_path):
     assert list(compiled.rglob("*.so"))
 
 
+KERNEL = """
+import sys
+from pathlib import Path
+from c2sflow.model.compile_cache import use_compile_cache
+folder = use_compile_cache(sys.argv[1])
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, compile
+from c2sflow.model.fused_kernels import gate_part
+types = dict.fromkeys(["gates", "states", "output"], "*bf16") | {"size": "i32", "PART": "constexpr"}
+made = compile(ASTSource(gate_part, types, {"PART": 2048}), target=GPUTarget("cuda", 90, 32))
+assert "mul" in made.asm["ptx"]
+for path in sorted(path for path in (folder / "triton").rglob("*") if path.is_file()):
+    print(path, path.stat().st_ino)
+"""
+
+
+def test_a_kernel_that_one_task_compiles_the_next_one_reads(tmp_path):
+    pytest.importorskip("triton")
+    words = [sys.executable, "-c", KERNEL, str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "bin")}
+    listed = [
+        subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert "gate_part.cubin" in listed[0]
+    assert listed[0] == listed[1]
+
+
 def test_the_compilers_are_pointed_at_the_folder(tmp_path):
     folder = use_compile_cache(tmp_path / "shared", CPU)
     assert folder.parent == tmp_path / "shared"
