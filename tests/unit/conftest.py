@@ -1,5 +1,6 @@
 """What the unit tests share: real cells, the bundled model, and one with random weights."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -184,6 +185,30 @@ def compile_for():
             if name in pointers or name in aligned
         }
         source = ASTSource(kernel, signature, constants, multiples)
+        options = {"enable_fp_fusion": True, **options}
         return compile(source, target=GPUTarget("cuda", card, 32), options=options)
 
     return compiled
+
+
+def multiply_bfloat16_by_value():
+    """Triton's interpreter holds bfloat16 as whole numbers, and would multiply those."""
+    import triton.language as tl
+    from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
+
+    multiply = InterpreterBuilder.create_dot
+
+    def dot(self, a, b, d, *options):
+        a, b = (
+            TensorHandle((side.data.astype("uint32") << 16).view("float32"), tl.float32)
+            if side.dtype.scalar == tl.bfloat16
+            else side
+            for side in (a, b)
+        )
+        return multiply(self, a, b, d, *options)
+
+    InterpreterBuilder.create_dot = dot
+
+
+if os.environ.get("TRITON_INTERPRET") == "1":  # of a process whose kernels are interpreted
+    multiply_bfloat16_by_value()

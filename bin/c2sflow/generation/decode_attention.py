@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from c2sflow.model.packed_attention import exact
+
 DECODE = "decode"
 
 
@@ -103,12 +105,9 @@ def formula(
     first = seen.starts if window is None else seen.starts.maximum(seen.newest - window + 1)
     visible = (slots >= first[:, None]) & (slots <= seen.newest)
     # The heads that share a key head are further queries of it: keys are not repeated.
-    grouped = query.reshape(n_rows, keys.shape[1], -1, width).float()
-    scores = grouped @ keys.float().transpose(2, 3) * scaling
-    if softcap is not None:
-        scores = softcap * (scores / softcap).tanh()
-    weights = scores.masked_fill(~visible[:, None, None], -torch.inf).softmax(dim=-1)
-    return (weights @ values.float()).reshape(n_rows, n_heads, width).to(query.dtype)
+    grouped = query.reshape(n_rows, keys.shape[1], -1, width)
+    mixed = exact(grouped, keys, values, visible[:, None, None], scaling, softcap)
+    return mixed.reshape(n_rows, n_heads, width)
 
 
 AttentionInterface.register(DECODE, decode_attention)

@@ -37,7 +37,7 @@ def gate(gates: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
     size = states.numel()
     with torch.cuda.device_of(states):
         grid = (triton.cdiv(size, GATED),)
-        gate_part[grid](gates, states, output, size, PART=GATED, num_warps=8)
+        gate_part[grid](gates, states, output, size, PART=GATED, num_warps=8, enable_fp_fusion=True)
     return output
 
 
@@ -56,7 +56,8 @@ def rotate(
             *turned, *made, cosines, sines, *(states.stride(0) for states in turned),
             QUERIES=query.shape[1], QUERIES_WIDE=triton.next_power_of_2(query.shape[1]),
             KEYS=keys.shape[1], KEYS_WIDE=triton.next_power_of_2(keys.shape[1]),
-            HALF=width // 2, HALF_WIDE=triton.next_power_of_2(width // 2), num_warps=4,
+            HALF=width // 2, HALF_WIDE=triton.next_power_of_2(width // 2),
+            num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip
     own = (states.view(n_rows, length, -1, width).transpose(1, 2) for states in made)
     return next(own), next(own)
@@ -73,7 +74,7 @@ def quantize(
     with torch.cuda.device_of(values):
         quantize_row[(n_rows,)](
             values, output, scale, largest, smallest,
-            WIDTH=width, WIDE=triton.next_power_of_2(width), num_warps=8,
+            WIDTH=width, WIDE=triton.next_power_of_2(width), num_warps=8, enable_fp_fusion=True,
         )  # fmt: skip
     return output, scale
 

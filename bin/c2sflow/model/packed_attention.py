@@ -83,13 +83,35 @@ def formula(
     tokens = torch.arange(length, device=query.device)
     first = begins if window is None else begins.maximum(tokens - window + 1)
     visible = (tokens >= first[:, None]) & (tokens <= tokens[:, None])
-    grouped = query.reshape(len(keys), -1, length, width).float()
-    scores = grouped @ keys.float().transpose(1, 2)[:, None] * scaling
+    grouped = query.reshape(len(keys), -1, length, width)
+    mixed = exact(grouped, keys[:, None], values[:, None], visible, scaling, softcap)
+    return mixed.reshape(n_heads, length, width).transpose(0, 1)
+
+
+def exact(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    visible: torch.Tensor,
+    scaling: float,
+    softcap: float | None,
+) -> torch.Tensor:
+    """Attention written out, in float32 and rounded once: (..., n_queries, head_dim).
+
+    Parameters
+    ----------
+    query
+        (..., n_queries, head_dim).
+    keys, values
+        (..., n_keys, head_dim).
+    visible
+        bool (..., n_queries, n_keys), or broadcast to it.
+    """
+    scores = query.float() @ keys.float().transpose(-2, -1) * scaling
     if softcap is not None:
         scores = softcap * (scores / softcap).tanh()
     weights = scores.masked_fill(~visible, -torch.inf).softmax(dim=-1)
-    mixed = (weights @ values.float()[:, None]).reshape(n_heads, length, width)
-    return mixed.transpose(0, 1).to(query.dtype)
+    return (weights @ values.float()).to(query.dtype)
 
 
 def inputs_for(model: PreTrainedModel, batch: Batch) -> dict:

@@ -66,6 +66,7 @@ def attend(
             window or NO_WINDOW, length,
             CAPPED=softcap is not None, WIDTH=width, WIDE=wide, HEADS=n_heads // n_groups,
             HEADS_WIDE=heads, QUERIES=n_queries, KEYS=n_keys, num_warps=warps, num_stages=stages,
+            enable_fp_fusion=True,
         )  # fmt: skip
     return output
 

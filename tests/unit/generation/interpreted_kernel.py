@@ -8,32 +8,15 @@ import os
 
 import pytest
 import torch
-import triton.language as tl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward
-from triton.runtime import interpreter
 
 from c2sflow.generation.decode_attention import Seen, formula
 from c2sflow.generation.decode_kernel import attend
 
-assert os.environ["TRITON_INTERPRET"] == "1"
-multiply = interpreter.InterpreterBuilder.create_dot
-
-
-def dot_of_bfloat16(self, a, b, d, *options):
-    """The interpreter holds bfloat16 as whole numbers, and multiplies those; here their values."""
-    a, b = (
-        interpreter.TensorHandle((side.data.astype("uint32") << 16).view("float32"), tl.float32)
-        if side.dtype.scalar == tl.bfloat16
-        else side
-        for side in (a, b)
-    )
-    return multiply(self, a, b, d, *options)
-
-
-interpreter.InterpreterBuilder.create_dot = dot_of_bfloat16
+assert os.environ["TRITON_INTERPRET"] == "1"  # conftest.py has seen to bfloat16
 
 
 def eager(query, keys, values, seen, scaling, softcap, window):

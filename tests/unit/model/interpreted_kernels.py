@@ -9,7 +9,6 @@ import os
 import numpy as np
 import pytest
 import torch
-import triton.language as tl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -18,29 +17,13 @@ from transformers.models.gemma2.modeling_gemma2 import (
     apply_rotary_pos_emb,
     eager_attention_forward,
 )
-from triton.runtime import interpreter
 
 from c2sflow.model import packed_kernel
 from c2sflow.model.fp8 import FLOAT8, LARGEST, SMALLEST, rounded
 from c2sflow.model.fused_kernels import GATED, gate, normalize, quantize, rotate
 from c2sflow.model.packed_attention import formula
 
-assert os.environ["TRITON_INTERPRET"] == "1"
-multiply = interpreter.InterpreterBuilder.create_dot
-
-
-def dot_of_bfloat16(self, a, b, d, *options):
-    """The interpreter holds bfloat16 as whole numbers, and multiplies those; here their values."""
-    a, b = (
-        interpreter.TensorHandle((side.data.astype("uint32") << 16).view("float32"), tl.float32)
-        if side.dtype.scalar == tl.bfloat16
-        else side
-        for side in (a, b)
-    )
-    return multiply(self, a, b, d, *options)
-
-
-interpreter.InterpreterBuilder.create_dot = dot_of_bfloat16
+assert os.environ["TRITON_INTERPRET"] == "1"  # conftest.py has seen to bfloat16
 
 
 @pytest.fixture(autouse=True)

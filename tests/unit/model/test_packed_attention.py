@@ -151,3 +151,13 @@ def test_memory_that_runs_out_is_no_fault_of_the_kernels(
     made = embedded(backbone, random_model, records, max_batch_tokens=1024)
     assert made.stats.fused
     assert made.stats.max_batch_tokens == 512
+
+
+@as_on_a_gpu
+def test_vectors_that_are_not_finite_are_an_error_of_the_number_format(
+    backbone, random_model, records, monkeypatch
+):
+    weight = backbone.norm.weight
+    monkeypatch.setattr(backbone.norm, "weight", torch.nn.Parameter(weight * torch.inf))
+    with pytest.raises(UserError, match="are not finite: values of this model exceed the range"):
+        embedded(backbone, random_model, records)
