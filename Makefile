@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup engines demo demo-model demo_model test test-pandas3 test-benchmarks test-cloud test-fuzz test-nf test-faults containers test-containers lint audit bench \
+.PHONY: help setup engines demo demo-model demo_model test census test-census test-pandas3 test-benchmarks test-cloud test-fuzz test-nf test-faults containers test-containers lint audit bench \
 	bench-scale benchmark lock docs picture clean
 
 ACTIVATE := source .venv/bin/activate
@@ -26,6 +26,9 @@ demo-model: setup ## train and evaluate the bundled model again, and put it into
 	@$(ACTIVATE); python benchmarks/install_demo_model.py $(DEMO_MODEL_RUN) \
 		$(if $(filter gemma2,$(FAMILY)),assets/demo_model,$(DEMO_MODEL_RUN)/demo_model)
 demo_model: demo-model
+
+census: setup ## install what --input census://… needs into .venv-census/
+	@setup/tools.sh census
 
 engines: setup
 	@if command -v mvn >/dev/null; then setup/nextflow.sh 24.10.5 25.04.4; \
@@ -68,6 +71,10 @@ test-cloud: engines ## run on S3 and AWS Batch, served on this machine (once set
 	@setup/tools.sh cloud
 	@setup/nf_amazon.sh || echo 'test-cloud: SKIPPED where Nextflow would need its plugin for AWS' >&2
 	@$(ACTIVATE); CLOUD=1 pytest tests/cloud
+
+test-census: engines ## read cells from a Census made on this machine (once set up, part of make test)
+	@setup/tools.sh census
+	@$(ACTIVATE); pytest tests/census
 
 test-fuzz: setup ## pass 3,000 random files through the data side, new ones each time: 20 minutes
 	@$(ACTIVATE); FUZZ_EXAMPLES=3000 FUZZ_SEED=random pytest tests/fuzz

@@ -3,10 +3,11 @@
 Samples of 500 cells × about 25,000 of 36,000 genes, each with its own (as --min_cells leaves them),
 Ensembl ids, counts and 4 further columns of var, as QC, SENTENCES and EMBED write them. Each step
 runs in a process of its own that may have 256 files open. Twenty samples are made, and the others
-are copies of them under names of their own: what is measured reads every one.
+are links to them under names of their own: what is measured reads every one, most from memory.
 
 python benchmarks/bench_merge_samples.py --samples 50 --samples 200 --samples 1000
-python benchmarks/bench_merge_samples.py --samples 20 --samples 100 --cells 10000 --name large
+python benchmarks/bench_merge_samples.py --samples 100 --samples 1000 --cells 10000 \\
+    --step merge --step merge_zarr --name merge_large_samples
 """
 
 from __future__ import annotations
@@ -95,11 +96,11 @@ def make_sample(folder: Path, number: int, sizes: Sizes) -> None:
     ).write_h5ad(folder / "embeddings" / f"{name}.00000.embedding.h5ad")
 
 
-def copy_sample(folder: Path, number: int, source: int) -> None:
+def link_sample(folder: Path, number: int, source: int) -> None:
     """The files of a made sample under another name, its shards' names among them."""
     name, old = f"donor{number:04d}", f"donor{source:04d}"
     for place in ("qc/{}.h5ad", "qc/{}.qc.json", "embeddings/{}.00000.embedding.h5ad"):
-        shutil.copy(folder / place.format(old), folder / place.format(name))
+        (folder / place.format(name)).hardlink_to(folder / place.format(old))
     text = (folder / "sentences" / f"{old}.sentences.json").read_text().replace(old, name)
     (folder / "sentences" / f"{name}.sentences.json").write_text(text)
 
@@ -166,7 +167,7 @@ def work(step: str, folder: Path, n_samples: int, sizes: Sizes) -> dict:
         for number in range(n_samples):
             source = number % MADE
             made = number < MADE
-            make_sample(folder, number, sizes) if made else copy_sample(folder, number, source)
+            make_sample(folder, number, sizes) if made else link_sample(folder, number, source)
     else:
         resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
         steps = (merge, merge_zarr, read_run_cells, read_report)
@@ -183,24 +184,30 @@ def work(step: str, folder: Path, n_samples: int, sizes: Sizes) -> dict:
 @click.option("--samples", multiple=True, type=int, default=(50, 200, 1000))
 @click.option("--cells", default=500, help="Of a sample.")
 @click.option("--values", default=200, help="Of a cell.")
+@click.option("--step", "steps", multiple=True, type=click.Choice(STEPS), default=STEPS)
 @click.option("--one", nargs=3, type=str, hidden=True)
 @click.option("--name", default="merge_samples", help="Of the file of results.")
 def main(
-    samples: tuple[int, ...], cells: int, values: int, one: tuple[str, str, str] | None, name: str
+    samples: tuple[int, ...],
+    cells: int,
+    values: int,
+    steps: tuple[str, ...],
+    one: tuple[str, str, str] | None,
+    name: str,
 ) -> None:
-    """Measure each number and write benchmarks/results/merge_samples.json."""
+    """Measure each number and write benchmarks/results/<name>.json."""
     sizes = Sizes(cells, values)
     if one:
         report_one(lambda: work(one[0], Path(one[1]), int(one[2]), sizes))
         return
     given = ("--cells", cells, "--values", values)
-    figures: dict[str, dict] = {step: {} for step in STEPS}
+    figures: dict[str, dict] = {step: {} for step in steps}
     for n_samples in samples:
         with tempfile.TemporaryDirectory() as folder:
             for part in ("qc", "sentences", "embeddings", "shards"):
                 (Path(folder) / part).mkdir()
             run_one(__file__, *given, "--one", "input", folder, n_samples)
-            for step in STEPS:
+            for step in steps:
                 one_step = run_one(__file__, *given, "--one", step, folder, n_samples)
                 figures[step][n_samples] = one_step
                 print(f"{n_samples} samples, {step}: {figures[step][n_samples]}", flush=True)

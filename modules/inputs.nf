@@ -98,12 +98,25 @@ def maybeSheet(Path input) {
 }
 
 // What --input names, as [samplesheet or [], data files, for each row the index of its file or
-// null]. A data file makes one row. (paths: those that a samplesheet names, or null if it is data)
-def findInput(input, List paths) {
+// null]. A data file makes one row. (paths: those that a samplesheet names, or null if it is data;
+// cells: [query of the Census: file of its cells])
+def findInput(input, List paths, Map cells = [:]) {
     def source = findFile(input)
-    def found = paths == null ? [source] : paths.collect { path -> findFile(path, source.parent) }
+    def found = (paths == null ? [input] : paths).collect { path -> cells["${path}".toString()] ?: findFile(path, paths == null ? null : source.parent) }
     def files = found.findAll { path -> path != null }.unique()
     [paths == null ? [] : stageable(source), files.collect { path -> stageable(path) }, found.collect { path -> path ? files.indexOf(path) : null }]
+}
+
+// The queries of the Census that --input names, or the rows of a samplesheet.
+def censusQueries(input, List paths) {
+    (paths == null ? [input] : paths).collect { path -> "${path}".toString() }.findAll { path -> path.startsWith('census://') }.unique()
+}
+
+// The folder that such a query names for a Census of one's own, or an empty list.
+def censusFolder(String query) {
+    def uri = query.tokenize('?&').find { part -> part.startsWith('uri=') }?.minus('uri=')
+    def folder = findFile(uri)
+    folder && isLocal(folder) ? [stageable(folder)] : []
 }
 
 // The files of a model folder that are staged: weights, configuration, tokenizer.

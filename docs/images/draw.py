@@ -19,7 +19,7 @@ LINES = {  # from top to bottom: colour, name, stations
     "cells": (
         "#1f883d",
         "cells",
-        "DEMO SHEET VALIDATE QC SENTENCES EMBED EVALUATE MERGE BENCHMARK REPORT",
+        "DEMO SHEET CENSUS VALIDATE QC SENTENCES EMBED EVALUATE MERGE BENCHMARK REPORT",
     ),
     "annotation": ("#8250df", "cell types", "ANNOTATE TEXT_SCORES"),
     "perturbation": ("#bf3989", "perturbations", "PLAN PERTURB EFFECTS EXPORT"),
@@ -30,6 +30,7 @@ LINES = {  # from top to bottom: colour, name, stations
 MAIN = "cells"
 NOTES = {
     "DEMO": "--input demo",
+    "CENSUS": "census://…",
     "VALIDATE": "h5ad, zarr, 10x …",
     "FETCH": "Hugging Face",
     "FINETUNE": "--finetune",

@@ -1,6 +1,6 @@
 include { cli } from '../code'
 
-// A Hugging Face model to a folder that stays in --model_cache; the one step that uses the network.
+// A Hugging Face model to a folder that stays in --model_cache, through the network.
 process FETCH {
     tag "${origin.model} ${origin.model_revision}"
     label 'process_single'

@@ -1,8 +1,9 @@
+include { CENSUS       } from '../../modules/census'
 include { DEMO         } from '../../modules/demo'
 include { SHEET        } from '../../modules/sheet'
 include { VALIDATE     } from '../../modules/validate'
 include { code         } from '../../modules/code'
-include { findFile; findInput; maybeSheet; stageable } from '../../modules/inputs'
+include { censusFolder; censusQueries; findFile; findInput; maybeSheet; stageable } from '../../modules/inputs'
 include { faultsIn; readJson; toJson } from '../../modules/channels'
 
 // What a run reads, checked: every fault a user can make stops the run here.
@@ -16,10 +17,13 @@ workflow INPUT {
     main:
     input = params_map.input == 'demo' ? DEMO(code('demo')).sheet : channel.value("${params_map.input ?: ''}")
     SHEET(input.filter { name -> maybeSheet(findFile(name)) }.map { name -> stageable(findFile(name)) }, code('sheet'))
+    named_data = input.combine(SHEET.out.rows.map { json -> readJson(json) }.ifEmpty([paths: null]))
+    queries = named_data.flatMap { name, rows -> censusQueries(name, rows.paths) }
+    CENSUS(queries.map { query -> [query, censusFolder(query)] }, code('census'))
     // [samplesheet or [], [data file], [for each row the index of its file, or null]]
-    source = input
-        .combine(SHEET.out.rows.map { json -> readJson(json) }.ifEmpty([paths: null]))
-        .map { name, rows -> findInput(name, rows.paths) }
+    source = named_data
+        .combine(CENSUS.out.cells.toList().map { found -> [found.collectEntries()] })
+        .map { name, rows, cells -> findInput(name, rows.paths, cells) }
         .first()
     schemas = files("${projectDir}/{nextflow_schema.json,assets/schema_input.json}")
     VALIDATE(source, named.keySet().toList().findAll { name -> named[name] }, named.values().collectMany { files -> files }, model, encoder, toJson(params_map), schemas, code('validate'))
@@ -37,7 +41,7 @@ workflow INPUT {
     sheet = VALIDATE.out.samples
     parameters = VALIDATE.out.parameters
     options = VALIDATE.out.options.map { file -> readJson(file) }
-    versions = VALIDATE.out.versions
+    versions = VALIDATE.out.versions.mix(CENSUS.out.versions.map { process, lines -> [process, lines.text] })
 
     emit:
     data       // [meta of the sample, data file]

@@ -17,6 +17,7 @@ from c2sflow.common.errors import UserError
 from c2sflow.common.files import read_text
 from c2sflow.common.separators import header_separator
 from c2sflow.common.yaml_texts import text_loader
+from c2sflow.inputs.census import SCHEME, census_organism
 
 SETTINGS = (
     "organism", "input_state", "gene_symbols", "input_kind", "matrix", "features", "genome"
@@ -47,7 +48,12 @@ class Row:
 
 
 def single_row(path: str) -> Row:
-    """The row of an input that is a data file: its name without the ending is the sample's."""
+    """The row of an input that is a data file: its name without the ending is the sample's.
+
+    Of a query of the Census it is the organism.
+    """
+    if path.startswith(SCHEME):
+        return Row(census_organism(path) or "census", path)
     name = path.rstrip("/").rsplit("/", 1)[-1]
     return Row(DATA_SUFFIX.sub("", name) or name, path)
 
