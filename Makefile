@@ -40,9 +40,17 @@ lint: setup ## check style, layers and types of the Python code, and the syntax 
 	@$(ACTIVATE); if nextflow help lint | grep -q ^Lint; then \
 		nextflow lint -o concise main.nf modules subworkflows nextflow.config conf tests | grep -v ^Linting; fi
 
-audit: setup ## check the locked packages for known vulnerabilities; needs the network
-	@$(ACTIVATE); for lock in requirements.lock setup/*.lock containers/tools.lock; do echo "$$lock"; \
-		uv tool run --quiet pip-audit --requirement $$lock --disable-pip --require-hashes --strict; done
+AUDITED = requirements.lock setup/*.lock containers/tools.lock containers/census/requirements.lock
+# A clone of pypa/advisory-database (GitHub), for machines that reach no service of advisories.
+ADVISORIES ?=
+audit: setup ## check the locked packages for known vulnerabilities; needs the network, or ADVISORIES=FOLDER
+	@$(ACTIVATE); if [ -n '$(ADVISORIES)' ]; then \
+		python setup/advisories.py '$(ADVISORIES)' $(AUDITED); exit; fi; \
+	for lock in $(AUDITED); do echo "$$lock"; \
+		uv tool run --quiet pip-audit --requirement $$lock --disable-pip --require-hashes --strict || { \
+		echo "audit: $$lock has the vulnerabilities above, or (ERROR) pip-audit reached no service that knows" \
+			'them: then clone pypa/advisory-database where there is a network, and make audit ADVISORIES=FOLDER' >&2; \
+		exit 1; }; done
 
 test: lint engines test-pandas3 ## run all tests except test-faults; with nf-test, if it is installed
 	@$(ACTIVATE); pytest --numprocesses 3 --no-loadscope-reorder
