@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup engines demo demo-model demo_model test census test-census test-pandas3 test-benchmarks test-cloud test-fuzz test-nf test-faults containers test-containers lint audit bench \
+.PHONY: help setup engines demo demo-model demo_model test census test-census test-pandas3 test-benchmarks test-cloud test-fuzz test-nf test-faults test-faults-500 containers test-containers lint audit bench \
 	bench-scale benchmark lock docs picture clean
 
 ACTIVATE := source .venv/bin/activate
@@ -90,8 +90,13 @@ test-fuzz: setup ## pass 3,000 random files through the data side, new ones each
 test-nf: setup ## test each module and the pipeline with nf-test (part of make test)
 	@$(ACTIVATE); nf-test test --ci
 
-test-faults: engines ## kill every step, fill the disk, damage shards, and resume: 4 minutes
-	@$(ACTIVATE); FAULTS=1 pytest tests/pipeline/test_faults.py tests/pipeline/test_download.py
+test-faults: engines ## kill every step, fill the disk, damage shards, and resume: 4 minutes and more
+	@$(ACTIVATE); FAULTS=1 pytest tests/pipeline/test_faults.py tests/pipeline/test_download.py \
+		tests/pipeline/test_faults_at_scale.py
+
+# SHARDS=500 on two cores that other work shares: an hour.
+test-faults-500: engines ## disturb a run of 500 shards by every kind of fault, and resume
+	@$(ACTIVATE); FAULTS=1 SHARDS=$${SHARDS:-500} pytest -s tests/pipeline/test_faults_at_scale.py
 
 containers: ## build the images of all steps, with docker, podman or apptainer: containers/build
 	@containers/build

@@ -56,9 +56,11 @@ def makeCompileCache(Map given) {
     }
 }
 
-// software_versions.yml, of [process, lines of YAML] of every task.
+// software_versions.yml, of [process, lines of YAML] of every task. A task that could not say is no
+// failure (`|| true`): Nextflow would not retry it, and would kill all others that are running.
 def writeVersions(versions, outdir) {
     versions
+        .filter { _process, lines -> lines.trim() }
         .unique()
         .map { process, lines -> "${process.tokenize(':').last()}:\n" + lines.readLines().collect { line -> "  ${line.trim()}\n" }.join() }
         .collectFile(name: 'software_versions.yml', storeDir: "${outdir}/pipeline_info", sort: true)
@@ -83,6 +85,7 @@ def revision() {
 // run, what has to be done; where nothing was run, nothing can be resumed.
 def finish(Map given, boolean success, String failure) {
     if (!success) {
+        fullDisks(given.outdir).each { folder -> log.error("The disk of ${folder} is full.") }
         if (!"${failure}".contains('nothing was run')) {
             log.info('\nNot finished. Resume it with -resume: what is done is not run again.')
         }
@@ -97,6 +100,13 @@ def finish(Map given, boolean success, String failure) {
         log.warn("Of an earlier run, and not of this one:\n${pathLines(given.outdir, old)}")
     }
     log.info("\nDone in ${workflow.duration}:\n${pathLines(given.outdir, found - old)}")
+}
+
+// Folders in which nothing can be written any more. A task there cannot even log why it failed.
+def fullDisks(outdir) {
+    [workDir, file(outdir, glob: false), workflow.launchDir].findAll { folder ->
+        isLocal(folder) && folder.exists() && java.nio.file.Files.getFileStore(folder).usableSpace < 65536
+    }
 }
 
 // What REPORT found, taken from where it is published: so a run logs it whether REPORT ran or -resume

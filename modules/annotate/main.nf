@@ -14,7 +14,7 @@ process ANNOTATE {
     output:
     path '*.annotation.parquet', emit: annotations
     path '*.annotate.json', emit: stats
-    tuple val(task.process), eval('c2s versions torch transformers tokenizers'), emit: versions
+    tuple val(task.process), eval('c2s versions torch transformers tokenizers || true'), emit: versions
 
     script:
     """

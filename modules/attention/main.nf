@@ -13,7 +13,7 @@ process ATTENTION {
 
     output:
     path "${meta.id}.attention.h5", emit: maps
-    tuple val(task.process), eval('c2s versions torch transformers tokenizers h5py'), emit: versions
+    tuple val(task.process), eval('c2s versions torch transformers tokenizers h5py || true'), emit: versions
 
     script:
     """

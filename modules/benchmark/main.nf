@@ -11,7 +11,7 @@ process BENCHMARK {
 
     output:
     path 'evaluation/benchmark*', emit: tables
-    tuple val(task.process), eval('c2s versions anndata cell-eval2 numpy pandas pdex scanpy scipy'), emit: versions
+    tuple val(task.process), eval('c2s versions anndata cell-eval2 numpy pandas pdex scanpy scipy || true'), emit: versions
 
     script:
     """

@@ -9,7 +9,7 @@ process CARD {
 
     output:
     path 'model/README.md', emit: card
-    tuple val(task.process), eval('c2s versions pandas'), emit: versions
+    tuple val(task.process), eval('c2s versions pandas || true'), emit: versions
 
     script:
     def scores = evaluation ? '--evaluation-dir=evaluation' : ''

@@ -11,7 +11,7 @@ process CHOOSE {
 
     output:
     path 'chosen/*.chosen.parquet', arity: '1..*', emit: chosen
-    tuple val(task.process), eval('c2s versions pandas'), emit: versions
+    tuple val(task.process), eval('c2s versions pandas || true'), emit: versions
 
     script:
     """

@@ -14,7 +14,7 @@ process EFFECTS {
 
     output:
     tuple path('perturbation/*.tsv'), path('effects.json'), emit: results
-    tuple val(task.process), eval('c2s versions numpy pandas scipy'), emit: versions
+    tuple val(task.process), eval('c2s versions numpy pandas scipy || true'), emit: versions
 
     script:
     def named = [gene_sets: null, gene_sets_file: gene_sets ? gene_sets.name : null]

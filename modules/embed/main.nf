@@ -14,7 +14,7 @@ process EMBED {
     output:
     path '*.embedding.h5ad', emit: embeddings
     path '*.embed.json', emit: stats
-    tuple val(task.process), eval('c2s versions torch transformers tokenizers'), emit: versions
+    tuple val(task.process), eval('c2s versions torch transformers tokenizers || true'), emit: versions
 
     script:
     """

@@ -19,7 +19,7 @@ process EVALUATE {
 
     output:
     path 'evaluation/*.{tsv,json}', emit: tables
-    tuple val(task.process), eval('c2s versions numpy pandas scanpy scikit-learn scipy'), emit: versions
+    tuple val(task.process), eval('c2s versions numpy pandas scanpy scikit-learn scipy || true'), emit: versions
 
     script:
     """

@@ -11,7 +11,7 @@ process EXPORT {
 
     output:
     path 'exports/*', emit: folders
-    tuple val(task.process), eval('c2s versions anndata h5py pandas scanpy'), emit: versions
+    tuple val(task.process), eval('c2s versions anndata h5py pandas scanpy || true'), emit: versions
 
     script:
     """

@@ -23,7 +23,7 @@ process FINETUNE {
     path '{finetune.json,loss.tsv}', emit: record
     path 'splits.tsv', emit: splits
     path 'splits.toml', emit: state, optional: true // the split in STATE's form, where that has words for it
-    tuple val(task.process), eval('c2s versions accelerate bitsandbytes peft tokenizers torch transformers'), emit: versions
+    tuple val(task.process), eval('c2s versions accelerate bitsandbytes peft tokenizers torch transformers || true'), emit: versions
 
     script:
     def launch = "accelerate launch --num_processes=${n_processes} --num_machines=1 --mixed_precision=no --dynamo_backend=no --main_process_port=0 \$(command -v c2s) finetune"

@@ -17,7 +17,7 @@ process GENERATE {
     output:
     path "${meta.id}.generated.parquet", emit: cells
     path "${meta.id}.generate.json", emit: stats
-    tuple val(task.process), eval('c2s versions torch transformers tokenizers'), emit: versions
+    tuple val(task.process), eval('c2s versions torch transformers tokenizers || true'), emit: versions
 
     script:
     def named = [gene_vocabulary: null, gene_vocabulary_file: vocabulary ? vocabulary.name : null]

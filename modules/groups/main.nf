@@ -14,7 +14,7 @@ process GROUPS {
     tuple val(meta), path('shards/*.parquet', arity: '0..*'), emit: shards
     path "${meta.id}.members.parquet", emit: members
     path "${meta.id}.groups.json", emit: summary
-    tuple val(task.process), eval('c2s versions numpy pandas pyarrow scipy'), emit: versions
+    tuple val(task.process), eval('c2s versions numpy pandas pyarrow scipy || true'), emit: versions
 
     script:
     """

@@ -14,7 +14,7 @@ process INTERPRET {
     output:
     path "${meta.id}.interpretation.parquet", emit: texts
     path "${meta.id}.interpret.json", emit: stats
-    tuple val(task.process), eval('c2s versions torch transformers tokenizers'), emit: versions
+    tuple val(task.process), eval('c2s versions torch transformers tokenizers || true'), emit: versions
 
     script:
     """

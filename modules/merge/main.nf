@@ -27,7 +27,7 @@ process MERGE {
     path 'groups.json', optional: true, emit: group_record // for the report
     path 'generation/summary.tsv', arity: '0..*', emit: generated_summary // or []
     path 'merge.json', emit: notices
-    tuple val(task.process), eval('c2s versions anndata h5py pandas pyarrow scanpy umap-learn'), emit: versions
+    tuple val(task.process), eval('c2s versions anndata h5py pandas pyarrow scanpy umap-learn || true'), emit: versions
 
     script:
     """

@@ -15,7 +15,7 @@ process MODEL {
     output:
     path '{model.log,faults.txt}', emit: report
     path 'model.json', optional: true, emit: description
-    tuple val(task.process), eval('c2s versions torch transformers peft safetensors'), emit: versions
+    tuple val(task.process), eval('c2s versions torch transformers peft safetensors || true'), emit: versions
 
     script:
     def folders = (model ? [model_dir: 'model'] : [:]) + (encoder ? [text_encoder_dir: 'text_encoder'] : [:])

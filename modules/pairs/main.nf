@@ -8,7 +8,7 @@ process PAIRS {
 
     output:
     path 'attention_pairs.tsv', emit: table
-    tuple val(task.process), eval('c2s versions h5py numpy pandas'), emit: versions
+    tuple val(task.process), eval('c2s versions h5py numpy pandas || true'), emit: versions
 
     script:
     """

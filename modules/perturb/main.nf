@@ -15,7 +15,7 @@ process PERTURB {
     output:
     path '*.perturbed.parquet', emit: predictions
     path '*.perturb.json', emit: stats
-    tuple val(task.process), eval('c2s versions torch transformers tokenizers'), emit: versions
+    tuple val(task.process), eval('c2s versions torch transformers tokenizers || true'), emit: versions
 
     script:
     def files = shards.collect { shard -> "--shard=${shard}" } + genes.collect { list -> "--genes=${list}" } + plans.collect { plan -> "--plan=${plan}" }

@@ -17,7 +17,7 @@ process PLAN {
     path 'plans/*.plan.parquet', arity: '1..*', emit: plans
     path 'plan.json', emit: counts
     path 'plan.log', emit: log
-    tuple val(task.process), eval('c2s versions pandas tokenizers'), emit: versions
+    tuple val(task.process), eval('c2s versions pandas tokenizers || true'), emit: versions
 
     script:
     def named = perturbations ? [perturbations: null, perturbations_file: perturbations.name] : [:]

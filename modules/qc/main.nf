@@ -14,7 +14,7 @@ process QC {
     output:
     tuple val(meta), path("${meta.id}.h5ad"), emit: cells
     path "${meta.id}.qc.json", emit: summary
-    tuple val(task.process), eval('c2s versions anndata numpy scipy'), emit: versions
+    tuple val(task.process), eval('c2s versions anndata numpy scipy || true'), emit: versions
 
     script:
     def sample = meta.subMap('id', 'sample', 'organism', 'input_state', 'log_base', 'state_declared', 'gene_symbols', 'input_kind', 'matrix', 'features', 'genome')

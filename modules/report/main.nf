@@ -21,7 +21,7 @@ process REPORT {
     output:
     path 'report.html', emit: report
     path 'verdict.json', emit: verdict // what the log ends with: findings and warnings
-    tuple val(task.process), eval('c2s versions multiqc umap-learn scikit-learn'), emit: versions
+    tuple val(task.process), eval('c2s versions multiqc umap-learn scikit-learn || true'), emit: versions
 
     script:
     def predicted = perturbed

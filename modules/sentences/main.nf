@@ -14,7 +14,7 @@ process SENTENCES {
     tuple val(meta), path('shards/*.parquet', arity: '1..*'), path("${meta.id}.sentences.json"), emit: shards
     path "${meta.id}.sentences.json", emit: summary
     path "${meta.id}.obs.parquet", emit: obs
-    tuple val(task.process), eval('c2s versions numpy pandas pyarrow'), emit: versions
+    tuple val(task.process), eval('c2s versions numpy pandas pyarrow || true'), emit: versions
 
     script:
     """

@@ -14,7 +14,7 @@ process TEXT_SCORES {
 
     output:
     path 'text_scores.tsv', emit: table
-    tuple val(task.process), eval('c2s versions torch torchmetrics transformers'), emit: versions
+    tuple val(task.process), eval('c2s versions torch torchmetrics transformers || true'), emit: versions
 
     script:
     """

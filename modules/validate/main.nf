@@ -20,7 +20,7 @@ process VALIDATE {
     path 'samples.json', optional: true, emit: samples
     path 'parameters.json', optional: true, emit: parameters
     path 'options.json', optional: true, emit: options
-    tuple val(task.process), eval('c2s versions anndata pandas jsonschema'), emit: versions
+    tuple val(task.process), eval('c2s versions anndata pandas jsonschema || true'), emit: versions
 
     script:
     def staged = rows.collect { row -> row == null ? null : data[row].name }

@@ -9,6 +9,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from disturbing import small_disk
 from driving import INJECT, LENIENT, Nextflow, copy_project
 
 from c2sflow.data.demo import demo_samples
@@ -32,6 +33,20 @@ process {
     }
 }
 """
+THIRD_TIME = """
+process {
+    withName: EMBED {
+        cpus = 1
+        memory = 10.MB
+        beforeScript = {
+            meta.id.endsWith('.00001')
+                ? "[ ${task.attempt} -lt 3 ] || touch '%s'; exit 137"
+                : meta.id.endsWith('.00000') ? "until [ -e '%s' ]; do sleep 0.2; done; sleep 4" : ''
+        }
+    }
+}
+"""
+NO_ROOM = "process { withName: EMBED { beforeScript = 'cat /dev/zero > %s || true' } }"
 DISK_IS_FULL = "process { withName: MERGE { beforeScript = 'ulimit -f 20' } }"
 
 
@@ -182,3 +197,44 @@ def test_changed_input_runs_again_and_two_runs_may_share_a_folder(tmp_path, next
     again = runs[0].run(*arguments, "-resume").submitted
     assert again.keys() >= {"VALIDATE", "QC", "SENTENCES", "EMBED", "MERGE", "REPORT"}
     assert "MODEL" not in again
+
+
+# What needs no cells: a minute of stubs.
+STUBS = ("-stub-run", "--input", "sheet.csv", "--model", "demo", "--evaluate", "false")
+
+
+def test_a_task_that_is_killed_too_often_leaves_the_others_time_to_end(lenient):
+    write_input(lenient.folder)
+    third = lenient.folder / "third"
+    config = lenient.folder / "faults.config"
+    config.write_text(THIRD_TIME % (third, third))
+    run = lenient.run(*STUBS, "-c", config, status=None)
+    assert run.status != 0
+    assert "EMBED (sample_0.00001)" in run.output
+    assert "Killing running tasks" not in run.output
+
+    again = lenient.run(*STUBS, "-resume")
+    assert again.cached["EMBED"] == 2
+    assert again.submitted["EMBED"] == 1
+
+
+def test_a_task_whose_versions_are_not_known_counts(nextflow, project):
+    write_input(nextflow.folder)
+    (project / "bin/c2sflow/steps/versions.py").write_text("import os; os.kill(os.getpid(), 9)")
+    nextflow.run(*STUBS, script=project)
+    assert (nextflow.folder / "results/report.html").exists()
+
+
+def test_a_full_disk_is_named(lenient):
+    with small_disk(lenient.folder / "disk", 2**20) as small:
+        if not small:
+            pytest.skip("only root may mount a small disk")
+        write_input(lenient.folder)
+        work, balloon = (lenient.folder / "disk" / name for name in ("work", "balloon"))
+        config = lenient.folder / "faults.config"
+        config.write_text(NO_ROOM % balloon)
+        run = lenient.run(*STUBS, "-w", work, "-c", config, status=None)
+        assert run.status != 0
+        assert f"The disk of {work} is full" in run.output
+        balloon.unlink()
+        assert lenient.run(*STUBS, "-w", work, "-resume").submitted["EMBED"] == 3
