@@ -5,10 +5,10 @@ import os
 import pytest
 from disturbing import Disturbed
 
-SHARDS = int(os.environ.get("SHARDS", "30"))
+SHARDS = int(os.environ.get("SHARDS", "20"))
 pytestmark = [
     pytest.mark.pipeline,
-    pytest.mark.skipif("FAULTS" not in os.environ, reason="make test-faults runs it"),
+    pytest.mark.skipif("FAULTS" not in os.environ, reason="make test-faults-500 runs it"),
 ]
 
 
