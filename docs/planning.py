@@ -306,7 +306,10 @@ def basis_table() -> list[str]:
             "reading the prompts of predictions, padded",
             f"{decoding['prefill_tokens_per_second']:,} tokens/s",
         ],
-        [f"a token of each of {ROWS} answers", f"{decoding['milliseconds_per_step'][str(ROWS)]} ms"],
+        [
+            f"a token of each of {ROWS} answers",
+            f"{decoding['milliseconds_per_step'][str(ROWS)]} ms",
+        ],
         ["a GPU task besides its cells (bundled model)", f"{task_seconds():.0f} s"],
         *(
             [f"training, {name}", f"{made['tokens_per_second']:,.0f} tokens/s, "
