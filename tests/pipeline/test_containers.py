@@ -4,11 +4,14 @@
 there already; `make containers test-containers` builds and runs all of them, with the whole demo.
 """
 
+import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import textwrap
+import time
 from pathlib import Path
 
 import anndata as ad
@@ -116,6 +119,84 @@ def test_the_sbom_is_what_is_installed(kind):
     assert found == set(listed.split("\n")) - {""}
     assert {"deb:procps", "deb:libc6", "pypi:numpy"} <= {entry.split()[0] for entry in found}
     assert "operating-system" in {entry["type"] for entry in bom["components"]}
+
+
+@pytest.fixture
+def registry(tmp_path):
+    """A registry of images: its address, and the environment that trusts its certificate."""
+    missing = [name for name in ("docker-registry", "skopeo", "openssl") if not shutil.which(name)]
+    if missing:
+        pytest.skip(f"{', '.join(missing)}: not installed (apt-get install)")
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{opened.getsockname()[1]}"
+    made = ("-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "cert.pem")
+    subject = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
+    subprocess.run(
+        ["openssl", "req", *made, *subject], cwd=tmp_path, check=True, capture_output=True
+    )
+    settings = {
+        "version": "0.1",
+        "storage": {"filesystem": {"rootdirectory": str(tmp_path / "stored")}},
+        "http": {"addr": address, "tls": {"certificate": "cert.pem", "key": "key.pem"}},
+    }
+    (tmp_path / "registry.yml").write_text(json.dumps(settings))  # JSON is YAML
+    with (tmp_path / "log").open("w") as log:
+        served = subprocess.Popen(
+            ["docker-registry", "serve", "registry.yml"], cwd=tmp_path, stdout=log, stderr=log
+        )
+    for _ in range(60):
+        with socket.socket() as opened:
+            if opened.connect_ex((address.split(":")[0], int(address.split(":")[1]))) == 0:
+                break
+        assert served.poll() is None, (tmp_path / "log").read_text()
+        time.sleep(0.5)
+    yield address, {**os.environ, "SSL_CERT_FILE": str(tmp_path / "cert.pem")}
+    served.terminate()
+    served.wait()
+    of_it = podman("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.split()
+    podman("rmi", "--force", *[name for name in of_it if name.startswith(address)])
+
+
+def test_pinned_built_and_pushed(registry, tmp_path):
+    """What a tag makes GitHub do, with a registry of this machine: images that name their base."""
+    address, env = registry
+    folder = tmp_path / "project/containers"
+    shutil.copytree(ROOT / "containers", folder, symlinks=True)
+    shutil.copy(ROOT / "nextflow.config", folder.parent)
+
+    def call(*words: str) -> str:
+        done = subprocess.run(
+            words, cwd=folder, capture_output=True, text=True, check=False,
+            env={**env, "ENGINE": "podman", "REGISTRY": f"{address}/lab"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    base = f"{address}/base:1"
+    podman("tag", os.environ.get("BASE_IMAGE", "localhost/c2sflow-base"), base)
+    call("podman", "push", base)
+    podman("rmi", base)
+    pinned = call("./pin", base).strip()
+    manifest = call("skopeo", "inspect", "--raw", f"docker://{base}").encode()
+    digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+    assert pinned == f"{base}@{digest}"
+    assert sorted(folder.glob("base.*")) == [folder / "base.pin"]
+
+    call("./build", "cpu")
+    call("./push", "cpu")
+    names = call("./names", "cpu").split()
+    assert {"cpu", "merge", "qc"} <= set(names)
+    stored = [f"{address}/lab/c2sflow-{name}:{VERSION}" for name in names]
+    podman("rmi", *stored)
+    about = [json.loads(call("skopeo", "inspect", f"docker://{name}")) for name in stored]
+    assert len({image["Digest"] for image in about}) == 1
+    labels = about[0]["Labels"]
+    assert labels["org.opencontainers.image.base.digest"] == digest
+    assert labels["org.opencontainers.image.base.name"] == base
+    said = call("podman", "run", "--rm", "--network", "none", stored[0], "python3", "-c",
+                "import scanpy; print('scanpy')")  # fmt: skip
+    assert said == "scanpy\n"
 
 
 @pytest.fixture(scope="module")
