@@ -3,6 +3,7 @@
 The server takes no notice of cores, memory and GPUs. Everything that tasks share is in the bucket.
 """
 
+import json
 import os
 import subprocess
 
@@ -108,7 +109,10 @@ def test_what_is_asked_of_batch(nextflow, batch, tmp_path):
     assert asked == NEEDS
 
 
-@pytest.mark.skipif("CLOUD" not in os.environ, reason="make test-cloud runs it: ten minutes")
+SLOW = pytest.mark.skipif("CLOUD" not in os.environ, reason="make test-cloud runs it: ten minutes")
+
+
+@SLOW
 def test_a_run_in_containers(run, aws, tmp_path):
     """From raw file to report, all of it in the bucket; and again, which runs nothing."""
     arguments = ("--input", f"{BUCKET}/data/lane_1.h5ad", "--outdir", f"{BUCKET}/from_batch")
@@ -121,3 +125,22 @@ def test_a_run_in_containers(run, aws, tmp_path):
     again = run(*arguments, "--device", "cpu", "-resume")
     assert again.cached == first.submitted
     assert not again.submitted
+
+
+@SLOW
+def test_training_in_containers(run, aws, tmp_path):
+    """The model is trained in a container, stored in the bucket, and taken from there to embed."""
+    trained = run(
+        *("--input", f"{BUCKET}/data/lane_1.h5ad", "--outdir", f"{BUCKET}/trained"),
+        *("--device", "cpu", "--finetune", "cell_type", "--held_out", "0.3", "--max_steps", "2"),
+        *("--finetune_batch_tokens", "1024", "-resume"),
+    )
+    assert trained.submitted["FINETUNE"] == 1
+    names = {f"finetuned/{name}" for name in ("finetune.json", "loss.tsv", "model/config.json")}
+    assert aws.keys("trained") >= names | {"finetuned/model/model.safetensors", "report.html"}
+    for name in ("finetuned/finetune.json", "c2s.h5ad"):
+        aws("s3", "cp", "--quiet", f"{BUCKET}/trained/{name}", tmp_path)
+    assert json.loads((tmp_path / "finetune.json").read_text())["steps"] == 2
+    cells = ad.read_h5ad(tmp_path / "c2s.h5ad")
+    assert cells.obsm["X_c2s"].shape[0] == cells.n_obs == 350
+    assert set(cells.obs["c2s_split"]) == {"train", "validation", "test"}
