@@ -101,7 +101,7 @@ containers: ## build the images of all steps, with docker, podman or apptainer: 
 	@containers/build
 
 test-containers: engines ## run the demo with and without the images: the same result
-	@$(ACTIVATE); CONTAINERS=all pytest tests/pipeline/test_containers.py
+	@$(ACTIVATE); CONTAINERS=$${CONTAINERS:-all} pytest tests/pipeline/test_containers.py
 
 bench: setup ## measure speed and memory: benchmarks/
 	@$(ACTIVATE); cd benchmarks; for bench in 'embedding --model demo' 'embedding --model big' \

@@ -98,6 +98,7 @@ def test_help_lists_what_matters_and_help_full_everything_and_neither_writes(nex
         assert default is None or f"[default: {shown}]" in found[0]
     assert f"All {len(parameters())} parameters: --help_full" in short
     assert not (nextflow.folder / "results").exists()
+    nextflow.env["LC_ALL"] = "C"  # that of cron, or of nobody's session: our files are UTF-8
     one = nextflow.run("--help", "min_genes").output
     assert parameters()["min_genes"]["description"] in one
     assert parameters()["min_genes"]["advice"] in one
