@@ -37,3 +37,9 @@ def test_every_step_has_its_image(tmp_path, nextflow_home, engine, device):
     for step, image in found.items():
         kind = (ROOT / "containers" / step).resolve().name
         assert image == (f"{step}{torch}" if kind == "gpu" else step)
+
+
+def test_a_run_in_images_starts_without_a_warning(lenient):
+    """Nextflow asks for an image before there are parameters, and would warn of those."""
+    run = lenient.run("-profile", "podman", "--help", "min_genes")
+    assert "undefined parameter" not in run.output
