@@ -203,17 +203,21 @@ def test_changed_input_runs_again_and_two_runs_may_share_a_folder(tmp_path, next
 STUBS = ("-stub-run", "--input", "sheet.csv", "--model", "demo", "--evaluate", "false")
 
 
-def test_a_task_that_is_killed_too_often_leaves_the_others_time_to_end(lenient):
-    write_input(lenient.folder)
-    third = lenient.folder / "third"
-    config = lenient.folder / "faults.config"
+@pytest.mark.parametrize("engine", ["24.10", LENIENT])
+def test_a_task_that_is_killed_too_often_leaves_the_others_time_to_end(
+    engine, tmp_path, nextflow_home
+):
+    nextflow = Nextflow(tmp_path, nextflow_home, engine)
+    write_input(nextflow.folder)
+    third = nextflow.folder / "third"
+    config = nextflow.folder / "faults.config"
     config.write_text(THIRD_TIME % (third, third))
-    run = lenient.run(*STUBS, "-c", config, status=None)
+    run = nextflow.run(*STUBS, "-c", config, status=None)
     assert run.status != 0
     assert "EMBED (sample_0.00001)" in run.output
     assert "Killing running tasks" not in run.output
 
-    again = lenient.run(*STUBS, "-resume")
+    again = nextflow.run(*STUBS, "-resume")
     assert again.cached["EMBED"] == 2
     assert again.submitted["EMBED"] == 1
 
