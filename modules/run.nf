@@ -56,7 +56,7 @@ def makeCompileCache(Map given) {
     }
 }
 
-// software_versions.yml, of [process, lines of YAML] of every task. A task that could not say is no
+// software_versions.yml, of [process, lines of YAML] of every task. A task that cannot name them is no
 // failure (`|| true`): Nextflow would not retry it, and would kill all others that are running.
 def writeVersions(versions, outdir) {
     versions
