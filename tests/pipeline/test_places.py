@@ -23,7 +23,7 @@ PROFILES = {
     }),
     "lsf,singularity": ("job_array=5", {
         "process.executor": "'lsf'", "process.'withLabel:process_gpu'.array": "5",
-        "process.'withName:FETCH'.executor": "'local'", "singularity.enabled": "true",
+        "process.'withName:FETCH|CENSUS'.executor": "'local'", "singularity.enabled": "true",
     }),
     "sge,charliecloud": ("parallel_environment=threads max_cpus=8", {
         "process.executor": "'sge'", "process.penv": "'threads'", "charliecloud.enabled": "true",
