@@ -36,17 +36,7 @@ def attend(
     softcap: float | None,
     window: int | None,
 ) -> torch.Tensor:
-    """Attention of a packed row: (length, n_heads, head_dim), contiguous.
-
-    Parameters
-    ----------
-    query
-        (n_heads, length, head_dim).
-    keys, values
-        (n_key_value_heads, length, head_dim).
-    begins
-        int32 (length,), ascending: the first token of each token's prompt.
-    """
+    """As `c2sflow.model.packed_attention.formula`; `begins` is int32 and ascends."""
     n_heads, length, width = query.shape
     n_groups = keys.shape[0]
     query, keys, values = (
