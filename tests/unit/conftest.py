@@ -1,6 +1,7 @@
 """What the unit tests share: real cells, the bundled model, and one with random weights."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -189,6 +190,20 @@ def compile_for():
         return compile(source, target=GPUTarget("cuda", card, 32), options=options)
 
     return compiled
+
+
+@pytest.fixture
+def interpreted():
+    """Runs a file of tests whose kernels Triton interprets; gives what pytest prints."""
+
+    def run(cases):
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", cases]
+        environment = {**os.environ, "TRITON_INTERPRET": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-3000:]
+        return done.stdout
+
+    return run
 
 
 def multiply_bfloat16_by_value():

@@ -132,7 +132,7 @@ def _reading(place: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """What an error of TileDB says, of which a request to S3 has its details last."""
+    """The message of an error of TileDB; that of a request to S3 ends with its details."""
     return " ".join(str(error).split("Details: ")[-1].split("\n\nAt:")[0].split())[:200]
 
 

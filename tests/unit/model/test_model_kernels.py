@@ -1,8 +1,5 @@
 """The Triton kernels of embedding, without a GPU: interpreted, and compiled for cards not here."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,12 +9,8 @@ CASES = Path(__file__).with_name("interpreted_kernels.py")
 A100, RTX4090, H100 = (80, 163), (89, 99), (90, 227)  # compute capability, KiB of a block
 
 
-def test_the_kernels_interpreted():
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", CASES]
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert "5 passed" in done.stdout
+def test_the_kernels_interpreted(interpreted):
+    assert "5 passed" in interpreted(CASES)
 
 
 @pytest.mark.parametrize("card", [A100, RTX4090, H100])
