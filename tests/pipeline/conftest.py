@@ -5,13 +5,23 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from driving import DEMO, ENGINES, LENIENT, Nextflow, copy_project
+from driving import DEMO, ENGINES, LENIENT, Nextflow, copy_project, warm_steps
 
 
 @pytest.fixture(scope="session")
 def nextflow_home(tmp_path_factory) -> Path:
     """NXF_HOME of all runs."""
     return tmp_path_factory.mktemp("nextflow_home")
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory):
+    """The environment of runs whose tasks do not each import torch, transformers and scanpy.
+
+    `demo`, clusters, containers and faults start every task as a user does.
+    """
+    with warm_steps(tmp_path_factory.mktemp("warm") / "door") as (_, env):
+        yield env
 
 
 @pytest.fixture(scope="session")
@@ -26,22 +36,22 @@ def demo(tmp_path_factory, nextflow_home) -> Nextflow:
 
 
 @pytest.fixture
-def nextflow(tmp_path, nextflow_home) -> Nextflow:
+def nextflow(tmp_path, nextflow_home, warm) -> Nextflow:
     """The project's Nextflow, in the test's own folder."""
-    return Nextflow(tmp_path, nextflow_home)
+    return Nextflow(tmp_path, nextflow_home, warm=warm)
 
 
 @pytest.fixture
 def lenient(tmp_path, nextflow_home) -> Nextflow:
-    """The same for runs with a profile and a further file of settings."""
+    """The same for runs with a profile and a further file of settings, on clusters and with faults."""
     return Nextflow(tmp_path, nextflow_home, LENIENT)
 
 
 @pytest.fixture
-def oldest(tmp_path, nextflow_home) -> Nextflow:
+def oldest(tmp_path, nextflow_home, warm) -> Nextflow:
     """The oldest Nextflow that is supported, where it is installed, in the same folder."""
     engine = "24.10" if ENGINES["24.10"][0].exists() else "installed"
-    return Nextflow(tmp_path, nextflow_home, engine)
+    return Nextflow(tmp_path, nextflow_home, engine, warm)
 
 
 @pytest.fixture

@@ -13,11 +13,10 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -25,7 +24,7 @@ from threading import Event, Thread
 
 import anndata as ad
 import numpy as np
-from driving import LENIENT, ROOT, Nextflow
+from driving import LENIENT, ROOT, WARM, Nextflow, warm_steps
 
 from c2sflow.data.demo import demo_samples
 
@@ -237,28 +236,23 @@ class Disturbed:
             env = self.nextflow.env
             env |= {"LD_PRELOAD": str(slow_library(self.folder)), "SLOW": str(self.folder / "slow")}
             env |= {"SLOW_FOLDER": str(self.disk)}
-            server = self._server() if self.warm else None
-            self.watch = Watch(self.work, server and server.pid)
-            self.watch.start()
-            try:
-                yield self
-            finally:
-                self.watch.ended.set()
-                self.watch.join()
-                for process in filter(None, (self.java, server)):
-                    process.kill()
-                    process.wait()
+            with ExitStack() as stack:
+                server = self._warm(stack) if self.warm else None
+                self.watch = Watch(self.work, server and server.pid)
+                self.watch.start()
+                try:
+                    yield self
+                finally:
+                    self.watch.ended.set()
+                    self.watch.join()
+                    if self.java:
+                        self.java.kill()
+                        self.java.wait()
 
-    def _server(self) -> subprocess.Popen:
+    def _warm(self, stack: ExitStack) -> subprocess.Popen:
         env = self.nextflow.env
-        env |= {"WARM": str(self.folder / "door"), "C2S": str(ROOT / "bin/c2s")}
-        env["PATH"] = f"{HERE / 'warm'}{os.pathsep}{env['PATH']}"
-        server = subprocess.Popen(
-            [sys.executable, HERE / "warm/server.py", env["WARM"]],
-            env=env | {"PYTHONPATH": str(ROOT / "bin"), "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-        )
-        assert server.stdout.readline() == b"ready\n"
+        server, warm = stack.enter_context(warm_steps(self.folder / "door", "embed", env=env))
+        env |= {**warm, "PATH": f"{WARM}{os.pathsep}{env['PATH']}"}
         return server
 
     def done(self) -> int:

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +42,39 @@ LENIENT = "installed"  # Nextflow as it comes
 INJECT = f"export PYTHONPATH='{ROOT / 'tests/pipeline/injected'}' FAULT="
 
 
+WARM = ROOT / "tests/pipeline/warm"
+
+
+@contextmanager
+def warm_steps(door: Path, *steps: str, env: dict | None = None):
+    """A process with the imports of all steps, whose fork runs each task of `steps`, or of all.
+
+    Gives the process and what Nextflow's environment has to have for that. `env` is the process's,
+    beside what nextflow.config sets for every task.
+    """
+    own = {
+        "PYTHONPATH": ROOT / "bin",
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONHASHSEED": "0",
+        "HF_HUB_OFFLINE": "1",
+        "GOMP_SPINCOUNT": "3000",
+        "OMP_NUM_THREADS": "1",
+        "NUMBA_NUM_THREADS": "1",
+    }
+    server = subprocess.Popen(
+        [ROOT / ".venv/bin/python", WARM / "server.py", door],
+        env={**(env or os.environ), **{name: str(value) for name, value in own.items()}},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert server.stdout.readline() == b"ready\n"
+        yield server, {"WARM": str(door), "C2S": str(ROOT / "bin/c2s"), "STEPS": " ".join(steps)}
+    finally:
+        server.kill()
+        server.wait()
+
+
 @dataclass
 class Run:
     """A finished run: its exit status and all it printed."""
@@ -66,16 +100,20 @@ class Nextflow:
     """Nextflow started in `folder`, which gets its work and log files too.
 
     The strict parser reads the pipeline in two thirds of the CPU time that the other takes. (In
-    25.04 it knows no profile where `-c` names a further file; `LENIENT` does.)
+    25.04 it knows no profile where `-c` names a further file; `LENIENT` does.) With the environment
+    of `warm_steps` tasks take their imports from there.
     """
 
-    def __init__(self, folder: Path, home: Path, engine: str = "installed-strict"):
+    def __init__(
+        self, folder: Path, home: Path, engine: str = "installed-strict", warm: dict | None = None
+    ):
         self.folder = folder
         self.launcher, extra = ENGINES[engine]
         if not self.launcher.exists():
             pytest.skip(f"no Nextflow {engine} at {self.launcher} (make engines has 24.10, 25.04)")
-        path = f"{ROOT / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"
-        self.env = {**os.environ, "PATH": path, "NXF_HOME": str(home), **extra}
+        folders = [*([WARM] if warm else []), ROOT / ".venv/bin", os.environ["PATH"]]
+        path = os.pathsep.join(str(folder) for folder in folders)
+        self.env = {**os.environ, "PATH": path, "NXF_HOME": str(home), **extra, **(warm or {})}
         self.env.pop("OMP_NUM_THREADS", None)  # of these tests, not of who starts a run
 
     def __call__(self, *arguments: object) -> Run:

@@ -1,24 +1,42 @@
-"""Imports what EMBED imports, once; a fork of it then runs each task: the pipeline's own code.
+"""Imports what the steps import, once; a fork of it then runs each task: the pipeline's own code.
 
-Five of the six CPU seconds that a task of some cells takes are imports, the same in all of them.
+Five of the six CPU seconds that a small task of EMBED takes are imports, the same in every task.
 Run as `server.py SOCKET`. A task is a process in its own folder that can be killed as any other.
 """
 
 import array
+import gc
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import socket
 import sys
 import threading
+from contextlib import suppress
 
-import torch  # noqa: F401
-import transformers  # noqa: F401
-from transformers import AutoTokenizer  # noqa: F401  (imported on demand)
+import c2sflow
+from c2sflow import cli
 
-import c2sflow.cli
-import c2sflow.model.embed_shards
-import c2sflow.steps.embed
+# What libraries import on demand in nearly every task.
+ON_DEMAND = (
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.gemma2.modeling_gemma2",
+    "sklearn.linear_model",
+    "multiqc.core.update_config",
+)
+
+
+def import_all() -> None:
+    """The steps, and what they import when they are called."""
+    ours = (name for _, name, _ in pkgutil.walk_packages(c2sflow.__path__, "c2sflow."))
+    for name in (*ours, *ON_DEMAND):
+        with suppress(ImportError):  # what this environment lacks, a task may need or not
+            importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
 
 
 def die_with(connection: socket.socket) -> None:
@@ -45,12 +63,15 @@ def run(connection: socket.socket) -> None:
     os.environ.update(call["environment"])
     sys.argv = ["c2s", *call["arguments"]]
     try:
-        c2sflow.cli.main()
+        cli.main()
         status = 0
     except SystemExit as end:
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        status = 1
     sys.stdout.flush()
     sys.stderr.flush()
     connection.send(bytes([status]))
@@ -58,6 +79,7 @@ def run(connection: socket.socket) -> None:
 
 def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    import_all()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
         door.bind(sys.argv[1])
         door.listen(64)
