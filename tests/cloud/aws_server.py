@@ -17,8 +17,14 @@ _stored = Job._get_container_property
 
 
 def _property(self: Job, name: str, default: object) -> object:
-    """Whole numbers of cores as AWS gives them: 1, not 1.0, which its Java SDK does not read."""
+    """Whole numbers of cores as AWS gives them: 1, not 1.0, which its Java SDK does not read.
+
+    And a job of an array has its index among the variables, which moto leaves out.
+    """
     value = _stored(self, name, default)
+    if name == "environment" and "index" in self.array_properties:
+        index = str(self.array_properties["index"])
+        return [*value, {"name": "AWS_BATCH_JOB_ARRAY_INDEX", "value": index}]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -8,9 +8,10 @@ import os
 import subprocess
 
 import anndata as ad
+import numpy as np
 import pytest
 from cloud import BUCKET, Batch, CloudNextflow
-from driving import copy_project
+from driving import Nextflow, copy_project
 from test_s3 import FEW_STEPS, IN_BUCKET
 
 pytestmark = pytest.mark.pipeline
@@ -125,6 +126,36 @@ def test_a_run_in_containers(run, aws, tmp_path):
     again = run(*arguments, "--device", "cpu", "-resume")
     assert again.cached == first.submitted
     assert not again.submitted
+
+
+@SLOW
+def test_every_step_in_containers_and_arrays(nextflow, batch, aws, tmp_path, nextflow_home):
+    """What the docs begin with, the tasks of both samples in job arrays; as on this machine."""
+    test = ("--shard_size", 350, "--device", "cpu")
+    local = Nextflow(tmp_path, nextflow_home)
+    local.run("-profile", "test", "--outdir", "results", *test)
+    run = nextflow.run(
+        *("-profile", "test,awsbatch", *test, "--job_array", 2, "--outdir", f"{BUCKET}/tested"),
+        *(*PLACES, "--model_cache", f"{BUCKET}/cache"),
+        *("--aws_cli", batch.folder / "cli/bin/aws"),
+    )
+    arrays = {
+        job["jobName"]: job["arrayProperties"]["size"]
+        for job in batch.requests("submitjob")
+        if "arrayProperties" in job
+    }
+    assert {name.split("_")[0] for name in arrays} >= {"EMBED", "ANNOTATION"}, arrays
+    assert set(arrays.values()) == {2}
+    assert run.submitted["EMBED"] == 2
+    for name in ("c2s.h5ad", "c2s_perturbed.h5ad"):
+        aws("s3", "cp", "--quiet", f"{BUCKET}/tested/{name}", tmp_path)
+        found, expected = (
+            ad.read_h5ad(path) for path in (tmp_path / name, tmp_path / "results" / name)
+        )
+        assert (found.X != expected.X).nnz == 0
+        assert found.obs_names.equals(expected.obs_names)
+        vectors = found.obsm["X_c2s"], expected.obsm["X_c2s"]
+        np.testing.assert_allclose(*vectors, rtol=1e-4, atol=1e-5)
 
 
 @SLOW

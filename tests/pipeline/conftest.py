@@ -43,7 +43,7 @@ def nextflow(tmp_path, nextflow_home, warm) -> Nextflow:
 
 @pytest.fixture
 def lenient(tmp_path, nextflow_home) -> Nextflow:
-    """The same for runs with a profile and a further file of settings, on clusters and with faults."""
+    """The same, on clusters and with faults: for a profile and a further file of settings."""
     return Nextflow(tmp_path, nextflow_home, LENIENT)
 
 

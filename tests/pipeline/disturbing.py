@@ -442,7 +442,7 @@ class Disturbed:
                     "tasks": len(lost),
                     "cpu": sum(tasks[folder].cpu for folder in lost),
                     "age": sum(tasks[folder].last - tasks[folder].first for folder in lost),
-                    "until_next": min(again, default=float("nan")) - fault.time,
+                    "until_next": min(again) - fault.time if again else None,
                 }
             )
         return found
@@ -460,10 +460,13 @@ class Disturbed:
             cpu = [cost["cpu"] for cost in of_kind]
             lost = sum(cost["tasks"] for cost in of_kind)
             age = f"{sum(cost['age'] for cost in of_kind) / lost:.1f} s" if lost else "–"
-            wait = ", ".join(f"{cost['until_next']:.0f} s" for cost in of_kind)
+            if kind in OF_A_TASK:
+                wait = "other tasks ran"
+            else:
+                wait = ", ".join(f"{cost['until_next']:.0f} s" for cost in of_kind)
             rows.append(
                 f"| {kind} | {len(of_kind)} | {lost} | {np.mean(cpu):.1f} s, {max(cpu):.1f} s "
-                f"| {age} | {'other tasks ran' if kind in OF_A_TASK else wait} |"
+                f"| {age} | {wait} |"
             )
         return rows
 
