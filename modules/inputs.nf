@@ -2,12 +2,15 @@
 // VALIDATE, all faults together.
 
 // The file or folder, or null: relative paths are tried in `folder` first, then where the run was
-// launched. A name is never a glob.
+// launched. A name is never a glob. A path is itself: of one in an object store the text lacks the store.
 def findFile(name, Path folder = null) {
     if (!name) {
         return null
     }
     try {
+        if (name instanceof Path) {
+            return name.exists() ? name : null
+        }
         def local = folder && !"${name}".contains('://') ? folder.resolve("${name}") : null
         def found = local?.exists() ? local : file("${name}", glob: false)
         return found.exists() ? found : null

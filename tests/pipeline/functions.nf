@@ -30,6 +30,9 @@ workflow {
         def (sheet, data, rows) = findInput(name, paths)
         [name, [sheet ? "${sheet.name}" : null, data.collect { path -> "${path.name}" }, rows]]
     }
+    // The demo's samplesheet, where the work folder is in an object store: of no file system's default.
+    def store = java.nio.file.FileSystems.newFileSystem(file('store.zip'), [:])
+    def (sheet_there, data_there) = findInput(store.getPath('/sheet.csv'), ['cells.h5ad', 'missing.h5ad'])
     def models = cases.models.collectEntries { name -> [name, findModel(name).collect { path -> "${path.name}" }] }
     def fetched = cases.models.collectEntries { name -> [name, toFetch(findModel(name), null)] }
     def base_ids = cases.models.collectEntries { name -> [name, baseId(name, findModel(name))] }
@@ -45,6 +48,7 @@ workflow {
         println(groovy.json.JsonOutput.toJson([
             closures: closures,
             inputs: inputs,
+            in_store: ([sheet_there] + data_there).collect { path -> "${path.toUri()}" },
             models: models,
             fetched: fetched,
             base_ids: base_ids,

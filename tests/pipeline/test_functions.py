@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,9 @@ def write_inputs(folder: Path) -> None:
     (folder / "sheet.json").write_text('[{"sample": "s1", "path": "a.h5ad"}, 3]')
     (folder / "broken.json").write_text('[{"sample": "s1", "pa')
     (folder / "bulk.csv").write_text("gene,s1\nA,2\n")
+    with zipfile.ZipFile(folder / "store.zip", "w") as store:
+        for name in ("sheet.csv", "cells.h5ad"):
+            store.writestr(name, "")
     for base in ("model", "moved/a base", "fetched"):
         (folder / base).mkdir(parents=True)
         for name in (*WHOLE, "README.md", "pytorch_model.bin", ".hidden.json"):
@@ -208,6 +212,11 @@ def test_options_reach_a_script_as_they_are(answers):
 def test_input_is_found(answers, name):
     is_sheet, files, rows = INPUTS[name]
     assert answers["inputs"][name] == [name if is_sheet else None, files, rows]
+
+
+def test_files_beside_a_samplesheet_in_a_store(answers):
+    found = [re.fullmatch(r"jar:file:.*/store\.zip!/(.+)", uri) for uri in answers["in_store"]]
+    assert [match and match[1] for match in found] == ["sheet.csv", "cells.h5ad"]
 
 
 @pytest.mark.parametrize("name", MODELS)

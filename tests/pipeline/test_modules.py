@@ -13,13 +13,13 @@ from driving import ROOT
 pytestmark = pytest.mark.pipeline
 
 
-def test_nf_test(nextflow):
+def test_nf_test(nextflow, warm):
     if not shutil.which("nf-test"):
         pytest.skip("no nf-test on PATH (https://www.nf-test.com): tests/**/*.nf.test did not run")
     done = subprocess.run(
         ["nf-test", "test", "--ci", "--tag", "real"],
         cwd=ROOT,
-        env={**os.environ, "PATH": nextflow.env["PATH"]},
+        env={**os.environ, **warm, "PATH": nextflow.env["PATH"]},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
