@@ -59,8 +59,9 @@ def run(connection: socket.socket) -> None:
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
         os.close(descriptor)
+    threads = os.environ["NUMBA_NUM_THREADS"]  # numba has read it, and takes no other then
     os.environ.clear()
-    os.environ.update(call["environment"])
+    os.environ.update(call["environment"] | {"NUMBA_NUM_THREADS": threads})
     sys.argv = ["c2s", *call["arguments"]]
     try:
         cli.main()
