@@ -24,7 +24,7 @@ from threading import Event, Thread
 
 import anndata as ad
 import numpy as np
-from driving import LENIENT, ROOT, WARM, Nextflow, warm_steps
+from driving import LENIENT, ROOT, Nextflow, warm_steps
 
 from c2sflow.data.demo import demo_samples
 
@@ -250,9 +250,9 @@ class Disturbed:
                         self.java.wait()
 
     def _warm(self, stack: ExitStack) -> subprocess.Popen:
-        env = self.nextflow.env
-        server, warm = stack.enter_context(warm_steps(self.folder / "door", "embed", env=env))
-        env |= {**warm, "PATH": f"{WARM}{os.pathsep}{env['PATH']}"}
+        steps = warm_steps(self.folder / "door", "embed", env=self.nextflow.env)
+        server, warm = stack.enter_context(steps)
+        self.nextflow.take_imports(warm)
         return server
 
     def done(self) -> int:

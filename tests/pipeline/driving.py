@@ -111,10 +111,15 @@ class Nextflow:
         self.launcher, extra = ENGINES[engine]
         if not self.launcher.exists():
             pytest.skip(f"no Nextflow {engine} at {self.launcher} (make engines has 24.10, 25.04)")
-        folders = [*([WARM] if warm else []), ROOT / ".venv/bin", os.environ["PATH"]]
-        path = os.pathsep.join(str(folder) for folder in folders)
-        self.env = {**os.environ, "PATH": path, "NXF_HOME": str(home), **extra, **(warm or {})}
+        path = f"{ROOT / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"
+        self.env = {**os.environ, "PATH": path, "NXF_HOME": str(home), **extra}
         self.env.pop("OMP_NUM_THREADS", None)  # of these tests, not of who starts a run
+        if warm:
+            self.take_imports(warm)
+
+    def take_imports(self, warm: dict) -> None:
+        """Let the tasks be forks, by the environment of `warm_steps`."""
+        self.env |= {**warm, "PATH": f"{WARM}{os.pathsep}{self.env['PATH']}"}
 
     def __call__(self, *arguments: object) -> Run:
         """Any command of Nextflow."""
