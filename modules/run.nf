@@ -85,7 +85,7 @@ def revision() {
 // run, what has to be done; where nothing was run, nothing can be resumed.
 def finish(Map given, boolean success, String failure) {
     if (!success) {
-        fullDisks(given.outdir).each { folder -> log.error("The disk of ${folder} is full.") }
+        fullDisks(given.outdir, failure).each { folder -> log.error("The disk of ${folder} is full.") }
         if (!"${failure}".contains('nothing was run')) {
             log.info('\nNot finished. Resume it with -resume: what is done is not run again.')
         }
@@ -103,10 +103,23 @@ def finish(Map given, boolean success, String failure) {
 }
 
 // Folders in which nothing can be written any more. A task there cannot even log why it failed.
-def fullDisks(outdir) {
-    [workDir, file(outdir, glob: false), workflow.launchDir].findAll { folder ->
+def fullDisks(outdir, failure) {
+    def places = [workDir, file(outdir, glob: false), workflow.launchDir]
+    def full = places.findAll { folder ->
         isLocal(folder) && folder.exists() && java.nio.file.Files.getFileStore(folder).usableSpace < 65536
     }
+    (full + foldersWithoutRoom(places, failure)).unique()
+}
+
+// Those that a failure names: "of a file -> to a file in one of them: the reason". What had no room to be
+// published is deleted, and leaves some; a quota is used up where the disk has room.
+def foldersWithoutRoom(places, failure) {
+    def lines = "${failure}".readLines().findAll { line -> line =~ /No space left on device|Disk quota exceeded/ }
+    def targets = lines.collect { line -> line.split(' -> ').last() }
+    def named = targets.collect { target ->
+        places.findAll { folder -> target.contains("${folder}/") }.max { folder -> folder.nameCount }
+    }
+    named.findAll { folder -> folder }
 }
 
 // What REPORT found, taken from where it is published: so a run logs it whether REPORT ran or -resume

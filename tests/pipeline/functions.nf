@@ -4,6 +4,7 @@ include { cli; closureOf; quote } from '../../modules/code'
 include { baseId; findInput; findModel; toFetch } from '../../modules/inputs'
 include { progressLines; taskFolders } from '../../modules/progress'
 include { unwritable; withoutProgram; withoutService } from '../../modules/places'
+include { foldersWithoutRoom } from '../../modules/run'
 
 process ECHO {
     input:
@@ -38,6 +39,7 @@ workflow {
     def base_ids = cases.models.collectEntries { name -> [name, baseId(name, findModel(name))] }
     def places = cases.profiles.collectEntries { name -> [name, withoutProgram(name.tokenize(',')) + withoutService(name.tokenize(','))] }
     def outdirs = cases.outdirs.collectEntries { name -> [name, unwritable(name)] }
+    def full = foldersWithoutRoom(cases.places.collect { folder -> file(folder) }, cases.failure)
     def work = file('progress')
     def earlier = taskFolders(work).findAll { folder -> folder.endsWith('earlier') }.toSet()
     def seen = [:]
@@ -54,6 +56,7 @@ workflow {
             base_ids: base_ids,
             places: places,
             outdirs: outdirs,
+            full: full.collect { folder -> "${folder}" },
             progress: progress.collect { lines -> lines.collect { line -> "${line}".toString() } },
             other_base: findModel('adapter', 'someone/else').collect { path -> "${path.name}" } + [toFetch(findModel('adapter', 'someone/else'), 'someone/else')],
             arguments: new groovy.json.JsonSlurperClassic().parseText(arguments.text),

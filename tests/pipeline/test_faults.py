@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -47,6 +48,9 @@ process {
 }
 """
 NO_ROOM = "process { withName: EMBED { beforeScript = 'cat /dev/zero > %s || true' } }"
+NO_ROOM_FOR_RESULTS = """
+process { withName: MERGE { beforeScript = 'head -c 2000000 /dev/zero > c2s.h5ad' } }
+"""
 DISK_IS_FULL = "process { withName: MERGE { beforeScript = 'ulimit -f 20' } }"
 
 
@@ -242,3 +246,19 @@ def test_a_full_disk_is_named(lenient):
         assert f"The disk of {work} is full" in run.output
         balloon.unlink()
         assert lenient.run(*STUBS, "-w", work, "-resume").submitted["EMBED"] == 3
+
+
+def test_a_full_disk_of_results_is_named(lenient):
+    with small_disk(lenient.folder / "results", 2**20) as small:
+        if not small:
+            pytest.skip("only root may mount a small disk")
+        write_input(lenient.folder)
+        config = lenient.folder / "faults.config"
+        config.write_text(NO_ROOM_FOR_RESULTS)
+        run = lenient.run(*STUBS, "-c", config, status=None)
+        assert run.status != 0
+        assert f"The disk of {lenient.folder / 'results'} is full" in run.output
+        assert not (lenient.folder / "results/c2s.h5ad").exists()
+        subprocess.run(["mount", "-o", "remount,size=8m", lenient.folder / "results"], check=True)
+        assert not lenient.run(*STUBS, "-c", config, "-resume").submitted
+        assert (lenient.folder / "results/c2s.h5ad").stat().st_size == 2_000_000

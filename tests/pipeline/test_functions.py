@@ -171,6 +171,13 @@ def write_inputs(folder: Path) -> None:
             (folder / name / other).touch()
 
 
+PLACES = ["/scratch/work", "/home/x/run/results", "/home/x/run"]  # work folder, results, launch
+WITHOUT_ROOM = """FileException: /scratch/work/1 -> /home/x/run/results/2: No space left on device
+/home/x/run/.nextflow/cache: Disk quota exceeded
+/scratch/work/1a/2b: Permission denied
+[Errno 28] No space left on device: '/tmp/x'"""
+
+
 @pytest.fixture(scope="module", params=["24.10", "25.04-strict", "26.04"])
 def answers(request, tmp_path_factory, nextflow_home) -> dict:
     folder = tmp_path_factory.mktemp("functions")
@@ -182,6 +189,7 @@ def answers(request, tmp_path_factory, nextflow_home) -> dict:
         "models": list(MODELS | BASE_IDS),
     }
     cases |= {"profiles": list(PROFILES), "outdirs": list(OUTDIRS)}
+    cases |= {"places": PLACES, "failure": WITHOUT_ROOM}
     (folder / "cases.json").write_text(json.dumps(cases), encoding="utf-8")
     nextflow = Nextflow(folder, nextflow_home, request.param)
     docker = folder / "bin" / "docker"
@@ -247,6 +255,10 @@ def test_results_go_to_a_folder(answers, outdir):
         assert len(found) == 1
         assert found[0].startswith(f"--outdir {outdir}: ")
         assert OUTDIRS[outdir] in found[0]
+
+
+def test_a_disk_without_room_is_named_by_the_file_that_had_none(answers):
+    assert answers["full"] == ["/home/x/run/results", "/home/x/run"]
 
 
 def test_progress_is_logged_once(answers):
