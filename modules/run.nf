@@ -85,7 +85,8 @@ def revision() {
 // run, what has to be done; where nothing was run, nothing can be resumed.
 def finish(Map given, boolean success, String failure) {
     if (!success) {
-        fullDisks(given.outdir, failure).each { folder -> log.error("The disk of ${folder} is full.") }
+        // A warning: of the errors after that which ended the run Nextflow prints the first alone
+        fullDisks(given.outdir, failure).each { folder -> log.warn("The disk of ${folder} is full.") }
         if (!"${failure}".contains('nothing was run')) {
             log.info('\nNot finished. Resume it with -resume: what is done is not run again.')
         }

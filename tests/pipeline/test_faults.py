@@ -48,8 +48,12 @@ process {
 }
 """
 NO_ROOM = "process { withName: EMBED { beforeScript = 'cat /dev/zero > %s || true' } }"
+# Two files: Nextflow prints the first error alone.
 NO_ROOM_FOR_RESULTS = """
-process { withName: MERGE { beforeScript = 'head -c 2000000 /dev/zero > c2s.h5ad' } }
+process {
+    withName: MERGE { afterScript = 'head -c 2000000 /dev/zero >> c2s.h5ad' }
+    withName: REPORT { afterScript = 'head -c 2000000 /dev/zero >> report.html' }
+}
 """
 DISK_IS_FULL = "process { withName: MERGE { beforeScript = 'ulimit -f 20' } }"
 
