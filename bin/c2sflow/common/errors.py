@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 
 
 class UserError(Exception):
@@ -39,6 +40,12 @@ class Faults(list):
 def brief(error: Exception) -> str:
     """An error of another package in one line: its kind, and how its message begins."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def likeliest(name: str, known: Iterable[object], most: int = 1) -> list[str]:
+    """The names that a misspelt one probably means, in whatever case, the likeliest first."""
+    by_case = {str(word).lower(): str(word) for word in known}
+    return [by_case[word] for word in get_close_matches(name.lower(), by_case, n=most)]
 
 
 def some(names: Sequence[str], most: int = 3) -> str:

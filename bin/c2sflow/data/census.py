@@ -8,13 +8,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from c2sflow.common.errors import Faults, UserError, some
+from c2sflow.common.errors import Faults, UserError, likeliest, some
 from c2sflow.common.files import write_beside
 from c2sflow.common.progress import progress_bar
 from c2sflow.data.h5ad import RowWriter, create_h5ad, write_element
@@ -182,12 +181,10 @@ def _condition(obs: Any, column: str, values: Sequence[str]) -> str:
 
 def _meant(name: str, known: Iterable[str]) -> str:
     """The end of a message: the likeliest of those that there are, else the first of them."""
-    by_case = {word.lower(): word for word in sorted(known)}
-    close = get_close_matches(name.lower(), by_case, n=3, cutoff=0.5)
-    close += [word for word in by_case if name.lower() in word and word not in close]
-    if close:
-        return f"; did you mean {some([by_case[word] for word in close])}?"
-    return f"; it has {some(list(by_case.values()), 8)}"
+    words = sorted(known)
+    close = likeliest(name, words, most=3)
+    close += [word for word in words if name.lower() in word.lower() and word not in close]
+    return f"; did you mean {some(close)}?" if close else f"; it has {some(words, 8)}"
 
 
 def _nothing(obs: Any, conditions: Iterable[str]) -> str:

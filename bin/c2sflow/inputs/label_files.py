@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError
 
-from c2sflow.common.errors import UserError
+from c2sflow.common.errors import UserError, likeliest
 from c2sflow.common.files import read_text
 from c2sflow.common.yaml_texts import read_yaml
 from c2sflow.inputs.label_schema import PROPERTIES, SCHEMA
@@ -202,7 +201,7 @@ def _fault(error: ValidationError) -> str:
     limit: Any = error.validator_value
     if error.validator == "additionalProperties":
         odd = sorted(set(given) - set(PROPERTIES), key=str)
-        hints = [get_close_matches(str(name), PROPERTIES, n=1) for name in odd]
+        hints = [likeliest(str(name), PROPERTIES) for name in odd]
         words = [
             f"{name} is unknown" + (f" (did you mean {hint[0]}?)" if hint else "")
             for name, hint in zip(odd, hints, strict=True)

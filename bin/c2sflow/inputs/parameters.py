@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError
+
+from c2sflow.common.errors import likeliest
 
 KINDS = {"integer": "a whole number", "number": "a number", "boolean": "true or false"}
 
@@ -90,7 +91,7 @@ def _unknown(names: list[str], known: list[str]) -> list[str]:
         if name != min(twins, key=lambda twin: ("-" not in twin, twin)):
             continue
         snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).replace("-", "_").lower()
-        close = get_close_matches(snake, known, n=1)
+        close = likeliest(snake, known)
         hint = f"did you mean --{close[0]}?" if close else "--help_full lists the parameters"
         faults.append(f"--{name}: no such parameter; {hint}")
     return faults

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 
 import numpy as np
 import pandas as pd
+
+from c2sflow.common.errors import likeliest
 
 MOST_SHOWN = 10
 MOST_COUNTED = 10_000  # different values of a column: a column of barcodes takes no more memory
@@ -100,7 +101,7 @@ def offer_columns(obs: pd.DataFrame, *names: str) -> str:
     """The end of a message about columns that obs lacks: some that it has, and the likeliest."""
     columns = [str(name) for name in obs.columns]
     some = ", ".join(columns[:MOST_SHOWN]) or "none"
-    close = [match for name in names for match in get_close_matches(name, columns, n=1)]
+    close = [match for name in names for match in likeliest(name, columns)]
     more = ", …" if len(columns) > MOST_SHOWN else ""
     meant = f"; did you mean {', '.join(map(repr, close))}?" if close else ""
     return f"(has {some}{more}){meant}"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 
 import numpy as np
 import pandas as pd
 
-from c2sflow.common.errors import UserError
+from c2sflow.common.errors import UserError, likeliest
 from c2sflow.data.bulk.bulk import TOP
 from c2sflow.data.obs.query_kinds import COLUMN, MISSING, NUMBER, check_kinds, column_operand
 from c2sflow.data.obs.query_text import MAX_OPERATORS, parse_query
@@ -72,7 +71,7 @@ def query_columns(query: str, where: str) -> list[str]:
 def _check_names(names: Mapping[str, str], columns: pd.Index, where: str) -> None:
     for name in names.values():
         if name not in columns:
-            close = get_close_matches(name, map(str, columns), n=1)
+            close = likeliest(name, columns)
             hint = f"did you mean {close[0]!r}?" if close else f"it has {_listed(columns)}"
             raise UserError(f"{where}: obs has no column {name!r}; {hint}")
         if (columns == name).sum() > 1:
