@@ -90,7 +90,13 @@ def folds(n: int, rng: np.random.Generator) -> Iterator[tuple[str, float | Figur
     """Figures of classifiers in cross-validation, and the gain of one view over an equal one."""
     from sklearn.neighbors import KNeighborsClassifier
 
-    from c2sflow.evaluation.accuracy import N_FOLDS, gain_figures, label_figures, repeated_labels
+    from c2sflow.evaluation.accuracy import (
+        N_FOLDS,
+        View,
+        gain_figures,
+        held_out_labels,
+        label_figures,
+    )
 
     names = np.arange(n) % 2
     if n < 2 * N_FOLDS:
@@ -98,7 +104,8 @@ def folds(n: int, rng: np.random.Generator) -> Iterator[tuple[str, float | Figur
     found = []
     for seed in range(2):
         cells = rng.normal(size=(n, 2)) + 1.3 * names[:, None]
-        found.append(repeated_labels(cells, names, KNeighborsClassifier(5), seed))
+        views = {"": View(cells, {"knn": KNeighborsClassifier(5)})}
+        found.append(held_out_labels(views, names, seed)["knn", ""])
     for figure in label_figures(names, found[0], "knn", ""):
         if not figure.subject:
             yield f"{figure.metric}, cross-validated", figure

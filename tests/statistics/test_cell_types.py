@@ -12,15 +12,27 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from c2sflow.evaluation.accuracy import (
     LEARNING,
+    View,
     classifiers,
     gain_figures,
     held_out_labels,
-    repeated_labels,
     repeated_share_interval,
 )
 from c2sflow.evaluation.cell_types import Components, VariableGenes, baselines
 
 TYPES = np.array(["B", "T", "NK", "monocyte"], dtype=object)
+
+
+@pytest.fixture(autouse=True)
+def one_core(monkeypatch):
+    """A process for each of many small folds would take longer than they do."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def read(vectors, labels, classifier, seed, n_repeats=None):
+    """Labels by one classifier: (n_repeats, n)."""
+    views = {"": View(vectors, {"": classifier})}
+    return held_out_labels(views, labels, seed, n_repeats)["", ""]
 
 
 def draw(rng, means, n):
@@ -38,11 +50,11 @@ def test_an_embedding_that_only_knows_the_training_cells_does_not_beat_expressio
         (seen, names), (cells, labels) = draw(rng, means, 1000), draw(rng, means, 60)
         model = LogisticRegression(max_iter=100, tol=1e-3).fit(seen, names)
         embedding = model.decision_function(cells)
-        found = held_out_labels(embedding, labels, classifiers()["linear_probe"], seed)
+        found = read(embedding, labels, classifiers()["linear_probe"], seed, 1)
         cells, seen = sparse.csr_matrix(cells), sparse.csr_matrix(seen)
-        genes = baselines(5)["linear_probe", "genes"]
         for more, found_gains in (((seen, names), gains), (None, gains_without)):
-            base = held_out_labels(cells, labels, genes, seed, more)
+            genes = {"genes": baselines(cells, more)["genes"]}
+            base = held_out_labels(genes, labels, seed, 1)["linear_probe", "genes"]
             found_gains.append(gain_figures(labels, found, base, "", "genes")[0])
     assert np.mean([gain.ci_low > 0 for gain in gains]) <= 0.1
     assert np.mean([gain.value for gain in gains]) < 0.01
@@ -55,11 +67,11 @@ def test_an_embedding_that_knows_more_beats_expression():
     means = 0.15 * rng.normal(size=(4, 60))
     cells, labels = draw(rng, means, 120)
     known = (labels[:, None] == TYPES) + rng.normal(0, 0.25, size=(120, 4))
-    found = held_out_labels(known, labels, classifiers()["linear_probe"], 0)
+    found = read(known, labels, classifiers()["linear_probe"], 0, 1)
     seen, names = draw(rng, means, 200)
     cells, seen = (sparse.csr_matrix(np.exp(some)) for some in (cells, seen))
-    for (name, space), classifier in baselines(5).items():
-        base = held_out_labels(cells, labels, classifier, 0, (seen, names))
+    views = baselines(cells, (seen, names))
+    for (name, space), base in held_out_labels(views, labels, 0, 1).items():
         for gain in gain_figures(labels, found, base, name, space):
             assert gain.ci_low > 0
 
@@ -77,7 +89,7 @@ def test_the_interval_of_an_accuracy_covers_that_of_new_cells(n):
     truth, covered, widths = np.mean(right), [], []
     for seed in range(80):
         cells, labels = draw(rng, means, n)
-        found = repeated_labels(cells, labels, classifier, seed)
+        found = read(cells, labels, classifier, seed)
         assert len(found) == 5
         low, high = repeated_share_interval(found == labels, LEARNING)
         covered.append(low <= truth <= high)
@@ -102,7 +114,8 @@ def test_components_are_not_whitened_and_no_more_than_the_cells_tell():
     cells = np.where(np.arange(60) < 2, 3.0, 0.5) * rng.normal(size=(100, 60))
     labels = TYPES[(cells[:, 0] > 0).astype(int)]
     cells = sparse.csr_matrix(cells)
-    own = held_out_labels(cells, labels, baselines(5)["linear_probe", "expression_pcs"], 0)
+    pcs = {"pcs": baselines(cells)["expression_pcs"]}
+    own = held_out_labels(pcs, labels, 0, 1)["linear_probe", "pcs"]
     components = Components().fit(cells).transform(cells)
     assert components.shape == (100, 10)
     assert components.std(axis=0)[0] > 3 * components.std(axis=0)[-1]

@@ -61,8 +61,8 @@ def in_processes(work: Callable[[Item], Made], items: Sequence[Item]) -> Iterato
     Parameters
     ----------
     work
-        Called in a forked process, which it leaves as a pickle; so does what it makes. Its own
-        loops share the cores with those of the other processes.
+        Called in a forked process, which has all that this one holds; what it makes leaves it as
+        a pickle. Its own loops share the cores with those of the other processes.
     items
         What it is called with. For a single one, or where Python does not fork safely (macOS),
         nothing is forked.
@@ -79,14 +79,22 @@ def in_processes(work: Callable[[Item], Made], items: Sequence[Item]) -> Iterato
     context = multiprocessing.get_context("fork")
     each = max(1, n_cores() // n_processes)
     try:
-        with ProcessPoolExecutor(n_processes, context, _use_cores, (each,)) as pool:
-            yield from _ahead(pool, work, items, 2 * n_processes)
+        with ProcessPoolExecutor(n_processes, context, _begin, (work, each)) as pool:
+            yield from _ahead(pool, _work_here, items, 2 * n_processes)
     except BrokenProcessPool:
         raise MemoryError(f"one of {n_processes} processes was ended by the system") from None
 
 
-def _use_cores(number: int) -> None:
-    os.environ["OMP_NUM_THREADS"] = str(number)
+_begun: list[Callable] = []  # the work of this process, if it is a forked one
+
+
+def _begin(work: Callable, n_cores: int) -> None:
+    os.environ["OMP_NUM_THREADS"] = str(n_cores)
+    _begun[:] = [work]
+
+
+def _work_here(item: Any) -> Any:
+    return _begun[0](item)
 
 
 def _ahead(
@@ -102,15 +110,21 @@ def _ahead(
         yield ahead.popleft().result()
 
 
-def one_blas_thread() -> AbstractContextManager:
-    """A context in which BLAS works in one thread.
+def one_thread(user_api: str | None = None) -> AbstractContextManager:
+    """A context in which BLAS and OpenMP, or one of them, work in one thread.
 
-    For many small products, as classifiers make: its other threads would wait for work by
-    spinning, and take four times the CPU time for the same results.
+    For many small products, as classifiers make: the other threads of BLAS would wait for work by
+    spinning, and take four times the CPU time for the same results. A forked process may not start
+    those of OpenMP, which it would wait for without end.
+
+    Parameters
+    ----------
+    user_api
+        "blas" or "openmp"; None for both.
     """
     from threadpoolctl import threadpool_limits  # not in every image
 
-    return threadpool_limits(limits=1, user_api="blas")
+    return threadpool_limits(limits=1, user_api=user_api)
 
 
 @contextmanager

@@ -10,11 +10,13 @@ classifiers learned from, by the correction of Nadeau & Bengio (2003).
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from sklearn.base import ClassifierMixin, clone
+from sklearn.base import ClassifierMixin, TransformerMixin, clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -24,7 +26,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from c2sflow.common.threads import in_threads
+from c2sflow.common.threads import in_processes, one_thread
 from c2sflow.evaluation.figures import Figure, Labels
 from c2sflow.evaluation.share_intervals import (
     gain_limits,
@@ -65,52 +67,92 @@ def classifiers(standardised: bool = True) -> dict[str, ClassifierMixin]:
 def frequent(labels: pd.Series) -> np.ndarray:
     """Which cells have a label that enough cells have for each fold to hold one; bool (n,)."""
     sizes = labels.astype(str).where(labels.notna()).value_counts()
-    return labels.astype(str).isin(sizes.index[sizes >= N_FOLDS]).to_numpy() & labels.notna()
+    return (labels.astype(str).isin(sizes.index[sizes >= N_FOLDS]) & labels.notna()).to_numpy()
 
 
-def held_out_labels(
-    vectors: np.ndarray | sparse.csr_matrix, labels: np.ndarray, classifier: ClassifierMixin,
-    seed: int, more: tuple[sparse.csr_matrix, np.ndarray] | None = None,
-) -> np.ndarray:  # fmt: skip
-    """Label of each cell by a classifier trained on the four folds that the cell is not in.
+@dataclass(frozen=True)
+class View:
+    """What classifiers read labels from.
 
     Parameters
     ----------
     vectors
         float (n, d), finite.
+    classifiers
+        By name.
+    transformer
+        Fitted to the cells that the classifiers learn from, before them; None: they read `vectors`.
+    more
+        Further cells that they learn from in every fold, and their labels.
+    """
+
+    vectors: np.ndarray | sparse.csr_matrix
+    classifiers: Mapping[str, ClassifierMixin]
+    transformer: TransformerMixin | None = None
+    more: tuple[sparse.csr_matrix, np.ndarray] | None = None
+
+    def labels_of_fold(
+        self, labels: np.ndarray, known: np.ndarray, asked: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """By classifier, the labels of the cells `asked`, learned from those that are `known`."""
+        seen, names = self.vectors[known], labels[known]
+        unseen = self.vectors[asked]
+        if self.more is not None:
+            seen = sparse.vstack([seen, self.more[0]], "csr")
+            names = np.concatenate([names, self.more[1]])
+        if self.transformer is not None:
+            fitted = clone(self.transformer).fit(seen, names)
+            seen, unseen = fitted.transform(seen), fitted.transform(unseen)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return {
+                name: clone(classifier).fit(seen, names).predict(unseen)
+                for name, classifier in self.classifiers.items()
+            }
+
+
+def held_out_labels(
+    views: Mapping[str, View], labels: np.ndarray, seed: int, n_repeats: int | None = None
+) -> dict[tuple[str, str], np.ndarray]:
+    """Label of each cell by a classifier trained on the four folds that the cell is not in.
+
+    Parameters
+    ----------
     labels
         str (n,), at least two of them, each of `N_FOLDS` cells or more.
-    more
-        Further cells that the classifier learns from in every fold, and their labels.
+    n_repeats
+        Choices of the folds; None: several, fewer of many cells.
+
+    Returns
+    -------
+    dict
+        (classifier, view) to str (n_repeats, n).
     """
-    found = np.empty(len(labels), dtype=object)
-    folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed % 2**32)
-    split = list(folds.split(np.zeros(len(labels)), labels))
+    if n_repeats is None:
+        n_repeats = max(1, min(MAX_REPEATS, MANY_CELLS // len(labels)))
+    tasks = [
+        (space, repeat, fold)
+        for space in views
+        for repeat in range(n_repeats)
+        for fold in StratifiedKFold(
+            N_FOLDS, shuffle=True, random_state=(seed + repeat) % 2**32
+        ).split(np.zeros(len(labels)), labels)
+    ]
 
-    def predicted(fold: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-        known, names = vectors[fold[0]], labels[fold[0]]
-        if more is not None:
-            known = sparse.vstack([known, more[0]], "csr")
-            names = np.concatenate([names, more[1]])
-        return clone(classifier).fit(known, names).predict(vectors[fold[1]])
+    def read(task: tuple[str, int, tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
+        with one_thread():
+            return views[task[0]].labels_of_fold(labels, *task[2])
 
-    # The filter of warnings is the process's, not the thread's.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for (_others, own), answers in zip(split, in_threads(predicted, split), strict=True):
-            found[own] = answers
+    found = {
+        (name, space): np.empty((n_repeats, len(labels)), dtype=object)
+        for space, view in views.items()
+        for name in view.classifiers
+    }
+    # Classifiers hold Python's lock for most of their time: threads would wait for each other.
+    for (space, repeat, fold), answers in zip(tasks, in_processes(read, tasks), strict=True):
+        for name, answer in answers.items():
+            found[name, space][repeat, fold[1]] = answer
     return found
-
-
-def repeated_labels(
-    vectors: np.ndarray | sparse.csr_matrix, labels: np.ndarray, classifier: ClassifierMixin,
-    seed: int, more: tuple[sparse.csr_matrix, np.ndarray] | None = None,
-) -> np.ndarray:  # fmt: skip
-    """`held_out_labels` by several choices of the folds, fewer of many cells: (n_repeats, n)."""
-    n_repeats = max(1, min(MAX_REPEATS, MANY_CELLS // len(labels)))
-    return np.stack(
-        [held_out_labels(vectors, labels, classifier, seed + n, more) for n in range(n_repeats)]
-    )
 
 
 def fit_components(matrix: sparse.csr_matrix, seed: int) -> PCA:

@@ -7,11 +7,10 @@ import pandas as pd
 import scanpy as sc
 from anndata import AnnData
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
 
 from c2sflow.data.obs.figure_cells import FigureCells
 from c2sflow.data.obs.measured_cells import draw
@@ -19,13 +18,14 @@ from c2sflow.data.obs.queries import obsm_keys
 from c2sflow.evaluation.accuracy import (
     N_FOLDS,
     N_NEIGHBOURS,
+    View,
     classifiers,
     confusion_table,
     frequent,
     gain_figures,
+    held_out_labels,
     label_figures,
     majority,
-    repeated_labels,
 )
 from c2sflow.evaluation.figures import Figure, figures_table
 from c2sflow.evaluation.run_reader import RunCells
@@ -70,20 +70,19 @@ class Components(TransformerMixin, BaseEstimator):
         return self.pca_.transform(matrix)
 
 
-def baselines(n_neighbours: int) -> dict[tuple[str, str], ClassifierMixin]:
-    """(predictor, space) to what reads types from log-normalised expression.
+def baselines(
+    expression: sparse.csr_matrix, more: tuple[sparse.csr_matrix, np.ndarray] | None = None
+) -> dict[str, View]:
+    """What reads types from log-normalised expression.
 
     Neither components nor genes are scaled: that would give noise the weight of what parts types.
     """
-
-    def logistic() -> LogisticRegression:
-        return LogisticRegression(max_iter=MAX_ITERATIONS, tol=1e-3)
-
+    probe = {"linear_probe": LogisticRegression(max_iter=MAX_ITERATIONS, tol=1e-3)}
+    both = {"knn": KNeighborsClassifier(N_NEIGHBOURS)} | probe
     return {
-        ("knn", "expression_pcs"): make_pipeline(Components(), KNeighborsClassifier(n_neighbours)),
-        ("linear_probe", "expression_pcs"): make_pipeline(Components(), logistic()),
-        ("linear_probe", "genes"): logistic(),
-        ("linear_probe", "variable_genes"): make_pipeline(VariableGenes(), logistic()),
+        "expression_pcs": View(expression, both, Components(), more),
+        "genes": View(expression, probe, None, more),
+        "variable_genes": View(expression, probe, VariableGenes(), more),
     }
 
 
@@ -146,24 +145,24 @@ def _read(
 ) -> tuple[list[Figure], list[pd.DataFrame]]:  # fmt: skip
     """What classifiers read from embeddings and from expression, of the same cells and folds."""
     truth = usable.labels[rows]
-    found: dict[tuple[str, str], np.ndarray] = {("majority", ""): majority(truth)}
-    for space, (vectors, standardised) in spaces(cells, rows, evaluation_key).items():
-        for name, classifier in classifiers(standardised).items():
-            found[name, space] = repeated_labels(vectors, truth, classifier, seed)
     expression = cells.expression(rows)
     known = np.flatnonzero(usable.trained & usable.labelled)
     known = draw(cells.obs, known, min(most, MOST_TRAINING), seed, "baseline")
     more = (cells.expression(known), usable.labels[known]) if known.size else None
-    base = baselines(N_NEIGHBOURS)
-    for key, classifier in base.items():
-        found[key] = repeated_labels(expression, truth, classifier, seed, more)
+    base = baselines(expression, more)
+    views = {
+        space: View(vectors, classifiers(standardised))
+        for space, (vectors, standardised) in spaces(cells, rows, evaluation_key).items()
+    }
+    found = {("majority", ""): majority(truth)} | held_out_labels(views | base, truth, seed)
     figures, tables = [], []
     for (name, space), one in found.items():
         figures += label_figures(truth, one, name, space)
         if space:
             tables.append(confusion_table(truth, one[0], name, space))
-    for name, space in base:
-        figures += gain_figures(truth, found[JUDGED], found[name, space], name, space)
+    for name, space in found:
+        if space in base:
+            figures += gain_figures(truth, found[JUDGED], found[name, space], name, space)
     return figures, tables
 
 

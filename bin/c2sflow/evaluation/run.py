@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from c2sflow.common.files import write_json
-from c2sflow.common.threads import one_blas_thread
+from c2sflow.common.threads import one_thread
 from c2sflow.data.obs.figure_cells import (
     UNKNOWN_TRAINING,
     FigureCells,
@@ -103,7 +103,7 @@ def write_evaluation(files: RunFiles, outdir: Path, settings: Settings) -> None:
     UserError
         If a file is missing or broken.
     """
-    with one_blas_thread(), appended_table(outdir / "evaluation" / "genes.tsv") as write_genes:
+    with one_thread("blas"), appended_table(outdir / "evaluation" / "genes.tsv") as write_genes:
         tables, notes = _tables(files, settings, write_genes)
     for name, table in tables.items():
         if len(table):

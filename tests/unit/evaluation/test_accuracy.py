@@ -5,11 +5,14 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 from sklearn import metrics
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.neighbors import NearestNeighbors
+from sklearn.pipeline import make_pipeline
 
+from c2sflow.common.threads import one_thread
 from c2sflow.evaluation.accuracy import (
     NO_ANSWER,
+    View,
     classifiers,
     confusion_table,
     fit_components,
@@ -17,8 +20,8 @@ from c2sflow.evaluation.accuracy import (
     held_out_labels,
     label_figures,
     majority,
-    repeated_labels,
 )
+from c2sflow.evaluation.cell_types import Components
 from c2sflow.evaluation.figures import figures_table
 
 
@@ -39,7 +42,7 @@ def value(table, metric, subject="", column="value"):
 
 def test_each_cell_is_classified_by_the_neighbours_in_the_other_folds(embedded):
     vectors, labels = embedded
-    found = held_out_labels(vectors, labels, classifiers()["knn"], seed=3)
+    found = held_out_labels({"X": View(vectors, classifiers())}, labels, 3, 1)["knn", "X"][0]
     expected = np.empty(len(labels), dtype=object)
     for train, test in StratifiedKFold(5, shuffle=True, random_state=3).split(vectors, labels):
         near = NearestNeighbors(n_neighbors=5).fit(vectors[train])
@@ -52,7 +55,8 @@ def test_each_cell_is_classified_by_the_neighbours_in_the_other_folds(embedded):
 
 def test_figures_are_scikit_learns(embedded):
     vectors, labels = embedded
-    found = held_out_labels(vectors, labels, classifiers()["linear_probe"], seed=0)
+    found = held_out_labels({"X": View(vectors, classifiers())}, labels, 0, 1)["linear_probe", "X"]
+    found = found[0]
     table = figures_table(label_figures(labels, found, "linear_probe", "X"))
     accuracy = metrics.accuracy_score(labels, found)
     assert value(table, "accuracy") == pytest.approx(accuracy)
@@ -103,20 +107,42 @@ def test_confusion_is_the_cross_table():
 
 def test_embedding_beats_the_commonest_label_and_noise_does_not(embedded):
     vectors, labels = embedded
-    found = {n: repeated_labels(vectors, labels, c, seed=0) for n, c in classifiers().items()}
+    noise = np.random.default_rng(0).normal(size=vectors.shape)
+    views = {"X_c2s": View(vectors, classifiers()), "noise": View(noise, classifiers())}
+    answers = held_out_labels(views, labels, seed=0)
     table = figures_table(
         figure
-        for name, one in found.items()
-        for figure in label_figures(labels, one, name, "X_c2s")
+        for (name, space), one in answers.items()
+        if space == "X_c2s"
+        for figure in label_figures(labels, one, name, space)
     )
     base = figures_table(label_figures(labels, majority(labels), "majority", ""))
     for name in classifiers():
         found = table[table["predictor"] == name]
         assert value(found, "accuracy", column="ci_low") > value(base, "accuracy") + 0.2
     assert value(base, "balanced_accuracy") == pytest.approx(1 / len(set(labels)))
-    noise = np.random.default_rng(0).normal(size=vectors.shape)
-    for found in (held_out_labels(noise, labels, c, 0) for c in classifiers().values()):
-        assert metrics.balanced_accuracy_score(labels, found) < 0.25
+    for name in classifiers():
+        for found in answers[name, "noise"]:
+            assert metrics.balanced_accuracy_score(labels, found) < 0.25
+
+
+@pytest.mark.parametrize("cores", ["1", "3"])
+def test_a_transformer_is_fitted_to_each_folds_cells_and_cores_change_nothing(
+    pbmc, embedded, cores, monkeypatch
+):
+    """scikit-learn's own pipeline and cross-validation: expression to components to labels."""
+    monkeypatch.setenv("OMP_NUM_THREADS", cores)
+    labels = embedded[1]
+    expression = pbmc.X[frequent(pbmc.obs["bulk_labels"])]
+    view = View(expression, classifiers(standardised=False), Components())
+    found = held_out_labels({"pcs": view}, labels, seed=7, n_repeats=2)
+    for repeat in range(2):
+        folds = StratifiedKFold(5, shuffle=True, random_state=7 + repeat)
+        for name, classifier in classifiers(standardised=False).items():
+            pipeline = make_pipeline(Components(), classifier)
+            with one_thread():  # sums in another order part cells that are equally near
+                expected = cross_val_predict(pipeline, expression, labels, cv=folds)
+            np.testing.assert_array_equal(found[name, "pcs"][repeat], expected)
 
 
 def test_rare_and_missing_labels_are_left_out():
