@@ -86,7 +86,7 @@ def check_same(results: dict, expected: dict) -> None:
         if name.endswith(".tsv"):
             pd.testing.assert_frame_equal(found, expected[name], rtol=1e-4)
         else:
-            check_same_cells(found, expected[name])
+            check_same_cells(found, expected[name], obs_rtol=1e-4, rtol=1e-4)
 
 
 def trace_of(outdir: Path) -> pd.DataFrame:

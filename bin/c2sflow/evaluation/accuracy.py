@@ -130,18 +130,17 @@ def held_out_labels(
     """
     if n_repeats is None:
         n_repeats = max(1, min(MAX_REPEATS, MANY_CELLS // len(labels)))
-    tasks = [
-        (space, repeat, fold)
-        for space in views
-        for repeat in range(n_repeats)
-        for fold in StratifiedKFold(
-            N_FOLDS, shuffle=True, random_state=(seed + repeat) % 2**32
-        ).split(np.zeros(len(labels)), labels)
-    ]
+    folds = []
+    for repeat in range(n_repeats):
+        chosen = StratifiedKFold(N_FOLDS, shuffle=True, random_state=(seed + repeat) % 2**32)
+        split = chosen.split(np.zeros(len(labels)), labels)
+        folds += [(repeat, known, asked) for known, asked in split]
+    tasks = [(space, *fold) for space in views for fold in folds]
 
-    def read(task: tuple[str, int, tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
+    def read(task: tuple[str, int, np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
+        space, _, known, asked = task
         with one_thread():
-            return views[task[0]].labels_of_fold(labels, *task[2])
+            return views[space].labels_of_fold(labels, known, asked)
 
     found = {
         (name, space): np.empty((n_repeats, len(labels)), dtype=object)
@@ -149,9 +148,10 @@ def held_out_labels(
         for name in view.classifiers
     }
     # Classifiers hold Python's lock for most of their time: threads would wait for each other.
-    for (space, repeat, fold), answers in zip(tasks, in_processes(read, tasks), strict=True):
+    for task, answers in zip(tasks, in_processes(read, tasks), strict=True):
+        space, repeat, _, asked = task
         for name, answer in answers.items():
-            found[name, space][repeat, fold[1]] = answer
+            found[name, space][repeat, asked] = answer
     return found
 
 
@@ -175,7 +175,7 @@ def label_figures(truth: Labels, found: Labels, predictor: str, space: str) -> l
     truth
         str (n,): the cells' labels.
     found
-        str (n,): what was found, "" where nothing was; or (n_repeats, n), of `repeated_labels`: the
+        str (n,): what was found, "" where nothing was; or (n_repeats, n), of `held_out_labels`: the
         figures are then the means over the repeats.
 
     Returns
