@@ -1,6 +1,7 @@
 include { cli } from '../code'
 
-// Which cells get an attention map, for all samples: a table for each shard that holds some.
+// Which cells get an attention map, for all samples: a table for each shard that holds some, in a
+// folder for each task of ATTENTION.
 process CHOOSE {
     label 'process_single'
 
@@ -10,7 +11,7 @@ process CHOOSE {
     val code
 
     output:
-    path 'chosen/*.chosen.parquet', arity: '1..*', emit: chosen
+    path 'chosen/*/*.chosen.parquet', arity: '1..*', emit: chosen
     tuple val(task.process), eval('c2s versions pandas || true'), emit: versions
 
     script:
@@ -20,9 +21,9 @@ process CHOOSE {
 
     stub:
     """
-    mkdir chosen
+    mkdir -p chosen/attention.00000
     for cells in cells/*.obs.parquet; do
-        touch chosen/\$(basename \$cells .obs.parquet).0000{0,2}.chosen.parquet
+        touch chosen/attention.00000/\$(basename \$cells .obs.parquet).0000{0,2}.chosen.parquet
     done
     """
 }

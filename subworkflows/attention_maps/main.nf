@@ -19,11 +19,16 @@ workflow ATTENTION_MAPS {
     mapping = options.filter { steps -> steps.asked_for.choose }.map { steps -> steps.choose }
     CHOOSE(byName(cells), mapping, code('choose'))
 
-    // [name of the shard, the cells of it that get a map]
-    chosen = CHOOSE.out.chosen.flatten().map { table -> [table.name - '.chosen.parquet', table] }
+    // [name of the shard, its task, the cells of it that get a map]
+    chosen = CHOOSE.out.chosen.flatten().map { table -> [table.name - '.chosen.parquet', table.parent.name, table] }
 
-    // [meta of the shard, shard, its chosen cells]
-    attended = shards.map { meta, shard, _genes -> [meta.id, meta, shard] }.join(chosen).map { row -> row.tail() }
+    // [[id], [shard], [its chosen cells]]: a task for some cells, of as many shards as hold them
+    attended = shards
+        .map { meta, shard, _genes -> [meta.id, shard] }
+        .join(chosen)
+        .map { _name, shard, task, table -> [task, [shard, table]] }
+        .groupTuple()
+        .map { task, rows -> [[id: task]] + rows.sort { row -> row[0].name }.transpose() }
     ATTENTION(attended, model, options.map { steps -> steps.attention }, code('attention'))
     PAIRS(byName(ATTENTION.out.maps).filter { maps -> maps }, code('pairs'))
 

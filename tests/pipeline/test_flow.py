@@ -24,7 +24,7 @@ TASKS = {
     "ANNOTATE": 6,
     "GENERATE": 2,
     "CHOOSE": 1,
-    "ATTENTION": 4,
+    "ATTENTION": 1,
     "PAIRS": 1,
     "PLAN": 1,
     "PERTURB": 4,
@@ -191,7 +191,7 @@ def test_resume_runs_what_a_change_touches_and_nothing_else(nextflow, project):
     checked = {"VALIDATE": 1, "EVALUATE": 1, "MERGE": 1, "REPORT": 1}
     asked_for = ("--max_new_tokens", "9", "--attention_maps", "4")
     predicting = {"PLAN": 1, "PERTURB": 2, "EFFECTS": 1}
-    maps = {"CHOOSE": 1, "ATTENTION": 2, "PAIRS": 1}
+    maps = {"CHOOSE": 1, "ATTENTION": 1, "PAIRS": 1}
     assert run(*asked_for).submitted == predicting | maps | checked
 
     (nextflow.folder / "other.gmt").touch()

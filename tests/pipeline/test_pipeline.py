@@ -44,7 +44,7 @@ def test_result_does_not_depend_on_shards_nor_on_the_engine(nextflow, oldest, ce
         arguments += ("--attention_maps", 20, "--annotate", "false", "--evaluate", "false")
         run = engine.run("-profile", "test", *arguments)
         assert "raw counts" in run.output
-        assert run.submitted["EMBED"] == -(-150 // size)
+        assert run.submitted["EMBED"] == run.submitted["ATTENTION"] == -(-150 // size)
         software.add((nextflow.folder / f"{size}/pipeline_info/software_versions.yml").read_text())
         outdir = nextflow.folder / str(size)
         results[size] = [ad.read_h5ad(outdir / f"{name}.h5ad") for name in ("c2s", "c2s_perturbed")]

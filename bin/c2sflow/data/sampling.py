@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ import pandas as pd
 from c2sflow.common.errors import UserError
 
 LOGGER = logging.getLogger(__name__)
+CELLS_OF_A_TASK = 16  # of ATTENTION: each takes some seconds of a GPU, loading 27B minutes
 
 
 def cell_draws(cells: pd.DataFrame, seed: int, *more: str) -> list[bytes]:
@@ -129,6 +131,28 @@ def choose_cells(
     chosen = labelled.loc[kept, ["shard", "cell_id", "label"]]
     _log_shares(chosen["label"].value_counts(), shares)
     return chosen.reset_index(drop=True)
+
+
+def attention_tasks(shards: Iterable[str]) -> dict[str, str]:
+    """Tasks of ATTENTION, each of which loads the model: neighbouring shards share one.
+
+    Parameters
+    ----------
+    shards
+        The shard of each chosen cell.
+
+    Returns
+    -------
+    The name of its task for each shard. A task has `CELLS_OF_A_TASK` cells at most, or one shard.
+    """
+    tasks = {}
+    number, n_cells = -1, CELLS_OF_A_TASK
+    for shard, n_chosen in sorted(Counter(shards).items()):
+        if n_cells + n_chosen > CELLS_OF_A_TASK:
+            number, n_cells = number + 1, 0
+        n_cells += n_chosen
+        tasks[shard] = f"attention.{number:05d}"
+    return tasks
 
 
 def _log_shares(counts: pd.Series, shares: Mapping[str, int]) -> None:

@@ -1,13 +1,19 @@
-"""Export gene-to-gene attention for one shard's chosen cells."""
+"""Export gene-to-gene attention for the chosen cells of shards."""
 
 import click
 
-from c2sflow.steps.shared.options import model_options, prompt_options
+from c2sflow.steps.shared.options import SHARDS, model_options, prompt_options
 
 
 @click.command(help=__doc__)
-@click.option("--shard", required=True, type=click.Path(exists=True), help="Parquet of SENTENCES.")
-@click.option("--chosen", required=True, type=click.Path(exists=True), help="Parquet of CHOOSE.")
+@SHARDS
+@click.option(
+    "--chosen",
+    required=True,
+    multiple=True,
+    type=click.Path(exists=True),
+    help="<shard>.chosen.parquet of CHOOSE; once for each shard.",
+)
 @model_options
 @prompt_options
 @click.option("--outdir", default=".", help="Gets <shard>.attention.h5.")
@@ -15,11 +21,13 @@ def main(shard, chosen, outdir, embedding_prompt, embedding_layer, **options):
     """Parse, call the library, write."""
     from pathlib import Path
 
-    from c2sflow.model.attend_shard import attend_shard
+    from c2sflow.model.attend_shards import attend_shards
 
-    attend_shard(
-        Path(shard),
-        Path(chosen),
+    shards = [Path(path) for path in shard]
+    tables = {Path(path).name.removesuffix(".chosen.parquet"): Path(path) for path in chosen}
+    attend_shards(
+        shards,
+        [tables[path.stem] for path in shards],
         Path(outdir),
         options,
         embedding_prompt=embedding_prompt,

@@ -15,7 +15,7 @@ import click
 )
 @click.option("--label-column", help="Column of obs: divide the cells among its labels.")
 @click.option("--seed", type=int, default=42)
-@click.option("--outdir", default=".", help="Gets chosen/<shard>.chosen.parquet.")
+@click.option("--outdir", default=".", help="Gets chosen/<task>/<shard>.chosen.parquet.")
 def main(cells_dir, attention_maps, label_column, seed, outdir):
     """Parse, call the library, write."""
     from pathlib import Path
@@ -24,7 +24,7 @@ def main(cells_dir, attention_maps, label_column, seed, outdir):
 
     from c2sflow.common.files import write_beside
     from c2sflow.common.parquet import read_parquet
-    from c2sflow.data.sampling import choose_cells
+    from c2sflow.data.sampling import attention_tasks, choose_cells
 
     columns = list(dict.fromkeys(["shard", "cell_id", "sample", label_column or "sample"]))
     paths = sorted(Path(cells_dir).glob("*.obs.parquet"))
@@ -32,6 +32,8 @@ def main(cells_dir, attention_maps, label_column, seed, outdir):
         [read_parquet(path, columns).to_pandas() for path in paths], ignore_index=True
     )
     chosen = choose_cells(cells, attention_maps, label_column=label_column, seed=seed)
+    tasks = attention_tasks(chosen["shard"])
     for shard, rows in chosen.groupby("shard"):
-        with write_beside(Path(outdir) / "chosen" / f"{shard}.chosen.parquet") as partial:
+        target = Path(outdir) / "chosen" / tasks[shard] / f"{shard}.chosen.parquet"
+        with write_beside(target) as partial:
             rows.to_parquet(partial, index=False)

@@ -1,5 +1,7 @@
 """Which cells get an attention map: equal shares, by cell and not by position."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from c2sflow.common.errors import UserError
-from c2sflow.data.sampling import Draws, choose_cells, equal_shares, mixed
+from c2sflow.data.sampling import (
+    CELLS_OF_A_TASK,
+    Draws,
+    attention_tasks,
+    choose_cells,
+    equal_shares,
+    mixed,
+)
 from c2sflow.steps.choose import main
 
 LABELS = ["T", "B", None, "T", "T", "NK"]  # of 90: 45 T, 15 B, 15 NK, 15 without
@@ -103,18 +112,40 @@ def test_no_label_at_all_is_an_error(cells):
         choose_cells(cells.assign(type=None), 4, label_column="type")
 
 
+@given(sizes=st.lists(st.integers(1, 2 * CELLS_OF_A_TASK), min_size=1), order=st.randoms())
+def test_neighbouring_shards_share_a_task_as_far_as_their_cells_fit(sizes, order):
+    shards = [f"s.{n:05d}" for n, size in enumerate(sizes) for _ in range(size)]
+    order.shuffle(shards)
+    tasks = attention_tasks(shards)
+    assert list(tasks) == sorted(set(shards))
+    members = {task: [s for s, own in tasks.items() if own == task] for task in tasks.values()}
+    assert list(members) == sorted(members) == [f"attention.{n:05d}" for n in range(len(members))]
+    assert [shard for own in members.values() for shard in own] == list(tasks)
+    cells = [[sizes[int(shard[2:])] for shard in own] for own in members.values()]
+    assert all(sum(own) <= CELLS_OF_A_TASK or len(own) == 1 for own in cells)
+    # No task is begun that the one before had room for
+    assert all(sum(own) + after[0] > CELLS_OF_A_TASK for own, after in pairwise(cells))
+
+
 @pytest.mark.parametrize(("column", "n_labels"), [("type", 3), ("sample", 2)])
-def test_script_writes_a_table_for_each_shard(cells, tmp_path, column, n_labels):
+def test_script_writes_a_table_for_each_shard_in_the_folder_of_its_task(
+    cells, tmp_path, column, n_labels
+):
     for sample, rows in cells.groupby("sample"):
         rows.to_parquet(tmp_path / f"{sample}.obs.parquet")
     arguments = [f"--cells-dir={tmp_path}", f"--outdir={tmp_path}", f"--label-column={column}"]
     CliRunner().invoke(main, [*arguments, "--attention-maps=30"], catch_exceptions=False)
     tables = {
         path.name.removesuffix(".chosen.parquet"): pd.read_parquet(path)
-        for path in (tmp_path / "chosen").iterdir()
+        for path in (tmp_path / "chosen").glob("*/*")
     }
     assert all((rows["shard"] == shard).all() for shard, rows in tables.items())
-    chosen = pd.concat(tables.values())
+    chosen = pd.concat([tables[shard] for shard in sorted(tables)])
+    folders = {
+        path.stem[: -len(".chosen")]: path.parent.name for path in tmp_path.glob("chosen/*/*")
+    }
+    assert folders == attention_tasks(chosen["shard"])
+    assert len(set(folders.values())) > 1
     assert len(chosen) == 30
     assert chosen["label"].nunique() == n_labels
     shard_of = cells.set_index("cell_id")["shard"]

@@ -16,7 +16,7 @@ from c2sflow.generation.generate_task import generate_task
 from c2sflow.generation.perturb_shards import perturb_shards
 from c2sflow.generation.plan import GenerationPlan
 from c2sflow.inputs.perturbations import Treatment
-from c2sflow.model.attend_shard import attend_shard
+from c2sflow.model.attend_shards import attend_shards
 from c2sflow.model.embed_shards import embed_shards
 from c2sflow.model.prompt_room import Asked, check_context
 from c2sflow.model.trained import Trained, read_trained
@@ -109,7 +109,7 @@ def generate(shard, outdir, model, prompt):
 
 def attend(shard, outdir, model, prompt):
     chosen = shard.with_suffix(".chosen.parquet")
-    attend_shard(shard, chosen, outdir, WHERE | {"model": str(model)}, embedding_prompt=prompt)
+    attend_shards([shard], [chosen], outdir, WHERE | {"model": str(model)}, embedding_prompt=prompt)
     with h5py.File(outdir / "s.00000.attention.h5") as file:
         return np.concatenate([cell["attention"][()].ravel() for cell in file["cells"].values()])
 

@@ -1,4 +1,4 @@
-"""A shard's attention maps: of the chosen cells, of the layer that was embedded, as EMBED reads
+"""Attention maps of shards: of the chosen cells, of the layer that was embedded, as EMBED reads
 them."""
 
 import anndata as ad
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from c2sflow.common.errors import UserError
-from c2sflow.model.attend_shard import attend_shard
+from c2sflow.model.attend_shards import attend_shards
 from c2sflow.model.attention_maps import SHUFFLES, attention_maps, shuffled
 from c2sflow.model.embed_shards import embed_shards
 from c2sflow.model.loading import load_model, load_tokenizer
@@ -43,8 +43,8 @@ def folder(records, pbmc, options, tmp_path_factory):
 
 
 def attend(folder, outdir, options, layer=-1):
-    paths = (folder / "s.00000.parquet", folder / "s.00000.chosen.parquet")
-    attend_shard(*paths, outdir, options, embedding_prompt=PROMPT, layer=layer)
+    paths = ([folder / "s.00000.parquet"], [folder / "s.00000.chosen.parquet"])
+    attend_shards(*paths, outdir, options, embedding_prompt=PROMPT, layer=layer)
 
 
 def read(folder, layer):
@@ -147,3 +147,22 @@ def test_cells_of_another_shard(folder, options, tmp_path):
     other.to_parquet(tmp_path / "s.00000.chosen.parquet")
     with pytest.raises(UserError, match=r"names cells that .* does not have"):
         attend(tmp_path, tmp_path, options)
+
+
+def test_shards_of_a_task_get_the_files_that_each_alone_gets(folder, options, tmp_path):
+    cells = pd.read_parquet(folder / "s.00000.parquet")
+    labels = pd.read_parquet(folder / "s.00000.chosen.parquet").set_index("cell_id")["label"]
+    shards, chosen = [], []
+    for number, part in enumerate((cells[:3], cells[3:])):
+        shards.append(tmp_path / f"s.0000{number}.parquet")
+        chosen.append(tmp_path / f"s.0000{number}.chosen.parquet")
+        part.to_parquet(shards[-1])
+        own = labels[labels.index.isin(part["cell_id"])].reset_index()
+        own.to_parquet(chosen[-1])
+    attend_shards(shards, chosen, tmp_path / "both", options, embedding_prompt=PROMPT)
+    for one in zip(shards, chosen, strict=True):
+        attend_shards(one[:1], one[1:], tmp_path / "each", options, embedding_prompt=PROMPT)
+    names = [f"{shard.stem}.attention.h5" for shard in shards]
+    assert sorted(path.name for path in (tmp_path / "both").iterdir()) == names
+    for name in names:
+        assert (tmp_path / "both" / name).read_bytes() == (tmp_path / "each" / name).read_bytes()
