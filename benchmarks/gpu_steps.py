@@ -102,7 +102,7 @@ def model_steps(folder: Path, max_steps: int) -> dict[str, tuple[str, list, Call
         ),
         "attention": (
             "attention",
-            [*shard, "--chosen", folder / "chosen" / f"{SHARD}.chosen.parquet"],
+            [*shard, "--chosen", folder / f"chosen/attention.00000/{SHARD}.chosen.parquet"],
             compare_maps,
         ),
         **{
