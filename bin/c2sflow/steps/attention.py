@@ -2,18 +2,12 @@
 
 import click
 
-from c2sflow.steps.shared.options import SHARDS, model_options, prompt_options
+from c2sflow.steps.shared.options import SHARDS, by_name, files, model_options, prompt_options
 
 
 @click.command(help=__doc__)
 @SHARDS
-@click.option(
-    "--chosen",
-    required=True,
-    multiple=True,
-    type=click.Path(exists=True),
-    help="<shard>.chosen.parquet of CHOOSE; once for each shard.",
-)
+@files("--chosen", "<shard>.chosen.parquet of CHOOSE; once for each shard.")
 @model_options
 @prompt_options
 @click.option("--outdir", default=".", help="Gets <shard>.attention.h5.")
@@ -24,7 +18,7 @@ def main(shard, chosen, outdir, embedding_prompt, embedding_layer, **options):
     from c2sflow.model.attend_shards import attend_shards
 
     shards = [Path(path) for path in shard]
-    tables = {Path(path).name.removesuffix(".chosen.parquet"): Path(path) for path in chosen}
+    tables = by_name(chosen, ".chosen.parquet")
     attend_shards(
         shards,
         [tables[path.stem] for path in shards],

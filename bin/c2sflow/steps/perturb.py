@@ -2,25 +2,13 @@
 
 import click
 
-from c2sflow.steps.shared.options import SHARDS, embedding_options, model_options
+from c2sflow.steps.shared.options import SHARDS, by_name, embedding_options, files, model_options
 
 
 @click.command(help=__doc__)
 @SHARDS
-@click.option(
-    "--plan",
-    required=True,
-    multiple=True,
-    type=click.Path(exists=True),
-    help="Parquet of PLAN; of each shard.",
-)
-@click.option(
-    "--genes",
-    required=True,
-    multiple=True,
-    type=click.Path(exists=True),
-    help="<id>.sentences.json; of each sample.",
-)
+@files("--plan", "<shard>.plan.parquet of PLAN; once for each shard.")
+@files("--genes", "<id>.sentences.json of SENTENCES; once for each sample.")
 @model_options
 @embedding_options
 @click.option("--perturbation-prompt", help="Prompt template, or a file with it.")
@@ -52,8 +40,7 @@ def main(shard, plan, genes, outdir, **options):
 
     from c2sflow.generation.perturb_shards import perturb_shards
 
-    samples = {Path(path).name.removesuffix(".sentences.json"): Path(path) for path in genes}
-    plans = {Path(path).name.removesuffix(".plan.parquet"): Path(path) for path in plan}
+    samples, plans = by_name(genes, ".sentences.json"), by_name(plan, ".plan.parquet")
     shards = [Path(path) for path in shard]
     perturb_shards(
         shards,

@@ -1,17 +1,26 @@
 """Command-line options of the steps that run a model."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import click
 
 Decorator = Callable[[Callable], Callable]
-SHARDS = click.option(
-    "--shard",
-    required=True,
-    multiple=True,
-    type=click.Path(exists=True),
-    help="Parquet of SENTENCES; once for each shard.",
-)
+
+
+def files(option: str, help: str) -> Decorator:
+    """An option that is given once for each of several files."""
+    return click.option(
+        option, required=True, multiple=True, type=click.Path(exists=True), help=help
+    )
+
+
+def by_name(paths: Sequence[str], suffix: str) -> dict[str, Path]:
+    """The files of such an option by their names without the suffix."""
+    return {Path(path).name.removesuffix(suffix): Path(path) for path in paths}
+
+
+SHARDS = files("--shard", "Parquet of SENTENCES; once for each shard.")
 COMPILE_CACHE = click.option(
     "--compile-cache",
     envvar="C2SFLOW_COMPILE_CACHE",
