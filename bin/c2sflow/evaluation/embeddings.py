@@ -24,7 +24,13 @@ from c2sflow.data.obs.measured_cells import draw
 from c2sflow.evaluation.accuracy import N_NEIGHBOURS, fit_components, frequent
 from c2sflow.evaluation.cell_types import VariableGenes, spaces
 from c2sflow.evaluation.figures import Figure
-from c2sflow.evaluation.neighbourhoods import batch_silhouette, connectivity, lisi, silhouette
+from c2sflow.evaluation.neighbourhoods import (
+    Neighbours,
+    batch_silhouette,
+    connectivity,
+    lisi,
+    silhouette,
+)
 from c2sflow.evaluation.run_reader import RunCells
 
 MOST_CELLS = 2000  # distances between all of them are in memory
@@ -124,15 +130,16 @@ def _metrics(
     every = np.arange(len(vectors))
     types = np.unique(labels, return_inverse=True)[1]
     distances = pairwise_distances(vectors)
+    neighbours = Neighbours(distances)
     n_types = types.max() + 1
     clusters = _clusters(vectors, types, seed)
     yield "nmi", lambda own: normalized_mutual_info_score(types[own], clusters(own)), every
     yield "ari", lambda own: adjusted_rand_score(types[own], clusters(own)), every
     yield "silhouette", lambda own: silhouette(_of(distances, own), types[own]), every
-    yield "graph_connectivity", lambda own: connectivity(_of(distances, own), types[own]), every
+    yield "graph_connectivity", lambda own: connectivity(neighbours, own, types[own]), every
 
     def scaled_clisi(own: np.ndarray) -> float:
-        return (n_types - lisi(_of(distances, own), types[own])) / (n_types - 1)
+        return (n_types - lisi(neighbours, own, types[own])) / (n_types - 1)
 
     yield "clisi", scaled_clisi, every
     if batches is None:
@@ -143,7 +150,7 @@ def _metrics(
     cosine = pairwise_distances(vectors, metric="cosine")
 
     def scaled_ilisi(own: np.ndarray) -> float:
-        return (lisi(_of(distances, own), groups[own]) - 1) / (n_batches - 1)
+        return (lisi(neighbours, own, groups[own]) - 1) / (n_batches - 1)
 
     yield "ilisi", scaled_ilisi, known
     yield "bras", lambda own: batch_silhouette(_of(cosine, own), types[own], groups[own]), known

@@ -4,11 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scib_reference import REFERENCE, SHAPES, cells_of
 from sklearn.metrics import pairwise_distances
 
 from c2sflow.evaluation.embeddings import metric_interval, space_figures, transfer
-from c2sflow.evaluation.neighbourhoods import lisi, nearest
+from c2sflow.evaluation.neighbourhoods import Neighbours, lisi
 
 MIXING = {"ilisi", "bras", "transfer_accuracy"}
 
@@ -64,15 +66,32 @@ def test_transfer_is_of_types_that_other_batches_have():
 
 
 def test_neighbours_of_cells_at_one_place_begin_with_the_cell():
-    found = nearest(np.zeros((6, 6)), 3)
+    found, distances = Neighbours(np.zeros((6, 6))).of(np.arange(6), 3)
     assert (found[:, 0] == np.arange(6)).all()
+    assert (distances == 0).all()
+
+
+@given(st.data())
+def test_neighbours_of_some_cells_are_those_without_the_others(data):
+    """As sorting their own distances gives them, cells at the same place in their order."""
+    places = data.draw(st.lists(st.integers(0, 4), min_size=1, max_size=12))
+    chosen = data.draw(st.sets(st.sampled_from(range(len(places))), min_size=1))
+    own, k = np.array(sorted(chosen)), data.draw(st.integers(1, 14))
+    every = pairwise_distances(np.array(places, float)[:, None])
+    found, distances = Neighbours(every).of(own, k)
+    between = every[np.ix_(own, own)]
+    between[np.diag_indices(own.size)] = -1
+    expected = np.argsort(between, axis=1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(distances, every[own[:, None], own[expected]])
 
 
 def test_lisi_counts_groups():
     rng = np.random.default_rng(1)
-    distances = pairwise_distances(rng.normal(size=(400, 3)))
-    assert lisi(distances, np.zeros(400, int)) == pytest.approx(1)
-    assert 2.6 < lisi(distances, rng.integers(0, 3, 400)) < 3
+    neighbours = Neighbours(pairwise_distances(rng.normal(size=(400, 3))))
+    every = np.arange(400)
+    assert lisi(neighbours, every, np.zeros(400, int)) == pytest.approx(1)
+    assert 2.6 < lisi(neighbours, every, rng.integers(0, 3, 400)) < 3
 
 
 def test_intervals_hold():
