@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Print what .h5ad, .parquet, .tsv and .h5 files hold, in figures of three digits, as a JSON list.
 
-What differs between machines is not printed: digests, and digits that rounding decides.
+A line of standard input names the files, as a JSON list too; a line of output answers it. What
+differs between machines is not printed: digests, and digits that rounding decides.
 """
 
 import json
@@ -88,6 +89,7 @@ def content(path: Path) -> dict:
     )
 
 
-print(json.dumps([content(Path(name)) for name in sys.argv[1:]]), flush=True)
+for line in sys.stdin:
+    print(json.dumps([content(Path(name)) for name in json.loads(line)]), flush=True)
 # On a busy machine Arrow's threads may still be starting: they would abort an ordinary exit.
 os._exit(0)
