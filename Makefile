@@ -52,7 +52,9 @@ audit: setup ## check the locked packages for known vulnerabilities; needs the n
 			'them: then clone pypa/advisory-database where there is a network, and make audit ADVISORIES=FOLDER' >&2; \
 		exit 1; }; done
 
-test: lint engines test-pandas3 ## run all tests except test-faults; with nf-test, if it is installed
+# mypy takes one core for a minute the first time, the tests with pandas 3 the other.
+test: engines ## run all tests except test-faults; with nf-test, if it is installed
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line lint test-pandas3
 	@$(ACTIVATE); pytest --numprocesses 3 --no-loadscope-reorder
 	@if [ -x .venv-benchmarks/bin/python ]; then $(MAKE) --no-print-directory test-benchmarks; fi
 

@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import gc
 import os
 from pathlib import PurePath
 
@@ -29,6 +30,12 @@ def pytest_collection_modifyitems(items):
             item.path.stem != "test_modules",  # all of nf-test's
         )
     )
+
+
+def pytest_collection_finish():
+    """What is imported by now stays: collecting garbage need not look through it each time."""
+    gc.collect()
+    gc.freeze()
 
 
 class Sharing(LoadScopeScheduling):

@@ -18,7 +18,7 @@ def nextflow_home(tmp_path_factory) -> Path:
 def warm(tmp_path_factory):
     """The environment of runs whose tasks do not each import torch, transformers and scanpy.
 
-    `demo`, clusters, containers and faults start every task as a user does.
+    `demo`, containers and faults start every task as a user does, and so does EMBED on Slurm.
     """
     with warm_steps(tmp_path_factory.mktemp("warm") / "door") as (_, env):
         yield env

@@ -203,8 +203,8 @@ def test_pinned_built_and_pushed(registry, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def without(tmp_path_factory, nextflow_home) -> Nextflow:
-    nextflow = Nextflow(tmp_path_factory.mktemp("without"), nextflow_home)
+def without(tmp_path_factory, nextflow_home, warm) -> Nextflow:
+    nextflow = Nextflow(tmp_path_factory.mktemp("without"), nextflow_home, warm=warm)
     nextflow.run("-profile", *ARGUMENTS, "--outdir", "results")
     return nextflow
 

@@ -139,8 +139,7 @@ def held_out_labels(
 
     def read(task: tuple[str, int, np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
         space, _, known, asked = task
-        with one_thread():
-            return views[space].labels_of_fold(labels, known, asked)
+        return views[space].labels_of_fold(labels, known, asked)
 
     found = {
         (name, space): np.empty((n_repeats, len(labels)), dtype=object)
@@ -148,10 +147,12 @@ def held_out_labels(
         for name in view.classifiers
     }
     # Classifiers hold Python's lock for most of their time: threads would wait for each other.
-    for task, answers in zip(tasks, in_processes(read, tasks), strict=True):
-        space, repeat, _, asked = task
-        for name, answer in answers.items():
-            found[name, space][repeat, asked] = answer
+    # Forked processes keep the limit, which takes as long to set as the smallest folds to fit.
+    with one_thread():
+        for task, answers in zip(tasks, in_processes(read, tasks), strict=True):
+            space, repeat, _, asked = task
+            for name, answer in answers.items():
+                found[name, space][repeat, asked] = answer
     return found
 
 

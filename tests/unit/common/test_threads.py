@@ -9,8 +9,16 @@ import numpy as np
 import pytest
 from making import cells
 from scipy import sparse
+from threadpoolctl import threadpool_info
 
-from c2sflow.common.threads import SPIN_COUNT, in_processes, in_threads, let_threads_sleep, n_cores
+from c2sflow.common.threads import (
+    SPIN_COUNT,
+    in_processes,
+    in_threads,
+    let_threads_sleep,
+    n_cores,
+    one_thread,
+)
 from c2sflow.data.readers import open_anndata
 
 
@@ -65,6 +73,16 @@ def test_processes_share_the_cores_and_keep_the_order(cores):
     assert set(each) == {1}
     assert {own for _, _, own in in_processes(_seen, range(2))} == {max(1, cores // 2)}
     assert [*in_processes(_seen, [7])] == [(7, os.getpid(), cores)]
+
+
+def _threads_of_libraries(_):
+    return {library["num_threads"] for library in threadpool_info()}
+
+
+@pytest.mark.usefixtures("cores")
+def test_processes_keep_the_limit_of_threads():
+    with one_thread():
+        assert [*in_processes(_threads_of_libraries, range(5))] == [{1}] * 5
 
 
 @pytest.mark.usefixtures("cores")
