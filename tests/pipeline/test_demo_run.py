@@ -20,6 +20,8 @@ from sklearn.metrics import silhouette_score
 from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
+from c2sflow.common.threads import compiled_once
+
 pytestmark = pytest.mark.pipeline
 
 MODEL = ROOT / "assets" / "demo_model"
@@ -173,6 +175,8 @@ def test_docs_join_control_predicted_and_measured_cells(outdir, monkeypatch):
     code = next(block for block in blocks if "c2s_perturbed.h5ad" in block)
     assert 'cells.obs["perturbation"]' in code
     found = {}
+    with compiled_once():
+        import umap  # noqa: F401 (scanpy's; it would be compiled again here)
     monkeypatch.chdir(outdir.parent)
     exec(code.replace('cells.obs["perturbation"]', 'cells.obs["bulk_labels"]'), found)
     both, cells, predicted = (found[name] for name in ("both", "cells", "predicted"))
