@@ -39,6 +39,8 @@ from collections.abc import Container, Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from c2sflow.common.errors import some
+
 # HDF5 holds an attribute, here anndata's "column-order", of 64 KiB: 4,095 names, some of them ours.
 MOST_COLUMNS = 4000
 LISTED = 8  # names in a notice
@@ -76,9 +78,11 @@ def clean_columns(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[s
         written[name] = values
     notices = renamed_notice(where, [frame.columns[n] for n in positions], names)
     if as_text:
-        notices.append(f"{where}: kept as text: {_listed(as_text)}")
+        notices.append(f"{where}: kept as text: {some(as_text, LISTED)}")
     if dropped:
-        notices.append(f"{where}: columns that no file can hold are left out: {_listed(dropped)}")
+        notices.append(
+            f"{where}: columns that no file can hold are left out: {some(dropped, LISTED)}"
+        )
     if beyond:
         notices.append(
             f"{where}: {len(beyond)} columns after the first {MOST_COLUMNS} are left out: an h5ad "
@@ -145,7 +149,9 @@ def free_name(name: str, taken: Container[object]) -> str:
 def renamed_notice(where: str, before: Sequence[object], after: Sequence[str]) -> list[str]:
     """One line that lists the names that had to change, or none."""
     pairs = [f"{a!r} → {b!r}" for a, b in zip(before, after, strict=True) if a != b]
-    return [f"{where}: names that no file can hold are changed: {_listed(pairs)}"] if pairs else []
+    if not pairs:
+        return []
+    return [f"{where}: names that no file can hold are changed: {some(pairs, LISTED)}"]
 
 
 def _clean_name(name: object) -> str:
@@ -158,11 +164,6 @@ def _clean_name(name: object) -> str:
 def _repeats(frame: pd.DataFrame, n: int, name: object, index: pd.Index) -> bool:
     """Whether this is a column _index that only repeats the names of the rows."""
     return name == RESERVED and text_index(pd.Index(frame.iloc[:, n])).equals(index)
-
-
-def _listed(items: Sequence[str]) -> str:
-    more = len(items) - LISTED
-    return ", ".join(items[:LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 # ------------------------------------------------------------------ one column

@@ -67,7 +67,9 @@ def attend_shards(
     n_heads = model.config.num_attention_heads
     work = list(zip(shards, tables, strict=True))
     for shard, (cells, labels) in in_parts(work, [len(labels) for _, labels in tables]):
-        records = _of_whole_genes(cells, tokenizer, template, model.config.max_position_embeddings)
+        records = _records_that_fit(
+            cells, tokenizer, template, model.config.max_position_embeddings
+        )
         about = [{**record, "label": labels[record["cell_id"]]} for record in records]
         asked = (model, tokenizer, template, records, position - 1)
         maps = zip(attention_maps(*asked), shuffled_maps(*asked), strict=True)
@@ -89,7 +91,7 @@ def _chosen_cells(
     return cells, labels
 
 
-def _of_whole_genes(
+def _records_that_fit(
     cells: pd.DataFrame, tokenizer: PreTrainedTokenizerBase, template: str, context: int
 ) -> list[dict[str, object]]:
     """Records of the cells that have genes, each with as many as fit into the model's context."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from c2sflow.common.errors import likeliest
+from c2sflow.common.errors import likeliest, some
 
 MOST_SHOWN = 10
 MOST_COUNTED = 10_000  # different values of a column: a column of barcodes takes no more memory
@@ -81,7 +81,7 @@ class HeldValues:
             return " no value"
         if missing := self.missing[name]:
             parts.append(f"no value ({missing:,})")
-        return f": {', '.join(parts)}" + (f", … and {rest:,} more" if rest > 0 else "")
+        return f": {', '.join(parts)}" + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def offer_values(obs: pd.DataFrame) -> str:
@@ -100,11 +100,9 @@ def offer_values(obs: pd.DataFrame) -> str:
 def offer_columns(obs: pd.DataFrame, *names: str) -> str:
     """The end of a message about columns that obs lacks: some that it has, and the likeliest."""
     columns = [str(name) for name in obs.columns]
-    some = ", ".join(columns[:MOST_SHOWN]) or "none"
     close = [match for name in names for match in likeliest(name, columns)]
-    more = ", …" if len(columns) > MOST_SHOWN else ""
     meant = f"; did you mean {', '.join(map(repr, close))}?" if close else ""
-    return f"(has {some}{more}){meant}"
+    return f"(has {some(columns, MOST_SHOWN) or 'none'}){meant}"
 
 
 def _number(value: float) -> str:

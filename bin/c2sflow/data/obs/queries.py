@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from c2sflow.common.errors import UserError, likeliest
+from c2sflow.common.errors import UserError, likeliest, some
 from c2sflow.data.bulk.bulk import TOP
+from c2sflow.data.obs.held_values import MOST_SHOWN
 from c2sflow.data.obs.query_kinds import COLUMN, MISSING, NUMBER, check_kinds, column_operand
 from c2sflow.data.obs.query_text import MAX_OPERATORS, parse_query
 from c2sflow.data.obs.shard_columns import N_GENES, RESERVED
@@ -72,15 +73,11 @@ def _check_names(names: Mapping[str, str], columns: pd.Index, where: str) -> Non
     for name in names.values():
         if name not in columns:
             close = likeliest(name, columns)
-            hint = f"did you mean {close[0]!r}?" if close else f"it has {_listed(columns)}"
+            held = some([str(column) for column in columns], MOST_SHOWN) or "no column"
+            hint = f"did you mean {close[0]!r}?" if close else f"it has {held}"
             raise UserError(f"{where}: obs has no column {name!r}; {hint}")
         if (columns == name).sum() > 1:
             raise UserError(f"{where}: obs has several columns {name!r}; rename all but one")
-
-
-def _listed(names: Iterable[object], most: int = 12) -> str:
-    texts = [str(name) for name in names]
-    return (", ".join(texts[:most]) + (", …" if len(texts) > most else "")) or "no column"
 
 
 def obsm_keys(text: str | None) -> list[str]:

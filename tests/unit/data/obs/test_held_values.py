@@ -44,7 +44,7 @@ def test_many_and_long_values_are_bounded(monkeypatch):
     obs = pd.DataFrame({"barcode": [f"{n:03}" for n in range(42)], "note": ["x" * 5000] * 42})
     text = offer_values(obs)
     assert "; obs['barcode'] holds: 000 (1), 001 (1), " in text
-    assert "009 (1), … and 32 more; obs" in text
+    assert "009 (1) and 32 more; obs" in text
     assert text.endswith(f"{'x' * 40}… (42)")
     monkeypatch.setattr(held_values, "MOST_COUNTED", 20)
     held = HeldValues()
@@ -57,7 +57,7 @@ def test_columns_are_offered_and_the_likeliest_named():
     obs = pd.DataFrame(columns=["donor_id", "condition", *map(str, range(20))])
     assert offer_columns(obs[["donor_id"]], "batch") == "(has donor_id)"
     assert offer_columns(obs, "donor", "conditon") == (
-        "(has donor_id, condition, 0, 1, 2, 3, 4, 5, 6, 7, …); did you mean 'donor_id', "
+        "(has donor_id, condition, 0, 1, 2, 3, 4, 5, 6, 7 and 12 more); did you mean 'donor_id', "
         "'condition'?"
     )
     assert offer_columns(obs[[]], "donor") == "(has none)"
@@ -71,7 +71,7 @@ def test_samples_are_counted_together(samples):
     counts = pd.Series([label for labels in samples for label in labels], dtype=object)
     counts = counts.value_counts().sort_index().sort_values(ascending=False, kind="stable")
     shown = ", ".join(f"{label} ({n})" for label, n in counts[:10].items())
-    rest = f", … and {len(counts) - 10} more" if len(counts) > 10 else ""
+    rest = f" and {len(counts) - 10} more" if len(counts) > 10 else ""
     expected = f": {shown}{rest}" if len(counts) else " no value"
     assert held.offer() == f"; obs['type'] holds{expected}"
     assert held.offer("another") == ""
