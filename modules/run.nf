@@ -60,11 +60,9 @@ def makeCompileCache(Map given) {
 // failure (`|| true`): Nextflow would not retry it, and would kill all others that are running.
 def writeVersions(versions, outdir) {
     versions
-        .groupTuple()
-        .map { process, lists ->
-            def lines = lists.collectMany { text -> text.readLines() }.findAll { line -> line.trim() }.unique() ?: ['not known']
-            "${process.tokenize(':').last()}:\n" + lines.collect { line -> "  ${line.trim()}\n" }.join()
-        }
+        .filter { _process, lines -> lines.trim() }
+        .unique()
+        .map { process, lines -> "${process.tokenize(':').last()}:\n" + lines.readLines().collect { line -> "  ${line.trim()}\n" }.join() }
         .collectFile(name: 'software_versions.yml', storeDir: "${outdir}/pipeline_info", sort: true)
 }
 
