@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 from driving import ROOT
 
+from c2sflow.cli import c2s
+
 pytestmark = pytest.mark.pipeline
 
 ONE_NODE = ROOT / "tests/slurm/one-node"
@@ -64,8 +66,8 @@ def finished_jobs(folder: Path) -> pd.DataFrame:
 
 def test_demo_on_slurm(slurm, lenient, warm):
     """EMBED's jobs, one of which is cancelled, import what they need as a user's do."""
-    others = {path.stem for path in (ROOT / "bin/c2sflow/steps").glob("*.py")} - {"embed"}
-    lenient.take_imports(warm | {"STEPS": " ".join(sorted(others))})
+    others = (step for step in c2s.list_commands(None) if step != "embed")
+    lenient.take_imports(warm | {"STEPS": " ".join(others)})
     lenient.env["SLURM_CONF"] = str(slurm / "slurm.conf")
     (lenient.folder / "site.config").write_text(CONFIG + EXECUTOR)
     run = lenient.run(
