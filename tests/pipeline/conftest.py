@@ -5,7 +5,15 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from driving import DEMO, ENGINES, LENIENT, Nextflow, copy_project, warm_steps
+from driving import (
+    DEMO,
+    ENGINES,
+    LENIENT,
+    Nextflow,
+    copy_project,
+    warm_steps,
+    without_record,
+)
 
 
 @pytest.fixture(scope="session")
@@ -35,10 +43,17 @@ def demo(tmp_path_factory, nextflow_home) -> Nextflow:
     return nextflow
 
 
+@pytest.fixture(scope="session")
+def unrecorded(tmp_path_factory) -> Path:
+    """The pipeline without Nextflow's record of a run."""
+    folder = tmp_path_factory.mktemp("unrecorded") / "c2sflow"
+    return without_record(copy_project(folder, "assets", "bin"))
+
+
 @pytest.fixture
-def nextflow(tmp_path, nextflow_home, warm) -> Nextflow:
-    """The project's Nextflow, in the test's own folder."""
-    return Nextflow(tmp_path, nextflow_home, warm=warm)
+def nextflow(tmp_path, nextflow_home, warm, unrecorded) -> Nextflow:
+    """The project's Nextflow, in the test's own folder; it keeps no record of a run."""
+    return Nextflow(tmp_path, nextflow_home, warm=warm, project=unrecorded)
 
 
 @pytest.fixture
@@ -48,16 +63,16 @@ def lenient(tmp_path, nextflow_home) -> Nextflow:
 
 
 @pytest.fixture
-def oldest(tmp_path, nextflow_home, warm) -> Nextflow:
+def oldest(tmp_path, nextflow_home, warm, unrecorded) -> Nextflow:
     """The oldest Nextflow that is supported, where it is installed, in the same folder."""
     engine = "24.10" if ENGINES["24.10"][0].exists() else "installed"
-    return Nextflow(tmp_path, nextflow_home, engine, warm)
+    return Nextflow(tmp_path, nextflow_home, engine, warm, unrecorded)
 
 
 @pytest.fixture
 def project(tmp_path) -> Path:
-    """A copy of the pipeline that a test may edit."""
-    return copy_project(tmp_path / "project")
+    """A copy of the pipeline that a test may edit, without Nextflow's record of a run."""
+    return without_record(copy_project(tmp_path / "project"))
 
 
 @pytest.fixture

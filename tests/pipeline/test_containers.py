@@ -203,8 +203,9 @@ def test_pinned_built_and_pushed(registry, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def without(tmp_path_factory, nextflow_home, warm) -> Nextflow:
-    nextflow = Nextflow(tmp_path_factory.mktemp("without"), nextflow_home, warm=warm)
+def without(tmp_path_factory, nextflow_home, warm, unrecorded) -> Nextflow:
+    folder = tmp_path_factory.mktemp("without")
+    nextflow = Nextflow(folder, nextflow_home, warm=warm, project=unrecorded)
     nextflow.run("-profile", *ARGUMENTS, "--outdir", "results")
     return nextflow
 

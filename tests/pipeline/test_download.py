@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from driving import INJECT, ROOT
+from driving import INJECT, ROOT, copy_project
 from hub import COMMIT, serving
 
 from c2sflow.model.files import describe_model
@@ -31,7 +31,8 @@ def hub(tmp_path):
 
 
 @pytest.fixture
-def fetch(nextflow, project, hub):
+def fetch(nextflow, hub):
+    project = copy_project(nextflow.folder / "project")
     (project / "main.nf").write_text(MAIN)
     nextflow.env |= {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": "hf_secret"}
     nextflow.env |= {"HF_HOME": str(nextflow.folder / "hf")}

@@ -181,12 +181,14 @@ def test_a_run_that_dies_again_and_again_ends_as_if_nothing_had_been(undisturbed
     check_same(results_in(outdir), undisturbed.results)
 
 
-def test_changed_input_runs_again_and_two_runs_may_share_a_folder(tmp_path, nextflow_home):
+def test_changed_input_runs_again_and_two_runs_may_share_a_folder(
+    tmp_path, nextflow_home, unrecorded
+):
     folders = [tmp_path / "one", tmp_path / "other"]
     for folder in folders:
         folder.mkdir()
         write_input(folder)
-    runs = [Nextflow(folder, nextflow_home) for folder in folders]
+    runs = [Nextflow(folder, nextflow_home, project=unrecorded) for folder in folders]
     arguments = ("-stub-run", *ARGUMENTS[:-1], tmp_path / "results", "--evaluate", "false")
     arguments += ("--annotate", "false", "--attention_maps", 0)  # more of the same
     with ThreadPoolExecutor() as pool:
@@ -210,9 +212,9 @@ STUBS = ("-stub-run", "--input", "sheet.csv", "--model", "demo", "--evaluate", "
 
 @pytest.mark.parametrize("engine", ["24.10", LENIENT])
 def test_a_task_that_is_killed_too_often_leaves_the_others_time_to_end(
-    engine, tmp_path, nextflow_home
+    engine, tmp_path, nextflow_home, unrecorded
 ):
-    nextflow = Nextflow(tmp_path, nextflow_home, engine)
+    nextflow = Nextflow(tmp_path, nextflow_home, engine, project=unrecorded)
     write_input(nextflow.folder)
     third = nextflow.folder / "third"
     config = nextflow.folder / "faults.config"
@@ -234,7 +236,8 @@ def test_a_task_whose_versions_are_not_known_counts(nextflow, project):
     assert (nextflow.folder / "results/report.html").exists()
 
 
-def test_a_full_disk_is_named(lenient):
+def test_a_full_disk_is_named(lenient, unrecorded):
+    lenient.project = unrecorded
     with small_disk(lenient.folder / "disk", 2**20) as small:
         if not small:
             pytest.skip("only root may mount a small disk")

@@ -6,7 +6,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from driving import INJECT
+from driving import INJECT, ROOT
 
 from c2sflow.data.demo import demo_samples
 
@@ -35,6 +35,7 @@ process {
 
 def test_killed_resumed_evaluated_and_used_again(nextflow):
     folder = nextflow.folder
+    nextflow.project = ROOT  # whose trace has the killed tasks
     demo_samples()["lane_1"][:240].copy().write_h5ad(folder / "cells.h5ad")
     (folder / "faults.config").write_text(FAULTS % (INJECT, folder / "first", folder / "second"))
     arguments = (*CELLS, "--model", "demo", *TRAINING, "-c", folder / "faults.config")

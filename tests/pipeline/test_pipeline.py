@@ -185,7 +185,7 @@ def write_bad_samples(folder, cells):
 
 def refused(nextflow, *arguments, by=("VALIDATE",), beside=(), left=()) -> str:
     """The log of a run that must end before anything ran but these checks, and what runs beside."""
-    run = nextflow.run(*arguments, status=None)
+    run = nextflow.run(*arguments, script=ROOT, status=None)  # with Nextflow's record of it
     assert run.status != 0
     assert {name: n for name, n in run.submitted.items() if name not in beside} == dict.fromkeys(
         by, 1
