@@ -54,7 +54,7 @@ audit: setup ## check the locked packages for known vulnerabilities; needs the n
 
 # mypy takes one core for a minute the first time, the tests with pandas 3 the other.
 test: engines ## run all tests except test-faults; with nf-test, if it is installed
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line lint test-pandas3
+	@$(MAKE) --no-print-directory --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=line) lint test-pandas3
 	@$(ACTIVATE); pytest --numprocesses 3 --no-loadscope-reorder
 	@if [ -x .venv-benchmarks/bin/python ]; then $(MAKE) --no-print-directory test-benchmarks; fi
 

@@ -102,6 +102,7 @@ def test_what_is_missing_is_told_before_anything_starts(nextflow):
             "a b; $(id)",
         ),
         *("--submit_rate", "often", "--model", "someone/model"),
+        script=ROOT,
         status=None,
     )
     assert run.status != 0
