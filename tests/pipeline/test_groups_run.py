@@ -42,6 +42,7 @@ def test_groups_by_a_gemma2_with_its_own_tokenizer(nextflow, gemma2):
         *("--temperature", 30, "--max_answer_genes", 4, "--generated_genes", 4),
         *("--finetune", "tissue,tissue_generation", "--tissue_column", "louvain"),
         *("--finetune_method", "full", "--max_steps", 2, "--split_column", "split"),
+        *("--finetune_batch_tokens", 1024),
     )
     assert run.submitted["FINETUNE"] == 1
     record = json.loads((nextflow.folder / "out/finetuned/finetune.json").read_text())
