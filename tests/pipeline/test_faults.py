@@ -181,14 +181,12 @@ def test_a_run_that_dies_again_and_again_ends_as_if_nothing_had_been(undisturbed
     check_same(results_in(outdir), undisturbed.results)
 
 
-def test_changed_input_runs_again_and_two_runs_may_share_a_folder(
-    tmp_path, nextflow_home, unrecorded
-):
+def test_changed_input_runs_again_and_two_runs_may_share_a_folder(tmp_path, nextflow_home):
     folders = [tmp_path / "one", tmp_path / "other"]
     for folder in folders:
         folder.mkdir()
         write_input(folder)
-    runs = [Nextflow(folder, nextflow_home, project=unrecorded) for folder in folders]
+    runs = [Nextflow(folder, nextflow_home) for folder in folders]
     arguments = ("-stub-run", *ARGUMENTS[:-1], tmp_path / "results", "--evaluate", "false")
     arguments += ("--annotate", "false", "--attention_maps", 0)  # more of the same
     with ThreadPoolExecutor() as pool:
