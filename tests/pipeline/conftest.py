@@ -5,15 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from driving import (
-    DEMO,
-    ENGINES,
-    LENIENT,
-    Nextflow,
-    copy_project,
-    warm_steps,
-    without_record,
-)
+from driving import DEMO, ENGINES, LENIENT, Nextflow, copy_project, warm_steps, without_record
 
 
 @pytest.fixture(scope="session")

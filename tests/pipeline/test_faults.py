@@ -101,7 +101,7 @@ def undisturbed(tmp_path_factory, nextflow_home) -> Nextflow:
     write_input(nextflow.folder)
     cells = nextflow.folder / "data/cells of mine.h5ad"
     before = cells.stat().st_mtime_ns, cells.read_bytes()
-    nextflow.run(*ARGUMENTS, script=nextflow.project)
+    nextflow.run(*ARGUMENTS)
     assert (cells.stat().st_mtime_ns, cells.read_bytes()) == before
     nextflow.results = results_in(nextflow.folder / "results")
     return nextflow
@@ -121,8 +121,8 @@ def max_batch_tokens(trace: pd.DataFrame) -> int:
 @takes_minutes
 def test_every_step_is_killed_in_its_middle(undisturbed, lenient):
     write_input(lenient.folder)
-    project = undisturbed.project
-    lenient.run(*with_faults(lenient, EVERY_STEP_DIES % INJECT), script=project)
+    lenient.project = undisturbed.project
+    lenient.run(*with_faults(lenient, EVERY_STEP_DIES % INJECT))
     outdir = lenient.folder / "results"
     check_same(results_in(outdir), undisturbed.results)
 
@@ -134,18 +134,17 @@ def test_every_step_is_killed_in_its_middle(undisturbed, lenient):
     assert embed["memory"].tolist()[:2] == ["3 GB", "6 GB"]
     assert max_batch_tokens(trace) == max_batch_tokens(quiet) // 4
 
-    assert not lenient.run(*ARGUMENTS, "-resume", script=project).submitted
+    assert not lenient.run(*ARGUMENTS, "-resume").submitted
 
 
 @takes_minutes
 def test_a_run_that_dies_again_and_again_ends_as_if_nothing_had_been(undisturbed):
-    resume = {"script": undisturbed.project, "status": None}
     # EVALUATE reads the shards too, beside MERGE: which of the two fails first would be chance.
     arguments = ("-resume", "--shard_size", 30, "--attention_maps", 0, "--evaluate", "false")
     outdir = undisturbed.folder / "results"
 
     def fails(config=""):
-        run = undisturbed.run(*with_faults(undisturbed, config), *arguments, **resume)
+        run = undisturbed.run(*with_faults(undisturbed, config), *arguments, status=None)
         assert run.status != 0
         check_same(results_in(outdir), undisturbed.results)
         return run
@@ -176,7 +175,7 @@ def test_a_run_that_dies_again_and_again_ends_as_if_nothing_had_been(undisturbed
         assert f"delete {shards[0]} and run again with -resume" in " ".join(run.output.split())
 
     shards[0].unlink()
-    run = undisturbed.run(*ARGUMENTS, *arguments, **resume)
+    run = undisturbed.run(*ARGUMENTS, *arguments, status=None)
     assert run.submitted == {"EMBED": 1, "MERGE": 1, "REPORT": 1}
     check_same(results_in(outdir), undisturbed.results)
 

@@ -102,7 +102,7 @@ def test_what_is_missing_is_told_before_anything_starts(nextflow):
             "a b; $(id)",
         ),
         *("--submit_rate", "often", "--model", "someone/model"),
-        script=ROOT,
+        script=ROOT,  # with Nextflow's record, which is all that is written
         status=None,
     )
     assert run.status != 0
